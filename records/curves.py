@@ -1,0 +1,124 @@
+"""Curves: what a run measured, as tidy rows in Parquet with their provenance in the file's metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from records import UserError
+from records.files import atomic_path
+
+COLUMNS = ("run", "method", "dataset", "seed", "step", "metric", "value")
+
+METRICS: dict[str, str] = {
+    "return": "mean undiscounted return of the deterministic evaluation episodes [reward]",
+    "normalised_score": "100 (return - reference minimum) / (reference maximum - minimum) [percent]",
+    "return_stochastic": "mean undiscounted return of evaluation episodes with sampled actions [reward]",
+    "episode_length": "mean length of the evaluation episodes [steps]",
+    "critic_loss": "mean critic loss since the last evaluation, all terms [reward squared]",
+    "td_error": "mean squared temporal-difference error since the last evaluation [reward squared]",
+    "conservative_penalty": "mean of CQL's soft maximum of Q less Q of the data, before its weight [reward]",
+    "actor_loss": "mean actor loss since the last evaluation [reward]",
+    "entropy_coefficient": "entropy coefficient alpha [reward per nat]",
+    "entropy": "mean estimated entropy of the policy on the batches [nats]",
+    "q_mean": "mean Q on the batches since the last evaluation [reward]",
+    "density_ratio_loss": "mean loss of the density-ratio network since the last evaluation [1]",
+    "offline_fraction": "share of offline samples in all draws since the last evaluation [1]",
+    "priority_mean": "mean priority over the replay's stored transitions [1]",
+    "priority_max": "largest priority over the replay's stored transitions [1]",
+    "online_weight_zero_fraction": "share of online draws whose density-ratio weight is zero [1]",
+}
+
+_SCHEMA = pa.schema(
+    [(name, pa.int64() if name in ("seed", "step") else pa.string()) for name in COLUMNS[:-1]]
+    + [("value", pa.float64())]
+)
+_KEY = b"provenance"
+
+
+def write_curves(path: Path | str, frame: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
+    """Write the rows of `frame` (columns `COLUMNS`, in any order) to the Parquet file `path`, atomically.
+
+    Equal rows and equal provenance give byte-identical files with one version of pyarrow.
+
+    Raises:
+        UserError: a column is missing, unknown or of another type, a metric is not in `METRICS`, a value is
+            not finite, two rows have one key, or `path` cannot be written.
+    """
+    if set(frame.columns) != set(COLUMNS):
+        found = ", ".join(map(str, frame.columns))
+        raise UserError(f"{path}: curves have the columns {', '.join(COLUMNS)}, not {found}")
+    _check_rows(frame, path)
+    try:
+        table = pa.Table.from_pandas(frame[list(COLUMNS)], schema=_SCHEMA, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UserError(f"{path}: a column of the curves has the wrong type: {error}") from error
+    # The metadata is set whole: pandas' own would tie the bytes to its version.
+    table = table.replace_schema_metadata({_KEY: json.dumps(provenance, sort_keys=True).encode()})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_curves(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
+    """Return the rows of all `paths`, one file after the other, with the columns `COLUMNS`.
+
+    Raises:
+        UserError: no path is given, a file is missing, truncated or not a file of curves, or two files hold
+            the same point of a curve.
+    """
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not paths:
+        raise UserError("No files of curves were given: expected at least one Parquet file")
+    frames: list[pd.DataFrame] = [_read_table(path).to_pandas() for path in paths]
+    frame = pd.concat(frames, ignore_index=True)
+    _check_rows(frame, ", ".join(str(path) for path in paths))
+    return frame
+
+
+def read_provenance(path: Path | str) -> dict[str, Any]:
+    """Return the provenance that was written with the curves of `path`.
+
+    Raises:
+        UserError: the file is missing, truncated or not a file of curves.
+    """
+    provenance: dict[str, Any] = json.loads(_read_table(path).schema.metadata[_KEY])
+    return provenance
+
+
+def _read_table(path: Path | str) -> pa.Table:
+    try:
+        # Not `pq.read_table`: it would read columns out of folder names like `seed=1`.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: expected a Parquet file of curves") from error
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} is not a whole Parquet file; it may be truncated: make it again") from error
+    if not table.schema.equals(_SCHEMA) or _KEY not in (table.schema.metadata or {}):
+        raise UserError(
+            f"{path} is not a file of curves: expected the columns {', '.join(COLUMNS)} and provenance,"
+            f" found the columns {', '.join(table.schema.names)}"
+        )
+    return table
+
+
+def _check_rows(frame: pd.DataFrame, place: Path | str) -> None:
+    unknown = sorted(set(frame["metric"]) - set(METRICS))
+    if unknown:
+        raise UserError(f"{place}: unknown metric {unknown[0]!r}; known are {', '.join(METRICS)}")
+    finite = np.isfinite(frame["value"].to_numpy(dtype=np.float64))
+    if not finite.all():
+        row = frame.iloc[int(np.argmin(finite))]
+        raise UserError(f"{place}: the metric {row['metric']!r} is {row['value']} at step {row['step']}")
+    repeated = frame.duplicated(list(COLUMNS[:-1]))
+    if repeated.any():
+        row = frame.iloc[int(np.argmax(repeated.to_numpy()))]
+        point = ", ".join(f"{name} {row[name]}" for name in COLUMNS[:-1])
+        raise UserError(f"{place}: one point of a curve is given twice ({point})")

@@ -1,0 +1,88 @@
+"""Where a result comes from: configuration, code, package versions, seeds and hardware; no times."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "torch", "numpy", "scipy", "mujoco", "gymnasium", "minari", "h5py", "pandas", "pyarrow", "safetensors"
+)  # fmt: skip
+
+
+def configuration_hash(configuration: Mapping[str, Any]) -> str:
+    """Return 12 hexadecimal digits that stand for `configuration` (JSON values, keys in any order)."""
+    canonical = json.dumps(configuration, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def collect(configuration: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
+    """Return all a result can be traced to, as JSON values.
+
+    It holds no time and no path, so two runs of one configuration on one machine have equal provenance.
+    """
+    return {
+        "configuration_hash": configuration_hash(configuration),
+        "configuration": dict(configuration),
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "seeds": [int(seed) for seed in seeds],
+        "hardware": hardware(),
+    }
+
+
+def git_commit() -> str:
+    """Return the commit of this code, with `+changes` when tracked files differ from it, or "unknown"."""
+    root = Path(__file__).resolve().parent.parent
+    found = _git(root, "rev-parse", "--show-toplevel", "HEAD")
+    # Installed code may lie inside somebody else's repository: its commit says nothing about ours.
+    if found is None or Path(found.splitlines()[0]) != root:
+        return "unknown"
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return found.splitlines()[1] + ("+changes" if changes else "")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the installed packages that results depend on, without imports."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Return the processor's name, the number of its cores and the threads that BLAS was given."""
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "unset"),
+    }
+
+
+def _cpu() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
