@@ -1,0 +1,40 @@
+"""The returns that scores are normalised by, and the one formula that does it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from records import UserError
+
+# (return of a random policy, return of an expert), undiscounted. The first three are D4RL's own
+# (d4rl/infos.py, taken on the mujoco environments that v4 continues). InvertedDoublePendulum is not in
+# D4RL: its pair is ours, a random policy and the return of balancing through all 1,000 steps.
+REFERENCE_SCORES: dict[str, tuple[float, float]] = {
+    "HalfCheetah": (-280.178953, 12135.0),
+    "Hopper": (-20.272305, 3234.3),
+    "Walker2d": (1.629008, 4592.3),
+    "InvertedDoublePendulum": (60.0, 9359.0),
+}
+
+
+def reference_scores(environment: str) -> tuple[float, float]:
+    """(minimum, maximum) return of an environment named like "HalfCheetah-v4".
+
+    Raises UserError for an environment that has no reference scores.
+    """
+    family = environment.rsplit("-v", 1)[0]
+    if family not in REFERENCE_SCORES:
+        known = ", ".join(REFERENCE_SCORES)
+        raise UserError(f"environment {environment!r} has no reference scores; those that have: {known}")
+    return REFERENCE_SCORES[family]
+
+
+def normalised_score(returns: ArrayLike, environment: str) -> NDArray[np.float64]:
+    """100 (R - minimum) / (maximum - minimum): 0 a random policy, 100 an expert (D4RL's score).
+
+    `returns`: undiscounted returns of any shape; the result has the same shape (an array of no dimensions
+    for one number). Raises UserError for an environment that has no reference scores.
+    """
+    minimum, maximum = reference_scores(environment)
+    return np.asarray(100.0 * (np.asarray(returns, dtype=np.float64) - minimum) / (maximum - minimum))
