@@ -1,0 +1,260 @@
+"""Writing and reading Minari datasets (HDF5): whole or absent, checked, and fast with short episodes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import h5py
+import numpy as np
+from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_storage import MinariStorage
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from datasets.transitions import Episode, Transitions
+from envs.locomotion import specification
+from envs.reference_scores import reference_scores
+from records import UserError
+from records.files import atomic_path, read_json, write_json
+from records.provenance import versions
+
+_LOCAL_ID = re.compile(r"[a-z0-9-]+/[a-z0-9-]+-local-v\d+")
+_DATA = Path("data")
+_HDF5 = _DATA / "main_data.hdf5"
+_METADATA = _DATA / "metadata.json"
+
+
+def write_dataset(
+    folder: Path | str,
+    dataset_id: str,
+    episodes: Sequence[Episode],
+    environment: str,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write `episodes` as the Minari dataset `dataset_id` under the Minari root `folder`, atomically.
+
+    `minari.load_dataset(dataset_id)` opens it with MINARI_DATASETS_PATH set to `folder`. To the caller's
+    `metadata` (JSON values; `recipe`, `seeds`, `steps`, …) are added the environment, its reference scores,
+    the versions of the packages and the checksum of the data. Equal episodes give equal bytes of data.
+    Time: about 1 ms an episode, and 15 KB on disk beside its numbers.
+
+    Args:
+        folder: the Minari root.
+        dataset_id: such as "halfcheetah/random-local-v0": never one that D4RL or Minari publish.
+        episodes: at least one.
+        environment: such as "HalfCheetah-v4".
+        metadata: JSON values.
+
+    Raises:
+        UserError: the id is not a local one, an episode does not fit the environment or holds a number that
+            is not finite, or the place cannot be written.
+    """
+    if not _LOCAL_ID.fullmatch(dataset_id):
+        raise UserError(
+            f"{dataset_id!r} is not the id of a local dataset: expected a name such as"
+            " 'halfcheetah/random-local-v0', which is no D4RL or published Minari name"
+        )
+    if not episodes:
+        raise UserError(f"{dataset_id}: no episodes were given, expected at least one")
+    spec = specification(environment)
+    low, high = np.asarray(spec.action_low, np.float32), np.asarray(spec.action_high, np.float32)
+    box = gymnasium.spaces.Box
+    with atomic_path(Path(folder) / dataset_id) as temporary:
+        temporary.mkdir()
+        _check_space(temporary, _largest_size(episodes))
+        storage = MinariStorage.new(
+            temporary / _DATA,
+            observation_space=box(-np.inf, np.inf, (spec.observation_size,), np.float32),
+            action_space=box(low, high, (spec.action_size,), np.float32),
+            env_spec=_gymnasium_spec(environment),
+            jpeg_encoding=False,
+        )
+        with tqdm(episodes, desc="writing", unit="episode", mininterval=1) as progress:
+            storage.update_episodes(
+                _buffer(episode, f"{dataset_id}: episode {number}", spec.observation_size, low, high)
+                for number, episode in enumerate(progress)
+            )
+        storage.update_metadata(
+            {
+                **metadata,
+                **_described(dataset_id, environment),
+                "data_sha256": sha256(temporary / _HDF5),
+            }
+        )
+    _mark_namespace(Path(folder) / dataset_id)
+
+
+def read_transitions(folder: Path | str, dataset_id: str) -> Transitions:
+    """Load a Minari dataset of plain vectors, ours or published, into contiguous float32 arrays.
+
+    Memory: the arrays themselves and little more. Time: about 0.2 ms an episode.
+
+    Returns:
+        The transitions; `metadata` is the dataset's own.
+
+    Raises:
+        UserError: the dataset is missing, truncated, damaged, of another shape than its metadata say, or
+            holds a number that is not finite.
+    """
+    path = Path(folder) / dataset_id
+    if not (path / _METADATA).exists():
+        raise UserError(f"{path} holds no Minari dataset: expected {_METADATA} in it")
+    metadata: dict[str, Any] = read_json(path / _METADATA)
+    data = path / _HDF5
+    if not data.exists():
+        raise UserError(f"{path} holds no HDF5 data: expected {_HDF5} in it")
+    if "data_sha256" in metadata and metadata["data_sha256"] != sha256(data):
+        raise UserError(f"{data} is truncated or damaged: its checksum is not the one in its metadata")
+    try:
+        with h5py.File(data, "r") as file:
+            arrays = _read_arrays(file, int(metadata["total_episodes"]), int(metadata["total_steps"]))
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"{data} is truncated, damaged or of another layout: {error}") from error
+    return Transitions(**arrays, metadata=metadata)
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _largest_size(episodes: Sequence[Episode]) -> int:
+    """Bytes that the HDF5 file of `episodes` stays under: chunks round up, each episode has tables."""
+    numbers = sum(e.observations.nbytes + e.actions.nbytes + e.rewards.nbytes + 2 * len(e) for e in episodes)
+    return int(1.5 * numbers) + 16_384 * len(episodes) + 1_000_000
+
+
+def _check_space(folder: Path, size: int) -> None:
+    """Raise OSError unless `size` bytes can be written in `folder`.
+
+    HDF5 does not fail on a full disk, it crashes the process (segmentation fault on closing the file), so
+    the disk is asked before.
+    """
+    scratch = folder / "space"
+    with scratch.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+    scratch.unlink()
+
+
+def _buffer(
+    episode: Episode, name: str, observation_size: int, low: NDArray[np.float32], high: NDArray[np.float32]
+) -> EpisodeBuffer:
+    steps = len(episode)
+    expected = {
+        "observations": (steps + 1, observation_size),
+        "actions": (steps, len(low)),
+        "rewards": (steps,),
+    }
+    for key, shape in expected.items():
+        array: NDArray[np.float32] = getattr(episode, key)
+        if steps == 0 or array.shape != shape or array.dtype != np.float32:
+            raise UserError(
+                f"{name}: {key} is {array.dtype} {array.shape}, expected float32 {shape}, not empty"
+            )
+        if not np.isfinite(array).all():
+            raise UserError(f"{name}: {key} holds a value that is not a finite number")
+    if np.any(episode.actions < low) or np.any(episode.actions > high):
+        raise UserError(f"{name}: an action is outside the environment's range {low.min()} to {high.max()}")
+    terminations, truncations = np.zeros((2, steps), dtype=np.bool_)
+    terminations[-1], truncations[-1] = episode.terminated, episode.truncated
+    return EpisodeBuffer(
+        observations=episode.observations,
+        actions=episode.actions,
+        rewards=episode.rewards,
+        terminations=terminations,
+        truncations=truncations,
+    )
+
+
+def _described(dataset_id: str, environment: str) -> dict[str, Any]:
+    minimum, maximum = reference_scores(environment)
+    installed = versions()
+    return {
+        "dataset_id": dataset_id,
+        "environment": environment,
+        "ref_min_score": minimum,
+        "ref_max_score": maximum,
+        "versions": installed,
+        "minari_version": installed["minari"],
+        "author": {"Off2On Replication Suite"},
+        "requirements": [f"{name}=={installed[name]}" for name in ("gymnasium", "mujoco")],
+    }
+
+
+def _gymnasium_spec(environment: str) -> Any:
+    with warnings.catch_warnings():
+        # v4 is the version of the published scores; Gymnasium warns that it has a newer one.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return gymnasium.spec(environment)
+
+
+def _mark_namespace(dataset: Path) -> None:
+    """Make Minari list the dataset's namespace."""
+    mark = dataset.parent / "namespace_metadata.json"
+    if not mark.exists():
+        write_json(mark, {})
+
+
+def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]]:
+    """Read all episodes into arrays made once, through HDF5's low level: three times as fast as h5py's high.
+
+    Opening a dataset costs far more than reading a short episode from it.
+    """
+    if episodes < 1 or steps < 1:
+        raise ValueError(f"the metadata say {episodes} episodes and {steps} steps")
+    if len(file) != episodes:
+        raise ValueError(f"it has {len(file)} episodes where its metadata say {episodes}")
+    identifier = file.id
+    width = _shape(_open(identifier, 0, "observations"))[1]
+    arrays: dict[str, NDArray[Any]] = {
+        "observations": np.empty((steps, width), np.float32),
+        "actions": np.empty((steps, _shape(_open(identifier, 0, "actions"))[1]), np.float32),
+        "rewards": np.empty(steps, np.float32),
+        "masks": np.empty(steps, np.float32),
+        "next_observations": np.empty((steps, width), np.float32),
+        "episode_ends": np.zeros(steps, np.bool_),
+    }
+    terminations = np.empty(steps, np.bool_)
+    start = 0
+    for number in range(episodes):
+        length = _shape(_open(identifier, number, "rewards"))[0]
+        rows = slice(start, start + length)
+        if length == 0 or rows.stop > steps:
+            raise ValueError(f"episode {number} has {length} steps, which its metadata do not allow")
+        observations = np.empty((length + 1, width), np.float32)
+        _read(identifier, number, "observations", observations)
+        arrays["observations"][rows] = observations[:-1]
+        arrays["next_observations"][rows] = observations[1:]
+        _read(identifier, number, "actions", arrays["actions"][rows])
+        _read(identifier, number, "rewards", arrays["rewards"][rows])
+        _read(identifier, number, "terminations", terminations[rows])
+        start = rows.stop
+        arrays["episode_ends"][start - 1] = True
+    if start != steps:
+        raise ValueError(f"it has {start} steps where its metadata say {steps}")
+    np.logical_not(terminations, out=arrays["masks"], casting="unsafe")
+    return arrays
+
+
+def _open(file: Any, episode: int, key: str) -> Any:
+    return h5py.h5d.open(file, f"episode_{episode}/{key}".encode())
+
+
+def _shape(dataset: Any) -> tuple[int, ...]:
+    shape: tuple[int, ...] = dataset.shape
+    return shape
+
+
+def _read(file: Any, episode: int, key: str, out: NDArray[Any]) -> None:
+    dataset = _open(file, episode, key)
+    if dataset.shape != out.shape:
+        raise ValueError(f"{key} of episode {episode} has the shape {dataset.shape}, expected {out.shape}")
+    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, out)

@@ -1,0 +1,170 @@
+"""Episodes as they are recorded, and transitions as learning reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.reference_scores import normalised_score
+from records import UserError
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode of T steps.
+
+    `observations` [T + 1, obs] holds the one after the last step too; `actions` [T, A] in the environment's
+    own range; `rewards` [T] raw, never scaled. `terminated`: the last step led to a terminal state.
+    `truncated`: it was cut there, by the time limit or by the end of the recording. Both may be true.
+    """
+
+    observations: Array
+    actions: Array
+    rewards: Array
+    terminated: bool
+    truncated: bool
+
+    def __len__(self) -> int:
+        """The number of steps T."""
+        return len(self.rewards)
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """M transitions, episode after episode, as contiguous float32 arrays.
+
+    `masks` [M] is 0 where the step led to a terminal state and 1 elsewhere: a time-out ends an episode
+    (`episode_ends` [M], bool) but keeps mask 1, so that targets bootstrap through it.
+
+    Raises:
+        UserError: shapes or types disagree, a number is not finite, a terminal does not end its episode, or
+            the last transition does not.
+    """
+
+    observations: Array
+    actions: Array
+    rewards: Array
+    masks: Array
+    next_observations: Array
+    episode_ends: NDArray[np.bool_]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        name = self.metadata.get("dataset_id", "transitions")
+        count = len(self.rewards)
+        for key, dimensions in _DIMENSIONS.items():
+            array: NDArray[Any] = getattr(self, key)
+            kind = np.bool_ if key == "episode_ends" else np.float32
+            if array.dtype != kind or array.ndim != dimensions or len(array) != count:
+                raise UserError(
+                    f"{name}: {key} is {array.dtype} of shape {array.shape}, expected {np.dtype(kind)} with"
+                    f" {dimensions} dimension(s) and {count} rows"
+                )
+            if not array.flags.c_contiguous:
+                raise UserError(f"{name}: {key} is not contiguous in memory")
+            if not np.isfinite(array).all():
+                raise UserError(f"{name}: {key} holds a value that is not a finite number")
+        if self.next_observations.shape != self.observations.shape:
+            raise UserError(f"{name}: observations and next_observations differ in shape")
+        if not np.isin(self.masks, (0.0, 1.0)).all():
+            raise UserError(f"{name}: masks holds a value other than 0 and 1")
+        if count == 0 or not self.episode_ends[-1]:
+            raise UserError(f"{name}: the last transition must end an episode")
+        if np.any((self.masks == 0) & ~self.episode_ends):
+            raise UserError(f"{name}: a terminal transition does not end its episode")
+
+    def __len__(self) -> int:
+        """The number of transitions M."""
+        return len(self.rewards)
+
+    def episodes(self) -> Iterator[slice]:
+        """Yield the rows of each episode, in order."""
+        start = 0
+        for end in np.flatnonzero(self.episode_ends).tolist():
+            yield slice(start, end + 1)
+            start = end + 1
+
+    def discounted_returns(self, discount: float) -> Array:
+        """The discounted sum of rewards from each step to the end of its episode. [M]
+
+        G_t = r_t + discount G_{t+1}, with G = 0 beyond the end, whether a terminal or a time-out made it.
+        """
+        returns = self.rewards.astype(np.float64)
+        ends = np.flatnonzero(self.episode_ends)
+        lengths = np.diff(ends, prepend=-1)
+        # All episodes walk backwards together: long recordings have many short episodes.
+        for back in range(1, int(lengths.max())):
+            rows = ends[lengths > back] - back
+            returns[rows] += discount * returns[rows + 1]
+        return returns.astype(np.float32)
+
+    def scaled(self, reward_scale: float) -> Transitions:
+        """The same transitions with rewards times `reward_scale`; all other arrays are shared, not copied."""
+        rewards = self.rewards * np.float32(reward_scale)
+        return dataclasses.replace(
+            self, rewards=rewards, metadata={**self.metadata, "reward_scale": reward_scale}
+        )
+
+
+_DIMENSIONS = {
+    "observations": 2,
+    "actions": 2,
+    "rewards": 1,
+    "masks": 1,
+    "next_observations": 2,
+    "episode_ends": 1,
+}
+
+
+def from_episodes(episodes: Iterable[Episode], metadata: Mapping[str, Any] | None = None) -> Transitions:
+    """Join `episodes` into transitions, in their order. Raises UserError where there are none."""
+    episodes = list(episodes)
+    if not episodes:
+        raise UserError("no episodes were given, expected at least one")
+    ends = np.cumsum([len(episode) for episode in episodes]) - 1
+    episode_ends = np.zeros(ends[-1] + 1, dtype=np.bool_)
+    episode_ends[ends] = True
+    masks = np.ones(len(episode_ends), dtype=np.float32)
+    masks[ends] = [not episode.terminated for episode in episodes]
+    return Transitions(
+        observations=np.concatenate([episode.observations[:-1] for episode in episodes]),
+        actions=np.concatenate([episode.actions for episode in episodes]),
+        rewards=np.concatenate([episode.rewards for episode in episodes]),
+        masks=masks,
+        next_observations=np.concatenate([episode.observations[1:] for episode in episodes]),
+        episode_ends=episode_ends,
+        metadata=dict(metadata or {}),
+    )
+
+
+def summary(transitions: Transitions, environment: str) -> dict[str, Any]:
+    """What a person asks of a dataset first, as JSON values.
+
+    Returns and lengths are of episodes as they lie in the data: one that the end of the recording cut
+    counts with what it has, so `cut_or_timed_out` says how many did not end in a terminal state.
+
+    Args:
+        transitions: with raw rewards.
+        environment: for the reference scores, e.g. "HalfCheetah-v4".
+    """
+    starts = [rows.start for rows in transitions.episodes()]
+    returns = np.add.reduceat(transitions.rewards.astype(np.float64), starts)
+    return {
+        "dataset_id": transitions.metadata.get("dataset_id"),
+        "environment": environment,
+        "steps": len(transitions),
+        "episodes": len(starts),
+        "terminals": int((transitions.masks == 0).sum()),
+        "cut_or_timed_out": len(starts) - int((transitions.masks == 0).sum()),
+        "return_mean": float(returns.mean()),
+        "return_min": float(returns.min()),
+        "return_max": float(returns.max()),
+        "normalised_score": float(normalised_score(float(returns.mean()), environment)),
+    }

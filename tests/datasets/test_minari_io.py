@@ -1,0 +1,328 @@
+"""A Minari dataset gives back what was recorded, opens in Minari, and is refused when it is not whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import h5py
+import minari
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from minari.data_collector import EpisodeBuffer
+
+from datasets.minari_io import _largest_size, read_transitions, sha256, write_dataset
+from datasets.transitions import Episode, Transitions, from_episodes
+from records import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+ID = "pendulum/test-local-v0"
+ENVIRONMENT = "InvertedDoublePendulum-v4"
+Make = Callable[..., list[Episode]]
+FIELDS = ("observations", "actions", "rewards", "masks", "next_observations", "episode_ends")
+
+
+def write(folder: Path, episodes: Any, **metadata: Any) -> Path:
+    write_dataset(folder, ID, episodes, ENVIRONMENT, {"recipe": "random", "seeds": [3], **metadata})
+    return folder / ID / "data"
+
+
+def forget_checksum(data: Path, **changes: Any) -> None:
+    """Let the metadata say what they would of a dataset that is damaged in a way no checksum catches."""
+    metadata = json.loads((data / "metadata.json").read_text())
+    del metadata["data_sha256"]
+    (data / "metadata.json").write_text(json.dumps({**metadata, **changes}))
+
+
+def assert_equal(first: Transitions, second: Transitions) -> None:
+    for name in FIELDS:
+        left, right = getattr(first, name), getattr(second, name)
+        assert left.dtype == right.dtype
+        np.testing.assert_array_equal(left, right)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=12), seed=st.integers(0, 100))
+def test_what_is_read_is_what_was_recorded(
+    tmp_path_factory: pytest.TempPathFactory, make_episodes: Make, lengths: list[int], seed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("minari")
+    episodes = make_episodes(lengths, seed)
+    write(folder, episodes)
+    transitions = read_transitions(folder, ID)
+    assert_equal(transitions, from_episodes(episodes))
+    assert all(getattr(transitions, name).flags.c_contiguous for name in FIELDS)
+
+
+def test_minari_opens_it_with_its_metadata(
+    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episodes = make_episodes([3, 2, 5])
+    write(tmp_path, episodes, steps=10, behaviour_policies=["ab" * 32])
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    assert list(minari.list_local_datasets()) == [ID]
+    dataset = minari.load_dataset(ID)
+    assert (dataset.total_episodes, dataset.total_steps) == (3, 10)
+    for ours, theirs in zip(episodes, dataset.iterate_episodes(), strict=True):
+        np.testing.assert_array_equal(theirs.observations, ours.observations)
+        np.testing.assert_array_equal(theirs.actions, ours.actions)
+        np.testing.assert_array_equal(theirs.rewards, ours.rewards)
+        assert theirs.terminations.tolist() == [False] * (len(ours) - 1) + [ours.terminated]
+        assert theirs.truncations.tolist() == [False] * (len(ours) - 1) + [ours.truncated]
+
+    metadata = dataset.storage.metadata
+    assert metadata["recipe"] == "random"
+    assert metadata["seeds"] == [3]
+    assert metadata["steps"] == 10
+    assert metadata["behaviour_policies"] == ["ab" * 32]
+    assert metadata["environment"] == ENVIRONMENT
+    assert {"mujoco", "gymnasium", "numpy"} <= set(metadata["versions"])
+    assert minari.get_normalized_score(dataset, np.array(9359.0)) == pytest.approx(1.0)
+    assert minari.get_normalized_score(dataset, np.array(60.0)) == pytest.approx(0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        environment = dataset.recover_environment()
+    assert environment.spec is not None and environment.spec.id == ENVIRONMENT
+    assert environment.action_space == dataset.action_space
+    environment.close()
+
+
+def test_reading_gives_the_metadata_too(tmp_path: Path, make_episodes: Make) -> None:
+    data = write(tmp_path, make_episodes([3]), copies=4)
+    metadata = read_transitions(tmp_path, ID).metadata
+    assert metadata["dataset_id"] == ID
+    assert metadata["copies"] == 4
+    assert metadata["data_sha256"] == sha256(data / "main_data.hdf5")
+
+
+def test_equal_episodes_give_equal_bytes(tmp_path: Path, make_episodes: Make) -> None:
+    first = write(tmp_path / "a", make_episodes([30, 7]))
+    second = write(tmp_path / "b", make_episodes([30, 7]))
+    for name in ("main_data.hdf5", "metadata.json"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_a_published_dataset_is_read_as_float32(
+    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    episodes = make_episodes([3, 2])
+    buffers = [
+        EpisodeBuffer(
+            observations=episode.observations.astype(np.float64),
+            actions=episode.actions,
+            rewards=episode.rewards.astype(np.float64).tolist(),
+            terminations=[False] * (len(episode) - 1) + [episode.terminated],
+            truncations=[False] * (len(episode) - 1) + [episode.truncated],
+        )
+        for episode in episodes
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        minari.create_dataset_from_buffers(
+            "mujoco/pendulum/medium-v0",
+            buffers,
+            observation_space=gymnasium.spaces.Box(-np.inf, np.inf, (11,), np.float64),
+            action_space=gymnasium.spaces.Box(-1, 1, (1,), np.float32),
+        )
+    assert_equal(read_transitions(tmp_path, "mujoco/pendulum/medium-v0"), from_episodes(episodes))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hopper-medium-v0", "D4RL/hopper/medium-v0", "hopper/medium-v0", "hopper/medium-local", "../x-local-v0"],
+)
+def test_the_id_of_a_published_dataset_is_refused(tmp_path: Path, make_episodes: Make, name: str) -> None:
+    with pytest.raises(UserError, match=f"'{name}' is not the id of a local dataset"):
+        write_dataset(tmp_path, name, make_episodes([3]), ENVIRONMENT, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_episodes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{ID}: no episodes were given"):
+        write(tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rewards": np.full(3, np.nan, np.float32)}, "rewards holds a value that is not a finite number"),
+        (
+            {"actions": np.full((3, 1), 1.5, np.float32)},
+            "an action is outside the environment's range",
+        ),
+        (
+            {"actions": np.zeros((3, 2), np.float32)},
+            r"actions is float32 \(3, 2\), expected float32",
+        ),
+        ({"observations": np.zeros((3, 11), np.float32)}, "observations is float32"),
+        ({"rewards": np.zeros(3)}, "rewards is float64"),
+        ({"rewards": np.zeros(0, np.float32)}, ".*, not empty"),
+    ],
+)
+def test_a_refused_episode_leaves_the_old_dataset_and_nothing_else(
+    tmp_path: Path, make_episodes: Make, change: dict[str, Any], message: str
+) -> None:
+    old = make_episodes([4, 4])
+    write(tmp_path, old)
+    before = sorted(tmp_path.rglob("*"))
+    episodes = make_episodes([3, 3])
+    episodes[1] = dataclasses.replace(episodes[1], **change)
+    with pytest.raises(UserError, match=f"{ID}: episode 1: {message}"):
+        write(tmp_path, episodes)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert_equal(read_transitions(tmp_path, ID), from_episodes(old))
+
+
+def test_writing_again_replaces_the_dataset(tmp_path: Path, make_episodes: Make) -> None:
+    write(tmp_path, make_episodes([4, 4]))
+    write(tmp_path, make_episodes([2]))
+    assert len(read_transitions(tmp_path, ID)) == 2
+    assert [entry.name for entry in (tmp_path / ID).parent.iterdir() if entry.is_dir()] == ["test-local-v0"]
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+@pytest.mark.parametrize("kept", [0, 100, 0.5, 0.99])
+def test_truncated_data_are_refused(tmp_path: Path, make_episodes: Make, kept: float, checksum: bool) -> None:
+    data = write(tmp_path, make_episodes([50] * 20))
+    content = (data / "main_data.hdf5").read_bytes()
+    (data / "main_data.hdf5").write_bytes(content[: int(kept if kept >= 1 else kept * len(content))])
+    if not checksum:
+        forget_checksum(data)
+    with pytest.raises(UserError, match=r"main_data\.hdf5 is truncated"):
+        read_transitions(tmp_path, ID)
+
+
+def test_one_changed_byte_is_refused(tmp_path: Path, make_episodes: Make) -> None:
+    data = write(tmp_path, make_episodes([50] * 20))
+    content = bytearray((data / "main_data.hdf5").read_bytes())
+    content[len(content) // 2] ^= 1
+    (data / "main_data.hdf5").write_bytes(content)
+    with pytest.raises(UserError, match=r"main_data\.hdf5 is truncated or damaged: its checksum"):
+        read_transitions(tmp_path, ID)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"total_steps": 6},
+        {"total_steps": 8},
+        {"total_steps": 0},
+        {"total_episodes": 1},
+        {"total_episodes": 3},
+        {"total_steps": "many"},
+    ],
+)
+def test_data_that_are_not_what_the_metadata_say_are_refused(
+    tmp_path: Path, make_episodes: Make, changes: dict[str, Any]
+) -> None:
+    data = write(tmp_path, make_episodes([4, 3]))
+    forget_checksum(data, **changes)
+    with pytest.raises(UserError, match=r"main_data\.hdf5 is truncated, damaged or of another layout"):
+        read_transitions(tmp_path, ID)
+
+
+def test_metadata_without_the_number_of_steps_are_refused(tmp_path: Path, make_episodes: Make) -> None:
+    data = write(tmp_path, make_episodes([4]))
+    (data / "metadata.json").write_text("{}")
+    with pytest.raises(UserError, match="total_episodes"):
+        read_transitions(tmp_path, ID)
+    (data / "metadata.json").write_text('{"total_')
+    with pytest.raises(UserError, match=r"metadata\.json is not a whole JSON file"):
+        read_transitions(tmp_path, ID)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("observations", np.full((5, 11), np.nan, np.float32), "observations holds a value"),
+        ("observations", np.zeros((4, 11), np.float32), "observations of episode 0 has the shape"),
+        ("observations", np.zeros((5, 11, 1), np.float32), "observations of episode 0 has the shape"),
+        ("actions", np.zeros((5, 1), np.float32), "actions of episode 0 has the shape"),
+        ("terminations", np.ones(4, np.bool_), "a terminal transition does not end its episode"),
+        ("rewards", np.array([b"a"] * 4), "of another layout"),
+    ],
+)
+def test_foreign_arrays_are_refused(
+    tmp_path: Path, make_episodes: Make, key: str, value: Any, message: str
+) -> None:
+    data = write(tmp_path, make_episodes([4, 3]))
+    with h5py.File(data / "main_data.hdf5", "a") as file:
+        del file[f"episode_0/{key}"]
+        file[f"episode_0/{key}"] = value
+    forget_checksum(data)
+    with pytest.raises(UserError, match=message):
+        read_transitions(tmp_path, ID)
+
+
+def test_observations_that_are_dictionaries_are_refused(tmp_path: Path, make_episodes: Make) -> None:
+    data = write(tmp_path, make_episodes([4]))
+    with h5py.File(data / "main_data.hdf5", "a") as file:
+        del file["episode_0/observations"]
+        file["episode_0/observations/camera"] = np.zeros((5, 3))
+    forget_checksum(data)
+    with pytest.raises(UserError, match="of another layout"):
+        read_transitions(tmp_path, ID)
+
+
+def test_a_missing_dataset_is_refused_by_its_place(tmp_path: Path, make_episodes: Make) -> None:
+    with pytest.raises(UserError, match=f"{ID} holds no Minari dataset"):
+        read_transitions(tmp_path, ID)
+    (write(tmp_path, make_episodes([4])) / "main_data.hdf5").unlink()
+    with pytest.raises(UserError, match="holds no HDF5 data"):
+        read_transitions(tmp_path, ID)
+
+
+def test_a_full_disk_is_one_sentence_before_anything_is_written(tmp_path: Path) -> None:
+    code = """
+import resource, sys
+from datasets import recipes
+from records import UserError
+recording = recipes.random("InvertedDoublePendulum-v4", 2000, seed=0, copies=10, threads=1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
+try:
+    recipes.store(sys.argv[1], "pendulum/test-local-v0", recording)
+except UserError as error:
+    sys.exit(str(error))
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"{tmp_path / ID} could not be written: the disk is full (or a quota or file-size limit is reached)"
+    )
+    assert [entry for entry in tmp_path.rglob("*") if not entry.is_dir()] == []
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 20, 130, 500, 999, 1000, 1001, 5000])
+def test_the_space_asked_for_is_enough(tmp_path: Path, make_episodes: Make, length: int) -> None:
+    episodes = make_episodes([length] * 40)
+    size = (write(tmp_path, episodes) / "main_data.hdf5").stat().st_size
+    assert size <= _largest_size(episodes) <= 2 * size + 1_000_000
+
+
+def test_an_error_of_the_disk_leaves_the_old_dataset_alone(
+    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = make_episodes([4])
+    write(tmp_path, old)
+    before = sorted(tmp_path.rglob("*"))
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError("Unable to write (errno = 28, error message = 'No space left on device')")
+
+    monkeypatch.setattr(h5py.Group, "create_dataset", full)
+    with pytest.raises(UserError, match=f"{ID} could not be written: the disk is full"):
+        write(tmp_path, make_episodes([3]))
+    monkeypatch.undo()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert_equal(read_transitions(tmp_path, ID), from_episodes(old))

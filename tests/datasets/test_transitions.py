@@ -1,0 +1,134 @@
+"""Transitions keep what episodes say, and refuse what learning could not use."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.transitions import Episode, Transitions, from_episodes, summary
+from records import UserError
+
+Make = Callable[..., list[Episode]]
+FIELDS = ("observations", "actions", "rewards", "masks", "next_observations", "episode_ends")
+
+
+def test_time_outs_end_episodes_but_are_not_terminals(make_episodes: Make) -> None:
+    transitions = from_episodes(make_episodes([3, 2, 1]))
+    assert transitions.masks.tolist() == [1, 1, 0, 1, 1, 0]
+    assert transitions.episode_ends.tolist() == [False, False, True, False, True, True]
+    assert [(rows.start, rows.stop) for rows in transitions.episodes()] == [(0, 3), (3, 5), (5, 6)]
+
+
+def test_a_step_that_terminates_at_the_time_limit_is_terminal(make_episodes: Make) -> None:
+    both = dataclasses.replace(make_episodes([4])[0], terminated=True, truncated=True)
+    assert from_episodes([both]).masks.tolist() == [1, 1, 1, 0]
+
+
+def test_next_observations_are_the_episodes_own(make_episodes: Make) -> None:
+    episodes = make_episodes([3, 2])
+    transitions = from_episodes(episodes)
+    np.testing.assert_array_equal(transitions.next_observations[2], episodes[0].observations[3])
+    np.testing.assert_array_equal(transitions.observations[3], episodes[1].observations[0])
+    np.testing.assert_array_equal(transitions.next_observations[3], episodes[1].observations[1])
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8),
+    discount=st.floats(0, 1),
+    seed=st.integers(0, 100),
+)
+def test_discounted_returns_are_the_sums_of_a_slow_loop(
+    make_episodes: Make, lengths: list[int], discount: float, seed: int
+) -> None:
+    transitions = from_episodes(make_episodes(lengths, seed))
+    expected = []
+    for length in lengths:
+        rewards = transitions.rewards[len(expected) : len(expected) + length].tolist()
+        for start in range(length):
+            expected.append(sum(discount**i * reward for i, reward in enumerate(rewards[start:])))
+    returns = transitions.discounted_returns(discount)
+    assert returns.dtype == np.float32
+    np.testing.assert_allclose(returns, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_scaling_changes_rewards_alone(make_episodes: Make) -> None:
+    transitions = from_episodes(make_episodes([3, 2]), {"dataset_id": "x"})
+    scaled = transitions.scaled(0.1)
+    np.testing.assert_array_equal(scaled.rewards, transitions.rewards * np.float32(0.1))
+    assert scaled.metadata == {"dataset_id": "x", "reward_scale": 0.1}
+    for name in set(FIELDS) - {"rewards"}:
+        assert getattr(scaled, name) is getattr(transitions, name)
+
+
+@pytest.mark.parametrize("name", ["observations", "actions", "rewards", "masks", "next_observations"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused(make_episodes: Make, name: str, value: float) -> None:
+    transitions = from_episodes(make_episodes([3, 2]), {"dataset_id": "pendulum/test-local-v0"})
+    array = getattr(transitions, name).copy()
+    array[(1,) * array.ndim if array.shape[-1] > 1 else 1] = value
+    with pytest.raises(UserError, match=f"pendulum/test-local-v0: {name} holds a value"):
+        dataclasses.replace(transitions, **{name: array})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("observations", lambda array: array.astype(np.float64), "observations is float64"),
+        ("observations", lambda array: array[:, :-1].copy(), "differ in shape"),
+        ("observations", np.asfortranarray, "not contiguous"),
+        ("actions", lambda array: array[:-1], "actions is float32 of shape"),
+        ("rewards", lambda array: array[:, None], "rewards is float32 of shape"),
+        ("masks", lambda array: array / 2, "other than 0 and 1"),
+        ("masks", lambda array: np.zeros_like(array), "terminal transition does not end"),
+        ("episode_ends", lambda array: np.zeros_like(array), "last transition must end"),
+        ("episode_ends", lambda array: array.astype(np.float32), "expected bool"),
+    ],
+)
+def test_arrays_that_disagree_are_refused(make_episodes: Make, name: str, change: Any, message: str) -> None:
+    transitions = from_episodes(make_episodes([3, 2]))
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(transitions, **{name: change(getattr(transitions, name))})
+
+
+def test_no_transitions_are_refused() -> None:
+    nothing = np.zeros((0, 1), np.float32)
+    none = np.zeros(0, np.float32)
+    with pytest.raises(UserError, match="last transition must end"):
+        Transitions(nothing, nothing, none, none, nothing, none.astype(np.bool_))
+    with pytest.raises(UserError, match="no episodes"):
+        from_episodes([])
+
+
+def test_the_summary_counts_and_scores_episodes() -> None:
+    def episode(rewards: list[float], terminated: bool) -> Episode:
+        length = len(rewards)
+        return Episode(
+            observations=np.zeros((length + 1, 11), np.float32),
+            actions=np.zeros((length, 1), np.float32),
+            rewards=np.array(rewards, np.float32),
+            terminated=terminated,
+            truncated=not terminated,
+        )
+
+    episodes = [episode([1, 2], True), episode([10], False), episode([20, 30, 7], True)]
+    found = summary(from_episodes(episodes, {"dataset_id": "x"}), "InvertedDoublePendulum-v4")
+    mean = (3 + 10 + 57) / 3
+    assert found == {
+        "dataset_id": "x",
+        "environment": "InvertedDoublePendulum-v4",
+        "steps": 6,
+        "episodes": 3,
+        "terminals": 2,
+        "cut_or_timed_out": 1,
+        "return_mean": pytest.approx(mean),
+        "return_min": 3.0,
+        "return_max": 57.0,
+        "normalised_score": pytest.approx(100 * (mean - 60) / (9359 - 60)),
+    }
