@@ -1,0 +1,152 @@
+"""The paper's own learning curves, digitised from the vector graphics of its figures.
+
+`analysis/digitised/off2on.parquet` holds them as rows (figure, panel, curve, step, mean, std): the mean over
+the paper's runs and one standard deviation, in the unit of the figure's own axis. The error bands of the
+paper's plots are vector polygons with an upper and a lower vertex every 1,000 steps; mean and deviation are
+half their sum and half their difference, calibrated on the axis ticks (residual at most 0.19 return units).
+
+What is kept: Figure 3 whole (every 1,000 steps); the other locomotion figures (1b, 1c, 4, 8 to 14) at every
+1,000 steps up to 10,000, then every 5,000, and their last step. Values are stored in single precision
+(rounding below 0.001 return units). Curves are named as the digitised source names them:
+
+- 4a and 9 (share of offline samples): the printed axis counts blocks of 1,000 gradient steps, so `step` there
+  is gradient steps; it runs ahead of environment steps by the longer first epoch.
+- 14: B is the ratio d_on / d_off, identical to "Ours" of Figure 3; A is d_on over the union (the paper's
+  legend has the two swapped).
+
+`python -m analysis.published --from FILE` makes the table again from the full digitised one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from records import UserError
+from records.files import atomic_path
+
+TABLE = Path(__file__).parent / "digitised" / "off2on.parquet"
+COLUMNS = ("figure", "panel", "curve", "step", "mean", "std")
+FIGURES = ("1b", "1c", "3", "4a", "4b", "4c", "4d", "8", "9", "10", "11", "12", "13", "14")
+WHOLE_FIGURES = ("3",)
+RUNS = 4
+"""Runs behind each curve's mean and deviation ("averaged over 4 runs", Figure 3)."""
+
+_CURVE = ["figure", "panel", "curve"]
+_SOURCE = b"digitised from the vector graphics of the paper's figures"
+_DENSE_UNTIL = 10_000
+_SPARSE_STRIDE = 5_000
+_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in _CURVE),
+        ("step", pa.int64()),
+        ("mean", pa.float32()),
+        ("std", pa.float32()),
+    ]
+)
+
+
+def published_curve(figure: str | int, panel: str, curve: str) -> pd.DataFrame:
+    """One curve of the paper: columns step (int64), mean, std (float64), sorted by step.
+
+    `published_curve(3, "halfcheetah-random", "Ours")` is the paper's method on its first panel, in
+    undiscounted return over environment steps. [D]
+
+    Raises:
+        UserError: no such figure, panel or curve; the sentence lists those that exist.
+    """
+    rows = published_table()
+    for column, wanted in (("figure", str(figure)), ("panel", panel), ("curve", curve)):
+        known = list(dict.fromkeys(rows[column]))
+        if wanted not in known:
+            names = ", ".join(known)
+            raise UserError(f"The paper's curves have no {column} {wanted!r}: expected one of {names}.")
+        rows = rows[rows[column] == wanted]
+    return rows[["step", "mean", "std"]].reset_index(drop=True)
+
+
+def published_panels(figure: str | int) -> list[str]:
+    """Names of the panels of one figure, in the order of the table (empty for an unknown figure)."""
+    rows = published_table()
+    return list(dict.fromkeys(rows.loc[rows["figure"] == str(figure), "panel"]))
+
+
+@cache
+def published_table() -> pd.DataFrame:
+    """The whole table, columns `COLUMNS`; cached, so callers must not write into it."""
+    # Not `pq.read_table`: it would read columns out of folder names like `seed=1`.
+    with pq.ParquetFile(TABLE) as file:
+        table: pd.DataFrame = file.read().to_pandas()
+    return table.astype({"mean": "float64", "std": "float64"})
+
+
+def thinned(digitised: pd.DataFrame) -> pd.DataFrame:
+    """The rows the suite keeps of the full digitised table (columns figure, panel, curve, x, mean, std).
+
+    `x` is in thousands of steps; the result has `COLUMNS` with `step` in steps.
+    """
+    rows = digitised[digitised["figure"].isin(FIGURES)].copy()
+    rows["step"] = (rows["x"] * 1000).round().astype("int64")
+    last = rows.groupby(_CURVE)["step"].transform("max")
+    kept = (
+        rows["figure"].isin(WHOLE_FIGURES)
+        | (rows["step"] <= _DENSE_UNTIL)
+        | (rows["step"] % _SPARSE_STRIDE == 0)
+        | (rows["step"] == last)
+    )
+    return rows.loc[kept, list(COLUMNS)].sort_values([*_CURVE, "step"]).reset_index(drop=True)
+
+
+def build(source: Path, destination: Path = TABLE) -> None:
+    """Write the suite's table from the full digitised one (CSV, may be compressed).
+
+    Raises:
+        UserError: `source` cannot be read or lacks a column.
+    """
+    try:
+        digitised = pd.read_csv(source, dtype={"figure": str})
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{source} is not a readable CSV file of digitised curves: {error}.") from error
+    missing = sorted({*_CURVE, "x", "mean", "std"} - set(digitised.columns))
+    if missing:
+        expected = ", ".join([*_CURVE, "x", "mean", "std"])
+        raise UserError(f"{source} has no column {missing[0]!r}: expected {expected}.")
+    table = pa.Table.from_pandas(thinned(digitised), schema=_SCHEMA, preserve_index=False)
+    table = table.replace_schema_metadata({b"source": _SOURCE})
+    with atomic_path(destination) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            compression="zstd",
+            use_dictionary=_CURVE,
+            column_encoding={
+                "step": "DELTA_BINARY_PACKED",
+                "mean": "BYTE_STREAM_SPLIT",
+                "std": "BYTE_STREAM_SPLIT",
+            },
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the suite's table of the paper's curves from the full digitised one."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.published", description=main.__doc__)
+    parser.add_argument("--from", dest="source", type=Path, required=True, help="full digitised table (CSV)")
+    parser.add_argument("--to", dest="destination", type=Path, default=TABLE, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    try:
+        build(options.source, options.destination)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""From curves to score arrays: which runs are there, and their normalised scores, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from envs.reference_scores import REFERENCE_SCORES, normalised_score, reference_scores
+from records import UserError
+
+METHODS = ("off2on", "sac_ft", "sac")
+"""Online methods in the order of tables, legends and comparisons."""
+
+Scores = NDArray[np.float64]
+
+_QUALITIES = ("random", "medium", "medium-replay", "medium-expert")
+
+
+@dataclass(frozen=True)
+class ScoreArrays:
+    """Normalised scores of several methods on the same datasets, seeds and steps.
+
+    `values[method]` is [runs, tasks, steps]: run r is `seeds[r]`, task k is `datasets[k]`, time t is
+    `steps[t]` environment steps. Scores are D4RL's: 0 is the random policy, 100 the reference expert.
+    """
+
+    values: dict[str, Scores]
+    seeds: tuple[int, ...]
+    datasets: tuple[str, ...]
+    steps: tuple[int, ...]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return tuple(self.values)
+
+
+def score_arrays(
+    curves: pd.DataFrame,
+    *,
+    methods: Sequence[str] | None = None,
+    datasets: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> ScoreArrays:
+    """Arrange the `return` rows of `curves` (columns of `records.curves`) as normalised scores.
+
+    What is not asked for by name is what the curves hold (offline training, method `cql`, is left out: its
+    steps are gradient updates). Every method must have every dataset, seed and step: an incomplete
+    comparison is refused, never averaged over what happens to be there.
+
+    Raises:
+        UserError: a method, dataset, seed or step is missing, given twice or not finite; a dataset of an
+            environment without reference scores.
+    """
+    rows = curves[curves["metric"] == "return"]
+    rows = _select(rows, "method", methods, METHODS)
+    rows = _select(rows, "dataset", datasets, set(rows["dataset"]))
+    rows = _select(rows, "seed", seeds, set(rows["seed"]))
+    if rows.empty:
+        known = ", ".join(METHODS)
+        raise UserError(f"The curves hold no returns of an online method: expected rows of {known}.")
+    method_names = [m for m in (methods or METHODS) if m in set(rows["method"])]
+    dataset_names = list(datasets or sorted(set(rows["dataset"]), key=panel_order))
+    seed_numbers = [int(seed) for seed in (seeds or sorted(set(rows["seed"])))]
+    steps = sorted(int(step) for step in set(rows["step"]))
+
+    index = ["method", "seed", "dataset", "step"]
+    repeated = rows[rows.duplicated(index)]
+    if not repeated.empty:
+        raise UserError(f"The curves give one point twice: {_point(*repeated.iloc[0][index])}.")
+    infinite = rows[~np.isfinite(rows["value"])]
+    if not infinite.empty:
+        raise UserError(f"The return is not finite: {_point(*infinite.iloc[0][index])}.")
+    wanted = pd.MultiIndex.from_product([method_names, seed_numbers, dataset_names, steps], names=index)
+    found = rows.set_index(index)["value"].reindex(wanted)
+    if found.isna().any():
+        raise UserError(_missing(found))
+    cube = found.to_numpy(dtype=np.float64).reshape(
+        len(method_names), len(seed_numbers), len(dataset_names), len(steps)
+    )
+    for task, dataset in enumerate(dataset_names):
+        cube[:, :, task] = normalised(cube[:, :, task], dataset)
+    return ScoreArrays(
+        values=dict(zip(method_names, cube, strict=True)),
+        seeds=tuple(seed_numbers),
+        datasets=tuple(dataset_names),
+        steps=tuple(steps),
+    )
+
+
+def environment_family(dataset: str) -> str:
+    """Family of the environment that `dataset` was recorded in: "halfcheetah-random" gives "HalfCheetah".
+
+    Raises:
+        UserError: no environment with reference scores begins the name.
+    """
+    letters = dataset.replace("-", "").lower()
+    for family in REFERENCE_SCORES:
+        if letters.startswith(family.lower()):
+            return family
+    raise UserError(
+        f"The dataset {dataset!r} has no reference scores: expected a name that begins with one of"
+        f" {', '.join(family.lower() for family in REFERENCE_SCORES)}."
+    )
+
+
+def panel_order(dataset: str) -> tuple[str, int, str]:
+    """Sorts datasets as the paper's figures do: by environment, then from random to medium-expert."""
+    environment, _, quality = dataset.partition("-")
+    return environment, _QUALITIES.index(quality) if quality in _QUALITIES else len(_QUALITIES), quality
+
+
+def normalised(returns: Scores, dataset: str) -> Scores:
+    """Undiscounted returns (any shape) as normalised scores: 100 (R - random) / (expert - random)."""
+    return normalised_score(returns, environment_family(dataset))
+
+
+def returns(scores: Scores, dataset: str) -> Scores:
+    """The inverse of `normalised`: normalised scores (any shape) as undiscounted returns."""
+    low, high = reference_scores(environment_family(dataset))
+    return np.asarray(low + np.asarray(scores, dtype=np.float64) / 100.0 * (high - low), dtype=np.float64)
+
+
+def _select(
+    rows: pd.DataFrame, column: str, wanted: Sequence[object] | None, default: Iterable[object]
+) -> pd.DataFrame:
+    for value in wanted or ():
+        if value not in set(rows[column]):
+            known = ", ".join(str(name) for name in sorted(set(rows[column])))
+            raise UserError(f"The curves hold no {column} {value!r}: expected one of {known or '(none)'}.")
+    return rows[rows[column].isin(list(wanted if wanted is not None else default))]
+
+
+def _point(method: str, seed: int, dataset: str, step: int) -> str:
+    return f"method {method}, dataset {dataset}, seed {seed}, step {step}"
+
+
+def _missing(found: pd.Series[float]) -> str:
+    """Name the coarsest thing that is missing: a whole curve rather than its first point."""
+    absent = found.isna()
+    whole = absent.groupby(level=["method", "seed", "dataset"], sort=False).all()
+    if whole.any():
+        method, seed, dataset = whole.index[int(np.argmax(whole.to_numpy()))]
+        others = f"{int(whole.sum())} curves in all" if whole.sum() > 1 else "one curve"
+        return (
+            f"The curves lack seed {seed} of method {method} on dataset {dataset} ({others}):"
+            " expected every method with every dataset and seed."
+        )
+    first = found.index[int(np.argmax(absent.to_numpy()))]
+    return f"The curves lack a point: {_point(*first)}; expected every curve at the same steps."

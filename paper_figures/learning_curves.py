@@ -1,0 +1,149 @@
+"""Learning curves: normalised score over environment steps, every seed and what they have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.aggregate import Statistics
+from analysis.scores import score_arrays
+from paper_figures import style
+from records import UserError
+
+COLUMNS = (
+    "dataset",
+    "method",
+    "label",
+    "kind",
+    "seed",
+    "step",
+    "value",
+    "low",
+    "high",
+    "runs",
+    "band",
+    "unit",
+)
+SEED = "seed"
+IQM = "iqm"
+
+
+def table(curves: pd.DataFrame, statistics: Statistics, *, ensemble_size: int) -> pd.DataFrame:
+    """What the figure draws, columns `COLUMNS`: a row per method, dataset and step, then per seed as well.
+
+    `curves` are those that `statistics` was made from (columns of `records.curves`). Kind "iqm" is the
+    interquartile mean over seeds with its interval, kind "seed" one run. Scores are normalised.
+
+    Raises:
+        UserError: the curves lack a method, dataset, seed or step of the statistics.
+    """
+    scores = score_arrays(
+        curves, methods=statistics.methods, datasets=statistics.datasets, seeds=statistics.seeds
+    )
+    parts = []
+    for task, dataset in enumerate(statistics.datasets):
+        for method in statistics.methods:
+            common = {
+                "dataset": dataset,
+                "method": method,
+                "label": style.method_label(method, ensemble_size),
+                "unit": "normalised score",
+            }
+            iqm = statistics.curve(method, dataset).rename(columns={"estimate": "value"})
+            band = f"{100 * statistics.confidence:g}% bootstrap interval"
+            parts.append(iqm.assign(kind=IQM, seed="", band=band, **common))
+            for seed, values in zip(scores.seeds, scores.values[method][:, task], strict=True):
+                run = pd.DataFrame({"step": scores.steps, "value": values, "runs": 1})
+                parts.append(run.assign(kind=SEED, seed=str(seed), band="", **common))
+    return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+
+
+def draw(drawn: pd.DataFrame) -> Figure:
+    """Draw the rows of `table`, a panel a dataset: seeds thin, their interquartile mean thick, its interval.
+
+    Raises:
+        UserError: there is nothing to draw.
+    """
+    if drawn.empty:
+        raise UserError("The learning curves were given no rows: expected those of learning_curves.table.")
+    datasets = list(dict.fromkeys(drawn["dataset"]))
+    rows, columns = style.panel_grid(len(datasets))
+    size = (4.4, 3.4) if len(datasets) == 1 else (max(2.4 * columns, 4.4), 2.2 * rows + 0.8)
+    with style.look():
+        figure = Figure(figsize=size)
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for spare in grid.flat[len(datasets) :]:
+            spare.remove()
+        for index, dataset in enumerate(datasets):
+            axes = grid[divmod(index, columns)]
+            _panel(axes, drawn[drawn["dataset"] == dataset], dataset)
+            if index % columns == 0:
+                axes.set_ylabel("normalised score")
+            if index + columns < len(datasets):
+                axes.set_xlabel("")
+        _legend(figure, drawn)
+    return figure
+
+
+def write(curves: pd.DataFrame, statistics: Statistics, path: Path, *, ensemble_size: int) -> pd.DataFrame:
+    """Draw the figure into `path`.pdf, .png and .csv (no suffix in `path`) and return what it draws.
+
+    Raises:
+        UserError: as `table`, or a place cannot be written.
+    """
+    drawn = table(curves, statistics, ensemble_size=ensemble_size)
+    style.save(draw(drawn), path, drawn)
+    return drawn
+
+
+def caption(drawn: pd.DataFrame, *, demonstration: bool) -> str:
+    """The caption's text for the rows of `table`.
+
+    `demonstration`: the run is too small to judge the paper by, and the caption says so.
+    """
+    iqm = drawn[drawn["kind"] == IQM]
+    seeds = int(iqm["runs"].iloc[0])
+    lines = (
+        f" Thin: each of {seeds} seeds; thick: their interquartile mean; band: its {iqm['band'].iloc[0]}."
+        if seeds > 1
+        else " One seed, hence no interval."
+    )
+    warning = (
+        " A demonstration of the machinery, from nothing to a figure, on a small task with brief training:"
+        " not evidence for or against the paper."
+        if demonstration
+        else ""
+    )
+    return (
+        f"Learning curves of {style.listed(iqm['label'])} on {style.listed(iqm['dataset'])}:"
+        " normalised score (0 the random policy, 100 the reference expert) of deterministic evaluation."
+        f"{lines}{warning}"
+    )
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, dataset: str) -> None:
+    for (method, _), run in rows[rows["kind"] == SEED].groupby(["method", "seed"], sort=False):
+        colour = style.look_of(str(method)).colour
+        axes.plot(run["step"], run["value"], color=colour, linewidth=0.6, alpha=0.7)
+    for method, iqm in rows[rows["kind"] == IQM].groupby("method", sort=False):
+        style.solid_curve(axes, iqm, str(method))
+    axes.set_title(dataset)
+    style.step_axis(axes, int(rows["step"].max()))
+
+
+def _legend(figure: Figure, drawn: pd.DataFrame) -> None:
+    iqm = drawn[drawn["kind"] == IQM].drop_duplicates("method")
+    seeds = int(iqm["runs"].iloc[0])
+    handles: list[object] = [style.solid_handle(method) for method in iqm["method"]]
+    labels = list(iqm["label"])
+    if seeds == 1:
+        title = "one seed, no interval"
+    else:
+        title = f"interquartile mean of {seeds} seeds and its {iqm['band'].iloc[0]}"
+        handles.append(Line2D([], [], color="#555555", linewidth=0.6, alpha=0.7))
+        labels.append("each seed")
+    style.legend_below(figure, handles, labels, title, "outside lower center", columns=len(labels))

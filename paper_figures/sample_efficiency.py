@@ -1,0 +1,142 @@
+"""Sample efficiency over all datasets, and how probably one method improves on another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.aggregate import Statistics, improvements
+from paper_figures import style
+from records import UserError
+
+COLUMNS = (
+    "panel",
+    "method",
+    "label",
+    "versus",
+    "versus_label",
+    "step",
+    "value",
+    "low",
+    "high",
+    "runs",
+    "tasks",
+    "band",
+    "unit",
+)
+EFFICIENCY = "sample_efficiency"
+IMPROVEMENT = "probability_of_improvement"
+
+
+def table(statistics: Statistics, *, ensemble_size: int) -> pd.DataFrame:
+    """What the figure draws, columns `COLUMNS`: IQM per method and step, then one row per pair of methods.
+
+    Raises:
+        UserError: a method that no figure draws, or a single one: there is no pair to compare.
+    """
+    if len(statistics.methods) < 2:
+        found = ", ".join(statistics.methods)
+        raise UserError(f"The statistics hold one method, {found}: expected at least two to compare.")
+    band = f"{100 * statistics.confidence:g}% bootstrap interval"
+    parts = [
+        statistics.curve(method).assign(
+            panel=EFFICIENCY,
+            method=method,
+            versus="",
+            versus_label="",
+            tasks=len(statistics.datasets),
+            unit="normalised score",
+        )
+        for method in statistics.methods
+    ]
+    pairs = improvements(statistics)
+    versus_label = pairs["versus"].map(lambda method: style.method_label(method, ensemble_size))
+    parts.append(pairs.assign(panel=IMPROVEMENT, versus_label=versus_label, unit="probability"))
+    drawn = pd.concat(parts, ignore_index=True).rename(columns={"estimate": "value"})
+    drawn["label"] = drawn["method"].map(lambda method: style.method_label(method, ensemble_size))
+    return drawn.assign(band=band)[list(COLUMNS)]
+
+
+def draw(drawn: pd.DataFrame) -> Figure:
+    """Draw the rows of `table`: IQM over steps on the left, probabilities of improvement on the right.
+
+    Raises:
+        UserError: there is nothing to draw.
+    """
+    if drawn.empty:
+        raise UserError("Sample efficiency was given no rows: expected those of sample_efficiency.table.")
+    curves = drawn[drawn["panel"] == EFFICIENCY]
+    pairs = drawn[drawn["panel"] == IMPROVEMENT]
+    with style.look():
+        figure = Figure(figsize=(7.0, max(2.9, 1.7 + 0.35 * len(pairs))))
+        left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.0))
+        _efficiency(left, curves)
+        _improvement(right, pairs)
+        methods = curves.drop_duplicates("method")
+        style.legend_below(
+            figure,
+            [style.solid_handle(method) for method in methods["method"]],
+            list(methods["label"]),
+            _runs(curves),
+            "outside lower center",
+            columns=len(methods),
+        )
+    return figure
+
+
+def write(statistics: Statistics, path: Path, *, ensemble_size: int) -> pd.DataFrame:
+    """Draw the figure into `path`.pdf, .png and .csv (no suffix in `path`) and return what it draws.
+
+    Raises:
+        UserError: as `table`, or a place cannot be written.
+    """
+    drawn = table(statistics, ensemble_size=ensemble_size)
+    style.save(draw(drawn), path, drawn)
+    return drawn
+
+
+def caption(drawn: pd.DataFrame) -> str:
+    """The caption's text for the rows of `table`."""
+    curves = drawn[drawn["panel"] == EFFICIENCY]
+    last = int(curves["step"].max())
+    return (
+        f"Left: interquartile mean of the normalised score over environment steps ({_runs(curves)})."
+        f" Right: the probability that a run of the first method beats one of the second at step {last:,},"
+        " ties counting half; 0.5 is no difference. Runs are resampled within each dataset, so intervals say"
+        " how the numbers would vary with other seeds on the same data."
+    )
+
+
+def _efficiency(axes: Axes, rows: pd.DataFrame) -> None:
+    for method, curve in rows.groupby("method", sort=False):
+        style.solid_curve(axes, curve, str(method))
+    axes.set_title("sample efficiency")
+    axes.set_ylabel("IQM of normalised score")
+    style.step_axis(axes, int(rows["step"].max()))
+
+
+def _improvement(axes: Axes, rows: pd.DataFrame) -> None:
+    places = np.arange(len(rows))[::-1]
+    axes.axvline(0.5, color="#777777", linewidth=0.9, linestyle=(0, (1, 1.5)))
+    for place, (_, row) in zip(places, rows.iterrows(), strict=True):
+        look = style.look_of(str(row["method"]))
+        interval = [row["low"], row["high"]]
+        axes.plot(interval, [place] * 2, color=look.colour, alpha=0.3, linewidth=6, solid_capstyle="butt")
+        axes.plot([row["value"]], [place], color=look.colour, marker=look.marker)
+    axes.set_yticks(places, [f"{row['label']}\nover {row['versus_label']}" for _, row in rows.iterrows()])
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_title(f"probability of improvement at {int(rows['step'].iloc[0]):,} steps")
+    axes.set_xlabel("probability (0.5: no difference)")
+
+
+def _runs(curves: pd.DataFrame) -> str:
+    """ "3 seeds on each of 2 datasets, 95% bootstrap intervals"."""
+    runs, tasks = int(curves["runs"].iloc[0]), int(curves["tasks"].iloc[0])
+    interval = f"{curves['band'].iloc[0]}s" if runs > 1 else "no interval"
+    where = f" on each of {tasks} datasets" if tasks > 1 else " on one dataset"
+    return f"{style.count(runs, 'seed')}{where}, {interval}"

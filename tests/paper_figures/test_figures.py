@@ -1,0 +1,318 @@
+"""Figures draw exactly their tables, in the same bytes every time, and refuse what they cannot draw."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from analysis.aggregate import Statistics, statistics, write_statistics
+from analysis.published import published_curve, published_panels
+from analysis.scores import returns
+from paper_figures import figure_03, learning_curves, sample_efficiency, style
+from records import UserError
+
+MakeCurves = Callable[..., pd.DataFrame]
+ROOT = Path(__file__).parents[2]
+DATASETS = ("halfcheetah-random", "hopper-medium")
+
+
+@pytest.fixture
+def curves(make_curves: MakeCurves) -> pd.DataFrame:
+    return make_curves(datasets=DATASETS)
+
+
+@pytest.fixture
+def result(curves: pd.DataFrame) -> Statistics:
+    return statistics(curves, repetitions=20)
+
+
+def drawn_lines(axes: Axes) -> list[np.ndarray]:
+    return [np.asarray(line.get_xydata(), dtype=float) for line in axes.lines]
+
+
+def drawn_bands(axes: Axes) -> list[np.ndarray]:
+    """Corners of each filled band, as sets of points without repeats."""
+    return [np.unique(path.vertices, axis=0) for band in axes.collections for path in band.get_paths()]
+
+
+def assert_drawn(axes: Axes, rows: pd.DataFrame) -> None:
+    """The curve `rows` (step, value, low, high) is among the lines and bands of `axes`."""
+    line = rows[["step", "value"]].to_numpy(dtype=float)
+    assert any(np.array_equal(line, other) for other in drawn_lines(axes))
+    corners = np.concatenate([rows[["step", side]].to_numpy(dtype=float) for side in ("low", "high")])
+    assert any(
+        all(np.any(np.all(np.isclose(other, corner, rtol=1e-12), axis=1)) for corner in corners)
+        for other in drawn_bands(axes)
+    )
+
+
+def test_figure_3_draws_exactly_its_csv(result: Statistics, tmp_path: Path) -> None:
+    table = figure_03.write(result, tmp_path / "figure_03", ensemble_size=5)
+    written = pd.read_csv(tmp_path / "figure_03.csv", float_precision="round_trip")
+    pd.testing.assert_frame_equal(written, table, check_dtype=False, check_exact=True)
+    axes = figure_03.draw(written).axes
+    assert [panel.get_title() for panel in axes] == list(DATASETS)
+    for panel in axes:
+        curves = written[written["dataset"] == panel.get_title()].groupby(["source", "method"])
+        assert len(curves) == len(panel.lines) == len(panel.collections) == 6
+        for _, rows in curves:
+            assert_drawn(panel, rows)
+
+
+def test_figure_3_shows_our_mean_and_the_published_curve_over_the_same_steps(result: Statistics) -> None:
+    table = figure_03.table(result, ensemble_size=5).set_index(["dataset", "source", "method"]).sort_index()
+    for dataset in DATASETS:
+        for method, curve in (("off2on", "Ours"), ("sac_ft", "SAC-ft"), ("sac", "SAC")):
+            ours = table.loc[(dataset, figure_03.OURS, method)]
+            mean = result.curve(method, dataset, "mean")
+            np.testing.assert_array_equal(ours["value"], returns(mean["estimate"].to_numpy(), dataset))
+            np.testing.assert_array_equal(ours["high"], returns(mean["high"].to_numpy(), dataset))
+            theirs = table.loc[(dataset, figure_03.PUBLISHED, method)]
+            assert list(theirs["step"]) == [0, 1000, 2000] == list(ours["step"])
+            source = published_curve(3, dataset, curve).iloc[:3]
+            np.testing.assert_array_equal(theirs["value"], source["mean"])
+            np.testing.assert_array_equal(theirs["high"], source["mean"] + source["std"])
+
+
+def test_figure_3_has_both_units(result: Statistics) -> None:
+    figure = figure_03.draw(figure_03.table(result, ensemble_size=5))
+    figure.draw_without_rendering()
+    panel = figure.axes[0]
+    (right,) = panel.child_axes
+    assert (panel.get_ylabel(), figure.axes[1].child_axes[0].get_ylabel()) == ("return", "normalised score")
+    low, high = panel.get_ylim()
+    score = [100 * (value + 280.178953) / (12135.0 + 280.178953) for value in (low, high)]
+    np.testing.assert_allclose(right.get_ylim(), score)
+
+
+def test_published_curves_are_dashed_and_labelled_as_published(result: Statistics) -> None:
+    figure = figure_03.draw(figure_03.table(result, ensemble_size=3))
+    titles = [legend.get_title().get_text() for legend in figure.legends]
+    assert titles == [
+        "this suite (mean, 95% bootstrap interval, 3 seeds)",
+        "published (mean ± std, 4 runs)",
+    ]
+    labels = [[text.get_text() for text in legend.get_texts()] for legend in figure.legends]
+    assert labels == [["Off2On (N = 3)", "SAC-ft", "SAC"], ["Off2On (N = 5)", "SAC-ft", "SAC"]]
+    dashed = [line.is_dashed() for line in figure.axes[0].lines]
+    assert dashed.count(True) == 3 == dashed.count(False)
+
+
+def test_a_method_has_one_colour_everywhere(curves: pd.DataFrame, result: Statistics) -> None:
+    figures = [
+        figure_03.draw(figure_03.table(result, ensemble_size=5)),
+        learning_curves.draw(learning_curves.table(curves, result, ensemble_size=5)),
+        sample_efficiency.draw(sample_efficiency.table(result, ensemble_size=5)),
+    ]
+    allowed = {look.colour.lower() for look in style.LOOKS.values()}
+    for figure in figures:
+        colours = {to_hex(line.get_color()) for line in figure.axes[0].lines}
+        assert colours == allowed
+
+
+@pytest.mark.parametrize("panels", [1, 5, 12])
+def test_figure_3_has_a_panel_a_dataset_in_the_order_of_the_paper(
+    make_curves: MakeCurves, panels: int
+) -> None:
+    names = sorted(published_panels(3), reverse=True)[:panels]
+    result = statistics(make_curves(datasets=names, seeds=(0,)), repetitions=5)
+    figure = figure_03.draw(figure_03.table(result, ensemble_size=5))
+    titles = [axes.get_title() for axes in figure.axes]
+    assert sorted(titles) == sorted(names)
+    if panels == 12:
+        assert titles[:5] == [
+            "halfcheetah-random",
+            "halfcheetah-medium",
+            "halfcheetah-medium-replay",
+            "halfcheetah-medium-expert",
+            "hopper-random",
+        ]
+
+
+def test_learning_curves_draw_exactly_their_csv(
+    curves: pd.DataFrame, result: Statistics, tmp_path: Path
+) -> None:
+    table = learning_curves.write(curves, result, tmp_path / "learning_curves", ensemble_size=3)
+    written = pd.read_csv(
+        tmp_path / "learning_curves.csv",
+        float_precision="round_trip",
+        dtype={"seed": str, "band": str},
+        na_values={"low": [""], "high": [""]},
+        keep_default_na=False,
+    )
+    pd.testing.assert_frame_equal(written, table, check_dtype=False, check_exact=True)
+    figure = learning_curves.draw(written)
+    for panel in figure.axes:
+        rows = written[written["dataset"] == panel.get_title()]
+        assert len(panel.lines) == 3 * (3 + 1)
+        for _, iqm in rows[rows["kind"] == learning_curves.IQM].groupby("method"):
+            assert_drawn(panel, iqm)
+        for _, run in rows[rows["kind"] == learning_curves.SEED].groupby(["method", "seed"]):
+            line = run[["step", "value"]].to_numpy(dtype=float)
+            assert any(np.array_equal(line, other) for other in drawn_lines(panel))
+
+
+def test_sample_efficiency_draws_exactly_its_csv(result: Statistics, tmp_path: Path) -> None:
+    table = sample_efficiency.write(result, tmp_path / "sample_efficiency", ensemble_size=3)
+    written = pd.read_csv(
+        tmp_path / "sample_efficiency.csv", float_precision="round_trip", keep_default_na=False
+    )
+    pd.testing.assert_frame_equal(written, table, check_dtype=False, check_exact=True)
+    left, right = sample_efficiency.draw(written).axes
+    for _, rows in written[written["panel"] == sample_efficiency.EFFICIENCY].groupby("method"):
+        assert_drawn(left, rows)
+    pairs = written[written["panel"] == sample_efficiency.IMPROVEMENT]
+    lines = drawn_lines(right)[1:]  # the first is the line of no difference
+    for k, (_, row) in enumerate(pairs.iterrows()):
+        np.testing.assert_array_equal(lines[2 * k][:, 0], [row["low"], row["high"]])
+        np.testing.assert_array_equal(lines[2 * k + 1][:, 0], [row["value"]])
+    names = [label.get_text() for label in right.get_yticklabels()]
+    assert names == ["Off2On (N = 3)\nover SAC-ft", "Off2On (N = 3)\nover SAC", "SAC-ft\nover SAC"]
+
+
+DRAW = """
+import sys
+from pathlib import Path
+from analysis.aggregate import read_statistics
+from paper_figures import figure_03, learning_curves, sample_efficiency
+from records.curves import read_curves
+folder, into = Path(sys.argv[1]), Path(sys.argv[2])
+statistics = read_statistics(folder / "statistics.parquet")
+figure_03.write(statistics, into / "figure_03", ensemble_size=5)
+learning_curves.write(read_curves(folder / "curves.parquet"), statistics, into / "learning", ensemble_size=5)
+sample_efficiency.write(statistics, into / "efficiency", ensemble_size=5)
+import analysis.published, analysis.summary
+print(" ".join(sys.modules))
+"""
+
+
+def test_two_runs_write_the_same_bytes_and_need_no_training_code(
+    curves: pd.DataFrame, result: Statistics, tmp_path: Path
+) -> None:
+    from records.curves import write_curves
+
+    write_curves(tmp_path / "curves.parquet", curves, {})
+    write_statistics(result, tmp_path / "statistics.json", tmp_path / "statistics.parquet")
+    folders = [tmp_path / name for name in ("first", "second")]
+    for number, folder in enumerate(folders):
+        run = subprocess.run(
+            [sys.executable, "-c", DRAW, str(tmp_path), str(folder)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": str(number)},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        loaded = {name.split(".")[0] for name in run.stdout.split()}
+        assert not loaded & {"torch", "mujoco", "gymnasium", "minari", "algorithms", "datasets", "workflow"}
+    names = sorted(path.name for path in folders[0].iterdir())
+    assert names == sorted(
+        f"{stem}{suffix}"
+        for stem in ("figure_03", "learning", "efficiency")
+        for suffix in (".csv", ".pdf", ".png")
+    )
+    for name in names:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+
+
+def test_a_persons_own_settings_do_not_change_the_figure(result: Statistics, tmp_path: Path) -> None:
+    figure_03.write(result, tmp_path / "plain", ensemble_size=5)
+    with matplotlib.rc_context({"font.size": 20, "savefig.dpi": 50, "axes.facecolor": "black"}):
+        figure_03.write(result, tmp_path / "styled", ensemble_size=5)
+    for suffix in (".pdf", ".png"):
+        plain, styled = ((tmp_path / f"{name}{suffix}").read_bytes() for name in ("plain", "styled"))
+        assert plain == styled
+
+
+def test_pdfs_hold_no_date(result: Statistics, tmp_path: Path) -> None:
+    figure_03.write(result, tmp_path / "figure", ensemble_size=5)
+    assert b"CreationDate" not in (tmp_path / "figure.pdf").read_bytes()
+
+
+def test_a_failed_figure_leaves_nothing(tmp_path: Path) -> None:
+    class BrokenFigure(Figure):
+        def savefig(self, *arguments: object, **options: object) -> None:
+            Path(str(arguments[0])).write_bytes(b"half")
+            raise RuntimeError("no ink")
+
+    with pytest.raises(RuntimeError, match="no ink"):
+        style.save(BrokenFigure(), tmp_path / "figure", pd.DataFrame({"a": [1]}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figure_3_names_a_missing_method(make_curves: MakeCurves) -> None:
+    result = statistics(make_curves(methods=("off2on", "sac")), repetitions=5)
+    with pytest.raises(UserError, match="no method 'sac_ft'"):
+        figure_03.table(result, ensemble_size=5)
+    chosen = figure_03.table(result, ensemble_size=5, methods=("off2on", "sac"))
+    assert set(chosen["method"]) == {"off2on", "sac"}
+
+
+def test_figure_3_names_a_missing_dataset(result: Statistics) -> None:
+    with pytest.raises(UserError, match="no dataset 'walker2d-random'"):
+        figure_03.table(result, ensemble_size=5, datasets=["walker2d-random"])
+
+
+def test_figure_3_names_datasets_without_a_published_panel(make_curves: MakeCurves) -> None:
+    result = statistics(make_curves(datasets=("inverted-double-pendulum-replay",)), repetitions=5)
+    with pytest.raises(UserError, match="no panel for the datasets inverted-double-pendulum-replay"):
+        figure_03.table(result, ensemble_size=5)
+    with pytest.raises(UserError, match="no panel 'inverted-double-pendulum-replay'"):
+        figure_03.table(result, ensemble_size=5, datasets=["inverted-double-pendulum-replay"])
+
+
+def test_learning_curves_name_what_the_curves_lack(curves: pd.DataFrame, result: Statistics) -> None:
+    with pytest.raises(UserError, match="no method 'sac_ft'"):
+        learning_curves.table(curves[curves["method"] != "sac_ft"], result, ensemble_size=5)
+    with pytest.raises(UserError, match="no dataset 'hopper-medium'"):
+        learning_curves.table(curves[curves["dataset"] != "hopper-medium"], result, ensemble_size=5)
+
+
+def test_one_method_cannot_be_compared(make_curves: MakeCurves) -> None:
+    result = statistics(make_curves(methods=("sac",)), repetitions=5)
+    with pytest.raises(UserError, match="one method, sac"):
+        sample_efficiency.table(result, ensemble_size=5)
+
+
+def test_an_unknown_method_has_no_look() -> None:
+    with pytest.raises(UserError, match="'iql': expected one of off2on, sac_ft, sac"):
+        style.method_label("iql", 5)
+
+
+@pytest.mark.parametrize("draw", [figure_03.draw, learning_curves.draw, sample_efficiency.draw])
+def test_an_empty_table_is_refused(draw: Callable[[pd.DataFrame], Figure]) -> None:
+    with pytest.raises(UserError, match="given no rows"):
+        draw(pd.DataFrame())
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_captions_say_what_the_results_are(make_curves: MakeCurves, seeds: tuple[int, ...]) -> None:
+    curves = make_curves(seeds=seeds)
+    result = statistics(curves, repetitions=20)
+    panel = figure_03.table(result, ensemble_size=5)
+    text = figure_03.caption(panel, members_shared=True, pretraining_updates=100_000)
+    assert "first 2,000 environment steps, on halfcheetah-random." in text
+    assert "after 100,000 CQL updates" in text and "same pre-trained agents" in text
+    own = figure_03.caption(panel, members_shared=False, pretraining_updates=100_000)
+    assert "agents of its own" in own and "same pre-trained agents" not in own
+    pilot = learning_curves.caption(
+        learning_curves.table(curves, result, ensemble_size=3), demonstration=True
+    )
+    assert "demonstration of the machinery" in pilot and "not evidence" in pilot
+    efficiency = sample_efficiency.caption(sample_efficiency.table(result, ensemble_size=3))
+    if len(seeds) == 1:
+        assert "1 seed without an interval" in text and "One seed" in pilot and "no interval" in efficiency
+    else:
+        assert "3 seeds with its 95% bootstrap interval" in text and "each of 3 seeds" in pilot
+        assert "3 seeds on one dataset" in efficiency
