@@ -1,0 +1,150 @@
+"""A population of actor-critic agents: networks, targets, entropy coefficients, optimiser, random streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.networks import Critics, Policy
+from algorithms.randomness import Streams
+from records import UserError
+
+Metrics = dict[str, Tensor]
+
+
+class AgentConfig(Protocol):
+    """What every method's configuration says of its agents; `algorithms.sac.SACConfig` has it."""
+
+    @property
+    def hidden_widths(self) -> Sequence[int]: ...
+    @property
+    def initial_entropy_coefficient(self) -> float: ...
+    @property
+    def policy_learning_rate(self) -> float: ...
+    @property
+    def value_learning_rate(self) -> float: ...
+
+
+class Agents(nn.Module):
+    """P agents that learn side by side; parameters and states never cross from one to another.
+
+    P = len(seeds) x members: each seed has one random stream and one entropy coefficient, and `members`
+    networks (1, or N for an ensemble). The state dictionary's tensors have P (policy), 2 P (critics) or
+    len(seeds) (entropy coefficient) as first axis.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        observation_size: int,
+        action_size: int,
+        config: AgentConfig,
+        members: int = 1,
+    ) -> None:
+        super().__init__()
+        self.count = len(seeds) * members
+        self.members = members
+        self.action_size = action_size
+        sizes = (observation_size, action_size, config.hidden_widths)
+        self.policy = Policy(self.count, *sizes)
+        self.q = Critics(self.count, *sizes)
+        self.target_q = Critics(self.count, *sizes)
+        log_coefficient = torch.full((len(seeds),), config.initial_entropy_coefficient).log()
+        self.log_entropy_coefficient = nn.Parameter(log_coefficient)
+        self.streams = Streams(seeds)
+        self.optimiser = self._optimiser(config)
+
+    def initialise(self) -> None:
+        """Fresh networks, each drawn from its own stream, and targets equal to the critics."""
+        self.policy.initialise(self.streams)
+        self.q.initialise(self.streams)
+        self.copy_targets()
+
+    def copy_targets(self) -> None:
+        """Set the target critics equal to the critics."""
+        self.target_q.load_state_dict(self.q.state_dict())
+
+    @property
+    def entropy_coefficient(self) -> Tensor:
+        """alpha of each temperature, without gradient. [S]"""
+        return self.log_entropy_coefficient.detach().exp()
+
+    def _optimiser(self, config: AgentConfig) -> torch.optim.Adam:
+        """Fresh Adam states; the entropy coefficient learns at the policy's rate [C]."""
+        return torch.optim.Adam(
+            [
+                {"params": list(self.policy.parameters()), "lr": config.policy_learning_rate},
+                {"params": [self.log_entropy_coefficient], "lr": config.policy_learning_rate},
+                {"params": list(self.q.parameters()), "lr": config.value_learning_rate},
+            ],
+            fused=True,
+        )
+
+    def step(self, *losses: Tensor) -> None:
+        """One Adam step down the sum of the losses (each [P], [S] or a number)."""
+        self.optimiser.zero_grad()
+        torch.stack([loss.sum() for loss in losses]).sum().backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+
+    @torch.no_grad()
+    def move_targets(self, rate: float) -> None:
+        """target <- (1 - rate) target + rate Q."""
+        torch._foreach_lerp_(list(self.target_q.parameters()), list(self.q.parameters()), rate)
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Everything that further updates depend on, as named tensors."""
+        state = {f"networks.{name}": tensor for name, tensor in self.state_dict().items()}
+        for name, parameter in self.named_parameters():
+            for key, tensor in self.optimiser.state.get(parameter, {}).items():
+                state[f"adam.{key}.{name}"] = tensor
+        state["streams"] = self.streams.state()
+        return state
+
+    def restore_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `training_state()`."""
+        self.load_state_dict(_with_prefix(state, "networks."))
+        for name, parameter in self.named_parameters():
+            moments = {
+                key: state[f"adam.{key}.{name}"].clone()
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"adam.{key}.{name}" in state
+            }
+            if moments:
+                self.optimiser.state[parameter] = moments
+        self.streams.restore(state["streams"])
+
+
+def _with_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def one_agent(agents: Agents, index: int) -> dict[str, Tensor]:
+    """The policy and critics of one agent, as a population of one: leading axes 1 and 2."""
+    policy = {f"policy.{k}": v[index : index + 1] for k, v in agents.policy.state_dict().items()}
+    critics = {f"q.{k}": v[2 * index : 2 * index + 2] for k, v in agents.q.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in {**policy, **critics}.items()}
+
+
+def load_members(agents: Agents, members: Iterable[Mapping[str, Tensor]]) -> None:
+    """Fill the population with agents (`one_agent`'s tensors), in order; targets copied from the critics.
+
+    UserError where they are too few, too many, or networks of other sizes.
+    """
+    rows = list(members)
+    if len(rows) != agents.count:
+        raise UserError(f"{len(rows)} pre-trained agents were given, expected {agents.count}")
+    for module, prefix in ((agents.policy, "policy."), (agents.q, "q.")):
+        parts = [_with_prefix(row, prefix) for row in rows]
+        for name, own in module.state_dict().items():
+            for index, part in enumerate(parts):
+                shape = tuple(part[name].shape[1:]) if name in part else None
+                if shape != tuple(own.shape[1:]):
+                    raise UserError(
+                        f"pre-trained agent {index}: {prefix}{name} has shape {shape} after its first axis,"
+                        f" expected {tuple(own.shape[1:])}; its network is of another size"
+                    )
+        module.load_state_dict({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    agents.copy_targets()

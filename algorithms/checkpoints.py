@@ -1,0 +1,67 @@
+"""Checkpoints: named tensors in safetensors with a JSON manifest in the file's header. Nothing is unpickled.
+
+One file holds both, so that one rename makes a checkpoint whole: after a kill at any moment the name
+holds the last complete one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from records import UserError
+from records.files import atomic_path
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
+    """Write tensors and manifest under `path` in one atomic step. UserError where the disk refuses."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"manifest": json.dumps(manifest, sort_keys=True), "sha256": _digest(contiguous)}
+    with atomic_path(path) as temporary:
+        save_file(contiguous, temporary, metadata=header)
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read tensors and manifest; UserError where the file is missing, damaged or not a checkpoint of ours."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a readable checkpoint, it is damaged or foreign ({error})") from error
+    if "manifest" not in header or header.get("sha256") != _digest(tensors):
+        raise UserError(f"{path}: the tensors do not match the checkpoint's checksum, the file is damaged")
+    manifest: dict[str, Any] = json.loads(header["manifest"])
+    return tensors, manifest
+
+
+def load_for(path: Path, expected_hash: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """`load`, and UserError where the checkpoint was written by a run of another configuration."""
+    tensors, manifest = load(path)
+    found = manifest.get("configuration_hash")
+    if found != expected_hash:
+        raise UserError(
+            f"{path}: this checkpoint belongs to configuration {found}, expected {expected_hash}; "
+            f"remove its folder or restore the configuration"
+        )
+    return tensors, manifest
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        if tensor.numel():
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

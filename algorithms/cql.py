@@ -1,0 +1,122 @@
+"""Conservative Q-learning, CQL(H) (Kumar et al. 2020), as the paper pre-trains its ensemble ([P] eq. 3).
+
+SAC whose critics also pay for how far a soft maximum of Q over all actions stands above Q of the data's
+actions. The paper gives no CQL hyper-parameters; the defaults are the official CQL code's for D4RL
+MuJoCo, which the authors say they follow ([S] D.1), marked [CQL].
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from algorithms import sac
+from algorithms.agents import Agents, Metrics
+from algorithms.batch import Batch
+from algorithms.networks import TanhGaussian
+from algorithms.randomness import Streams
+
+
+@dataclass(frozen=True)
+class CQLConfig(sac.SACConfig):
+    """CQL's numbers beside SAC's."""
+
+    policy_learning_rate: float = 1e-4  # [CQL] README: 1e-4 or 3e-4
+    conservative_weight: float = 5.0  # [CQL] README: min_q_weight 5 or 10, no Lagrange multiplier
+    sampled_actions: int = 10  # [CQL] num_random
+    deterministic_backup: bool = True  # [CQL] the target has no entropy term
+    cloning_updates: int = 0  # [CQL] policy_eval_start: the actor imitates the data this long (there 40,000)
+    frozen_actor_updates: int = 0  # ours, for small budgets: the actor rests while the critics settle
+    penalty_gradient_actions: int | None = (
+        None  # ours, for speed: unbiased gradient through so many candidates
+    )
+    reduced_precision_penalty: bool = False  # ours, for speed: the penalty's hidden layers in bfloat16
+
+
+def td_target(agents: Agents, batch: Batch, config: CQLConfig) -> Tensor:
+    """r + discount mask min Q_target(s', a'), a' ~ pi(.|s'); the entropy term if asked for. [P, B]"""
+    if not config.deterministic_backup:
+        return sac.td_target(agents, batch, config)
+    with torch.no_grad():
+        noise = agents.streams.normal(*batch.actions.shape[1:])
+        actions, _ = agents.policy(batch.next_observations).sample(noise)
+        next_q: Tensor = agents.target_q(batch.next_observations, actions).amin(dim=1)
+        return batch.rewards + config.discount * batch.masks * next_q
+
+
+@torch.no_grad()
+def proposals(agents: Agents, policy: TanhGaussian, batch: Batch, config: CQLConfig) -> tuple[Tensor, Tensor]:
+    """Candidate actions for the soft maximum and the log density each was drawn with.
+
+    `sampled_actions` (n) each of the uniform distribution on the action box, pi(.|s) and pi(.|s'); all
+    are judged in s. Returns [P, B, 3 n, A] and [P, B, 3 n].
+    """
+    rows, action_size = batch.actions.shape[1:]
+    n = config.sampled_actions
+    uniform = 2 * agents.streams.uniform(rows, n, action_size) - 1
+    uniform_density = uniform.new_full(uniform.shape[:-1], -action_size * math.log(2))
+    actions, densities = [uniform], [uniform_density]
+    for distribution in (policy, agents.policy(batch.next_observations)):
+        noise = agents.streams.normal(rows, n, action_size)
+        sample, density = TanhGaussian(*(part.unsqueeze(2) for part in distribution)).sample(noise)
+        actions.append(sample)
+        densities.append(density)
+    return torch.cat(actions, dim=2), torch.cat(densities, dim=2)
+
+
+def conservative_penalty(
+    agents: Agents, policy: TanhGaussian, batch: Batch, q_data: Tensor, config: CQLConfig
+) -> Tensor:
+    """How far Q's soft maximum stands above Q of the data's action. [P, 2]
+
+    E_s[ log sum_a exp Q(s, a) - Q(s, a_data) ], the sum estimated by importance sampling (CQL, appendix
+    F; [CQL] min_q_version 3). `q_data [P, 2, B]` is Q of the data's actions.
+    """
+    actions, log_density = proposals(agents, policy, batch, config)
+    draws = None
+    if config.penalty_gradient_actions is not None:
+        draws = _systematic_draws(agents.streams, len(batch.observations[0]), config.penalty_gradient_actions)
+    soft_maximum = agents.q.soft_maximum(
+        batch.observations, actions, log_density, draws, config.reduced_precision_penalty
+    )
+    return soft_maximum - q_data.mean(dim=-1)
+
+
+def _systematic_draws(streams: Streams, rows: int, count: int) -> Tensor:
+    """(i + u) / count for each i below `count`, one u a state and twin. [P, 2, rows, count]"""
+    offsets = streams.uniform(2, rows, 1)
+    return (torch.arange(count, dtype=offsets.dtype, device=offsets.device) + offsets) / count
+
+
+def actor_loss(agents: Agents, policy: TanhGaussian, batch: Batch, cloning: bool) -> tuple[Tensor, Tensor]:
+    """SAC's actor loss, or alpha log pi(a|s) - log pi(a_data|s) while cloning [P]; and log pi(a|s) [P, B]."""
+    actions, log_density = policy.sample(agents.streams.normal(*batch.actions.shape[1:]))
+    if not cloning:
+        return sac.actor_loss(agents, batch.observations, actions, log_density), log_density
+    entropy_term = agents.entropy_coefficient[:, None] * log_density
+    return (entropy_term - policy.log_density(batch.actions)).mean(dim=-1), log_density
+
+
+def update(agents: Agents, batch: Batch, config: CQLConfig, step: int) -> Metrics:
+    """Update number `step` (from 0) of every agent: critics on TD error plus penalty, actor, temperature."""
+    target = td_target(agents, batch, config)
+    td_error, q = sac.critic_loss(agents, batch, target)
+    policy: TanhGaussian = agents.policy(batch.observations)
+    penalty = conservative_penalty(agents, policy, batch, q, config)
+    losses = [td_error, config.conservative_weight * penalty]
+    actor, log_density = actor_loss(agents, policy, batch, cloning=step < config.cloning_updates)
+    if step >= config.frozen_actor_updates:
+        losses += [actor, sac.entropy_coefficient_loss(agents, log_density)]
+    agents.step(*losses)
+    agents.move_targets(config.target_update_rate)
+    return {
+        "td_error": td_error.detach(),
+        "conservative_penalty": penalty.detach().mean(dim=-1),
+        "actor_loss": actor.detach(),
+        "q_mean": q.detach().mean(dim=(1, 2)),
+        "entropy": -log_density.detach().mean(dim=-1),
+        "entropy_coefficient": agents.entropy_coefficient,
+    }

@@ -1,0 +1,58 @@
+"""Evaluation episodes: every agent plays all of its episodes at once, in one batch of environments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from algorithms.randomness import derived_seed
+from envs.locomotion import EnvironmentBatch
+from envs.reference_scores import normalised_score
+
+Act = Callable[[Tensor], Tensor]  # observations [G, E, observation_size] -> actions [G, E, action_size]
+
+
+class Evaluation(NamedTuple):
+    """Undiscounted returns and lengths of the episodes of G agents or ensembles. [G, episodes] each"""
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+
+    def metrics(self, environment: str) -> dict[str, NDArray[np.float64]]:
+        """Mean over episodes, by the names of `records.curves.METRICS`. [G] each"""
+        mean_return = self.returns.mean(axis=1)
+        return {
+            "return": mean_return,
+            "normalised_score": np.asarray(normalised_score(mean_return, environment)),
+            "episode_length": self.lengths.mean(axis=1),
+        }
+
+
+@torch.no_grad()
+def evaluate(act: Act, environment: str, seeds: Sequence[int], step: int, episodes: int) -> Evaluation:
+    """Play `episodes` whole episodes with each of the G = len(seeds) agents.
+
+    Start states depend on (seed, step, episode) alone, so an evaluation leaves no state behind and is
+    the same after a resume. No episode is cut short: [C] discards incomplete paths.
+    """
+    starts = [derived_seed(seed, "evaluation", step, e) % 2**32 for seed in seeds for e in range(episodes)]
+    batch = EnvironmentBatch(environment, starts)
+    observations = batch.reset()
+    running = np.ones(batch.copies, dtype=bool)
+    returns, lengths = np.zeros(batch.copies), np.zeros(batch.copies, dtype=np.int64)
+    while running.any():
+        shaped = torch.from_numpy(observations.astype(np.float32)).reshape(len(seeds), episodes, -1)
+        actions = act(shaped).reshape(batch.copies, -1).numpy().astype(np.float64)
+        observations, rewards, terminations, truncations = batch.step(actions)
+        returns += np.where(running, rewards, 0.0)
+        lengths += running
+        finished = terminations | truncations
+        running &= ~finished
+        if finished.any() and running.any():
+            observations = batch.reset(finished)
+    return Evaluation(returns.reshape(len(seeds), episodes), lengths.reshape(len(seeds), episodes))

@@ -1,0 +1,31 @@
+"""What every training job has: names, a place for its resumable state, a progress bar."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+
+class Job(NamedTuple):
+    """What a training job is called in its curve, and where its resumable state lives."""
+
+    run: str
+    dataset: str
+    environment: str
+    configuration_hash: str
+    state_folder: Path
+
+
+def progress_bar(job: Job, total: int, initial: int, unit: str) -> tqdm[Any]:
+    """A bar with rate and time left on stderr: live on a terminal, a line now and then in a log."""
+    return tqdm(
+        total=total,
+        initial=initial,
+        unit=unit,
+        desc=job.dataset,
+        mininterval=0.5 if sys.stderr.isatty() else 15.0,
+        dynamic_ncols=True,
+    )

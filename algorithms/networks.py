@@ -1,0 +1,300 @@
+"""Networks of a whole population: every weight has a leading agent axis P, one `bmm` serves all agents.
+
+Nothing here mixes agents. Layers are stored as `weight [K, in, out]` and `bias [K, 1, out]`, where K is
+P for a policy and 2 P for twin critics (agent 0's twins first).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from algorithms.randomness import Streams
+
+LOG_STD_RANGE = (-20.0, 2.0)  # [C] TanhGaussianPolicy
+PENALTY_BLOCK_ROWS = 960  # rows of the soft maximum worked on at a time: their activations stay in L2
+
+
+class PopulationLinear(nn.Module):
+    """K affine maps side by side: `[K, B, in] -> [K, B, out]`."""
+
+    def __init__(self, copies: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(copies, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(copies, 1, outputs))
+
+    def forward(self, inputs: Tensor, frozen: bool = False) -> Tensor:
+        """The maps' outputs; `frozen` lets gradients through to the inputs only."""
+        if frozen:
+            return torch.baddbmm(self.bias.detach(), inputs, self.weight.detach())
+        return torch.baddbmm(self.bias, inputs, self.weight)
+
+    def initialise(self, bound: float, streams: Streams) -> None:
+        """Weights uniform in [-bound, bound], each agent's from its own stream; biases zero."""
+        rows = len(self.weight) // len(streams)
+        draws = streams.uniform(rows, *self.weight.shape[1:]).reshape(self.weight.shape)
+        with torch.no_grad():
+            self.weight.copy_((2 * draws - 1) * bound)
+            self.bias.zero_()
+
+
+class PopulationMLP(nn.Module):
+    """K multi-layer perceptrons with ReLU between layers: `[K, B, in] -> [K, B, out]`."""
+
+    def __init__(self, copies: int, inputs: int, hidden_widths: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        sizes = [inputs, *hidden_widths, outputs]
+        self.layers = nn.ModuleList(PopulationLinear(copies, i, o) for i, o in pairwise(sizes))
+
+    def affine_maps(self) -> list[PopulationLinear]:
+        """The layers, input first."""
+        return [cast(PopulationLinear, layer) for layer in self.layers]
+
+    def forward(self, inputs: Tensor, frozen: bool = False) -> Tensor:
+        """The networks' outputs; `frozen` lets gradients through to the inputs only."""
+        *hidden, last = self.affine_maps()
+        for layer in hidden:
+            inputs = torch.relu(layer(inputs, frozen))
+        outputs: Tensor = last(inputs, frozen)
+        return outputs
+
+    def initialise(self, last_bound: float, streams: Streams) -> None:
+        """rlkit's start, which the authors build on: hidden weights within 1/sqrt(width), a small head."""
+        *hidden, last = self.affine_maps()
+        for layer in hidden:
+            layer.initialise(1 / math.sqrt(layer.weight.shape[-1]), streams)  # [C] fanin_init
+        last.initialise(last_bound, streams)
+
+
+class TanhGaussian(NamedTuple):
+    """A Gaussian over pre-tanh actions, squashed into the box [-1, 1]."""
+
+    mean: Tensor  # [..., action_size], before tanh
+    log_std: Tensor  # [..., action_size]
+
+    def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions tanh(mean + std noise) and their log density, differentiable in mean and log_std.
+
+        `noise [..., action_size]` is standard normal and may carry extra axes that broadcast.
+        Returns actions of the broadcast shape and log densities without the last axis.
+        """
+        pre_tanh = self.mean + self.log_std.exp() * noise
+        gaussian = -0.5 * noise.square() - self.log_std - 0.5 * math.log(2 * math.pi)
+        return torch.tanh(pre_tanh), (gaussian - _log_tanh_slope(pre_tanh)).sum(dim=-1)
+
+    def log_density(self, actions: Tensor) -> Tensor:
+        """Log density of actions in [-1, 1]; [..., action_size] -> [...]. Edges are moved inside."""
+        edge = 1 - torch.finfo(actions.dtype).eps
+        pre_tanh = torch.atanh(actions.clamp(-edge, edge))
+        noise = (pre_tanh - self.mean) * torch.exp(-self.log_std)
+        gaussian = -0.5 * noise.square() - self.log_std - 0.5 * math.log(2 * math.pi)
+        return (gaussian - _log_tanh_slope(pre_tanh)).sum(dim=-1)
+
+    def mode(self) -> Tensor:
+        """The deterministic action tanh(mean)."""
+        return torch.tanh(self.mean)
+
+
+def _log_tanh_slope(pre_tanh: Tensor) -> Tensor:
+    """log(1 - tanh(x)^2), written so that it neither overflows nor cancels."""
+    return 2 * (math.log(2) - pre_tanh - functional.softplus(-2 * pre_tanh))
+
+
+class Policy(nn.Module):
+    """P tanh-Gaussian policies: `[P, B, observation_size] -> TanhGaussian [P, B, action_size]`."""
+
+    def __init__(
+        self, agents: int, observation_size: int, action_size: int, hidden_widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.net = PopulationMLP(agents, observation_size, hidden_widths, 2 * action_size)
+
+    def forward(self, observations: Tensor) -> TanhGaussian:
+        """The action distribution in each state."""
+        mean, log_std = self.net(observations).chunk(2, dim=-1)
+        return TanhGaussian(mean, log_std.clamp(*LOG_STD_RANGE))
+
+    def initialise(self, streams: Streams) -> None:
+        """Near-zero mean and unit standard deviation. [C] init_w = 1e-3"""
+        self.net.initialise(1e-3, streams)
+
+
+class Critics(nn.Module):
+    """Twin critics of P agents: `[P, B, observation_size]`, `[P, B, action_size]` -> Q(s, a) `[P, 2, B]`."""
+
+    def __init__(
+        self, agents: int, observation_size: int, action_size: int, hidden_widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.agents = agents
+        self.net = PopulationMLP(2 * agents, observation_size + action_size, hidden_widths, 1)
+
+    def forward(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
+        """Q values of both twins; `frozen` lets gradients through to the actions only."""
+        inputs = torch.cat([observations, actions], dim=-1)
+        both = inputs.repeat_interleave(2, dim=0)
+        q: Tensor = self.net(both, frozen)
+        return q.reshape(self.agents, 2, -1)
+
+    def initialise(self, streams: Streams) -> None:
+        """Near-zero values. [C] init_w = 3e-3"""
+        self.net.initialise(3e-3, streams)
+
+    def soft_maximum(
+        self,
+        observations: Tensor,
+        actions: Tensor,
+        log_density: Tensor,
+        gradient_draws: Tensor | None = None,
+        reduced_precision: bool = False,
+    ) -> Tensor:
+        """Mean over states of log sum_j exp(Q(s, a_j) - log_density_j), for each agent and twin. [P, 2]
+
+        `observations [P, B, obs]`, `actions [P, B, n, A]` and `log_density [P, B, n]` are constants: only
+        the critics' parameters receive gradients.
+
+        The gradient is the softmax-weighted mean of the candidates' gradients. With `gradient_draws
+        [P, 2, B, k]`, ascending in [0, 1) in each state, it is estimated without bias by the k candidates
+        whose cumulative weight the draws fall on: a third of the work for k well below n.
+        `reduced_precision` multiplies the hidden layers in bfloat16 (inputs, the last layer and the soft
+        maximum itself stay float32).
+        """
+        parameters = [tensor for layer in self.net.affine_maps() for tensor in (layer.weight, layer.bias)]
+        precision = torch.bfloat16 if reduced_precision else torch.float32
+        result: Tensor = _SoftMaximum.apply(  # type: ignore[no-untyped-call]
+            observations, actions, log_density, gradient_draws, precision, *parameters
+        )
+        return result
+
+
+class _SoftMaximum(torch.autograd.Function):
+    """Value and parameter gradients of `Critics.soft_maximum` in one pass over cache-sized blocks of states.
+
+    The output [P, 2] has one number per network, so the gradient of each network's parameters is known
+    up to that number's incoming gradient: it is computed while the block's activations are still in
+    cache, and only scaled in `backward`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        observations: Tensor,
+        actions: Tensor,
+        log_density: Tensor,
+        gradient_draws: Tensor | None,
+        precision: torch.dtype,
+        *parameters: Tensor,
+    ) -> Tensor:
+        agents, states, candidates = actions.shape[:3]
+        value = observations.new_zeros(agents, 2)
+        gradients = [torch.zeros_like(parameter) for parameter in parameters]
+        first, middle, last = parameters[:2], parameters[2:-2], parameters[-2:]
+        working = [*first, *(parameter.to(precision) for parameter in middle), *last]
+        whole = observations.is_cuda  # a GPU wants few large products, a CPU wants its cache
+        block = states if whole else max(1, PENALTY_BLOCK_ROWS // candidates)
+        for agent in (slice(None),) if whole else (slice(i, i + 1) for i in range(agents)):
+            twins = slice(None) if whole else slice(2 * agent.start, 2 * agent.stop)
+            nets = [parameter[twins] for parameter in working]
+            sums = [gradient[twins] for gradient in gradients]
+            for start in range(0, states, block):
+                rows = slice(start, start + block)
+                draws = None if gradient_draws is None else gradient_draws[agent, :, rows]
+                value[agent] += _soft_maximum_block(
+                    observations[agent, rows],
+                    actions[agent, rows],
+                    log_density[agent, rows],
+                    draws,
+                    nets,
+                    sums,
+                )
+        for tensor in (value, *gradients):
+            tensor /= states
+        ctx.save_for_backward(*gradients)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        scale = upstream.reshape(-1, 1, 1)
+        return (None, None, None, None, None, *(scale * gradient for gradient in ctx.saved_tensors))
+
+
+def _soft_maximum_block(
+    observations: Tensor,
+    actions: Tensor,
+    log_density: Tensor,
+    gradient_draws: Tensor | None,
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+) -> Tensor:
+    """Sum over a block's states of log sum_j exp(Q - log_density) [P, 2]; adds its gradients in place."""
+    agents, states, candidates = actions.shape[:3]
+    state_inputs = observations.repeat_interleave(2, dim=0)
+    action_inputs = actions.repeat_interleave(2, dim=0)
+    q, activations = _forward_block(state_inputs, action_inputs, parameters)
+    logits = q.view(agents, 2, states, candidates) - log_density.unsqueeze(1)
+    soft_maximum = torch.logsumexp(logits, dim=-1, keepdim=True)
+    weights = torch.exp(logits - soft_maximum).view(2 * agents, states, candidates)
+    if gradient_draws is not None:
+        draws = gradient_draws.reshape(2 * agents, states, -1).contiguous()
+        chosen = torch.searchsorted(weights.cumsum(dim=-1), draws, right=True).clamp(max=candidates - 1)
+        action_inputs = action_inputs.gather(2, chosen.unsqueeze(-1).expand(*chosen.shape, actions.shape[-1]))
+        _, activations = _forward_block(state_inputs, action_inputs, parameters)
+        weights = torch.full_like(draws, 1 / draws.shape[-1])
+    _backward_block(state_inputs, action_inputs, activations, weights, parameters, gradients)
+    return soft_maximum.sum(dim=(2, 3))
+
+
+def _forward_block(
+    states: Tensor, actions: Tensor, parameters: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Q of m actions in each state: [K, b, obs], [K, b, m, A] -> [K, b m, 1], and the layers' activations.
+
+    Parameters alternate weight and bias, layer by layer; those between first and last may be of lower
+    precision. The first layer's product with the state is shared by all of its actions.
+    """
+    first_weight, first_bias, *middle, last_weight, last_bias = parameters
+    heads, block, per_state, action_size = actions.shape
+    from_state = torch.baddbmm(first_bias, states, first_weight[:, : states.shape[-1]])
+    hidden = torch.bmm(actions.view(heads, -1, action_size), first_weight[:, states.shape[-1] :])
+    hidden.view(heads, block, per_state, -1).add_(from_state.unsqueeze(2))
+    activations = [hidden.relu_().to(middle[0].dtype if middle else hidden.dtype)]
+    for weight, bias in zip(middle[::2], middle[1::2], strict=True):
+        activations.append(torch.baddbmm(bias, activations[-1], weight).relu_())
+    return torch.baddbmm(last_bias, activations[-1].to(last_weight.dtype), last_weight), activations
+
+
+def _backward_block(
+    states: Tensor,
+    actions: Tensor,
+    activations: Sequence[Tensor],
+    weights: Tensor,
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+) -> None:
+    """Add the gradients of sum(weights Q) in place; `weights [K, b, m]`, the rest as in `_forward_block`."""
+    heads, block, per_state, action_size = actions.shape
+    observation_size = states.shape[-1]
+    action_inputs = actions.view(heads, -1, action_size)
+    q_gradient = weights.reshape(heads, -1, 1)
+    last_weight = parameters[-2]
+    gradients[-1].add_(q_gradient.sum(dim=1, keepdim=True))
+    gradients[-2].baddbmm_(activations[-1].to(last_weight.dtype).transpose(1, 2), q_gradient)
+    gradient = (q_gradient * last_weight.transpose(1, 2)).to(activations[-1].dtype)
+    for layer in range(len(activations) - 1, 0, -1):
+        gradient = torch.ops.aten.threshold_backward(gradient, activations[layer], 0)
+        gradients[2 * layer].add_(torch.bmm(activations[layer - 1].transpose(1, 2), gradient))
+        gradients[2 * layer + 1].add_(gradient.sum(dim=1, keepdim=True, dtype=torch.float32))
+        gradient = torch.bmm(gradient, parameters[2 * layer].transpose(1, 2))
+    gradient = torch.ops.aten.threshold_backward(gradient, activations[0], 0).to(states.dtype)
+    from_state = gradient.view(heads, block, per_state, -1).sum(dim=2)
+    gradients[0][:, :observation_size].baddbmm_(states.transpose(1, 2), from_state)
+    gradients[0][:, observation_size:].baddbmm_(action_inputs.transpose(1, 2), gradient)
+    gradients[1].add_(from_state.sum(dim=1, keepdim=True))

@@ -1,0 +1,199 @@
+"""Off2On (Lee et al. 2021): balanced replay and a pessimistic Q-ensemble ([P] section 4, [S] algorithm 2).
+
+S runs learn side by side, each an ensemble of N CQL agents fine-tuned as one: one policy with the
+moments of the N policies' mixture, N twin critics with a target each. Where paper and code differ, the
+configuration names both and the default follows the code ([C]).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from algorithms.agents import Agents, Metrics, load_members
+from algorithms.batch import Batch
+from algorithms.density_ratio import DensityRatio, density_ratio_loss, priorities
+from algorithms.networks import LOG_STD_RANGE, TanhGaussian
+from algorithms.randomness import Streams
+from algorithms.replay import BalancedReplay
+from algorithms.sac import SACConfig, entropy_coefficient_loss
+
+
+@dataclass(frozen=True)
+class Off2OnConfig(SACConfig):
+    """Off2On's numbers beside SAC's."""
+
+    ensemble_size: int = 5  # [S] D.1: N = 5 locomotion, 4 manipulation
+    initial_online_fraction: float = 0.75  # [S] D.1: rho, 0.5 or 0.75 by dataset
+    weight_temperature: float = 5.0  # [S] D.1: T, 2.5 for manipulation
+    density_hidden_widths: tuple[int, ...] = (256, 256)  # [S], [C]
+    density_learning_rate: float = 3e-4  # [S], [C]
+    density_batch_size: int = 256  # [C]: of each kind; [P] takes eq. 6's expectation over all offline data
+    density_activation: Literal["relu", "softplus"] = "relu"  # [C]; [P] leaves it open
+    priority_range: tuple[float, float] = (1e-3, 1e3)  # [C]; not in [P]
+    critic_regression: Literal["per_member", "mean"] = "per_member"  # [C]; [P] eq. 1 and 5 read as "mean"
+
+
+def mixture_policy(member: TanhGaussian, ensemble_size: int) -> TanhGaussian:
+    """One Gaussian with the first two moments of the members' mixture, before tanh. [S, B, A]  [P] eq. 5
+
+    mean = E_i[mu_i], variance = E_i[sigma_i^2] + Var_i[mu_i], from `member` of [S N, B, A]. The variance
+    is centred: [C] computes E[mu^2 + sigma^2] - mean^2, which cancellation can make negative.
+    """
+    means = _per_run(member.mean, ensemble_size)
+    variances = _per_run((2 * member.log_std).exp(), ensemble_size)
+    mean = means.mean(dim=1)
+    variance = variances.mean(dim=1) + (means - mean.unsqueeze(1)).square().mean(dim=1)
+    return TanhGaussian(mean, (0.5 * variance.log()).clamp(*LOG_STD_RANGE))
+
+
+def _per_run(values: Tensor, ensemble_size: int) -> Tensor:
+    """[S N, ...] -> [S, N, ...]"""
+    return values.reshape(-1, ensemble_size, *values.shape[1:])
+
+
+class Off2OnAgents(Agents):
+    """S ensembles of N members, their density-ratio networks and one entropy coefficient an ensemble."""
+
+    def __init__(
+        self, seeds: Sequence[int], observation_size: int, action_size: int, config: Off2OnConfig
+    ) -> None:
+        super().__init__(
+            seeds,
+            observation_size,
+            action_size,
+            config,
+            config.ensemble_size,
+        )
+        self.density = DensityRatio(
+            len(seeds), observation_size, action_size, config.density_hidden_widths, config.density_activation
+        )
+
+        self.optimiser.add_param_group(
+            {"params": list(self.density.parameters()), "lr": config.density_learning_rate}
+        )
+
+    def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take over S N CQL agents, run by run; targets copied from critics, fresh density networks. [C]"""
+        load_members(self, members)
+        self.density.initialise(self.streams)
+
+    def mixture(self, observations: Tensor) -> TanhGaussian:
+        """The ensemble's policy in the states [S, B, observation_size]."""
+        return mixture_policy(self.policy(self.for_members(observations)), self.members)
+
+    def for_members(self, rows: Tensor) -> Tensor:
+        """Each run's rows [S, ...] for each of its members. [S N, ...]"""
+        return rows.repeat_interleave(self.members, dim=0)
+
+    def per_run(self, values: Tensor) -> Tensor:
+        """Members of a run on an axis of their own: [S N, ...] -> [S, N, ...]."""
+        return _per_run(values, self.members)
+
+
+def td_target(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig) -> Tensor:
+    """r + discount mask (min Q_target_i(s', a') - alpha log pi(a'|s')) of each member. [S, N, B]
+
+    One a' of the mixture policy serves all members. With `critic_regression` "mean" the members share
+    the target of the mean over i. [C]; [P] eq. 1
+    """
+    with torch.no_grad():
+        noise = agents.streams.normal(*batch.actions.shape[1:])
+        actions, log_density = agents.mixture(batch.next_observations).sample(noise)
+        next_q: Tensor = agents.target_q(
+            agents.for_members(batch.next_observations), agents.for_members(actions)
+        )
+        values = agents.per_run(next_q.amin(dim=1))
+        if config.critic_regression == "mean":
+            values = values.mean(dim=1, keepdim=True).expand_as(values)
+        soft_values = values - (agents.entropy_coefficient[:, None] * log_density).unsqueeze(1)
+        bootstrap = config.discount * batch.masks.unsqueeze(1) * soft_values
+        return batch.rewards.unsqueeze(1) + bootstrap
+
+
+def critic_loss(
+    agents: Off2OnAgents, batch: Batch, target: Tensor, config: Off2OnConfig
+) -> tuple[Tensor, Tensor]:
+    """Squared TD error, summed over members and twins, averaged over the batch [S]; Q [S, N, 2, B]."""
+    q = agents.q(agents.for_members(batch.observations), agents.for_members(batch.actions))
+    q = agents.per_run(q)
+    if config.critic_regression == "mean":
+        error = q.mean(dim=1) - target.mean(dim=1).unsqueeze(1)
+        return error.square().mean(dim=-1).sum(dim=-1), q
+    error = q - target.unsqueeze(2)
+    return error.square().mean(dim=-1).sum(dim=(1, 2)), q
+
+
+def actor_loss(agents: Off2OnAgents, batch: Batch) -> tuple[Tensor, Tensor]:
+    """E[alpha log pi(a|s) - mean_i min(Q_i1, Q_i2)(s, a)], a of the mixture policy [S]; and log pi [S, B]."""
+    noise = agents.streams.normal(*batch.actions.shape[1:])
+    actions, log_density = agents.mixture(batch.observations).sample(noise)
+    observations = agents.for_members(batch.observations)
+    q = agents.per_run(agents.q(observations, agents.for_members(actions), frozen=True).amin(dim=1))
+    loss = agents.entropy_coefficient[:, None] * log_density - q.mean(dim=1)
+    return loss.mean(dim=-1), log_density
+
+
+def update(
+    agents: Off2OnAgents, batch: Batch, offline: Batch, online: Batch, config: Off2OnConfig
+) -> tuple[Tensor, Metrics]:
+    """One step of every ensemble; returns the new priorities of `batch` [S, B], and metrics.
+
+    `batch` comes from the balanced replay, `offline` and `online` uniformly from either side. All losses
+    and the priorities are computed on the old parameters, then all networks step, then the targets. [C]
+    """
+    offline_weights = agents.density(offline.observations, offline.actions)
+    online_weights = agents.density(online.observations, online.actions)
+    density_loss = density_ratio_loss(online_weights, offline_weights)
+    with torch.no_grad():
+        weights = agents.density(batch.observations, batch.actions)
+        new_priorities = priorities(
+            weights, offline_weights, config.weight_temperature, config.priority_range
+        )
+    target = td_target(agents, batch, config)
+    critics, q = critic_loss(agents, batch, target, config)
+    actor, log_density = actor_loss(agents, batch)
+    agents.step(density_loss, critics, actor, entropy_coefficient_loss(agents, log_density))
+    agents.move_targets(config.target_update_rate)
+    return new_priorities, {
+        "critic_loss": critics.detach(),
+        "actor_loss": actor.detach(),
+        "q_mean": q.detach().mean(dim=(1, 2, 3)),
+        "entropy": -log_density.detach().mean(dim=-1),
+        "entropy_coefficient": agents.entropy_coefficient,
+        "density_ratio_loss": density_loss.detach(),
+        "priority_mean": new_priorities.mean(dim=-1).float(),
+        "priority_max": new_priorities.amax(dim=-1).float(),
+        "online_weight_zero_fraction": (online_weights.detach() == 0).float().mean(dim=-1),
+    }
+
+
+class Off2OnLearner:
+    """Off2On as the online loop drives it: acts, learns from a balanced replay, keeps its state."""
+
+    def __init__(
+        self, agents: Off2OnAgents, replay: BalancedReplay, draws: Streams, config: Off2OnConfig
+    ) -> None:
+        self.agents, self.replay, self.draws, self.config = agents, replay, draws, config
+
+    def explore(self, observations: Tensor) -> Tensor:
+        """Sampled actions for collection: [S, E, obs] -> [S, E, A]."""
+        shape = (observations.shape[1], self.agents.action_size)
+        return self.agents.mixture(observations).sample(self.agents.streams.normal(*shape))[0]
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Deterministic actions tanh(mean of the members' means), for evaluation. [C]"""
+        return self.agents.mixture(observations).mode()
+
+    def learn(self) -> Metrics:
+        """Draw, update, write the drawn transitions' priorities. [S] algorithm 2"""
+        batch, indices = self.replay.sample(self.config.batch_size, self.draws)
+        offline = self.replay.sample_offline(self.config.density_batch_size, self.draws)
+        online = self.replay.sample_online(self.config.density_batch_size, self.draws)
+        new_priorities, metrics = update(self.agents, batch, offline, online, self.config)
+        self.replay.update_priorities(indices, new_priorities)
+        return metrics | {"offline_fraction": self.replay.offline_share(indices)}

@@ -1,0 +1,147 @@
+"""The offline loop ([S] A, algorithm 1): a population of independent CQL agents from one dataset.
+
+Killed at any moment, it goes on from its last checkpoint and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from algorithms import checkpoints, cql, warm_start
+from algorithms.agents import Agents, Metrics, one_agent
+from algorithms.cql import CQLConfig
+from algorithms.evaluation import evaluate
+from algorithms.jobs import Job, progress_bar
+from algorithms.randomness import Streams, derived_seed
+from algorithms.replay import OfflineData
+from algorithms.training_log import TrainingLog
+from datasets.transitions import Transitions
+from records.files import exclusive
+
+
+@dataclass(frozen=True)
+class OfflineConfig:
+    """How long to pre-train and how often to look."""
+
+    updates: int = 1_000_000  # [S] D.1: 1000 epochs of 1000
+    cloning_warm_start: int = 0  # updates of the policy alone, before the first CQL update (ours)
+    monte_carlo_warm_start: int = 0  # updates of the critics alone towards returns, after cloning (ours)
+    evaluation_interval: int = 5_000
+    evaluation_episodes: int = 5  # [C] 5,000 steps, five whole episodes of HalfCheetah
+    checkpoint_interval: int = 5_000
+
+
+class PretrainedAgents(NamedTuple):
+    """The trained agents in the order of their seeds, each as `one_agent`'s tensors, and their curve."""
+
+    agents: list[dict[str, Tensor]]
+    curve: pd.DataFrame
+
+
+def pretrain(
+    config: OfflineConfig, method: CQLConfig, transitions: Transitions, seeds: Sequence[int], job: Job
+) -> PretrainedAgents:
+    """Train one CQL agent for each of `seeds`, side by side; resumes from `job.state_folder` if it can.
+
+    Raises UserError where a loss becomes non-finite, a checkpoint is damaged or of another
+    configuration, or another process is training in the same folder.
+    """
+    with exclusive(job.state_folder):
+        training = _Training(config, method, transitions, seeds, job)
+        training.run()
+    agents = [one_agent(training.agents, index) for index in range(len(seeds))]
+    return PretrainedAgents(agents, training.log.frame())
+
+
+class _Training:
+    """The state of one pre-training job: agents, random streams, log and the number of updates made."""
+
+    def __init__(
+        self,
+        config: OfflineConfig,
+        method: CQLConfig,
+        transitions: Transitions,
+        seeds: Sequence[int],
+        job: Job,
+    ) -> None:
+        self.config, self.method, self.seeds, self.job = config, method, seeds, job
+        self.data = OfflineData.from_transitions(transitions)
+        self.returns = torch.empty(0)
+        if config.monte_carlo_warm_start:
+            self.returns = torch.from_numpy(transitions.discounted_returns(method.discount))
+        self.agents = Agents(
+            [derived_seed(seed, "cql") for seed in seeds],
+            transitions.observations.shape[1],
+            transitions.actions.shape[1],
+            method,
+        )
+        self.agents.initialise()
+        self.draws = Streams([derived_seed(seed, "cql batches") for seed in seeds])
+        self.log = TrainingLog(job.run, "cql", job.dataset, seeds)
+        self.step = 0
+        self.checkpoint = job.state_folder / "checkpoint.safetensors"
+        if self.checkpoint.exists():
+            self._restore()
+
+    @property
+    def warm_start(self) -> int:
+        return self.config.cloning_warm_start + self.config.monte_carlo_warm_start
+
+    def run(self) -> None:
+        total = self.warm_start + self.config.updates
+        phase_ends = (
+            self.config.cloning_warm_start,
+            self.warm_start,
+            total,
+        )  # each phase has its own metrics
+        if self.step == 0:
+            self._evaluate()
+        with progress_bar(self.job, total=total, initial=self.step, unit="update") as bar:
+            for metrics in self._updates(total):
+                self.step += 1
+                self.log.add(metrics, self.step)
+                bar.update()
+                if self.step % self.config.evaluation_interval == 0 or self.step in phase_ends:
+                    bar.set_postfix(score=f"{self._evaluate():.1f}")
+                if self.step % self.config.checkpoint_interval == 0 or self.step == total:
+                    self._save()
+
+    def _updates(self, total: int) -> Iterator[Metrics]:
+        while self.step < total:
+            indices = self.draws.integers(len(self.data), self.method.batch_size)
+            batch = self.data.gather(indices)
+            if self.step < self.config.cloning_warm_start:
+                yield warm_start.clone(self.agents, batch)
+            elif self.step < self.warm_start:
+                yield warm_start.fit_returns(self.agents, batch, self.returns[indices])
+            else:
+                yield cql.update(self.agents, batch, self.method, self.step - self.warm_start)
+
+    def _evaluate(self) -> float:
+        """Write a row of the curve; returns the mean normalised score."""
+        policy = self.agents.policy
+        episodes = self.config.evaluation_episodes
+        result = evaluate(lambda o: policy(o).mode(), self.job.environment, self.seeds, self.step, episodes)
+        return self.log.flush(self.step, result.metrics(self.job.environment))["normalised_score"]
+
+    def _save(self) -> None:
+        tensors = {**self.agents.training_state(), "draws": self.draws.state()}
+        manifest = {
+            "configuration_hash": self.job.configuration_hash,
+            "step": self.step,
+            "log": self.log.state(),
+        }
+        checkpoints.save(self.checkpoint, tensors, manifest)
+
+    def _restore(self) -> None:
+        tensors, manifest = checkpoints.load_for(self.checkpoint, self.job.configuration_hash)
+        self.agents.restore_training_state(tensors)
+        self.draws.restore(tensors["draws"])
+        self.log.restore(manifest["log"])
+        self.step = manifest["step"]

@@ -1,0 +1,214 @@
+"""The online loop ([S] algorithm 2 and D.1), the same for every method: evaluate, collect a block, learn.
+
+S runs (seeds) learn side by side. Killed at any moment, it goes on from its last checkpoint and ends
+with the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from algorithms import checkpoints
+from algorithms.agents import Agents, Metrics
+from algorithms.batch import Batch
+from algorithms.evaluation import evaluate
+from algorithms.jobs import Job, progress_bar
+from algorithms.randomness import Streams, derived_seed
+from algorithms.replay import Replay
+from algorithms.training_log import TrainingLog
+from envs.locomotion import EnvironmentBatch
+from records.files import exclusive
+
+
+@dataclass(frozen=True)
+class OnlineConfig:
+    """The online schedule."""
+
+    steps: int = 250_000  # [S] D.1: environment steps of each run
+    block_size: int = (
+        1_000  # [C]: collect so many steps, then make as many updates; [P] alternates single ones
+    )
+    first_block_multiplier: int = 5  # [S] D.1: updates after the first block, times this; [C]'s default is 10
+    initial_steps: int = 0  # [C] rlkit's SAC: 1,000 collected by the untrained policy before step 0
+    evaluation_interval: int = 1_000  # [C]: every block, before collecting; a multiple of the block size
+    evaluation_episodes: int = 5  # [C]: 5,000 steps, five whole episodes of HalfCheetah
+    checkpoint_interval: int = 1_000  # steps; a multiple of the block size
+
+
+class Learner(Protocol):
+    """What the loop asks of a method; S runs side by side."""
+
+    @property
+    def agents(self) -> Agents: ...
+    @property
+    def replay(self) -> Replay: ...
+    @property
+    def draws(self) -> Streams: ...
+
+    def explore(self, observations: Tensor) -> Tensor:
+        """Actions for collection: [S, E, obs] -> [S, E, A]."""
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Actions for evaluation: [S, E, obs] -> [S, E, A]."""
+
+    def learn(self) -> Metrics:
+        """One update of every run. [S] each"""
+
+
+class OnlineResult(NamedTuple):
+    """The curve, and which collected transitions [S, steps] end an episode (or are cut by a block's end)."""
+
+    curve: pd.DataFrame
+    episode_ends: NDArray[np.bool_]
+
+
+def run_online(
+    config: OnlineConfig,
+    method: str,
+    learner: Learner,
+    seeds: Sequence[int],
+    job: Job,
+    reward_scale: float = 1.0,
+    after_evaluation: Callable[[int], None] | None = None,
+) -> OnlineResult:
+    """Let `learner` (freshly made) learn online; resumes from `job.state_folder` if it can.
+
+    Rewards enter the replay times `reward_scale`; returns in the curve are unscaled. `after_evaluation`
+    is called with the step after each evaluation, again for some after a resume. Raises UserError
+    where a loss becomes non-finite, a checkpoint is damaged or of another configuration, or another
+    process is training in the same folder.
+    """
+    with exclusive(job.state_folder):
+        loop = _OnlineLoop(config, method, learner, seeds, job, reward_scale, after_evaluation)
+        loop.run()
+    return OnlineResult(loop.log.frame(), np.concatenate(loop.episode_ends, axis=1))
+
+
+class _OnlineLoop:
+    """The state of one online job: learner, environments, log, steps and updates made."""
+
+    def __init__(
+        self,
+        config: OnlineConfig,
+        method: str,
+        learner: Learner,
+        seeds: Sequence[int],
+        job: Job,
+        reward_scale: float,
+        after_evaluation: Callable[[int], None] | None,
+    ) -> None:
+        self.config, self.learner, self.seeds, self.job = config, learner, seeds, job
+        self.reward_scale, self.after_evaluation = reward_scale, after_evaluation
+        starts = [derived_seed(seed, "collection") % 2**32 for seed in seeds]
+        self.environments = EnvironmentBatch(job.environment, starts)
+        self.log = TrainingLog(job.run, method, job.dataset, seeds)
+        self.episode_ends: list[NDArray[np.bool_]] = []
+        self.step = self.updates = 0
+        self.checkpoint = job.state_folder / "checkpoint.safetensors"
+        if self.checkpoint.exists():
+            self._restore()
+
+    def run(self) -> None:
+        """From the present step to the last; a checkpoint holds the state between two blocks."""
+        if not self.episode_ends:
+            self._evaluate()
+            if self.config.initial_steps:
+                self._collect(self.config.initial_steps)
+        with progress_bar(self.job, total=self.config.steps, initial=self.step, unit="step") as bar:
+            while self.step < self.config.steps:
+                self._collect(min(self.config.block_size, self.config.steps - self.step))
+                self._learn(bar)
+                if self._due(self.config.evaluation_interval):
+                    bar.set_postfix(score=f"{self._evaluate():.1f}")
+                if self._due(self.config.checkpoint_interval):
+                    self._save()
+
+    def _due(self, interval: int) -> bool:
+        return self.step % interval == 0 or self.step == self.config.steps
+
+    def _learn(self, bar: tqdm[Any]) -> None:
+        """As many updates as the last block has steps, more after the first; the bar follows the updates."""
+        block = self.episode_ends[-1].shape[1]
+        count = block * (self.config.first_block_multiplier if self.step == 0 else 1)
+        for done in range(count):
+            self.updates += 1
+            self.log.add(self.learner.learn(), self.updates)
+            bar.update(block * (done + 1) // count - block * done // count)
+        self.step += block
+
+    def _collect(self, steps: int) -> None:
+        """Append `steps` transitions of each run, from a fresh reset; a cut episode is no terminal. [C]"""
+        observations = self.environments.reset()
+        rows: list[tuple[NDArray[Any], ...]] = []
+        ends = []
+        for _ in range(steps):
+            actions = self._explore(observations)
+            outcome = self.environments.step(actions.astype(np.float64))
+            rewards = outcome.rewards * self.reward_scale
+            masks = 1.0 - outcome.terminations
+            rows.append((observations, actions, rewards, masks, outcome.observations))
+            ended = outcome.terminations | outcome.truncations
+            ends.append(ended)
+            observations = self.environments.reset(ended) if ended.any() else outcome.observations
+        ends[-1] = np.ones_like(ends[-1])
+        self.episode_ends.append(np.stack(ends, axis=1))
+        fields = (np.stack(field, axis=1).astype(np.float32) for field in zip(*rows, strict=True))
+        self.learner.replay.add(Batch(*map(torch.from_numpy, fields)))
+
+    @torch.no_grad()
+    def _explore(self, observations: NDArray[np.float64]) -> NDArray[np.float32]:
+        shaped = torch.from_numpy(observations.astype(np.float32)).unsqueeze(1)
+        actions: NDArray[np.float32] = self.learner.explore(shaped).squeeze(1).numpy()
+        return actions
+
+    def _evaluate(self) -> float:
+        """Write a row of the curve; returns the mean normalised score."""
+        episodes = self.config.evaluation_episodes
+        result = evaluate(self.learner.exploit, self.job.environment, self.seeds, self.step, episodes)
+        if self.after_evaluation is not None:
+            self.after_evaluation(self.step)
+        return self.log.flush(self.step, result.metrics(self.job.environment))["normalised_score"]
+
+    def _save(self) -> None:
+        tensors = {f"agents.{k}": v for k, v in self.learner.agents.training_state().items()}
+        tensors |= {f"replay.{k}": v for k, v in self.learner.replay.state().items()}
+        for name, array in self.environments.state().items():
+            tensors[f"environments.{name}"] = torch.from_numpy(np.ascontiguousarray(array).view(np.uint8))
+        tensors["draws"] = self.learner.draws.state()
+        tensors["episode_ends"] = torch.from_numpy(np.concatenate(self.episode_ends, axis=1))
+        manifest = {
+            "configuration_hash": self.job.configuration_hash,
+            "step": self.step,
+            "updates": self.updates,
+            "log": self.log.state(),
+        }
+        checkpoints.save(self.checkpoint, tensors, manifest)
+
+    def _restore(self) -> None:
+        tensors, manifest = checkpoints.load_for(self.checkpoint, self.job.configuration_hash)
+        self.learner.agents.restore_training_state(_section(tensors, "agents."))
+        self.learner.replay.restore(_section(tensors, "replay."))
+        saved = _section(tensors, "environments.")
+        self.environments.restore(
+            {
+                name: saved[name].numpy().view(like.dtype).reshape(like.shape)
+                for name, like in self.environments.state().items()
+            }
+        )
+        self.learner.draws.restore(tensors["draws"])
+        self.episode_ends = [tensors["episode_ends"].numpy()]
+        self.log.restore(manifest["log"])
+        self.step, self.updates = manifest["step"], manifest["updates"]
+
+
+def _section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,53 @@
+"""Random numbers that belong to one agent each, so that no agent depends on its neighbours."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Streams:
+    """One independent random stream per row of a population of `len(seeds)` rows.
+
+    Row i draws from a generator seeded with `seeds[i]` alone: its numbers are the same whether it is
+    drawn for by itself or beside others.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self._generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+
+    def __len__(self) -> int:
+        return len(self._generators)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1). [P, *shape]"""
+        return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self._generators])
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers. [P, *shape]"""
+        return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self._generators])
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """Uniform int64 in [0, high). [P, *shape]"""
+        return torch.stack(
+            [torch.randint(high, shape, generator=g, device=self.device) for g in self._generators]
+        )
+
+    def state(self) -> Tensor:
+        """The generators' states. uint8 [P, state_size]"""
+        return torch.stack([g.get_state() for g in self._generators])
+
+    def restore(self, state: Tensor) -> None:
+        """Go on exactly where `state()` was taken."""
+        for generator, row in zip(self._generators, state, strict=True):
+            generator.set_state(row.cpu().clone())  # set_state reads a view from its storage's start
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A 63-bit seed that depends on all `parts` and collides with no other use of the same run seed."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1

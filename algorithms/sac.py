@@ -1,0 +1,103 @@
+"""Soft actor-critic (Haarnoja et al. 2018) with a learned entropy coefficient, for a population of agents.
+
+From scratch it is the paper's SAC baseline and the source of behaviour policies; started from one CQL
+agent over offline and online data it is SAC-ft ([P] eq. 1 and 2). Settings follow rlkit, which the
+authors built on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from algorithms.agents import Agents, Metrics
+from algorithms.batch import Batch
+from algorithms.networks import TanhGaussian
+from algorithms.randomness import Streams
+from algorithms.replay import Replay
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """SAC's numbers; the defaults are rlkit's examples/sac.py, named by [S] D.1 as the SAC baseline."""
+
+    hidden_widths: tuple[int, ...] = (256, 256)  # [S] D.1, [C]
+    batch_size: int = 256  # [C]
+    discount: float = 0.99  # [C]
+    target_update_rate: float = 5e-3  # [C] tau, every step
+    policy_learning_rate: float = 3e-4  # [S] D.1; fine-tuning chooses from 3e-4, 3e-5, 5e-6
+    value_learning_rate: float = 3e-4  # [S] D.1
+    initial_entropy_coefficient: float = 1.0  # [C] log_alpha starts (again) at 0
+
+
+def td_target(agents: Agents, batch: Batch, config: SACConfig) -> Tensor:
+    """r + discount mask (min Q_target(s', a') - alpha log pi(a'|s')), a' ~ pi(.|s'). [P, B]  [P] eq. 1"""
+    with torch.no_grad():
+        noise = agents.streams.normal(*batch.actions.shape[1:])
+        actions, log_density = agents.policy(batch.next_observations).sample(noise)
+        next_q = agents.target_q(batch.next_observations, actions).amin(dim=1)
+        soft_value: Tensor = next_q - agents.entropy_coefficient[:, None] * log_density
+        return batch.rewards + config.discount * batch.masks * soft_value
+
+
+def critic_loss(agents: Agents, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared TD error, summed over the twins, averaged over the batch [P]; and the Q values [P, 2, B]."""
+    q: Tensor = agents.q(batch.observations, batch.actions)
+    return (q - target.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1), q
+
+
+def actor_loss(agents: Agents, observations: Tensor, actions: Tensor, log_density: Tensor) -> Tensor:
+    """E[alpha log pi(a|s) - min Q(s, a)], a ~ pi(.|s). [P]  [P] eq. 2"""
+    q: Tensor = agents.q(observations, actions, frozen=True).amin(dim=1)
+    return (agents.entropy_coefficient[:, None] * log_density - q).mean(dim=-1)
+
+
+def entropy_coefficient_loss(agents: Agents, log_density: Tensor) -> Tensor:
+    """-log alpha E[log pi(a|s) + target entropy], target entropy -|A|. [P]  [C] ours.py"""
+    excess = (log_density - agents.action_size).detach().mean(dim=-1)
+    return -agents.log_entropy_coefficient * excess
+
+
+def update(agents: Agents, batch: Batch, config: SACConfig) -> Metrics:
+    """One step of every agent: critics, actor and entropy coefficient on the old parameters, then targets."""
+    target = td_target(agents, batch, config)
+    critics, q = critic_loss(agents, batch, target)
+    noise = agents.streams.normal(*batch.actions.shape[1:])
+    actions, log_density = agents.policy(batch.observations).sample(noise)
+    actor = actor_loss(agents, batch.observations, actions, log_density)
+    agents.step(critics, actor, entropy_coefficient_loss(agents, log_density))
+    agents.move_targets(config.target_update_rate)
+    return {
+        "critic_loss": critics.detach(),
+        "actor_loss": actor.detach(),
+        "q_mean": q.detach().mean(dim=(1, 2)),
+        "entropy": -log_density.detach().mean(dim=-1),
+        "entropy_coefficient": agents.entropy_coefficient,
+    }
+
+
+class SACLearner:
+    """SAC as the online loop drives it: acts, learns from uniform draws, keeps its state."""
+
+    def __init__(self, agents: Agents, replay: Replay, draws: Streams, config: SACConfig) -> None:
+        self.agents, self.replay, self.draws, self.config = agents, replay, draws, config
+
+    def explore(self, observations: Tensor) -> Tensor:
+        """Sampled actions for collection: [S, E, obs] -> [S, E, A]."""
+        shape = (observations.shape[1], self.agents.action_size)
+        policy: TanhGaussian = self.agents.policy(observations)
+        return policy.sample(self.agents.streams.normal(*shape))[0]
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Deterministic actions tanh(mean), for evaluation. [C]"""
+        policy: TanhGaussian = self.agents.policy(observations)
+        return policy.mode()
+
+    def learn(self) -> Metrics:
+        """Draw and update."""
+        batch, indices = self.replay.sample(self.config.batch_size, self.draws)
+        return update(self.agents, batch, self.config) | {
+            "offline_fraction": self.replay.offline_share(indices)
+        }

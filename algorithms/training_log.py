@@ -1,0 +1,87 @@
+"""What a training loop measures: means between evaluations, tidy rows, a stop on non-finite values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+
+from algorithms.agents import Metrics
+from records import UserError
+from records.curves import COLUMNS
+
+_NEVER = 2**62
+
+
+class TrainingLog:
+    """Rows of one job's curve: `run`, `method`, `dataset` are the job's, one row a seed, step and metric."""
+
+    def __init__(self, run: str, method: str, dataset: str, seeds: Sequence[int]) -> None:
+        self._labels = (run, method, dataset)
+        self._seeds = list(seeds)
+        self._rows: list[tuple[int, int, str, float]] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        self._names: list[str] = []
+        self._sums = self._first_bad = torch.empty(0)
+        self._count = 0
+
+    def add(self, metrics: Metrics, step: int) -> None:
+        """Count one update's metrics ([G] tensors, one entry a seed) towards the running means."""
+        values = torch.stack(list(metrics.values())).double()
+        if not self._names:
+            self._names = list(metrics)
+            self._sums = torch.zeros_like(values)
+            self._first_bad = torch.full_like(values, _NEVER, dtype=torch.int64)
+        self._sums += values
+        self._first_bad.clamp_(max=torch.where(values.isfinite(), _NEVER, step))
+        self._count += 1
+
+    def flush(self, step: int, measured: Mapping[str, ArrayLike]) -> dict[str, float]:
+        """Write the running means and the `measured` metrics ([G] each) as rows of `step`; start new means.
+
+        Returns the means over seeds, for the progress bar. UserError where a metric was not finite.
+        """
+        self._check_finite()
+        values = {name: (self._sums[i] / self._count).tolist() for i, name in enumerate(self._names)}
+        values |= {name: np.asarray(value).tolist() for name, value in measured.items()}
+        for name, row in values.items():
+            self._rows += [(seed, step, name, float(v)) for seed, v in zip(self._seeds, row, strict=True)]
+        self._forget()
+        return {name: float(np.mean(row)) for name, row in values.items()}
+
+    def _check_finite(self) -> None:
+        if not self._names or int(self._first_bad.min()) == _NEVER:
+            return
+        index = int(self._first_bad.argmin())
+        name, seed = self._names[index // len(self._seeds)], self._seeds[index % len(self._seeds)]
+        raise UserError(
+            f"{'/'.join(self._labels)}: {name} of seed {seed} became non-finite at update "
+            f"{int(self._first_bad.min())}; lower the learning rates or look at the data"
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """All rows so far, in the columns of `records.curves`."""
+        return pd.DataFrame([(*self._labels, *row) for row in self._rows], columns=list(COLUMNS))
+
+    def state(self) -> dict[str, Any]:
+        """Everything for a bit-identical continuation, as JSON-able values (floats survive JSON exactly)."""
+        return {
+            "rows": self._rows,
+            "names": self._names,
+            "sums": self._sums.tolist(),
+            "first_bad": self._first_bad.tolist(),
+            "count": self._count,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state()`."""
+        self._rows = [(seed, step, name, value) for seed, step, name, value in state["rows"]]
+        self._names, self._count = list(state["names"]), state["count"]
+        self._sums = torch.tensor(state["sums"], dtype=torch.float64)
+        self._first_bad = torch.tensor(state["first_bad"], dtype=torch.int64)
