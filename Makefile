@@ -1,0 +1,77 @@
+# Everything by one command, on a machine with Python 3.11+ and make. `make help` lists the commands.
+PYTHON ?= python3
+CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+CONFIG ?= config/pilot.yaml
+# cpu: the build without CUDA, where pip is told to look (TORCH_INDEX names one more place: the address of
+# PyTorch's index of CPU builds); where there is none, the index's own.
+# index: the build that the package index itself serves, with its dependencies (on Linux, CUDA).
+TORCH ?= cpu
+TORCH_INDEX ?=
+
+ENVIRONMENT := .venv
+INSTALLED := $(ENVIRONMENT)/.installed-$(TORCH)
+TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements-torch.lock)
+PIP := $(ENVIRONMENT)/bin/python -m pip --disable-pip-version-check
+export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
+
+.PHONY: help setup reproduce report test lint unit smoke format lock clean
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z]*\):.*##/\1 \t/p' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED)  ## create .venv and install the locked versions (the others do this by themselves)
+
+$(INSTALLED): requirements.lock requirements-torch.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is older: try make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(ENVIRONMENT)
+	@echo "Installing the locked versions (a minute or two, this once) ..."
+	$(PIP) install --quiet --require-hashes --requirement requirements.lock
+ifeq ($(TORCH),cpu)
+	@$(PIP) install --quiet --no-deps $(addprefix --extra-index-url=,$(TORCH_INDEX)) \
+		'torch==$(TORCH_VERSION)+cpu' 2>/dev/null || \
+		{ echo "No CPU build of torch $(TORCH_VERSION) is within reach: installing the index's own."; \
+		  $(PIP) install --quiet --requirement requirements-torch.lock; }
+else
+	$(PIP) install --quiet --requirement requirements-torch.lock
+endif
+	@rm -f $(ENVIRONMENT)/.installed-*
+	@touch $@
+
+reproduce: $(INSTALLED)  ## from nothing to the figures and the table of CONFIG (default: config/pilot.yaml)
+	snakemake --cores $(CORES) --configfile $(CONFIG)
+
+report: $(INSTALLED)  ## one self-contained HTML page of CONFIG's finished results
+	snakemake --configfile $(CONFIG) --report results/$(basename $(notdir $(CONFIG)))/report.html
+
+test: lint smoke unit  ## what CI runs: the linters, the smoke reproduction, the tests
+
+lint: $(INSTALLED)
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+unit: $(INSTALLED)
+	python -m pytest
+
+smoke: $(INSTALLED)
+	snakemake --cores $(CORES) --configfile config/smoke.yaml
+
+format: $(INSTALLED)  ## rewrite the sources in the house's format
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+lock: $(INSTALLED)  ## resolve requirements.lock anew from pyproject.toml
+	$(PYTHON) -m venv $(ENVIRONMENT)/lock
+	$(ENVIRONMENT)/lock/bin/python -m pip install --quiet uv==0.11.8
+	echo 'torch; python_version < "3"' > $(ENVIRONMENT)/lock/without-torch.txt
+	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet pyproject.toml --extra checks --group torch-cpu \
+		--override $(ENVIRONMENT)/lock/without-torch.txt --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --output-file requirements.lock
+
+clean:  ## remove every result of CONFIG (not the environment, not the committed reference results)
+	rm -rf results/$(basename $(notdir $(CONFIG)))

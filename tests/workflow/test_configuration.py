@@ -1,0 +1,164 @@
+"""Every wrong configuration is refused in one sentence that names what is wrong."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from algorithms.cql import CQLConfig
+from algorithms.off2on import Off2OnConfig
+from algorithms.offline import OfflineConfig
+from algorithms.online import OnlineConfig
+from algorithms.sac import SACConfig
+from envs.locomotion import ENVIRONMENTS
+from records import UserError
+from workflow.configuration import SCHEMA, check, read
+from workflow.sources import ROOT
+
+DELETE = object()
+
+
+def spoilt(configuration: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of `configuration` with `value` at the dotted `path`."""
+    result = copy.deepcopy(configuration)
+    *parents, last = path.split(".")
+    place = result
+    for key in parents:
+        place = place[key]
+    if value is DELETE:
+        del place[last]
+    else:
+        place[last] = value
+    return result
+
+
+WRONG = [
+    # unknown names
+    ("typo", 1, "unknown key 'typo'"),
+    ("pretraining.cql.min_q_weight", 5.0, "pretraining.cql: unknown key 'min_q_weight'"),
+    ("fine_tuning.methods.awac", {}, "fine_tuning.methods: unknown key 'awac': expected one of off2on"),
+    ("fine_tuning.methods.sac.config.alpha", 1.0, "fine_tuning.methods.sac.config: unknown key 'alpha'"),
+    ("datasets.ant-random", {}, "datasets has the name 'ant-random': expected a dataset"),
+    ("datasets.halfcheetah-random.recipe", "expert", "datasets.halfcheetah-random.recipe is 'expert'"),
+    ("datasets.halfcheetah-random.environment", "Ant-v4", "'Ant-v4': expected one of HalfCheetah-v4"),
+    ("figures", ["figure_99"], "figures.0 is 'figure_99': expected one of learning_curves"),
+    # values out of range or of another type
+    ("fine_tuning.ensemble_size", 0, "fine_tuning.ensemble_size is 0: expected at least 1"),
+    ("pretraining.cql.discount", 1.5, "pretraining.cql.discount is 1.5: expected at most 1"),
+    ("pretraining.cql.batch_size", 2.5, "pretraining.cql.batch_size is 2.5: expected a whole number"),
+    ("pretraining.agents", True, "pretraining.agents is True: expected a whole number"),
+    ("pretraining.agents", "four", "pretraining.agents is 'four': expected a whole number"),
+    ("pretraining.cql.policy_learning_rate", "1e-4", "expected a number (in YAML, write 1.0e-04 with"),
+    ("pretraining.cql.conservative_weight", float("nan"), "conservative_weight is nan: expected a number"),
+    ("fine_tuning.seeds", [], "fine_tuning.seeds is empty"),
+    ("fine_tuning.seeds", [1, 1], "fine_tuning.seeds is [1, 1]: expected no repetition"),
+    ("fine_tuning.seeds", [-1], "fine_tuning.seeds.0 is -1: expected at least 0"),
+    ("statistics.confidence", 1, "statistics.confidence is 1: expected less than 1"),
+    ("name", "Up/../down", "name is 'Up/../down': expected lower-case letters"),
+    ("datasets.halfcheetah-random.pretrained", "download", "expected one of released, train"),
+    # missing keys
+    ("name", DELETE, "the key 'name' is missing"),
+    ("datasets.halfcheetah-random.seed", DELETE, "datasets.halfcheetah-random: the key 'seed' is missing"),
+    ("pretraining.schedule.updates", DELETE, "pretraining.schedule: the key 'updates' is missing"),
+    # settings that contradict each other
+    (
+        "pretraining.agents",
+        3,
+        "pretraining.agents is 3: expected at least 4, for 2 seeds with ensemble_size 2",
+    ),
+    ("datasets.halfcheetah-random.environment", "Hopper-v4", "begin with its environment's family, Hopper"),
+    ("datasets.halfcheetah-random.transitions", DELETE, "the recipe random needs the key 'transitions'"),
+    ("datasets.halfcheetah-random.behaviour_policy", "x", "the recipe random takes no 'behaviour_policy'"),
+    ("datasets.inverted-double-pendulum-replay.behaviour_policy", "nobody", "is 'nobody': expected one of"),
+    ("behaviour_policies.inverted-double-pendulum.environment", "Hopper-v4", "which acts in Hopper-v4"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), WRONG, ids=[f"{p}={v}"[:60] for p, v, _ in WRONG])
+def test_what_is_wrong_is_named_in_one_sentence(
+    smoke: dict[str, Any], path: str, value: Any, sentence: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        check(spoilt(smoke, path, value))
+    message = str(refusal.value)
+    assert sentence in message
+    assert "\n" not in message
+    assert message.endswith(".")
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
+def test_the_shipped_configurations_are_right(name: str) -> None:
+    assert read(ROOT / "config" / name)["name"] == Path(name).stem
+
+
+@pytest.mark.parametrize(
+    ("section", "kind", "elsewhere"),
+    [
+        ("offline", OfflineConfig, set()),
+        ("online", OnlineConfig, set()),
+        ("sac", SACConfig, set()),
+        ("cql", CQLConfig, set()),
+        ("off2on", Off2OnConfig, {"ensemble_size"}),
+    ],
+)
+def test_the_schema_has_exactly_the_fields_of_the_dataclasses(
+    section: str, kind: Any, elsewhere: set[str]
+) -> None:
+    properties = yaml.safe_load(SCHEMA.read_text())["$defs"][section]["properties"]
+    assert set(properties) == {field.name for field in fields(kind)} - elsewhere
+
+
+def test_the_schema_has_exactly_the_environments_there_are() -> None:
+    assert set(yaml.safe_load(SCHEMA.read_text())["$defs"]["environment"]["enum"]) == set(ENVIRONMENTS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    path=st.sampled_from(
+        [
+            "name",
+            "datasets",
+            "pretraining",
+            "fine_tuning.methods",
+            "fine_tuning.seeds",
+            "statistics.repetitions",
+        ]
+    ),
+    value=st.recursive(
+        st.none() | st.booleans() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+        max_leaves=4,
+    ),
+)
+def test_no_value_whatever_ends_in_a_traceback(path: str, value: Any) -> None:
+    smoke = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
+    try:
+        check(spoilt(smoke, path, value))
+    except UserError as refusal:
+        assert "\n" not in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "could not be read: No such file or directory"),
+        ("name: [", "is not YAML"),
+        ("- name", "is not a configuration: expected keys with values"),
+    ],
+)
+def test_an_unreadable_file_is_refused_with_its_name(
+    tmp_path: Path, content: str | None, sentence: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=sentence) as refusal:
+        read(path)
+    assert str(path) in str(refusal.value)

@@ -1,0 +1,154 @@
+"""What the DAG consists of: which agents belong to which run, and what re-runs when something changes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+import pytest
+
+from workflow import plan
+from workflow.plan import Plan, dataset_id, split_name
+
+DATASET = "halfcheetah-random"
+
+
+def change(configuration: dict[str, Any], edit: Callable[[dict[str, Any]], object]) -> Plan:
+    """The plan of an edited copy."""
+    result = copy.deepcopy(configuration)
+    edit(result)
+    return Plan(result)
+
+
+def test_no_two_runs_share_an_agent_unless_the_configuration_says_so(smoke: dict[str, Any]) -> None:
+    seeds = smoke["fine_tuning"]["seeds"]
+    ensembles = [Plan(smoke).members("off2on", seed) for seed in seeds]
+    assert ensembles == [[0, 2], [1, 3]]  # the authors' rule: agent = member * seeds + seed
+    assert len(set(chain(*ensembles))) == 4
+    assert [Plan(smoke).members("sac_ft", seed) for seed in seeds] == [[0], [1]]
+    assert Plan(smoke).members("sac", seeds[0]) == []
+
+
+def test_shared_members_are_taken_in_turn_from_all_agents(smoke: dict[str, Any]) -> None:
+    smoke["fine_tuning"] |= {"members_shared": True, "seeds": [5, 6, 7]}
+    smoke["pretraining"]["agents"] = 2
+    assert [Plan(smoke).members("off2on", seed) for seed in (5, 6, 7)] == [[0, 1], [1, 0], [0, 1]]
+    assert [Plan(smoke).members("sac_ft", seed) for seed in (5, 6, 7)] == [[0], [1], [0]]
+
+
+def test_agents_per_job_decides_the_jobs_and_every_agent_is_made_once(smoke: dict[str, Any]) -> None:
+    smoke["pretraining"] |= {"agents": 7, "agents_per_job": 3}
+    jobs = Plan(smoke)
+    groups = jobs.agent_groups(DATASET)
+    assert groups == ["0-2", "3-5", "6-6"]
+    assert list(chain(*map(jobs.agents_of, groups))) == list(range(7))
+    assert jobs.agent_file(DATASET, 6) == f"results/smoke/agents/{DATASET}/6-6/agent_6.safetensors"
+
+
+def test_seeds_per_job_decides_the_jobs(smoke: dict[str, Any]) -> None:
+    smoke["fine_tuning"] |= {"seeds": [4, 5, 9], "seeds_per_job": 2}
+    assert Plan(smoke).seed_groups() == ["4-5", "9"]
+
+
+def test_released_agents_need_no_pre_training_job(smoke: dict[str, Any]) -> None:
+    smoke["datasets"][DATASET]["pretrained"] = "released"
+    jobs = Plan(smoke)
+    assert jobs.agent_groups(DATASET) == []
+    assert jobs.agent_inputs(DATASET, "sac_ft", "1") == [f"releases/{DATASET}/agent_1.safetensors"]
+    assert jobs.offline_data(DATASET, "sac_ft") == ["results/smoke/datasets/halfcheetah/random-local-v0"]
+
+
+def test_from_scratch_nothing_is_waited_for(smoke: dict[str, Any]) -> None:
+    assert Plan(smoke).offline_data(DATASET, "sac") == []
+    assert Plan(smoke).agent_inputs(DATASET, "sac", "0") == []
+
+
+def test_recorded_curves_are_read_from_the_committed_results(smoke: dict[str, Any]) -> None:
+    smoke["curves"] = "recorded"
+    folders = {curve.split("/curves/")[0] for curve in Plan(smoke).curves()}
+    assert folders == {"results/reference/smoke"}
+
+
+def test_the_ensemble_size_reaches_off2on_alone(smoke: dict[str, Any]) -> None:
+    assert Plan(smoke).fine_tuning(DATASET, "off2on")["config"]["ensemble_size"] == 2
+    assert "ensemble_size" not in Plan(smoke).fine_tuning(DATASET, "sac_ft")["config"]
+
+
+def test_the_nearer_setting_overrides_the_farther(smoke: dict[str, Any]) -> None:
+    smoke["datasets"][DATASET]["fine_tuning"] = {
+        "schedule": {"steps": 7},
+        "methods": {"off2on": {"config": {"batch_size": 3}}},
+    }
+    smoke["fine_tuning"]["methods"]["off2on"]["schedule"] = {"steps": 5, "block_size": 9}
+    settings = Plan(smoke).fine_tuning(DATASET, "off2on")
+    assert settings["schedule"]["steps"] == 7
+    assert settings["schedule"]["block_size"] == 9
+    assert settings["schedule"]["evaluation_interval"] == 100
+    assert settings["config"]["batch_size"] == 3
+    assert settings["config"]["hidden_widths"] == [32, 32]
+
+
+@pytest.mark.parametrize(
+    ("edit", "changed"),
+    [
+        (lambda c: c["pretraining"].update(agents_per_job=1), set()),
+        (lambda c: c["fine_tuning"].update(seeds_per_job=2), set()),
+        (lambda c: c["statistics"].update(repetitions=7), {"judging"}),
+        (lambda c: c["fine_tuning"]["schedule"].update(steps=500), {"off2on", "sac"}),
+        (lambda c: c["fine_tuning"]["methods"]["off2on"]["config"].update(batch_size=8), {"off2on"}),
+        (lambda c: c["pretraining"]["cql"].update(batch_size=8), {"pretraining", "off2on"}),
+        (lambda c: c["datasets"][DATASET].update(seed=9), {"recording", "pretraining", "off2on"}),
+    ],
+)
+def test_a_setting_changes_the_jobs_it_concerns_and_those_after_them(
+    smoke: dict[str, Any], edit: Callable[[dict[str, Any]], object], changed: set[str]
+) -> None:
+    before, after = fingerprints(Plan(smoke)), fingerprints(change(smoke, edit))
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_an_edit_to_a_behaviour_policy_concerns_its_datasets(smoke: dict[str, Any]) -> None:
+    after = change(smoke, lambda c: c["behaviour_policies"]["inverted-double-pendulum"].update(seed=1))
+    for dataset, same in ((DATASET, True), ("inverted-double-pendulum-replay", False)):
+        fingerprint = Plan(smoke).pretraining(dataset)["fingerprint"]
+        assert (fingerprint == after.pretraining(dataset)["fingerprint"]) is same
+
+
+def test_an_edit_to_a_room_concerns_what_runs_its_code(
+    smoke: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fingerprints(Plan(smoke))
+    original = plan.source_hash
+
+    def edited(*places: str) -> str:
+        return original(*places) + ("edited" if "algorithms" in places else "")
+
+    monkeypatch.setattr(plan, "source_hash", edited)
+    after = fingerprints(Plan(smoke))
+    assert {name for name in before if before[name] != after[name]} == {"pretraining", "off2on", "sac"}
+
+
+def fingerprints(jobs: Plan) -> dict[str, str]:
+    """The fingerprint of one job of each kind."""
+    settings = {
+        "recording": jobs.recording(DATASET),
+        "pretraining": jobs.pretraining(DATASET),
+        "off2on": jobs.fine_tuning(DATASET, "off2on"),
+        "sac": jobs.fine_tuning(DATASET, "sac"),
+        "judging": jobs.judging(),
+    }
+    return {name: value["fingerprint"] for name, value in settings.items()}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "parts"),
+    [
+        ("halfcheetah-medium-replay", ("halfcheetah", "medium-replay")),
+        ("inverted-double-pendulum-replay", ("inverted-double-pendulum", "replay")),
+    ],
+)
+def test_a_dataset_is_named_by_family_and_quality(dataset: str, parts: tuple[str, str]) -> None:
+    assert split_name(dataset) == parts
+    assert dataset_id(dataset) == f"{parts[0]}/{parts[1]}-local-v0"

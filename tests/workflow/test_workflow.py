@@ -1,0 +1,128 @@
+"""The whole DAG: dry runs of every scale, refusals, and a run that is killed and goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.workflow.conftest import Snakemake
+from workflow.sources import ROOT
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "datasets": {
+        "halfcheetah-random": {
+            "environment": "HalfCheetah-v4",
+            "recipe": "random",
+            "transitions": 400,
+            "copies": 4,
+            "seed": 1,
+            "pretrained": "train",
+        }
+    },
+    "pretraining": {
+        "agents": 1,
+        "agents_per_job": 1,
+        "schedule": {
+            "updates": 1500,
+            "evaluation_interval": 1500,
+            "evaluation_episodes": 1,
+            "checkpoint_interval": 50,
+        },
+        "cql": {"hidden_widths": [16], "batch_size": 16, "sampled_actions": 2},
+    },
+    "fine_tuning": {
+        "seeds": [0],
+        "seeds_per_job": 1,
+        "ensemble_size": 1,
+        "members_shared": False,
+        "schedule": {
+            "steps": 20,
+            "block_size": 10,
+            "evaluation_interval": 10,
+            "evaluation_episodes": 1,
+            "checkpoint_interval": 10,
+        },
+        "methods": {"sac_ft": {"config": {"hidden_widths": [16], "batch_size": 16}}},
+    },
+    "statistics": {"repetitions": 20},
+    "figures": ["learning_curves"],
+}
+CURVE = "results/tiny/curves/halfcheetah-random/cql/agents_0-0.parquet"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
+def test_every_scale_has_a_dag(snakemake: Snakemake, tmp_path: Path, name: str) -> None:
+    (tmp_path / "releases").symlink_to(ROOT / "releases")
+    process = snakemake("--dry-run", "--quiet", "rules", "--configfile", str(ROOT / "config" / name))
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert "fine_tune" in output
+
+
+def test_a_wrong_configuration_ends_in_one_sentence(snakemake: Snakemake, tiny: str) -> None:
+    process = snakemake("--dry-run", "--configfile", tiny, "--config", "colour=blue")
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert "Configuration: unknown key 'colour': expected one of name, " in output
+    assert "Traceback" not in output
+
+
+def test_a_killed_run_goes_on_and_a_second_run_is_refused(
+    snakemake: Snakemake, tiny: str, tmp_path: Path
+) -> None:
+    whole = snakemake(CURVE, "--cores", "1", "--configfile", tiny)
+    output, _ = whole.communicate()
+    assert whole.returncode == 0, output
+    expected = (tmp_path / CURVE).read_bytes()
+    (tmp_path / "results").rename(tmp_path / "uninterrupted")
+
+    killed = snakemake(CURVE, "--cores", "1", "--configfile", tiny)
+    state = wait_for_checkpoint(tmp_path / "results" / "tiny" / "state")
+    step = int((state.parent / ".lock").read_text())
+    os.kill(step, signal.SIGSTOP)  # so that it is still at work when the second run comes
+    second = snakemake(CURVE, "--cores", "1", "--configfile", tiny)
+    output, _ = second.communicate()
+    assert second.returncode == 1
+    assert f"results/tiny is already being written by another run (process {killed.pid})" in output
+    assert "Traceback" not in output
+    killed.send_signal(signal.SIGKILL)
+    os.kill(step, signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / CURVE).exists()
+    assert state.exists()
+
+    resumed = snakemake("--cores", "1", "--configfile", tiny)
+    output, _ = resumed.communicate()
+    assert resumed.returncode == 0, output
+    assert (tmp_path / CURVE).read_bytes() == expected
+    assert b"provenance" in pq.read_metadata(tmp_path / CURVE).metadata
+    assert "sac_ft  halfcheetah-random" in output
+    suffixes = {path.suffix for path in (tmp_path / "results/tiny/figures").iterdir()}
+    assert suffixes == {".pdf", ".png", ".csv", ".txt"}
+    again = snakemake("--cores", "1", "--configfile", tiny)
+    output, _ = again.communicate()
+    assert "Nothing to be done" in output
+
+
+def wait_for_checkpoint(folder: Path) -> Path:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for path in folder.glob("pretrain/**/checkpoint.safetensors"):
+            return path
+        time.sleep(0.02)
+    raise AssertionError(f"{os.fspath(folder)}: no checkpoint appeared")

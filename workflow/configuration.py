@@ -1,0 +1,177 @@
+"""Read and check a configuration: what is wrong is refused in one sentence with its name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from envs.reference_scores import REFERENCE_SCORES
+from records import UserError
+from workflow.plan import Plan
+
+SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
+
+_TYPES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "keys with values",
+}
+_RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "random": (("transitions", "copies"), ()),
+    "medium": (("transitions", "copies", "behaviour_policy"), ()),
+    "medium-replay": (("behaviour_policy",), ()),
+    "replay": (("behaviour_policy",), ("transitions",)),
+}
+"""Keys that a recipe needs, and keys that it may have."""
+_BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "more than",
+    "maximum": "at most",
+    "exclusiveMaximum": "less than",
+}
+
+
+def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration, checked against the schema and against itself.
+
+    Raises:
+        UserError: an unknown or missing key, a value of the wrong type or out of range, or two settings
+            that contradict each other; the sentence names the first one.
+    """
+    errors = sorted(_validator().iter_errors(configuration), key=_order)
+    if errors:
+        raise UserError(_sentence(errors[0]))
+    for name, dataset in configuration["datasets"].items():
+        _check_dataset(name, dataset, configuration)
+    _check_agents(configuration)
+    return dict(configuration)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read and check one configuration file. UserError where it is missing, not YAML or wrong."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} could not be read: {error.strerror or error}.") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a configuration: expected keys with values.")
+    return check(content)
+
+
+def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
+    where = f"datasets.{name}"
+    family = dataset["environment"].rpartition("-")[0]
+    if not name.replace("-", "").startswith(family.lower()):
+        known = ", ".join(REFERENCE_SCORES)
+        raise UserError(
+            f"{where}: the name has to begin with its environment's family, {family} (families: {known})."
+        )
+    recipe = dataset["recipe"]
+    required, possible = _RECIPE_KEYS[recipe]
+    for key in required:
+        if key not in dataset:
+            raise UserError(f"{where}: the recipe {recipe} needs the key '{key}'.")
+    for key in ("transitions", "copies", "behaviour_policy"):
+        if key in dataset and key not in (*required, *possible):
+            raise UserError(f"{where}: the recipe {recipe} takes no '{key}'.")
+    if "behaviour_policy" in dataset:
+        _check_behaviour_policy(where, dataset, configuration.get("behaviour_policies", {}))
+
+
+def _check_behaviour_policy(where: str, dataset: Mapping[str, Any], policies: Mapping[str, Any]) -> None:
+    policy = dataset["behaviour_policy"]
+    if policy not in policies:
+        raise UserError(
+            f"{where}.behaviour_policy is '{policy}': expected one of the behaviour_policies"
+            f" ({_names(policies) or 'there are none'})."
+        )
+    environment = policies[policy]["environment"]
+    if environment != dataset["environment"]:
+        raise UserError(
+            f"{where}.behaviour_policy is '{policy}', which acts in {environment}: expected one of"
+            f" {dataset['environment']}."
+        )
+
+
+def _check_agents(configuration: Mapping[str, Any]) -> None:
+    plan = Plan(configuration)
+    tuning = configuration["fine_tuning"]
+    seeds, size = tuning["seeds"], tuning["ensemble_size"]
+    members = [m for method in plan.methods for seed in seeds for m in plan.members(method, seed)]
+    needed = max(max(members, default=-1) + 1, size if tuning["members_shared"] else 0)
+    agents = configuration["pretraining"]["agents"]
+    if agents < needed:
+        raise UserError(
+            f"pretraining.agents is {agents}: expected at least {needed}, for {len(seeds)} seeds with"
+            f" ensemble_size {size}."
+        )
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    # JSON Schema takes 3.0 for a whole number and NaN for a number; the dataclasses behind do not.
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    types = types.redefine("number", lambda _, value: type(value) in (int, float) and math.isfinite(value))
+    return extend(Draft202012Validator, type_checker=types)(schema)
+
+
+def _order(error: ValidationError) -> tuple[bool, list[str]]:
+    """Unknown keys first: they are most often a misspelling of what another error reports missing."""
+    return error.validator != "additionalProperties", [str(part) for part in error.absolute_path]
+
+
+def _sentence(error: ValidationError) -> str:
+    where = ".".join(str(part) for part in error.absolute_path)
+    prefix = f"{where}: " if where else ""
+    value, rule = error.instance, error.validator_value
+    match error.validator:
+        case "additionalProperties":
+            known = error.schema.get("properties", {})
+            unknown = next(key for key in value if key not in known)
+            return f"{prefix}unknown key '{unknown}': expected one of {_names(known)}."
+        case "required":
+            missing = next(key for key in rule if key not in value)
+            return f"{prefix}the key '{missing}' is missing."
+        case "type":
+            return f"{where} is {value!r}: expected {_TYPES[rule]}{_hint(value, rule)}."
+        case "enum":
+            return f"{where} is {value!r}: expected one of {_names(rule)}."
+        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
+            return f"{where} is {value!r}: expected {_BOUNDS[error.validator]} {rule}."
+        case "minItems" | "minProperties":
+            return f"{where} is empty: expected at least {rule}."
+        case "uniqueItems":
+            return f"{where} is {value!r}: expected no repetition."
+        case "pattern":
+            verb = "has the name" if "propertyNames" in error.absolute_schema_path else "is"
+            return f"{where} {verb} {value!r}: expected {error.schema.get('description', rule)}."
+        case _:
+            return f"{prefix}{error.message}."
+
+
+def _hint(value: Any, wanted: str) -> str:
+    """YAML 1.1 reads 1e-4 as text: say so instead of leaving a person to wonder."""
+    if wanted != "number" or not isinstance(value, str):
+        return ""
+    try:
+        return f" (in YAML, write {float(value):.1e} with its point)"
+    except ValueError:
+        return ""
+
+
+def _names(names: Iterable[Any]) -> str:
+    return ", ".join(str(name) for name in names)

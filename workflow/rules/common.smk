@@ -1,0 +1,47 @@
+# What all rules share: the checked configuration, where jobs run, and the names that wildcards may take.
+import sys
+from contextlib import ExitStack
+from os import environ, getpid, pathsep
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from records import UserError
+from records.files import exclusive
+from workflow.configuration import check
+from workflow.plan import Plan, as_json
+from workflow.sources import ROOT
+
+min_version("9.0")
+
+try:
+    PLAN = Plan(check(config))
+except UserError as error:
+    sys.exit(f"Configuration: {error}")
+
+# Jobs run in the environment that runs Snakemake, activated or not, in any working directory, and end with it
+# (workflow.command).
+environ["PATH"] = str(Path(sys.executable).parent) + pathsep + environ["PATH"]
+environ["PYTHONPATH"] = str(ROOT)
+environ["OFF2ON_PARENT"] = str(getpid())
+
+
+wildcard_constraints:
+    dataset="|".join(config["datasets"]),
+    family="halfcheetah|hopper|walker2d|inverted-double-pendulum",
+    method="|".join(PLAN.methods),
+    figure="|".join(config["figures"]) or "none",
+    agents=r"\d+-\d+",
+    seeds=r"\d+(-\d+)*",
+
+
+# One run at a time writes into results/<name>. The kernel ends this lock with the process, however that ends.
+RUN_LOCK = ExitStack()
+
+
+onstart:
+    try:
+        RUN_LOCK.enter_context(exclusive(PLAN.results))
+    except UserError as error:
+        sys.exit(str(error))

@@ -1,0 +1,47 @@
+"""Train a behaviour policy with SAC from scratch; its actors and its replay become datasets."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from algorithms import acceleration, checkpoints
+from algorithms.behaviour import train_behaviour
+from algorithms.jobs import Job
+from algorithms.online import OnlineConfig
+from algorithms.sac import SACConfig
+from records.curves import write_curves
+from records.files import atomic_path, write_json
+from records.provenance import collect
+from workflow import command
+
+
+def main(options: argparse.Namespace) -> None:
+    """Train, then write replay.safetensors, medium.safetensors, expert.safetensors, curve and summary."""
+    acceleration.prepare_process()
+    settings = options.settings
+    fingerprint = settings["fingerprint"]
+    result = train_behaviour(
+        command.build(SACConfig, settings.get("sac", {}), "sac"),
+        command.build(OnlineConfig, settings.get("schedule", {}), "schedule"),
+        settings["seed"],
+        Job(options.run, options.policy, settings["environment"], fingerprint, options.state / fingerprint),
+        settings.get("reward_scale", 1.0),
+    )
+    provenance = collect(settings, [settings["seed"]])
+    with atomic_path(options.output) as folder:
+        tensors = {"replay": result.replay_log, "medium": result.medium, "expert": result.expert}
+        for name, content in tensors.items():
+            checkpoints.save(folder / f"{name}.safetensors", content, provenance)
+        write_curves(folder / "curve.parquet", result.curve, provenance)
+        write_json(folder / "summary.json", {"medium_steps": result.medium_steps})
+
+
+if __name__ == "__main__":
+    arguments = command.parser(__doc__)
+    arguments.add_argument("--run", required=True, help="the configuration's name")
+    arguments.add_argument("--policy", required=True, help="the policy's name, for the curve's rows")
+    command.settings_argument(arguments, "behaviour_policy")
+    arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
+    arguments.add_argument("--output", type=Path, required=True, help="folder for what the run leaves")
+    command.run(main, arguments)

@@ -1,0 +1,52 @@
+"""Fine-tune with one online method on one dataset, one run a seed, side by side; resumes from --state."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from algorithms import acceleration, checkpoints
+from algorithms.fine_tuning import METHOD_CONFIGS, fine_tune
+from algorithms.jobs import Job
+from algorithms.online import OnlineConfig
+from records.curves import write_curves
+from records.provenance import collect
+from workflow import command, data
+
+
+def main(options: argparse.Namespace) -> None:
+    """Train and write the curve."""
+    acceleration.prepare_process()
+    settings = options.settings
+    fingerprint = settings["fingerprint"]
+    curve = fine_tune(
+        options.method,
+        command.build(METHOD_CONFIGS[options.method], settings["config"], "config"),
+        command.build(OnlineConfig, settings["schedule"], "schedule"),
+        data.read(options.data, settings["reward_scale"]) if options.data else None,
+        [checkpoints.load(path)[0] for path in options.members],
+        options.seeds,
+        Job(options.run, options.dataset, settings["environment"], fingerprint, options.state / fingerprint),
+        settings["reward_scale"],
+    )
+    write_curves(options.output, curve, collect(settings, options.seeds))
+
+
+if __name__ == "__main__":
+    arguments = command.parser(__doc__)
+    arguments.add_argument("--run", required=True, help="the configuration's name")
+    arguments.add_argument("--dataset", required=True, help="the dataset's name, for the curve's rows")
+    arguments.add_argument("--method", required=True, choices=METHOD_CONFIGS)
+    arguments.add_argument("--seeds", type=int, nargs="+", required=True)
+    arguments.add_argument("--data", type=Path, nargs="?", help="folder of the Minari dataset (not for sac)")
+    arguments.add_argument(
+        "--members",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="pre-trained agents, seed by seed",
+    )
+    command.settings_argument(arguments, "fine_tuning")
+    arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
+    arguments.add_argument("--output", type=Path, required=True, help="Parquet file for the curve")
+    command.run(main, arguments)

@@ -1,0 +1,54 @@
+"""Pre-train CQL agents, side by side, from one dataset; resumes from --state."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from algorithms import acceleration, checkpoints
+from algorithms.cql import CQLConfig
+from algorithms.jobs import Job
+from algorithms.offline import OfflineConfig, pretrain
+from records.curves import write_curves
+from records.files import atomic_path
+from records.provenance import collect
+from workflow import command, data
+
+
+def main(options: argparse.Namespace) -> None:
+    """Train, write one safetensors file an agent, and the curve."""
+    acceleration.prepare_process()
+    settings = options.settings
+    transitions = data.read(options.data, settings["reward_scale"])
+    job = Job(
+        options.run,
+        options.dataset,
+        settings["environment"],
+        settings["fingerprint"],
+        options.state / settings["fingerprint"],
+    )
+    trained = pretrain(
+        command.build(OfflineConfig, settings["schedule"], "schedule"),
+        command.build(CQLConfig, settings["cql"], "cql"),
+        transitions,
+        options.agents,
+        job,
+    )
+    provenance = collect(settings, options.agents)
+    with atomic_path(options.output) as folder:
+        for agent, tensors in zip(options.agents, trained.agents, strict=True):
+            checkpoints.save(folder / f"agent_{agent}.safetensors", tensors, {**provenance, "seeds": [agent]})
+    write_curves(options.curves, trained.curve, provenance)
+
+
+if __name__ == "__main__":
+    arguments = command.parser(__doc__)
+    arguments.add_argument("--run", required=True, help="the configuration's name")
+    arguments.add_argument("--dataset", required=True, help="the dataset's name, for the curve's rows")
+    arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
+    arguments.add_argument("--agents", type=int, nargs="+", required=True, help="the agents, by seed")
+    command.settings_argument(arguments, "pretraining")
+    arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
+    arguments.add_argument("--output", type=Path, required=True, help="folder for agent_<number>.safetensors")
+    arguments.add_argument("--curves", type=Path, required=True, help="Parquet file for the curve")
+    command.run(main, arguments)
