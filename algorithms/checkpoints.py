@@ -1,7 +1,9 @@
 """Checkpoints: named tensors in safetensors with a JSON manifest in the file's header. Nothing is unpickled.
 
 One file holds both, so that one rename makes a checkpoint whole: after a kill at any moment the name
-holds the last complete one.
+holds the last complete one. The header's metadata has one entry, `checkpoint`: the SHA-256 of tensors and
+manifest, a space, the manifest. (safetensors writes several entries in a random order, and equal
+checkpoints are to be equal files.)
 """
 
 from __future__ import annotations
@@ -20,13 +22,18 @@ from torch import Tensor
 from records import UserError
 from records.files import atomic_path
 
+_ENTRY = "checkpoint"
+
 
 def save(path: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
-    """Write tensors and manifest under `path` in one atomic step. UserError where the disk refuses."""
+    """Write tensors and manifest under `path` in one atomic step; equal ones make byte-identical files.
+
+    UserError where the disk refuses.
+    """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"manifest": json.dumps(manifest, sort_keys=True), "sha256": _digest(contiguous)}
+    text = json.dumps(manifest, sort_keys=True)
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata=header)
+        save_file(contiguous, temporary, metadata={_ENTRY: f"{_digest(contiguous, text)} {text}"})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -39,9 +46,12 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a readable checkpoint, it is damaged or foreign ({error})") from error
-    if "manifest" not in header or header.get("sha256") != _digest(tensors):
-        raise UserError(f"{path}: the tensors do not match the checkpoint's checksum, the file is damaged")
-    manifest: dict[str, Any] = json.loads(header["manifest"])
+    digest, _, text = header.get(_ENTRY, "").partition(" ")
+    if digest != _digest(tensors, text):
+        raise UserError(
+            f"{path}: its content does not match the checksum of a checkpoint, it is damaged or foreign"
+        )
+    manifest: dict[str, Any] = json.loads(text)
     return tensors, manifest
 
 
@@ -57,8 +67,8 @@ def load_for(path: Path, expected_hash: str) -> tuple[dict[str, Tensor], dict[st
     return tensors, manifest
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, Tensor], manifest: str) -> str:
+    digest = hashlib.sha256(manifest.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

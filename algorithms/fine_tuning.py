@@ -8,7 +8,7 @@ import pandas as pd
 from torch import Tensor
 
 from algorithms.agents import Agents, load_members
-from algorithms.jobs import Job
+from algorithms.jobs import Job, check_sizes
 from algorithms.off2on import Off2OnAgents, Off2OnConfig, Off2OnLearner
 from algorithms.online import Learner, OnlineConfig, run_online
 from algorithms.randomness import Streams, derived_seed
@@ -53,6 +53,8 @@ def make_learner(
     environment: str,
 ) -> Learner:
     """`method` at the start of its online phase; the arguments are `fine_tune`'s."""
+    if method not in METHOD_CONFIGS:
+        raise UserError(f"unknown method {method!r}, expected one of {', '.join(METHOD_CONFIGS)}")
     spec = specification(environment)
     buffer = OnlineBuffer(
         len(seeds), online.steps + online.initial_steps, spec.observation_size, spec.action_size
@@ -60,19 +62,22 @@ def make_learner(
     own_seeds = [derived_seed(seed, method) for seed in seeds]
     draws = Streams([derived_seed(seed, method, "batches") for seed in seeds])
     if method == "sac":
+        if members:
+            raise UserError(f"sac starts from scratch, and {len(members)} pre-trained agents were given")
         agents = Agents(own_seeds, spec.observation_size, spec.action_size, config)
         agents.initialise()
         return SACLearner(agents, OnlineReplay(buffer), draws, config)
     if transitions is None:
         raise UserError(f"{method} fine-tunes on offline data, and none were given")
+    check_sizes(transitions, environment)
     offline = OfflineData.from_transitions(transitions)
     if method == "sac_ft":
         agents = Agents(own_seeds, spec.observation_size, spec.action_size, config)
         load_members(agents, members)
         return SACLearner(agents, UniformReplay(offline, buffer), draws, config)
-    if method == "off2on" and isinstance(config, Off2OnConfig):
-        ensembles = Off2OnAgents(own_seeds, spec.observation_size, spec.action_size, config)
-        ensembles.start_from(members)
-        replay = BalancedReplay(offline, buffer, config.initial_online_fraction, online.block_size)
-        return Off2OnLearner(ensembles, replay, draws, config)
-    raise UserError(f"unknown method {method!r}, expected one of {', '.join(METHOD_CONFIGS)}")
+    if not isinstance(config, Off2OnConfig):
+        raise UserError(f"{method} was given a {type(config).__name__}, expected an Off2OnConfig")
+    ensembles = Off2OnAgents(own_seeds, spec.observation_size, spec.action_size, config)
+    ensembles.start_from(members)
+    replay = BalancedReplay(offline, buffer, config.initial_online_fraction, online.block_size)
+    return Off2OnLearner(ensembles, replay, draws, config)

@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from datasets.transitions import Transitions
+from envs.locomotion import specification
+from records import UserError
+
 
 class Job(NamedTuple):
     """What a training job is called in its curve, and where its resumable state lives."""
@@ -17,6 +21,18 @@ class Job(NamedTuple):
     environment: str
     configuration_hash: str
     state_folder: Path
+
+
+def check_sizes(transitions: Transitions, environment: str) -> None:
+    """UserError where the data's observations or actions are not of the sizes of `environment`."""
+    spec = specification(environment)
+    expected = (spec.observation_size, spec.action_size)
+    found = (transitions.observations.shape[1], transitions.actions.shape[1])
+    if found != expected:
+        name = transitions.metadata.get("dataset_id", "the dataset")
+        raise UserError(
+            f"{name} has observations and actions of sizes {found}, expected {expected} for {environment}"
+        )
 
 
 def progress_bar(job: Job, total: int, initial: int, unit: str) -> tqdm[Any]:

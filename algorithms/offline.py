@@ -17,7 +17,7 @@ from algorithms import checkpoints, cql, warm_start
 from algorithms.agents import Agents, Metrics, one_agent
 from algorithms.cql import CQLConfig
 from algorithms.evaluation import evaluate
-from algorithms.jobs import Job, progress_bar
+from algorithms.jobs import Job, check_sizes, progress_bar
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import OfflineData
 from algorithms.training_log import TrainingLog
@@ -49,8 +49,8 @@ def pretrain(
 ) -> PretrainedAgents:
     """Train one CQL agent for each of `seeds`, side by side; resumes from `job.state_folder` if it can.
 
-    Raises UserError where a loss becomes non-finite, a checkpoint is damaged or of another
-    configuration, or another process is training in the same folder.
+    Raises UserError where the data are not of the environment's sizes, a loss becomes non-finite, a
+    checkpoint is damaged or of another configuration, or another process is training in the same folder.
     """
     with exclusive(job.state_folder):
         training = _Training(config, method, transitions, seeds, job)
@@ -71,6 +71,7 @@ class _Training:
         job: Job,
     ) -> None:
         self.config, self.method, self.seeds, self.job = config, method, seeds, job
+        check_sizes(transitions, job.environment)
         self.data = OfflineData.from_transitions(transitions)
         self.returns = torch.empty(0)
         if config.monte_carlo_warm_start:

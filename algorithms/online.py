@@ -26,12 +26,13 @@ from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import Replay
 from algorithms.training_log import TrainingLog
 from envs.locomotion import EnvironmentBatch
+from records import UserError
 from records.files import exclusive
 
 
 @dataclass(frozen=True)
 class OnlineConfig:
-    """The online schedule."""
+    """The online schedule. UserError where the loop would never be at an interval's end."""
 
     steps: int = 250_000  # [S] D.1: environment steps of each run
     block_size: int = (
@@ -42,6 +43,12 @@ class OnlineConfig:
     evaluation_interval: int = 1_000  # [C]: every block, before collecting; a multiple of the block size
     evaluation_episodes: int = 5  # [C]: 5,000 steps, five whole episodes of HalfCheetah
     checkpoint_interval: int = 1_000  # steps; a multiple of the block size
+
+    def __post_init__(self) -> None:
+        for name in ("evaluation_interval", "checkpoint_interval"):
+            interval = getattr(self, name)
+            if interval % self.block_size:
+                raise UserError(f"{name} is {interval}, expected a multiple of block_size, {self.block_size}")
 
 
 class Learner(Protocol):

@@ -14,8 +14,6 @@ from algorithms.agents import Metrics
 from records import UserError
 from records.curves import COLUMNS
 
-_NEVER = 2**62
-
 
 class TrainingLog:
     """Rows of one job's curve: `run`, `method`, `dataset` are the job's, one row a seed, step and metric."""
@@ -28,42 +26,39 @@ class TrainingLog:
 
     def _forget(self) -> None:
         self._names: list[str] = []
-        self._sums = self._first_bad = torch.empty(0)
+        self._sums = torch.empty(0)
         self._count = 0
 
     def add(self, metrics: Metrics, step: int) -> None:
-        """Count one update's metrics ([G] tensors, one entry a seed) towards the running means."""
+        """Count one update's metrics ([G] tensors, one entry a seed) towards the running means.
+
+        UserError where one is not finite: at once, before spoilt networks act or spoilt priorities draw.
+        """
         values = torch.stack(list(metrics.values())).double()
+        finite = values.isfinite()
+        if not finite.all():
+            row, column = finite.logical_not().nonzero()[0].tolist()
+            raise UserError(
+                f"{'/'.join(self._labels)}: {list(metrics)[row]} of seed {self._seeds[column]} became"
+                f" non-finite at update {step}; lower the learning rates or look at the data"
+            )
         if not self._names:
             self._names = list(metrics)
             self._sums = torch.zeros_like(values)
-            self._first_bad = torch.full_like(values, _NEVER, dtype=torch.int64)
         self._sums += values
-        self._first_bad.clamp_(max=torch.where(values.isfinite(), _NEVER, step))
         self._count += 1
 
     def flush(self, step: int, measured: Mapping[str, ArrayLike]) -> dict[str, float]:
         """Write the running means and the `measured` metrics ([G] each) as rows of `step`; start new means.
 
-        Returns the means over seeds, for the progress bar. UserError where a metric was not finite.
+        Returns the means over seeds, for the progress bar.
         """
-        self._check_finite()
         values = {name: (self._sums[i] / self._count).tolist() for i, name in enumerate(self._names)}
         values |= {name: np.asarray(value).tolist() for name, value in measured.items()}
         for name, row in values.items():
             self._rows += [(seed, step, name, float(v)) for seed, v in zip(self._seeds, row, strict=True)]
         self._forget()
         return {name: float(np.mean(row)) for name, row in values.items()}
-
-    def _check_finite(self) -> None:
-        if not self._names or int(self._first_bad.min()) == _NEVER:
-            return
-        index = int(self._first_bad.argmin())
-        name, seed = self._names[index // len(self._seeds)], self._seeds[index % len(self._seeds)]
-        raise UserError(
-            f"{'/'.join(self._labels)}: {name} of seed {seed} became non-finite at update "
-            f"{int(self._first_bad.min())}; lower the learning rates or look at the data"
-        )
 
     def frame(self) -> pd.DataFrame:
         """All rows so far, in the columns of `records.curves`."""
@@ -75,7 +70,6 @@ class TrainingLog:
             "rows": self._rows,
             "names": self._names,
             "sums": self._sums.tolist(),
-            "first_bad": self._first_bad.tolist(),
             "count": self._count,
         }
 
@@ -84,4 +78,3 @@ class TrainingLog:
         self._rows = [(seed, step, name, value) for seed, step, name, value in state["rows"]]
         self._names, self._count = list(state["names"]), state["count"]
         self._sums = torch.tensor(state["sums"], dtype=torch.float64)
-        self._first_bad = torch.tensor(state["first_bad"], dtype=torch.int64)

@@ -1,0 +1,126 @@
+"""Checkpoints come back bit for bit or are refused by name; a failed write leaves the last one whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from algorithms import checkpoints
+from records import UserError
+
+MANIFEST: dict[str, Any] = {
+    "configuration_hash": "0123456789ab",
+    "step": 5000,
+    "log": {"rows": [[0, 100, "return", 0.1 + 0.2], [0, 200, "return", 1e-300]], "names": []},
+}
+
+
+def tensors() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "networks.weight": torch.randn(2, 3, 4, generator=generator),
+        "transposed": torch.randn(3, 5, generator=generator).T,
+        "halves": torch.randn(7, generator=generator).bfloat16(),
+        "doubles": torch.tensor([0.1, -0.0, torch.nan, torch.inf], dtype=torch.float64),
+        "counts": torch.tensor([[2**62, -1]]),
+        "flags": torch.tensor([True, False, True]),
+        "bytes": torch.arange(9, dtype=torch.uint8),
+        "number": torch.tensor(3.5),
+        "empty": torch.zeros(2, 0, 3),
+    }
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A whole checkpoint."""
+    checkpoints.save(tmp_path / "checkpoint.safetensors", tensors(), MANIFEST)
+    return tmp_path / "checkpoint.safetensors"
+
+
+def bits(tensor: Tensor) -> tuple[torch.dtype, torch.Size, bytes]:
+    return tensor.dtype, tensor.shape, tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+def test_tensors_and_manifest_come_back_bit_for_bit(path: Path) -> None:
+    found, manifest = checkpoints.load(path)
+    assert found.keys() == tensors().keys()
+    assert all(bits(found[name]) == bits(tensor) for name, tensor in tensors().items())
+    assert manifest == MANIFEST
+
+
+def test_equal_checkpoints_are_equal_files(path: Path, tmp_path: Path) -> None:
+    for attempt in range(8):  # a random order would be met again by luck once or twice
+        other = tmp_path / f"other_{attempt}.safetensors"
+        backwards = dict(reversed(tensors().items()))
+        checkpoints.save(other, backwards, dict(reversed(MANIFEST.items())))
+        assert other.read_bytes() == path.read_bytes()
+
+
+def test_loaded_tensors_are_not_the_file(path: Path) -> None:
+    before = path.read_bytes()
+    found, _ = checkpoints.load(path)
+    for tensor in found.values():
+        tensor.zero_()
+    assert path.read_bytes() == before
+
+
+def test_a_truncated_checkpoint_is_refused_by_name(path: Path) -> None:
+    whole = path.read_bytes()
+    for length in (*range(0, len(whole) - 1, 97), len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"checkpoint\.safetensors: .*damaged"):
+            checkpoints.load(path)
+
+
+def test_a_flipped_bit_anywhere_is_refused_by_name(path: Path) -> None:
+    whole = path.read_bytes()
+    for position in range(0, 8 * len(whole), 29):
+        damaged = bytearray(whole)
+        damaged[position // 8] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"checkpoint\.safetensors: .*damaged"):
+            checkpoints.load(path)
+
+
+def test_foreign_files_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(UserError, match=r"checkpoint\.safetensors: no such checkpoint"):
+        checkpoints.load(path)
+    path.mkdir()
+    with pytest.raises(UserError, match=r"checkpoint\.safetensors: no such checkpoint"):
+        checkpoints.load(path)
+    path.rmdir()
+    path.write_text("not a checkpoint")
+    with pytest.raises(UserError, match=r"checkpoint\.safetensors: not a readable checkpoint"):
+        checkpoints.load(path)
+    for metadata in (None, {"checkpoint": "no checksum"}):
+        save_file({"weight": torch.ones(2)}, path, metadata=metadata)
+        with pytest.raises(UserError, match=r"checkpoint\.safetensors: .*damaged or foreign"):
+            checkpoints.load(path)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(path: Path) -> None:
+    assert checkpoints.load_for(path, "0123456789ab")[1]["step"] == 5000
+    with pytest.raises(UserError, match="belongs to configuration 0123456789ab, expected ba9876543210"):
+        checkpoints.load_for(path, "ba9876543210")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = path.read_bytes()
+
+    def fill_the_disk(_: Any, temporary: Path, **__: Any) -> None:
+        temporary.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(temporary))
+
+    monkeypatch.setattr(checkpoints, "save_file", fill_the_disk)
+    with pytest.raises(UserError, match=r"checkpoint\.safetensors could not be written: the disk is full"):
+        checkpoints.save(path, tensors(), MANIFEST)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

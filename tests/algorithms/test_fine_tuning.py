@@ -1,0 +1,168 @@
+"""The online methods by name: what each starts from, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from algorithms.agents import Agents, one_agent
+from algorithms.fine_tuning import METHOD_CONFIGS, Members, fine_tune, make_learner
+from algorithms.jobs import Job
+from algorithms.off2on import Off2OnLearner
+from algorithms.online import OnlineConfig
+from algorithms.replay import BalancedReplay, OnlineReplay, UniformReplay
+from algorithms.sac import SACConfig
+from datasets.transitions import Episode, Transitions, from_episodes
+from envs.reference_scores import normalised_score
+from records import UserError
+from records.curves import METRICS
+
+ENVIRONMENT, SEEDS = "InvertedDoublePendulum-v4", [0, 1]
+ONLINE = OnlineConfig(
+    steps=60,
+    block_size=30,
+    first_block_multiplier=2,
+    evaluation_interval=30,
+    evaluation_episodes=2,
+    checkpoint_interval=60,
+)
+MEMBERS = {"off2on": 4, "sac_ft": 2, "sac": 0}
+
+
+def made_up(action_size: int = 1) -> Transitions:
+    """Two episodes of random numbers in the sizes of the environment."""
+    generator = np.random.default_rng(0)
+    episodes = [
+        Episode(
+            observations=generator.normal(size=(length + 1, 11)).astype(np.float32),
+            actions=generator.uniform(-1, 1, size=(length, action_size)).astype(np.float32),
+            rewards=generator.normal(size=length).astype(np.float32),
+            terminated=True,
+            truncated=False,
+        )
+        for length in (40, 20)
+    ]
+    return from_episodes(episodes, {"dataset_id": "made-up"})
+
+
+def config_of(method: str, **others: Any) -> SACConfig:
+    sizes: dict[str, Any] = {"hidden_widths": (8, 8), "batch_size": 16}
+    if method == "off2on":
+        sizes |= {"ensemble_size": 2, "density_hidden_widths": (8, 8), "density_batch_size": 16}
+    return METHOD_CONFIGS[method](**sizes, **others)
+
+
+def members_of(method: str, count: int | None = None, widths: tuple[int, ...] = (8, 8)) -> Members:
+    agents = Agents(range(8), 11, 1, SACConfig(hidden_widths=widths))
+    agents.initialise()
+    return [one_agent(agents, index) for index in range(MEMBERS[method] if count is None else count)]
+
+
+def tune(folder: Path, method: str, seeds: list[int] = SEEDS, **others: Any) -> pd.DataFrame:
+    data = None if method == "sac" else made_up()
+    members = members_of(method, MEMBERS[method] * len(seeds) // 2)
+    job = Job("test", "made-up", ENVIRONMENT, "hash", folder)
+    return fine_tune(method, config_of(method, **others), ONLINE, data, members, seeds, job)
+
+
+@pytest.mark.parametrize("method", METHOD_CONFIGS)
+def test_every_method_writes_a_whole_curve(method: str, tmp_path: Path) -> None:
+    curve = tune(tmp_path, method)
+    assert set(curve.method) == {method} and set(curve.metric) <= set(METRICS)
+    assert np.isfinite(curve.value).all()
+    wide = curve.pivot(index=["seed", "step"], columns="metric", values="value")
+    assert wide.index.tolist() == [(seed, step) for seed in SEEDS for step in (0, 30, 60)]
+    assert wide.normalised_score.to_numpy() == pytest.approx(
+        np.asarray(normalised_score(wide["return"].to_numpy(), ENVIRONMENT))
+    )
+    trained = wide[wide.index.get_level_values("step") > 0]
+    assert trained.notna().all(axis=None)
+    if method == "off2on":
+        assert {"density_ratio_loss", "priority_mean", "priority_max"} < set(wide.columns)
+    share = trained.offline_fraction.to_numpy()
+    if method == "sac":
+        assert (share == 0).all()
+    elif method == "sac_ft":  # 60 offline transitions beside 30, then 60
+        assert share == pytest.approx([2 / 3, 1 / 2] * 2, abs=0.07)
+
+
+@pytest.mark.parametrize("method", ["off2on", "sac_ft"])
+def test_a_run_starts_from_its_own_members_with_targets_equal_to_their_critics(method: str) -> None:
+    members = members_of(method)
+    learner = make_learner(method, config_of(method), ONLINE, made_up(), members, SEEDS, ENVIRONMENT)
+    agents = learner.agents
+    for index, member in enumerate(members):
+        for name, tensor in one_agent(agents, index).items():
+            assert torch.equal(tensor, member[name])
+    targets = agents.target_q.state_dict()
+    assert all(torch.equal(tensor, targets[name]) for name, tensor in agents.q.state_dict().items())
+    assert agents.entropy_coefficient.tolist() == [1.0, 1.0]
+
+
+def test_each_method_draws_from_its_own_replay() -> None:
+    learners = {
+        method: make_learner(
+            method, config_of(method), ONLINE, made_up(), members_of(method), SEEDS, ENVIRONMENT
+        )
+        for method in METHOD_CONFIGS
+    }
+    assert isinstance(learners["off2on"].replay, BalancedReplay)
+    assert isinstance(learners["off2on"], Off2OnLearner)
+    assert isinstance(learners["sac_ft"].replay, UniformReplay)
+    assert isinstance(learners["sac"].replay, OnlineReplay)
+    states = [learner.draws.state() for learner in learners.values()]
+    assert not torch.equal(states[0], states[1])  # methods with one seed share no random numbers
+
+
+@pytest.mark.parametrize("method", METHOD_CONFIGS)
+def test_a_run_is_the_same_bit_for_bit_whoever_its_neighbour_is(method: str, tmp_path: Path) -> None:
+    curves = [tune(tmp_path / str(other), method, [other, 1]) for other in (0, 5)]
+    rows = [curve[curve.seed == 1].reset_index(drop=True) for curve in curves]
+    assert rows[0].equals(rows[1])
+
+
+@pytest.mark.parametrize("method", METHOD_CONFIGS)
+@pytest.mark.parametrize("rate", ["policy_learning_rate", "value_learning_rate"])
+def test_an_enormous_learning_rate_stops_the_run_and_names_step_and_metric(
+    method: str, rate: str, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError, match=rf"test/{method}/made-up: \w+ of seed \d became non-finite at update"
+    ):
+        tune(tmp_path, method, **{rate: 1e30})
+
+
+def test_an_enormous_density_learning_rate_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="of seed 0 became non-finite at update"):
+        tune(tmp_path, "off2on", density_learning_rate=1e38)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    def refusal(method: str, config: SACConfig, data: Transitions | None, members: Members) -> str:
+        with pytest.raises(UserError) as raised:
+            make_learner(method, config, ONLINE, data, members, SEEDS, ENVIRONMENT)
+        return str(raised.value)
+
+    sac, off2on, data = config_of("sac"), config_of("off2on"), made_up()
+    assert refusal("td3", sac, data, []) == "unknown method 'td3', expected one of off2on, sac_ft, sac"
+    assert refusal("sac_ft", sac, None, []) == "sac_ft fine-tunes on offline data, and none were given"
+    assert "sac starts from scratch, and 2 pre-trained agents" in refusal(
+        "sac", sac, None, members_of("sac_ft")
+    )
+    assert refusal("off2on", sac, data, members_of("off2on")).endswith("SACConfig, expected an Off2OnConfig")
+    assert refusal("off2on", off2on, data, members_of("off2on", 3)).startswith(
+        "3 pre-trained agents were given"
+    )
+    assert "expected 4" in refusal("off2on", off2on, data, members_of("off2on", 5))
+    assert "its network is of another size" in refusal("sac_ft", sac, data, members_of("sac_ft", 2, (9, 8)))
+    assert "made-up has observations and actions of sizes (11, 3), expected (11, 1)" in (
+        refusal("sac_ft", sac, made_up(action_size=3), members_of("sac_ft"))
+    )
+    too_sure = replace(off2on, initial_online_fraction=1.0)
+    assert "initial_online_fraction is 1.0" in refusal("off2on", too_sure, data, members_of("off2on"))

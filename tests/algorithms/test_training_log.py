@@ -1,0 +1,86 @@
+"""The log of a training loop: exact means, one row a seed and metric, a stop at the first bad number."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from algorithms.training_log import TrainingLog
+from records import UserError
+from records.curves import COLUMNS
+
+
+def make_log() -> TrainingLog:
+    return TrainingLog("pilot", "sac", "made-up", [3, 7])
+
+
+def values(*rows: tuple[float, float]) -> list[dict[str, torch.Tensor]]:
+    return [{"critic_loss": torch.tensor(row), "q_mean": 10 * torch.tensor(row)} for row in rows]
+
+
+def test_rows_hold_means_since_the_last_row_and_what_was_measured() -> None:
+    log = make_log()
+    log.flush(0, {"return": np.array([1.5, 2.5])})
+    for update, metrics in enumerate(values((1, 2), (2, 4), (6, 9)), start=1):
+        log.add(metrics, update)
+    log.flush(100, {"return": np.array([5.0, 6.0])})
+    log.add(values((8, 8))[0], 4)
+    means = log.flush(200, {})
+    assert means == {"critic_loss": 8.0, "q_mean": 80.0}
+
+    frame = log.frame()
+    assert tuple(frame.columns) == COLUMNS
+    assert (frame[["run", "method", "dataset"]] == ["pilot", "sac", "made-up"]).all(axis=None)
+    found = {(row.seed, row.step, row.metric): row.value for row in frame.itertuples()}
+    assert found == {
+        (3, 0, "return"): 1.5,
+        (7, 0, "return"): 2.5,
+        (3, 100, "critic_loss"): 3.0,
+        (7, 100, "critic_loss"): 5.0,
+        (3, 100, "q_mean"): 30.0,
+        (7, 100, "q_mean"): 50.0,
+        (3, 100, "return"): 5.0,
+        (7, 100, "return"): 6.0,
+        (3, 200, "critic_loss"): 8.0,
+        (7, 200, "critic_loss"): 8.0,
+        (3, 200, "q_mean"): 80.0,
+        (7, 200, "q_mean"): 80.0,
+    }
+
+
+def test_sums_do_not_lose_small_terms() -> None:
+    log = make_log()
+    for update in range(2000):
+        log.add({"critic_loss": torch.tensor([1e7, 0.1])}, update + 1)
+        log.add({"critic_loss": torch.tensor([1.0, 0.1])}, update + 1)
+    log.flush(1, {})
+    mean = log.frame().value.to_numpy()
+    assert mean[0] == (1e7 + 1) / 2 and mean[1] == pytest.approx(float(np.float32(0.1)), rel=1e-12)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_a_number_that_is_not_finite_stops_the_run_at_once_and_is_named(bad: float) -> None:
+    log = make_log()
+    log.add(values((1, 2))[0], 41)
+    metrics = {"critic_loss": torch.tensor([1.0, 2.0]), "q_mean": torch.tensor([1.0, bad])}
+    with pytest.raises(UserError, match="pilot/sac/made-up: q_mean of seed 7 became non-finite at update 42"):
+        log.add(metrics, 42)
+
+
+def test_a_log_restored_through_json_goes_on_with_the_same_bits() -> None:
+    left_alone, log = make_log(), make_log()
+    generator = torch.Generator().manual_seed(0)
+    rows = values(*(torch.randn(2, generator=generator).tolist() for _ in range(30)))
+    for update, metrics in enumerate(rows):
+        for each in (left_alone, log):
+            each.add(metrics, update)
+            if update % 7 == 6:
+                each.flush(update, {"return": np.array([0.1 * update, 1 / 3])})
+        restored = make_log()
+        restored.restore(json.loads(json.dumps(log.state())))
+        log = restored
+    assert log.frame().equals(left_alone.frame())
+    assert log.flush(30, {}) == left_alone.flush(30, {})

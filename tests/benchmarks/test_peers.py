@@ -1,0 +1,186 @@
+"""The restated peers compute what our methods compute: a race of different computations says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from algorithms import cql, off2on, sac
+from algorithms.agents import Agents
+from algorithms.batch import Batch
+from algorithms.networks import PopulationMLP
+from benchmarks.peers.authors_off2on import AuthorsOff2On, EnsembleCritic, EnsembleLayer
+from benchmarks.peers.corl_cql import CorlCQL
+from benchmarks.peers.rlkit_sac import Perceptron, Policy, RlkitSAC
+
+OBSERVATION, ACTION, ROWS, WIDTHS = 5, 2, 24, (16, 16)
+CERTAIN = -15.0  # log standard deviation of a policy that is as good as deterministic
+NO_ENTROPY = -40.0  # log of an entropy coefficient that is as good as zero
+
+
+def make_batch(seed: int) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.ones(1, ROWS)
+    masks[:, ::3] = 0
+    return Batch(
+        torch.randn(1, ROWS, OBSERVATION, generator=generator),
+        2 * torch.rand(1, ROWS, ACTION, generator=generator) - 1,
+        torch.randn(1, ROWS, generator=generator),
+        masks,
+        torch.randn(1, ROWS, OBSERVATION, generator=generator),
+    )
+
+
+def columns(batch: Batch) -> tuple[Tensor, ...]:
+    """One run's rows, with rewards and masks [B, 1]."""
+    observations, actions, rewards, masks, next_observations = (field[0] for field in batch)
+    return observations, actions, rewards.unsqueeze(-1), masks.unsqueeze(-1), next_observations
+
+
+@torch.no_grad()
+def randomise(agents: Agents) -> None:
+    """Networks with opinions, fresh ones being nearly constant."""
+    torch.manual_seed(0)
+    for parameter in (*agents.policy.parameters(), *agents.q.parameters()):
+        parameter.copy_(0.3 * torch.randn_like(parameter))
+    agents.copy_targets()
+
+
+@torch.no_grad()
+def make_certain(agents: Agents) -> None:
+    """Deterministic, alike and without entropy, so that no draw matters."""
+    agents.log_entropy_coefficient.fill_(NO_ENTROPY)
+    for parameter in agents.policy.parameters():
+        parameter.copy_(parameter[:1].expand_as(parameter))
+    head = agents.policy.net.affine_maps()[-1]
+    head.weight[..., ACTION:] = 0
+    head.bias[..., ACTION:] = CERTAIN
+
+
+@torch.no_grad()
+def fill(linear: Iterable[nn.Module], net: PopulationMLP, index: int) -> None:
+    """Copy network `index` of ours into a peer's linear layers."""
+    for module, ours in zip(linear, net.affine_maps(), strict=True):
+        assert isinstance(module, nn.Linear)
+        module.weight.copy_(ours.weight[index].T)
+        module.bias.copy_(ours.bias[index, 0])
+
+
+@torch.no_grad()
+def fill_policy(policy: nn.Module, agents: Agents, index: int) -> None:
+    assert isinstance(policy, Policy)
+    *hidden, last = agents.policy.net.affine_maps()
+    for module, ours in zip(policy.net.hidden, hidden, strict=True):
+        assert isinstance(module, nn.Linear)
+        module.weight.copy_(ours.weight[index].T)
+        module.bias.copy_(ours.bias[index, 0])
+    for head, part in ((policy.net.last, slice(ACTION)), (policy.log_std, slice(ACTION, None))):
+        head.weight.copy_(last.weight[index][:, part].T)
+        head.bias.copy_(last.bias[index, 0, part])
+
+
+def gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def layers(net: Perceptron) -> list[nn.Module]:
+    return [*net.hidden, net.last]
+
+
+def test_corl_s_critic_loss_is_ours_on_average_over_draws() -> None:
+    config = cql.CQLConfig(hidden_widths=WIDTHS)
+    agents = Agents([0], OBSERVATION, ACTION, config)
+    randomise(agents)
+    peer = CorlCQL(OBSERVATION, ACTION, WIDTHS)
+    with torch.no_grad():
+        peer.actor.scale.fill_(1.0)
+        peer.actor.shift.fill_(0.0)
+    fill((m for m in peer.actor.net if isinstance(m, nn.Linear)), agents.policy.net, 0)
+    for index, critic in enumerate(peer.critics):
+        fill((m for m in critic.net if isinstance(m, nn.Linear)), agents.q.net, index)
+    peer.targets = [deepcopy(critic) for critic in peer.critics]
+    batch = make_batch(1)
+    rows = [field[0] for field in batch]
+
+    def our_loss() -> Tensor:
+        td_error, q = sac.critic_loss(agents, batch, cql.td_target(agents, batch, config))
+        policy = agents.policy(batch.observations)
+        penalty = cql.conservative_penalty(agents, policy, batch, q, config)
+        return (td_error + config.conservative_weight * penalty.sum(dim=-1)).detach()
+
+    ours = torch.cat([our_loss() for _ in range(300)])
+    theirs = torch.stack([peer.critic_loss(*rows, {}).detach() for _ in range(300)])
+    error = (ours.var() / len(ours) + theirs.var() / len(theirs)).sqrt()
+    assert abs(ours.mean() - theirs.mean()) < 4 * error
+    assert 4 * error < 0.02 * ours.mean()
+
+
+def test_rlkit_s_gradients_are_ours() -> None:
+    config = sac.SACConfig(hidden_widths=WIDTHS)
+    agents = Agents([0], OBSERVATION, ACTION, config)
+    randomise(agents)
+    make_certain(agents)
+    peer = RlkitSAC(OBSERVATION, ACTION, WIDTHS)
+    fill_policy(peer.policy, agents, 0)
+    for index, critic in enumerate(peer.critics):
+        fill(layers(critic), agents.q.net, index)
+    peer.targets = [deepcopy(critic) for critic in peer.critics]
+    nn.init.constant_(peer.log_alpha, NO_ENTROPY)
+    batch = make_batch(1)
+    sac.update(agents, batch, config)
+    peer.update(*columns(batch))
+    for index, critic in enumerate(peer.critics):
+        for module, ours in zip(layers(critic), agents.q.net.affine_maps(), strict=True):
+            assert isinstance(module, nn.Linear)
+            torch.testing.assert_close(gradient(module.weight).T, gradient(ours.weight)[index])
+    first = agents.policy.net.affine_maps()[0]
+    module = peer.policy.net.hidden[0]
+    assert isinstance(module, nn.Linear)
+    torch.testing.assert_close(gradient(module.weight).T, gradient(first.weight)[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_authors_gradients_and_priorities_are_ours(members: int) -> None:
+    config = off2on.Off2OnConfig(hidden_widths=WIDTHS, density_hidden_widths=WIDTHS, ensemble_size=members)
+    agents = off2on.Off2OnAgents([0], OBSERVATION, ACTION, config)
+    randomise(agents)
+    agents.density.initialise(agents.streams)
+    make_certain(agents)
+    peer = AuthorsOff2On(OBSERVATION, ACTION, members, WIDTHS)
+    for index, policy in enumerate(peer.policy.policies):
+        fill_policy(policy, agents, index)
+    for twin, critic in enumerate(peer.critics):
+        _fill_ensemble(critic, agents, twin)
+    peer.targets = [deepcopy(critic) for critic in peer.critics]
+    fill(layers(peer.density), agents.density.net, 0)
+    nn.init.constant_(peer.log_alpha, NO_ENTROPY)
+    batch, offline, online = (make_batch(seed) for seed in (1, 2, 3))
+    priorities, _ = off2on.update(agents, batch, offline, online, config)
+    others = (
+        (offline.observations[0], offline.actions[0]),
+        (online.observations[0], online.actions[0]),
+    )
+    their_priorities = peer.update(*columns(batch), *others)  # type: ignore[arg-type]
+    torch.testing.assert_close(their_priorities.T, priorities)
+    # The mixture's deviation is not quite zero in the authors' formula, so draws show a little.
+    for twin, critic in enumerate(peer.critics):
+        for module, ours in zip((*critic.hidden, critic.last), agents.q.net.affine_maps(), strict=True):
+            expected = gradient(ours.weight)[twin::2]
+            assert isinstance(module, EnsembleLayer)
+            torch.testing.assert_close(gradient(module.weights), expected, rtol=1e-3, atol=1e-4)
+    for module, ours in zip(layers(peer.density), agents.density.net.affine_maps(), strict=True):
+        assert isinstance(module, nn.Linear)
+        torch.testing.assert_close(gradient(module.weight).T, gradient(ours.weight)[0])
+
+
+@torch.no_grad()
+def _fill_ensemble(critic: EnsembleCritic, agents: Agents, twin: int) -> None:
+    for module, ours in zip((*critic.hidden, critic.last), agents.q.net.affine_maps(), strict=True):
+        assert isinstance(module, EnsembleLayer)
+        module.weights.copy_(ours.weight[twin::2])
+        module.biases.copy_(ours.bias[twin::2])
