@@ -61,7 +61,7 @@ class PopulationMLP(nn.Module):
         """The networks' outputs; `frozen` lets gradients through to the inputs only."""
         *hidden, last = self.affine_maps()
         for layer in hidden:
-            inputs = torch.relu(layer(inputs, frozen))
+            inputs = torch.relu_(layer(inputs, frozen))
         outputs: Tensor = last(inputs, frozen)
         return outputs
 
@@ -193,27 +193,33 @@ class _SoftMaximum(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:
         agents, states, candidates = actions.shape[:3]
+        observation_size = observations.shape[-1]
         value = observations.new_zeros(agents, 2)
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
         first, middle, last = parameters[:2], parameters[2:-2], parameters[-2:]
-        working = [*first, *(parameter.to(precision) for parameter in middle), *last]
+        # The first layer's product with a state is shared by all of its candidates.
+        state_inputs = observations.repeat_interleave(2, dim=0)
+        from_state = torch.baddbmm(first[1], state_inputs, first[0][:, :observation_size])
+        to_state = torch.empty_like(from_state)
+        working = [first[0][:, observation_size:], *(tensor.to(precision) for tensor in middle), *last]
+        sums = [gradients[0][:, observation_size:], *gradients[2:]]
         whole = observations.is_cuda  # a GPU wants few large products, a CPU wants its cache
         block = states if whole else max(1, PENALTY_BLOCK_ROWS // candidates)
         for agent in (slice(None),) if whole else (slice(i, i + 1) for i in range(agents)):
             twins = slice(None) if whole else slice(2 * agent.start, 2 * agent.stop)
-            nets = [parameter[twins] for parameter in working]
-            sums = [gradient[twins] for gradient in gradients]
             for start in range(0, states, block):
                 rows = slice(start, start + block)
-                draws = None if gradient_draws is None else gradient_draws[agent, :, rows]
                 value[agent] += _soft_maximum_block(
-                    observations[agent, rows],
+                    from_state[twins, rows],
+                    to_state[twins, rows],
                     actions[agent, rows],
                     log_density[agent, rows],
-                    draws,
-                    nets,
-                    sums,
+                    None if gradient_draws is None else gradient_draws[agent, :, rows],
+                    [parameter[twins] for parameter in working],
+                    [gradient[twins] for gradient in sums],
                 )
+        gradients[0][:, :observation_size].baddbmm_(state_inputs.transpose(1, 2), to_state)
+        gradients[1].add_(to_state.sum(dim=1, keepdim=True))
         for tensor in (value, *gradients):
             tensor /= states
         ctx.save_for_backward(*gradients)
@@ -227,74 +233,84 @@ class _SoftMaximum(torch.autograd.Function):
 
 
 def _soft_maximum_block(
-    observations: Tensor,
+    from_state: Tensor,
+    to_state: Tensor,
     actions: Tensor,
     log_density: Tensor,
     gradient_draws: Tensor | None,
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
 ) -> Tensor:
-    """Sum over a block's states of log sum_j exp(Q - log_density) [P, 2]; adds its gradients in place."""
+    """Sum over a block's b states of log sum_j exp(Q - log_density) [P, 2], and its gradients.
+
+    `from_state [K, b, width]` is the states' part of the first layer before its activation, `parameters`
+    are that layer's weight of the actions, then weight and bias of the others, layer by layer; those
+    between first and last may be of lower precision. The gradient of `from_state` is written to
+    `to_state`, those of `parameters` are added to `gradients`.
+    """
     agents, states, candidates = actions.shape[:3]
-    state_inputs = observations.repeat_interleave(2, dim=0)
     action_inputs = actions.repeat_interleave(2, dim=0)
-    q, activations = _forward_block(state_inputs, action_inputs, parameters)
+    q, activations = _forward_block(from_state, action_inputs, parameters)
     logits = q.view(agents, 2, states, candidates) - log_density.unsqueeze(1)
-    soft_maximum = torch.logsumexp(logits, dim=-1, keepdim=True)
-    weights = torch.exp(logits - soft_maximum).view(2 * agents, states, candidates)
+    # logsumexp and softmax by hand: one exponential serves both.
+    largest = logits.amax(dim=-1, keepdim=True)
+    weights = (logits - largest).exp_()
+    total = weights.sum(dim=-1, keepdim=True)
+    weights = (weights / total).view(2 * agents, states, candidates)
     if gradient_draws is not None:
         draws = gradient_draws.reshape(2 * agents, states, -1).contiguous()
         chosen = torch.searchsorted(weights.cumsum(dim=-1), draws, right=True).clamp(max=candidates - 1)
         action_inputs = action_inputs.gather(2, chosen.unsqueeze(-1).expand(*chosen.shape, actions.shape[-1]))
-        _, activations = _forward_block(state_inputs, action_inputs, parameters)
+        _, activations = _forward_block(from_state, action_inputs, parameters)
         weights = torch.full_like(draws, 1 / draws.shape[-1])
-    _backward_block(state_inputs, action_inputs, activations, weights, parameters, gradients)
-    return soft_maximum.sum(dim=(2, 3))
+    _backward_block(to_state, action_inputs, activations, weights, parameters, gradients)
+    return (largest + total.log()).sum(dim=(2, 3))
 
 
 def _forward_block(
-    states: Tensor, actions: Tensor, parameters: Sequence[Tensor]
+    from_state: Tensor, actions: Tensor, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
-    """Q of m actions in each state: [K, b, obs], [K, b, m, A] -> [K, b m, 1], and the layers' activations.
-
-    Parameters alternate weight and bias, layer by layer; those between first and last may be of lower
-    precision. The first layer's product with the state is shared by all of its actions.
-    """
-    first_weight, first_bias, *middle, last_weight, last_bias = parameters
+    """Q of m actions in each state: [K, b, width], [K, b, m, A] -> [K, b m], and the layers' activations."""
+    action_weight, *middle, last_weight, last_bias = parameters
     heads, block, per_state, action_size = actions.shape
-    from_state = torch.baddbmm(first_bias, states, first_weight[:, : states.shape[-1]])
-    hidden = torch.bmm(actions.view(heads, -1, action_size), first_weight[:, states.shape[-1] :])
+    hidden = torch.bmm(actions.view(heads, -1, action_size), action_weight)
     hidden.view(heads, block, per_state, -1).add_(from_state.unsqueeze(2))
     activations = [hidden.relu_().to(middle[0].dtype if middle else hidden.dtype)]
     for weight, bias in zip(middle[::2], middle[1::2], strict=True):
         activations.append(torch.baddbmm(bias, activations[-1], weight).relu_())
-    return torch.baddbmm(last_bias, activations[-1].to(last_weight.dtype), last_weight), activations
+    # Scalar products beat a matrix product of one column.
+    q = torch.linalg.vecdot(activations[-1].to(last_weight.dtype), last_weight.transpose(1, 2))
+    return q + last_bias.squeeze(2), activations
 
 
 def _backward_block(
-    states: Tensor,
+    to_state: Tensor,
     actions: Tensor,
     activations: Sequence[Tensor],
     weights: Tensor,
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
 ) -> None:
-    """Add the gradients of sum(weights Q) in place; `weights [K, b, m]`, the rest as in `_forward_block`."""
+    """Gradients of sum(weights Q), `weights [K, b, m]`, into `to_state` and `gradients`."""
     heads, block, per_state, action_size = actions.shape
-    observation_size = states.shape[-1]
     action_inputs = actions.view(heads, -1, action_size)
     q_gradient = weights.reshape(heads, -1, 1)
     last_weight = parameters[-2]
     gradients[-1].add_(q_gradient.sum(dim=1, keepdim=True))
-    gradients[-2].baddbmm_(activations[-1].to(last_weight.dtype).transpose(1, 2), q_gradient)
+    # The product with one row is three times as fast as its transpose, with one column.
+    gradients[-2].transpose(1, 2).baddbmm_(q_gradient.transpose(1, 2), activations[-1].to(last_weight.dtype))
     gradient = (q_gradient * last_weight.transpose(1, 2)).to(activations[-1].dtype)
     for layer in range(len(activations) - 1, 0, -1):
-        gradient = torch.ops.aten.threshold_backward(gradient, activations[layer], 0)
-        gradients[2 * layer].add_(torch.bmm(activations[layer - 1].transpose(1, 2), gradient))
-        gradients[2 * layer + 1].add_(gradient.sum(dim=1, keepdim=True, dtype=torch.float32))
-        gradient = torch.bmm(gradient, parameters[2 * layer].transpose(1, 2))
-    gradient = torch.ops.aten.threshold_backward(gradient, activations[0], 0).to(states.dtype)
-    from_state = gradient.view(heads, block, per_state, -1).sum(dim=2)
-    gradients[0][:, :observation_size].baddbmm_(states.transpose(1, 2), from_state)
-    gradients[0][:, observation_size:].baddbmm_(action_inputs.transpose(1, 2), gradient)
-    gradients[1].add_(from_state.sum(dim=1, keepdim=True))
+        _zero_where_inactive(gradient, activations[layer])
+        gradients[2 * layer - 1].add_(torch.bmm(activations[layer - 1].transpose(1, 2), gradient))
+        gradients[2 * layer].add_(gradient.sum(dim=1, keepdim=True, dtype=torch.float32))
+        gradient = torch.bmm(gradient, parameters[2 * layer - 1].transpose(1, 2))
+    _zero_where_inactive(gradient, activations[0])
+    gradient = gradient.to(to_state.dtype)
+    torch.sum(gradient.view(heads, block, per_state, -1), dim=2, out=to_state)
+    gradients[0].baddbmm_(action_inputs.transpose(1, 2), gradient)
+
+
+def _zero_where_inactive(gradient: Tensor, activation: Tensor) -> None:
+    """ReLU's backward pass, in place."""
+    torch.ops.aten.threshold_backward.grad_input(gradient, activation, 0, grad_input=gradient)
