@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -74,13 +74,10 @@ class Agents(nn.Module):
 
     def _optimiser(self, config: AgentConfig) -> torch.optim.Adam:
         """Fresh Adam states; the entropy coefficient learns at the policy's rate [C]."""
+        policy = [*self.policy.parameters(), self.log_entropy_coefficient]
         return torch.optim.Adam(
-            [
-                {"params": list(self.policy.parameters()), "lr": config.policy_learning_rate},
-                {"params": [self.log_entropy_coefficient], "lr": config.policy_learning_rate},
-                {"params": list(self.q.parameters()), "lr": config.value_learning_rate},
-            ],
-            fused=True,
+            adam_groups(policy, config.policy_learning_rate)
+            + adam_groups(self.q.parameters(), config.value_learning_rate)
         )
 
     def step(self, *losses: Tensor) -> None:
@@ -115,6 +112,19 @@ class Agents(nn.Module):
             if moments:
                 self.optimiser.state[parameter] = moments
         self.streams.restore(state["streams"])
+
+
+def adam_groups(parameters: Iterable[nn.Parameter], learning_rate: float) -> list[dict[str, Any]]:
+    """Parameter groups for Adam, fused where an agent's bits do not depend on how many agents there are.
+
+    The fused kernel works in vectors of up to 16 numbers and rounds the tensor's remainder differently:
+    agents of other sizes (the heads' biases, the entropy coefficient) would fall into it by their place.
+    """
+    whole: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in parameters:
+        whole[parameter[0].numel() % 16 == 0].append(parameter)
+    kernels = ((whole[True], {"fused": True}), (whole[False], {"foreach": True}))
+    return [{"params": group, "lr": learning_rate, **kernel} for group, kernel in kernels if group]
 
 
 def _with_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

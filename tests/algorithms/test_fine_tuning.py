@@ -140,7 +140,7 @@ def test_an_enormous_learning_rate_stops_the_run_and_names_step_and_metric(
 
 def test_an_enormous_density_learning_rate_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="of seed 0 became non-finite at update"):
-        tune(tmp_path, "off2on", density_learning_rate=1e38)
+        tune(tmp_path, "off2on", density_learning_rate=1e37)
 
 
 def test_what_does_not_fit_is_refused() -> None:

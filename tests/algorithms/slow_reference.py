@@ -1,0 +1,205 @@
+"""The losses once more, slowly: one agent, one sample at a time, in float64, straight from the equations.
+
+An independent statement to test against: it reads parameters by name, takes the noise as an argument,
+and shares no code with `algorithms`. Gradients are float64 autograd of these loops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.batch import Batch
+from algorithms.replay import OfflineData
+
+Parameters = Mapping[str, Tensor]
+
+
+def float64_parameters(module: nn.Module) -> dict[str, Tensor]:
+    """Every parameter by name, as a float64 leaf of its own."""
+    return {
+        name: parameter.detach().double().clone().requires_grad_()
+        for name, parameter in module.named_parameters()
+    }
+
+
+def constant(parameters: Parameters) -> dict[str, Tensor]:
+    """The same numbers, through which no gradient flows."""
+    return {name: parameter.detach() for name, parameter in parameters.items()}
+
+
+def perceptron(parameters: Parameters, prefix: str, copy: int, inputs: Tensor) -> Tensor:
+    """Network number `copy` applied to one input vector."""
+    depth = sum(name.startswith(prefix + "net.layers.") and "weight" in name for name in parameters)
+    for layer in range(depth):
+        weight = parameters[f"{prefix}net.layers.{layer}.weight"][copy]
+        bias = parameters[f"{prefix}net.layers.{layer}.bias"][copy, 0]
+        inputs = (inputs.unsqueeze(1) * weight).sum(dim=0) + bias
+        if layer < depth - 1:
+            inputs = torch.where(inputs > 0, inputs, torch.zeros_like(inputs))
+    return inputs
+
+
+def q_value(
+    parameters: Parameters, prefix: str, agent: int, twin: int, observation: Tensor, action: Tensor
+) -> Tensor:
+    """Q of one critic for one state and action: a number."""
+    joined = torch.cat([observation.double(), action.double()])
+    return perceptron(parameters, prefix, 2 * agent + twin, joined)[0]
+
+
+def smaller_q(parameters: Parameters, prefix: str, agent: int, observation: Tensor, action: Tensor) -> Tensor:
+    """The smaller of an agent's twins."""
+    first, second = (q_value(parameters, prefix, agent, twin, observation, action) for twin in (0, 1))
+    return torch.minimum(first, second)
+
+
+def gaussian(parameters: Parameters, agent: int, observation: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of one policy's pre-tanh actions in one state."""
+    outputs = perceptron(parameters, "policy.", agent, observation.double())
+    half = len(outputs) // 2
+    return outputs[:half], outputs[half:].clamp(-20.0, 2.0).exp()
+
+
+def normal_log_density(value: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """log N(value; mean, std^2), summed over the components."""
+    return (-0.5 * ((value - mean) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi)).sum()
+
+
+def squash(mean: Tensor, std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Action and log density by the change of variables a = tanh(u), |da/du| = 1 - a^2."""
+    pre_tanh = mean + std * noise.double()
+    action = torch.tanh(pre_tanh)
+    return action, normal_log_density(pre_tanh, mean, std) - (1 - action**2).log().sum()
+
+
+def squashed_log_density(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:
+    """Log density of an action inside the box."""
+    action = action.double()
+    return normal_log_density(torch.atanh(action), mean, std) - (1 - action**2).log().sum()
+
+
+def table(rows: Iterable[Iterable[Tensor]]) -> Tensor:
+    """Numbers in rows and columns as one tensor."""
+    return torch.stack([torch.stack(list(row)) for row in rows])
+
+
+def td_target(
+    parameters: Parameters, batch: Batch, noise: Tensor, discount: float, alpha: Tensor, agents: int
+) -> Tensor:
+    """r + discount mask (min Q_target(s', a') - alpha log pi(a'|s')). [P, B]"""
+
+    def one(agent: int, row: int) -> Tensor:
+        state = batch.next_observations[agent, row]
+        action, log_density = squash(*gaussian(parameters, agent, state), noise[agent, row])
+        value = smaller_q(parameters, "target_q.", agent, state, action) - alpha[agent] * log_density
+        return batch.rewards[agent, row].double() + discount * batch.masks[agent, row].double() * value
+
+    fixed = range(batch.rewards.shape[1])
+    return table((one(agent, row) for row in fixed) for agent in range(agents)).detach()
+
+
+def critic_loss(parameters: Parameters, batch: Batch, target: Tensor) -> Tensor:
+    """Squared TD error of each agent, twins added, averaged over its batch. [P]"""
+    agents, size = target.shape
+    losses = []
+    for agent in range(agents):
+        total = torch.zeros((), dtype=torch.float64)
+        for row in range(size):
+            for twin in (0, 1):
+                q = q_value(
+                    parameters, "q.", agent, twin, batch.observations[agent, row], batch.actions[agent, row]
+                )
+                total = total + (q - target[agent, row]) ** 2
+        losses.append(total / size)
+    return torch.stack(losses)
+
+
+def actor_loss(
+    parameters: Parameters, observations: Tensor, noise: Tensor, alpha: Tensor
+) -> tuple[Tensor, Tensor]:
+    """E[alpha log pi(a|s) - min Q(s, a)] [P], and log pi(a|s) [P, B]; the critics are constants."""
+    agents, size = observations.shape[:2]
+    critics = constant(parameters)
+    losses, densities = [], []
+    for agent in range(agents):
+        total = torch.zeros((), dtype=torch.float64)
+        for row in range(size):
+            state = observations[agent, row]
+            action, log_density = squash(*gaussian(parameters, agent, state), noise[agent, row])
+            total = total + alpha[agent] * log_density - smaller_q(critics, "q.", agent, state, action)
+            densities.append(log_density)
+        losses.append(total / size)
+    return torch.stack(losses), torch.stack(densities).reshape(agents, size).detach()
+
+
+def entropy_gradient(log_density: Tensor, action_size: int) -> Tensor:
+    """d/d log alpha of -log alpha E[log pi + target entropy], target entropy -|A|. [P]"""
+    return -(log_density - action_size).mean(dim=1)
+
+
+@dataclass
+class Adam:
+    """Adam as its paper writes it, on float64 parameters by name."""
+
+    parameters: dict[str, Tensor]
+    steps: dict[str, int] = field(default_factory=dict)
+    first: dict[str, Tensor] = field(default_factory=dict)
+    second: dict[str, Tensor] = field(default_factory=dict)
+
+    def step(self, gradients: Mapping[str, Tensor], rate: float) -> None:
+        """Move the parameters that `gradients` names, at the given rate."""
+        for name, gradient in gradients.items():
+            step = self.steps[name] = self.steps.get(name, 0) + 1
+            zero = torch.zeros_like(gradient)
+            first = self.first[name] = 0.9 * self.first.get(name, zero) + 0.1 * gradient
+            second = self.second[name] = 0.999 * self.second.get(name, zero) + 0.001 * gradient**2
+            move = rate * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
+            self.parameters[name] = (self.parameters[name].detach() - move).requires_grad_()
+
+    def move_targets(self, rate: float) -> None:
+        """target <- (1 - rate) target + rate Q, with the critics as they are now."""
+        for name in [name for name in self.parameters if name.startswith("target_q.")]:
+            online = self.parameters[name.removeprefix("target_")].detach()
+            self.parameters[name] = (1 - rate) * self.parameters[name].detach() + rate * online
+
+
+def gradients(loss: Tensor, parameters: Parameters, prefix: str) -> dict[str, Tensor]:
+    """Gradients of a scalar with respect to the parameters under `prefix`, by name."""
+    names = [name for name in parameters if name.startswith(prefix)]
+    found = torch.autograd.grad(loss, [parameters[name] for name in names])
+    return dict(zip(names, found, strict=True))
+
+
+def random_batch(agents: int, size: int, observation_size: int, action_size: int, seed: int) -> Batch:
+    """Transitions of standard normal states, actions inside the box, a few terminals. float32"""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(agents, size, *shape, generator=generator)
+
+    return Batch(
+        observations=normal(observation_size),
+        actions=torch.tanh(normal(action_size)),
+        rewards=normal(),
+        masks=(torch.rand(agents, size, generator=generator) > 0.3).float(),
+        next_observations=normal(observation_size),
+    )
+
+
+def offline_data(batch: Batch) -> OfflineData:
+    """The transitions of a batch's first row as a dataset."""
+    observations, actions, rewards, masks, next_observations = (field[0].numpy() for field in batch)
+    return OfflineData(observations, actions, rewards, masks, next_observations)
+
+
+def randomise(module: nn.Module, seed: int, scale: float = 0.5) -> None:
+    """Normal parameters of a size at which every term of a loss counts; fresh heads are near zero."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
