@@ -1,4 +1,4 @@
-"""Small made-up curves for the tests of the figures."""
+"""Small made-up curves for the tests of statistics and figures."""
 
 from __future__ import annotations
 
