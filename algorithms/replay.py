@@ -197,12 +197,12 @@ class OnlineReplay:
         self.online.restore(state)
 
 
-class UniformReplay:
+class UniformReplay(OnlineReplay):
     """Uniform draws from offline and online data together: the baseline SAC-ft."""
 
     def __init__(self, offline: OfflineData, online: OnlineBuffer) -> None:
+        super().__init__(online)
         self.offline = offline
-        self.online = online
 
     def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
         """Draw uniformly from the union, with replacement."""
@@ -212,18 +212,6 @@ class UniformReplay:
     def offline_share(self, indices: Tensor) -> Tensor:
         """The share of offline transitions among `indices` [S, B]. float32 [S]"""
         return _share_below(len(self.offline), indices)
-
-    def add(self, block: Batch) -> None:
-        """Append newly collected transitions, tensors [S, n, ...]."""
-        self.online.add(block)
-
-    def state(self) -> dict[str, Tensor]:
-        """The online buffer's filled rows."""
-        return self.online.state()
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on bit for bit where `state()` was taken."""
-        self.online.restore(state)
 
 
 class BalancedReplay:

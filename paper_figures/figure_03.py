@@ -99,20 +99,13 @@ def draw(drawn: pd.DataFrame) -> Figure:
     if drawn.empty:
         raise UserError("Figure 3 was given no rows: expected those of paper_figures.figure_03.table.")
     datasets = list(dict.fromkeys(drawn["dataset"]))
-    rows, columns = style.panel_grid(len(datasets))
-    size = (4.4, 3.5) if len(datasets) == 1 else (max(2.6 * columns, 4.4), 2.2 * rows + 0.9)
     with style.look():
-        figure = Figure(figsize=size)
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for spare in grid.flat[len(datasets) :]:
-            spare.remove()
-        for index, dataset in enumerate(datasets):
-            row, column = divmod(index, columns)
-            last_in_row = column == columns - 1 or index == len(datasets) - 1
-            _panel(grid[row, column], drawn[drawn["dataset"] == dataset], dataset, column == 0, last_in_row)
-            if index + columns < len(datasets):
-                grid[row, column].set_xlabel("")
-        _legends(figure, drawn, columns=1 if columns <= 2 else 3)
+        figure, panels = style.panel_figure(datasets, panel_width=2.6, legend_height=0.9)
+        for axes, dataset, first, last, lowest in panels:
+            _panel(axes, drawn[drawn["dataset"] == dataset], dataset, first, last)
+            if not lowest:
+                axes.set_xlabel("")
+        _legends(figure, drawn, columns=1 if len(datasets) <= 2 else 3)
     return figure
 
 

@@ -71,19 +71,13 @@ def draw(drawn: pd.DataFrame) -> Figure:
     if drawn.empty:
         raise UserError("The learning curves were given no rows: expected those of learning_curves.table.")
     datasets = list(dict.fromkeys(drawn["dataset"]))
-    rows, columns = style.panel_grid(len(datasets))
-    size = (4.4, 3.4) if len(datasets) == 1 else (max(2.4 * columns, 4.4), 2.2 * rows + 0.8)
     with style.look():
-        figure = Figure(figsize=size)
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for spare in grid.flat[len(datasets) :]:
-            spare.remove()
-        for index, dataset in enumerate(datasets):
-            axes = grid[divmod(index, columns)]
+        figure, panels = style.panel_figure(datasets, panel_width=2.4, legend_height=0.8)
+        for axes, dataset, first, _, lowest in panels:
             _panel(axes, drawn[drawn["dataset"] == dataset], dataset)
-            if index % columns == 0:
+            if first:
                 axes.set_ylabel("normalised score")
-            if index + columns < len(datasets):
+            if not lowest:
                 axes.set_xlabel("")
         _legend(figure, drawn)
     return figure

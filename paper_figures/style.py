@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import matplotlib.style
 import pandas as pd
@@ -89,10 +89,43 @@ def method_label(method: str, ensemble_size: int) -> str:
     return f"{name} (N = {ensemble_size})" if method == "off2on" else name
 
 
+class Panel(NamedTuple):
+    """One dataset's place in a figure, and which labels it carries."""
+
+    axes: Axes
+    dataset: str
+    first_in_row: bool
+    last_in_row: bool
+    lowest: bool
+
+
 def panel_grid(panels: int) -> tuple[int, int]:
     """Rows and columns for so many panels; four columns at most, like the paper's figures."""
     columns = min(panels, 4)
     return -(-panels // columns), columns
+
+
+def panel_figure(
+    datasets: Sequence[str], panel_width: float, legend_height: float
+) -> tuple[Figure, list[Panel]]:
+    """An empty figure with a panel a dataset, in reading order; sizes in inches."""
+    rows, columns = panel_grid(len(datasets))
+    several = (max(panel_width * columns, 4.4), 2.2 * rows + legend_height)
+    figure = Figure(figsize=(4.4, 2.6 + legend_height) if len(datasets) == 1 else several)
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    for spare in grid[len(datasets) :]:
+        spare.remove()
+    panels = [
+        Panel(
+            grid[index],
+            dataset,
+            first_in_row=index % columns == 0,
+            last_in_row=index % columns == columns - 1 or index == len(datasets) - 1,
+            lowest=index + columns >= len(datasets),
+        )
+        for index, dataset in enumerate(datasets)
+    ]
+    return figure, panels
 
 
 def solid_curve(axes: Axes, rows: pd.DataFrame, method: str) -> None:
