@@ -65,10 +65,14 @@ def tiny(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
-def test_every_scale_has_a_dag(snakemake: Snakemake, tmp_path: Path, name: str) -> None:
+SCALES = [[path] for path in sorted((ROOT / "config").glob("*.yaml"))]
+OVERLAID = [[ROOT / "config" / "figure_03.yaml", ROOT / "config" / "overlays" / "train_agents.yaml"]]
+
+
+@pytest.mark.parametrize("files", SCALES + OVERLAID, ids=lambda files: "+".join(f.stem for f in files))
+def test_every_scale_has_a_dag(snakemake: Snakemake, tmp_path: Path, files: list[Path]) -> None:
     (tmp_path / "releases").symlink_to(ROOT / "releases")
-    process = snakemake("--dry-run", "--quiet", "rules", "--configfile", str(ROOT / "config" / name))
+    process = snakemake("--dry-run", "--quiet", "rules", "--configfile", *map(str, files))
     output, _ = process.communicate()
     assert process.returncode == 0, output
     assert "fine_tune" in output
