@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from algorithms.checkpoints import section
 from algorithms.networks import Critics, Policy
 from algorithms.randomness import Streams
 from records import UserError
@@ -102,7 +103,7 @@ class Agents(nn.Module):
 
     def restore_training_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `training_state()`."""
-        self.load_state_dict(_with_prefix(state, "networks."))
+        self.load_state_dict(section(state, "networks."))
         for name, parameter in self.named_parameters():
             moments = {
                 key: state[f"adam.{key}.{name}"].clone()
@@ -127,10 +128,6 @@ def adam_groups(parameters: Iterable[nn.Parameter], learning_rate: float) -> lis
     return [{"params": group, "lr": learning_rate, **kernel} for group, kernel in kernels if group]
 
 
-def _with_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-
 def one_agent(agents: Agents, index: int) -> dict[str, Tensor]:
     """The policy and critics of one agent, as a population of one: leading axes 1 and 2."""
     policy = {f"policy.{k}": v[index : index + 1] for k, v in agents.policy.state_dict().items()}
@@ -147,7 +144,7 @@ def load_members(agents: Agents, members: Iterable[Mapping[str, Tensor]]) -> Non
     if len(rows) != agents.count:
         raise UserError(f"{len(rows)} pre-trained agents were given, expected {agents.count}")
     for module, prefix in ((agents.policy, "policy."), (agents.q, "q.")):
-        parts = [_with_prefix(row, prefix) for row in rows]
+        parts = [section(row, prefix) for row in rows]
         for name, own in module.state_dict().items():
             for index, part in enumerate(parts):
                 shape = tuple(part[name].shape[1:]) if name in part else None

@@ -67,6 +67,11 @@ def load_for(path: Path, expected_hash: str) -> tuple[dict[str, Tensor], dict[st
     return tensors, manifest
 
 
+def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, named without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 def _digest(tensors: Mapping[str, Tensor], manifest: str) -> str:
     digest = hashlib.sha256(manifest.encode())
     for name in sorted(tensors):

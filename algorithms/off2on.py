@@ -62,17 +62,10 @@ class Off2OnAgents(Agents):
     def __init__(
         self, seeds: Sequence[int], observation_size: int, action_size: int, config: Off2OnConfig
     ) -> None:
-        super().__init__(
-            seeds,
-            observation_size,
-            action_size,
-            config,
-            config.ensemble_size,
-        )
+        super().__init__(seeds, observation_size, action_size, config, config.ensemble_size)
         self.density = DensityRatio(
             len(seeds), observation_size, action_size, config.density_hidden_widths, config.density_activation
         )
-
         for group in adam_groups(self.density.parameters(), config.density_learning_rate):
             self.optimiser.add_param_group(group)
 

@@ -96,11 +96,8 @@ class _Training:
 
     def run(self) -> None:
         total = self.warm_start + self.config.updates
-        phase_ends = (
-            self.config.cloning_warm_start,
-            self.warm_start,
-            total,
-        )  # each phase has its own metrics
+        # Each phase has metrics of its own, so that a row ends with it.
+        phase_ends = (self.config.cloning_warm_start, self.warm_start, total)
         if self.step == 0:
             self._evaluate()
         with progress_bar(self.job, total=total, initial=self.step, unit="update") as bar:

@@ -6,7 +6,7 @@ with the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -35,9 +35,7 @@ class OnlineConfig:
     """The online schedule. UserError where the loop would never be at an interval's end."""
 
     steps: int = 250_000  # [S] D.1: environment steps of each run
-    block_size: int = (
-        1_000  # [C]: collect so many steps, then make as many updates; [P] alternates single ones
-    )
+    block_size: int = 1_000  # [C]: collect so many steps, then as many updates; [P] alternates single ones
     first_block_multiplier: int = 5  # [S] D.1: updates after the first block, times this; [C]'s default is 10
     initial_steps: int = 0  # [C] rlkit's SAC: 1,000 collected by the untrained policy before step 0
     evaluation_interval: int = 1_000  # [C]: every block, before collecting; a multiple of the block size
@@ -202,9 +200,9 @@ class _OnlineLoop:
 
     def _restore(self) -> None:
         tensors, manifest = checkpoints.load_for(self.checkpoint, self.job.configuration_hash)
-        self.learner.agents.restore_training_state(_section(tensors, "agents."))
-        self.learner.replay.restore(_section(tensors, "replay."))
-        saved = _section(tensors, "environments.")
+        self.learner.agents.restore_training_state(checkpoints.section(tensors, "agents."))
+        self.learner.replay.restore(checkpoints.section(tensors, "replay."))
+        saved = checkpoints.section(tensors, "environments.")
         self.environments.restore(
             {
                 name: saved[name].numpy().view(like.dtype).reshape(like.shape)
@@ -215,7 +213,3 @@ class _OnlineLoop:
         self.episode_ends = [tensors["episode_ends"].numpy()]
         self.log.restore(manifest["log"])
         self.step, self.updates = manifest["step"], manifest["updates"]
-
-
-def _section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -66,7 +66,8 @@ def write_dataset(
     spec = specification(environment)
     low, high = np.asarray(spec.action_low, np.float32), np.asarray(spec.action_high, np.float32)
     box = gymnasium.spaces.Box
-    with atomic_path(Path(folder) / dataset_id) as temporary:
+    path = Path(folder).resolve() / dataset_id  # Minari joins a relative path with itself
+    with atomic_path(path) as temporary:
         temporary.mkdir()
         _check_space(temporary, _largest_size(episodes))
         storage = MinariStorage.new(
@@ -88,7 +89,7 @@ def write_dataset(
                 "data_sha256": sha256(temporary / _HDF5),
             }
         )
-    _mark_namespace(Path(folder) / dataset_id)
+    _mark_namespace(path)
 
 
 def read_transitions(folder: Path | str, dataset_id: str) -> Transitions:

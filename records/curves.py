@@ -20,7 +20,6 @@ COLUMNS = ("run", "method", "dataset", "seed", "step", "metric", "value")
 METRICS: dict[str, str] = {
     "return": "mean undiscounted return of the deterministic evaluation episodes [reward]",
     "normalised_score": "100 (return - reference minimum) / (reference maximum - minimum) [percent]",
-    "return_stochastic": "mean undiscounted return of evaluation episodes with sampled actions [reward]",
     "episode_length": "mean length of the evaluation episodes [steps]",
     "critic_loss": "mean critic loss since the last evaluation, all terms [reward squared]",
     "td_error": "mean squared temporal-difference error since the last evaluation [reward squared]",
@@ -31,8 +30,8 @@ METRICS: dict[str, str] = {
     "q_mean": "mean Q on the batches since the last evaluation [reward]",
     "density_ratio_loss": "mean loss of the density-ratio network since the last evaluation [1]",
     "offline_fraction": "share of offline samples in all draws since the last evaluation [1]",
-    "priority_mean": "mean priority over the replay's stored transitions [1]",
-    "priority_max": "largest priority over the replay's stored transitions [1]",
+    "priority_mean": "mean of the priorities written since the last evaluation [1]",
+    "priority_max": "mean over updates of the largest priority each wrote [1]",
     "online_weight_zero_fraction": "share of online draws whose density-ratio weight is zero [1]",
 }
 

@@ -9,8 +9,7 @@ from datasets.transitions import Transitions
 
 
 def root_and_id(folder: Path) -> tuple[Path, str]:
-    """The Minari root and the dataset's id: /x/halfcheetah/random-local-v0 lies under /x."""
-    folder = folder.resolve()  # Minari joins a relative path with itself
+    """The Minari root and the dataset's id: results/x/halfcheetah/random-local-v0 lies under results/x."""
     return folder.parent.parent, f"{folder.parent.name}/{folder.name}"
 
 

@@ -18,10 +18,11 @@ from algorithms.off2on import Off2OnLearner
 from algorithms.online import OnlineConfig
 from algorithms.replay import BalancedReplay, OnlineReplay, UniformReplay
 from algorithms.sac import SACConfig
-from datasets.transitions import Episode, Transitions, from_episodes
+from datasets.transitions import Transitions
 from envs.reference_scores import normalised_score
 from records import UserError
 from records.curves import METRICS
+from tests.algorithms.made_up import made_up_transitions
 
 ENVIRONMENT, SEEDS = "InvertedDoublePendulum-v4", [0, 1]
 ONLINE = OnlineConfig(
@@ -33,22 +34,7 @@ ONLINE = OnlineConfig(
     checkpoint_interval=60,
 )
 MEMBERS = {"off2on": 4, "sac_ft": 2, "sac": 0}
-
-
-def made_up(action_size: int = 1) -> Transitions:
-    """Two episodes of random numbers in the sizes of the environment."""
-    generator = np.random.default_rng(0)
-    episodes = [
-        Episode(
-            observations=generator.normal(size=(length + 1, 11)).astype(np.float32),
-            actions=generator.uniform(-1, 1, size=(length, action_size)).astype(np.float32),
-            rewards=generator.normal(size=length).astype(np.float32),
-            terminated=True,
-            truncated=False,
-        )
-        for length in (40, 20)
-    ]
-    return from_episodes(episodes, {"dataset_id": "made-up"})
+LENGTHS = (40, 20)
 
 
 def config_of(method: str, **others: Any) -> SACConfig:
@@ -65,7 +51,7 @@ def members_of(method: str, count: int | None = None, widths: tuple[int, ...] = 
 
 
 def tune(folder: Path, method: str, seeds: list[int] = SEEDS, **others: Any) -> pd.DataFrame:
-    data = None if method == "sac" else made_up()
+    data = None if method == "sac" else made_up_transitions(LENGTHS)
     members = members_of(method, MEMBERS[method] * len(seeds) // 2)
     job = Job("test", "made-up", ENVIRONMENT, "hash", folder)
     return fine_tune(method, config_of(method, **others), ONLINE, data, members, seeds, job)
@@ -95,7 +81,9 @@ def test_every_method_writes_a_whole_curve(method: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["off2on", "sac_ft"])
 def test_a_run_starts_from_its_own_members_with_targets_equal_to_their_critics(method: str) -> None:
     members = members_of(method)
-    learner = make_learner(method, config_of(method), ONLINE, made_up(), members, SEEDS, ENVIRONMENT)
+    learner = make_learner(
+        method, config_of(method), ONLINE, made_up_transitions(LENGTHS), members, SEEDS, ENVIRONMENT
+    )
     agents = learner.agents
     for index, member in enumerate(members):
         for name, tensor in one_agent(agents, index).items():
@@ -108,7 +96,13 @@ def test_a_run_starts_from_its_own_members_with_targets_equal_to_their_critics(m
 def test_each_method_draws_from_its_own_replay() -> None:
     learners = {
         method: make_learner(
-            method, config_of(method), ONLINE, made_up(), members_of(method), SEEDS, ENVIRONMENT
+            method,
+            config_of(method),
+            ONLINE,
+            made_up_transitions(LENGTHS),
+            members_of(method),
+            SEEDS,
+            ENVIRONMENT,
         )
         for method in METHOD_CONFIGS
     }
@@ -149,7 +143,7 @@ def test_what_does_not_fit_is_refused() -> None:
             make_learner(method, config, ONLINE, data, members, SEEDS, ENVIRONMENT)
         return str(raised.value)
 
-    sac, off2on, data = config_of("sac"), config_of("off2on"), made_up()
+    sac, off2on, data = config_of("sac"), config_of("off2on"), made_up_transitions(LENGTHS)
     assert refusal("td3", sac, data, []) == "unknown method 'td3', expected one of off2on, sac_ft, sac"
     assert refusal("sac_ft", sac, None, []) == "sac_ft fine-tunes on offline data, and none were given"
     assert "sac starts from scratch, and 2 pre-trained agents" in refusal(
@@ -162,7 +156,7 @@ def test_what_does_not_fit_is_refused() -> None:
     assert "expected 4" in refusal("off2on", off2on, data, members_of("off2on", 5))
     assert "its network is of another size" in refusal("sac_ft", sac, data, members_of("sac_ft", 2, (9, 8)))
     assert "made-up has observations and actions of sizes (11, 3), expected (11, 1)" in (
-        refusal("sac_ft", sac, made_up(action_size=3), members_of("sac_ft"))
+        refusal("sac_ft", sac, made_up_transitions(LENGTHS, action_size=3), members_of("sac_ft"))
     )
     too_sure = replace(off2on, initial_online_fraction=1.0)
     assert "initial_online_fraction is 1.0" in refusal("off2on", too_sure, data, members_of("off2on"))

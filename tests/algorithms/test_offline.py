@@ -16,8 +16,8 @@ from algorithms.cql import CQLConfig
 from algorithms.evaluation import evaluate
 from algorithms.jobs import Job
 from algorithms.offline import OfflineConfig, PretrainedAgents, pretrain
-from datasets.transitions import Episode, Transitions, from_episodes
 from records import UserError
+from tests.algorithms.made_up import made_up_transitions
 
 ENVIRONMENT = "InvertedDoublePendulum-v4"
 METHOD = CQLConfig(hidden_widths=(8, 8), batch_size=16, sampled_actions=2)
@@ -29,29 +29,14 @@ SCHEDULE = OfflineConfig(
     evaluation_episodes=2,
     checkpoint_interval=10,
 )
-
-
-def made_up(action_size: int = 1) -> Transitions:
-    """Three episodes of random numbers in the sizes of the environment."""
-    generator = np.random.default_rng(0)
-    episodes = [
-        Episode(
-            observations=generator.normal(size=(length + 1, 11)).astype(np.float32),
-            actions=generator.uniform(-1, 1, size=(length, action_size)).astype(np.float32),
-            rewards=generator.normal(size=length).astype(np.float32),
-            terminated=True,
-            truncated=False,
-        )
-        for length in (30, 20, 14)
-    ]
-    return from_episodes(episodes, {"dataset_id": "made-up"})
+LENGTHS = (30, 20, 14)
 
 
 def train(
     folder: Path, seeds: list[int], method: CQLConfig = METHOD, schedule: OfflineConfig = SCHEDULE
 ) -> PretrainedAgents:
     job = Job("test", "made-up", ENVIRONMENT, "hash", folder)
-    return pretrain(schedule, method, made_up(), seeds, job)
+    return pretrain(schedule, method, made_up_transitions(LENGTHS), seeds, job)
 
 
 def test_each_phase_has_its_updates_and_cql_counts_its_own(
@@ -77,7 +62,7 @@ def test_each_phase_has_its_updates_and_cql_counts_its_own(
 
 
 def test_returns_go_with_their_transitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = made_up()
+    data = made_up_transitions(LENGTHS)
     returns = data.discounted_returns(METHOD.discount)
     seen = []
 
@@ -137,7 +122,7 @@ def test_an_enormous_learning_rate_stops_the_run_and_names_step_and_metric(tmp_p
 def test_data_of_another_environment_are_refused(tmp_path: Path) -> None:
     job = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path)
     with pytest.raises(UserError, match=r"made-up has observations and actions of sizes \(11, 2\), expected"):
-        pretrain(SCHEDULE, METHOD, made_up(action_size=2), [0], job)
+        pretrain(SCHEDULE, METHOD, made_up_transitions(LENGTHS, action_size=2), [0], job)
 
 
 def test_a_checkpoint_is_written_at_each_interval_and_at_the_end(

@@ -63,6 +63,16 @@ def test_what_is_read_is_what_was_recorded(
     assert all(getattr(transitions, name).flags.c_contiguous for name in FIELDS)
 
 
+def test_a_relative_folder_is_the_one_below_the_working_folder(
+    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    episodes = make_episodes([3, 5], 0)
+    write(Path("minari"), episodes)
+    assert_equal(read_transitions(tmp_path / "minari", ID), from_episodes(episodes))
+    assert [path.name for path in tmp_path.iterdir()] == ["minari"]
+
+
 def test_minari_opens_it_with_its_metadata(
     tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,25 @@
+"""Made-up data for the tests of the training loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from datasets.transitions import Episode, Transitions, from_episodes
+
+
+def made_up_transitions(lengths: Sequence[int], action_size: int = 1) -> Transitions:
+    """Episodes of random numbers in InvertedDoublePendulum's sizes, each ending in a terminal state."""
+    generator = np.random.default_rng(0)
+    episodes = [
+        Episode(
+            observations=generator.normal(size=(length + 1, 11)).astype(np.float32),
+            actions=generator.uniform(-1, 1, size=(length, action_size)).astype(np.float32),
+            rewards=generator.normal(size=length).astype(np.float32),
+            terminated=True,
+            truncated=False,
+        )
+        for length in lengths
+    ]
+    return from_episodes(episodes, {"dataset_id": "made-up"})
