@@ -5,7 +5,7 @@ Killed at any moment, it goes on from its last checkpoint and ends with the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from algorithms import checkpoints, cql, warm_start
-from algorithms.agents import Agents, Metrics, one_agent
+from algorithms.agents import Agents, Metrics, load_members, one_agent
 from algorithms.cql import CQLConfig
 from algorithms.evaluation import evaluate
 from algorithms.jobs import Job, check_sizes, progress_bar
@@ -22,6 +22,7 @@ from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import OfflineData
 from algorithms.training_log import TrainingLog
 from datasets.transitions import Transitions
+from records import UserError
 from records.files import exclusive
 
 
@@ -29,12 +30,19 @@ from records.files import exclusive
 class OfflineConfig:
     """How long to pre-train and how often to look."""
 
-    updates: int = 1_000_000  # [S] D.1: 1000 epochs of 1000
+    updates: int = 1_000_000  # [S] D.1: 1000 epochs of 1000; of agents trained further, in all
     cloning_warm_start: int = 0  # updates of the policy alone, before the first CQL update (ours)
     monte_carlo_warm_start: int = 0  # updates of the critics alone towards returns, after cloning (ours)
     evaluation_interval: int = 5_000
     evaluation_episodes: int = 5  # [C] 5,000 steps, five whole episodes of HalfCheetah
     checkpoint_interval: int = 5_000
+
+
+class StartingAgents(NamedTuple):
+    """Agents to train further, as `one_agent`'s tensors in the order of the seeds, and the updates of each."""
+
+    agents: Sequence[Mapping[str, Tensor]]
+    updates: int
 
 
 class PretrainedAgents(NamedTuple):
@@ -45,15 +53,24 @@ class PretrainedAgents(NamedTuple):
 
 
 def pretrain(
-    config: OfflineConfig, method: CQLConfig, transitions: Transitions, seeds: Sequence[int], job: Job
+    config: OfflineConfig,
+    method: CQLConfig,
+    transitions: Transitions,
+    seeds: Sequence[int],
+    job: Job,
+    starting: StartingAgents | None = None,
 ) -> PretrainedAgents:
     """Train one CQL agent for each of `seeds`, side by side; resumes from `job.state_folder` if it can.
 
+    `starting` are agents to train further, instead of fresh ones: their networks are kept; targets, entropy
+    coefficient, optimiser and random streams begin anew, and `config.updates` counts those they have had.
+
     Raises UserError where the data are not of the environment's sizes, a loss becomes non-finite, a
-    checkpoint is damaged or of another configuration, or another process is training in the same folder.
+    checkpoint is damaged or of another configuration, another process is training in the same folder, or
+    the starting agents are of other sizes or have had all updates already.
     """
     with exclusive(job.state_folder):
-        training = _Training(config, method, transitions, seeds, job)
+        training = _Training(config, method, transitions, seeds, job, starting)
         training.run()
     agents = [one_agent(training.agents, index) for index in range(len(seeds))]
     return PretrainedAgents(agents, training.log.frame())
@@ -69,23 +86,31 @@ class _Training:
         transitions: Transitions,
         seeds: Sequence[int],
         job: Job,
+        starting: StartingAgents | None,
     ) -> None:
         self.config, self.method, self.seeds, self.job = config, method, seeds, job
+        self.first_step = starting.updates if starting else 0
+        # Agents trained further are not to see the batches of their first updates again.
+        again = f" from {self.first_step}" if starting else ""
         check_sizes(transitions, job.environment)
         self.data = OfflineData.from_transitions(transitions)
         self.returns = torch.empty(0)
         if config.monte_carlo_warm_start:
             self.returns = torch.from_numpy(transitions.discounted_returns(method.discount))
         self.agents = Agents(
-            [derived_seed(seed, "cql") for seed in seeds],
+            [derived_seed(seed, "cql" + again) for seed in seeds],
             transitions.observations.shape[1],
             transitions.actions.shape[1],
             method,
         )
-        self.agents.initialise()
-        self.draws = Streams([derived_seed(seed, "cql batches") for seed in seeds])
+        if starting:
+            self._check_starting()
+            load_members(self.agents, starting.agents)
+        else:
+            self.agents.initialise()
+        self.draws = Streams([derived_seed(seed, "cql batches" + again) for seed in seeds])
         self.log = TrainingLog(job.run, "cql", job.dataset, seeds)
-        self.step = 0
+        self.step = self.first_step
         self.checkpoint = job.state_folder / "checkpoint.safetensors"
         if self.checkpoint.exists():
             self._restore()
@@ -94,11 +119,20 @@ class _Training:
     def warm_start(self) -> int:
         return self.config.cloning_warm_start + self.config.monte_carlo_warm_start
 
+    def _check_starting(self) -> None:
+        if self.first_step >= self.config.updates:
+            raise UserError(
+                f"updates is {self.config.updates}: expected more than {self.first_step}, which the agents to"
+                " train further have had"
+            )
+        if self.warm_start:
+            raise UserError("A warm start is for fresh agents: expected none beside agents to train further")
+
     def run(self) -> None:
         total = self.warm_start + self.config.updates
         # Each phase has metrics of its own, so that a row ends with it.
         phase_ends = (self.config.cloning_warm_start, self.warm_start, total)
-        if self.step == 0:
+        if self.step == self.first_step:
             self._evaluate()
         with progress_bar(self.job, total=total, initial=self.step, unit="update") as bar:
             for metrics in self._updates(total):

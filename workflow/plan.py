@@ -8,7 +8,7 @@ that a job goes on only from a state that the same code and the same settings le
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -101,13 +101,23 @@ class Plan:
             "schedule": merged("schedule", section, own),
             "cql": merged("cql", section, own),
         }
-        source = source_hash(*TRAINING, "workflow/steps/pretrain.py")
-        return with_fingerprint(settings, source, self.recording(dataset)["fingerprint"])
+        before = [source_hash(*TRAINING, "workflow/steps/pretrain.py")]
+        before.append(self.recording(dataset)["fingerprint"])
+        if self.dataset(dataset)["pretrained"] == "continued":
+            agents = range(self.configuration["pretraining"]["agents"])
+            before.append(existing_hash([released_agent(dataset, agent) for agent in agents]))
+        return with_fingerprint(settings, *before)
+
+    def starting_agents(self, dataset: str, group: str) -> list[str]:
+        """The released agents that a job trains further; none where it makes fresh ones."""
+        if self.dataset(dataset)["pretrained"] != "continued":
+            return []
+        return [released_agent(dataset, agent) for agent in self.agents_of(group)]
 
     def agent_file(self, dataset: str, agent: int) -> str:
         """Where one pre-trained agent lies."""
         if self.dataset(dataset)["pretrained"] == "released":
-            return f"releases/{dataset}/agent_{agent}.safetensors"
+            return released_agent(dataset, agent)
         per_job = self.configuration["pretraining"]["agents_per_job"]
         group = self.agent_groups(dataset)[agent // per_job]
         return f"{self.results}/agents/{dataset}/{group}/agent_{agent}.safetensors"
@@ -160,10 +170,9 @@ class Plan:
 
     def _agents_fingerprint(self, dataset: str, method: str) -> str:
         members = [self.members(method, seed) for seed in self.configuration["fine_tuning"]["seeds"]]
-        if self.dataset(dataset)["pretrained"] == "train":
+        if self.dataset(dataset)["pretrained"] != "released":
             return configuration_hash({"members": members, "of": self.pretraining(dataset)["fingerprint"]})
-        files = sorted({self.agent_file(dataset, agent) for seed in members for agent in seed})
-        return source_hash(*(file for file in files if (ROOT / file).exists()))
+        return existing_hash(sorted({self.agent_file(dataset, agent) for seed in members for agent in seed}))
 
     def offline_data(self, dataset: str, method: str) -> list[str]:
         """The dataset that a method replays; none from scratch."""
@@ -177,7 +186,7 @@ class Plan:
     def agent_inputs(self, dataset: str, method: str, seeds: str) -> list[str]:
         """The files or folders, made by other jobs or shipped, that `member_files` lie in."""
         files = self.member_files(dataset, method, seeds)
-        if self.dataset(dataset)["pretrained"] == "train":
+        if self.dataset(dataset)["pretrained"] != "released":
             files = [file.rpartition("/")[0] for file in files]
         return list(dict.fromkeys(files))
 
@@ -224,6 +233,16 @@ def split_name(dataset: str) -> tuple[str, str]:
         return pendulum, dataset.removeprefix(pendulum + "-")
     family, _, quality = dataset.partition("-")
     return family, quality
+
+
+def released_agent(dataset: str, agent: int) -> str:
+    """Where an agent lies that the project ships."""
+    return f"releases/{dataset}/agent_{agent}.safetensors"
+
+
+def existing_hash(files: Sequence[str]) -> str:
+    """A hash of those files that exist; Snakemake reports the missing ones."""
+    return source_hash(*(file for file in files if (ROOT / file).exists()))
 
 
 def merged(key: str, *sections: Json) -> dict[str, Any]:

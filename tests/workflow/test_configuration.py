@@ -62,7 +62,7 @@ WRONG = [
     ("fine_tuning.seeds", [-1], "fine_tuning.seeds.0 is -1: expected at least 0"),
     ("statistics.confidence", 1, "statistics.confidence is 1: expected less than 1"),
     ("name", "Up/../down", "name is 'Up/../down': expected lower-case letters"),
-    ("datasets.halfcheetah-random.pretrained", "download", "expected one of released, train"),
+    ("datasets.halfcheetah-random.pretrained", "download", "expected one of continued, released, train"),
     # missing keys
     ("name", DELETE, "the key 'name' is missing"),
     ("datasets.halfcheetah-random.seed", DELETE, "datasets.halfcheetah-random: the key 'seed' is missing"),

@@ -3,7 +3,8 @@
 
 rule pretrain:
     input:
-        lambda wildcards: PLAN.dataset_folder(wildcards.dataset),
+        data=lambda wildcards: PLAN.dataset_folder(wildcards.dataset),
+        start=lambda wildcards: PLAN.starting_agents(*wildcards),
     output:
         agents=directory("<results>/agents/{dataset}/{agents}"),
         curves="<results>/curves/{dataset}/cql/agents_{agents}.parquet",
@@ -20,5 +21,5 @@ rule pretrain:
         "pre-train CQL agents {wildcards.agents} on {wildcards.dataset}"
     shell:
         "python -m workflow.steps.pretrain --run {params.run} --dataset {wildcards.dataset}"
-        " --data {input} --agents {params.seeds} --settings {params.settings:q} --state {params.state}"
+        " --data {input.data} --agents {params.seeds} --start {input.start} --settings {params.settings:q} --state {params.state}"
         " --output {output.agents} --curves {output.curves} --log {log}"

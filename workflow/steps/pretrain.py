@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from algorithms import acceleration, checkpoints
 from algorithms.cql import CQLConfig
 from algorithms.jobs import Job
-from algorithms.offline import OfflineConfig, pretrain
+from algorithms.offline import OfflineConfig, StartingAgents, pretrain
+from records import UserError
 from records.curves import write_curves
 from records.files import atomic_path
 from records.provenance import collect
 from workflow import command, data
+
+
+def starting_agents(paths: Sequence[Path]) -> StartingAgents | None:
+    """The agents to train further, None where there are none; UserError where their updates differ."""
+    if not paths:
+        return None
+    loaded = [checkpoints.load(path) for path in paths]
+    updates = [manifest["settings"]["schedule"]["updates"] for _, manifest in loaded]
+    if len(set(updates)) > 1:
+        raise UserError(f"The starting agents have had {updates} updates: expected as many of each.")
+    return StartingAgents([tensors for tensors, _ in loaded], updates[0])
 
 
 def main(options: argparse.Namespace) -> None:
@@ -33,6 +46,7 @@ def main(options: argparse.Namespace) -> None:
         transitions,
         options.agents,
         job,
+        starting_agents(options.start),
     )
     provenance = collect(settings, options.agents)
     with atomic_path(options.output) as folder:
@@ -47,6 +61,13 @@ if __name__ == "__main__":
     arguments.add_argument("--dataset", required=True, help="the dataset's name, for the curve's rows")
     arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
     arguments.add_argument("--agents", type=int, nargs="+", required=True, help="the agents, by seed")
+    arguments.add_argument(
+        "--start",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="agents to train further, instead of fresh ones",
+    )
     command.settings_argument(arguments, "pretraining")
     arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
     arguments.add_argument("--output", type=Path, required=True, help="folder for agent_<number>.safetensors")
