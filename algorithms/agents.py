@@ -1,9 +1,9 @@
-"""A population of actor-critic agents: networks, targets, entropy coefficients, optimiser, random streams."""
+"""Populations of agents: networks, targets, optimiser and random streams; SAC's are `Agents`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,13 +29,71 @@ class AgentConfig(Protocol):
     def value_learning_rate(self) -> float: ...
 
 
-class Agents(nn.Module):
-    """P agents that learn side by side; parameters and states never cross from one to another.
+class Population(nn.Module):
+    """Networks of P agents that learn side by side, with their optimiser and their random streams.
 
-    P = len(seeds) x members: each seed has one random stream and one entropy coefficient, and `members`
-    networks (1, or N for an ensemble). The state dictionary's tensors have P (policy), 2 P (critics) or
-    len(seeds) (entropy coefficient) as first axis.
+    Parameters and states never cross from one agent to another. P = len(seeds) x members: each seed has one
+    random stream and `members` agents (1, or N for an ensemble). A subclass makes its networks, each tensor
+    with P times a whole number as first axis, then `optimiser`, which holds all that is learned.
     """
+
+    exported: ClassVar[Mapping[str, int]]
+    """The networks an agent is handed on with, and how many rows of their first axis are one agent's."""
+
+    optimiser: torch.optim.Optimizer
+
+    def __init__(self, seeds: Sequence[int], action_size: int, members: int = 1) -> None:
+        super().__init__()
+        self.count = len(seeds) * members
+        self.members = members
+        self.action_size = action_size
+        self.streams = Streams(seeds)
+
+    def initialise(self) -> None:
+        """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""
+        raise NotImplementedError
+
+    def copy_targets(self) -> None:
+        """Set the target networks equal to what they follow."""
+        raise NotImplementedError
+
+    def step(self, *losses: Tensor) -> None:
+        """One step of the optimiser down the sum of the losses (each [P], [S] or a number)."""
+        self.optimiser.zero_grad()
+        torch.stack([loss.sum() for loss in losses]).sum().backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Everything that further updates depend on, as named tensors."""
+        state = {f"networks.{name}": tensor for name, tensor in self.state_dict().items()}
+        for name, parameter in self.named_parameters():
+            for key, tensor in self.optimiser.state.get(parameter, {}).items():
+                state[f"adam.{key}.{name}"] = tensor
+        state["streams"] = self.streams.state()
+        return state
+
+    def restore_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `training_state()`."""
+        self.load_state_dict(section(state, "networks."))
+        for name, parameter in self.named_parameters():
+            moments = {
+                key: state[f"adam.{key}.{name}"].clone()
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"adam.{key}.{name}" in state
+            }
+            if moments:
+                self.optimiser.state[parameter] = moments
+        self.streams.restore(state["streams"])
+
+
+class Agents(Population):
+    """P actor-critic agents: policy, twin critics and their targets, entropy coefficient.
+
+    The state dictionary's tensors have P (policy), 2 P (critics) or len(seeds) (entropy coefficient: one a
+    seed) as first axis.
+    """
+
+    exported: ClassVar[Mapping[str, int]] = {"policy": 1, "q": 2}
 
     def __init__(
         self,
@@ -45,17 +103,13 @@ class Agents(nn.Module):
         config: AgentConfig,
         members: int = 1,
     ) -> None:
-        super().__init__()
-        self.count = len(seeds) * members
-        self.members = members
-        self.action_size = action_size
+        super().__init__(seeds, action_size, members)
         sizes = (observation_size, action_size, config.hidden_widths)
         self.policy = Policy(self.count, *sizes)
         self.q = Critics(self.count, *sizes)
         self.target_q = Critics(self.count, *sizes)
         log_coefficient = torch.full((len(seeds),), config.initial_entropy_coefficient).log()
         self.log_entropy_coefficient = nn.Parameter(log_coefficient)
-        self.streams = Streams(seeds)
         self.optimiser = self._optimiser(config)
 
     def initialise(self) -> None:
@@ -81,38 +135,15 @@ class Agents(nn.Module):
             + adam_groups(self.q.parameters(), config.value_learning_rate)
         )
 
-    def step(self, *losses: Tensor) -> None:
-        """One Adam step down the sum of the losses (each [P], [S] or a number)."""
-        self.optimiser.zero_grad()
-        torch.stack([loss.sum() for loss in losses]).sum().backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-
-    @torch.no_grad()
     def move_targets(self, rate: float) -> None:
         """target <- (1 - rate) target + rate Q."""
-        torch._foreach_lerp_(list(self.target_q.parameters()), list(self.q.parameters()), rate)
+        move_towards(self.target_q, self.q, rate)
 
-    def training_state(self) -> dict[str, Tensor]:
-        """Everything that further updates depend on, as named tensors."""
-        state = {f"networks.{name}": tensor for name, tensor in self.state_dict().items()}
-        for name, parameter in self.named_parameters():
-            for key, tensor in self.optimiser.state.get(parameter, {}).items():
-                state[f"adam.{key}.{name}"] = tensor
-        state["streams"] = self.streams.state()
-        return state
 
-    def restore_training_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `training_state()`."""
-        self.load_state_dict(section(state, "networks."))
-        for name, parameter in self.named_parameters():
-            moments = {
-                key: state[f"adam.{key}.{name}"].clone()
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"adam.{key}.{name}" in state
-            }
-            if moments:
-                self.optimiser.state[parameter] = moments
-        self.streams.restore(state["streams"])
+@torch.no_grad()
+def move_towards(target: nn.Module, followed: nn.Module, rate: float) -> None:
+    """Every parameter of `target` <- (1 - rate) target + rate followed."""
+    torch._foreach_lerp_(list(target.parameters()), list(followed.parameters()), rate)
 
 
 def adam_groups(parameters: Iterable[nn.Parameter], learning_rate: float) -> list[dict[str, Any]]:
@@ -128,22 +159,25 @@ def adam_groups(parameters: Iterable[nn.Parameter], learning_rate: float) -> lis
     return [{"params": group, "lr": learning_rate, **kernel} for group, kernel in kernels if group]
 
 
-def one_agent(agents: Agents, index: int) -> dict[str, Tensor]:
-    """The policy and critics of one agent, as a population of one: leading axes 1 and 2."""
-    policy = {f"policy.{k}": v[index : index + 1] for k, v in agents.policy.state_dict().items()}
-    critics = {f"q.{k}": v[2 * index : 2 * index + 2] for k, v in agents.q.state_dict().items()}
-    return {name: tensor.clone() for name, tensor in {**policy, **critics}.items()}
+def one_agent(agents: Population, index: int) -> dict[str, Tensor]:
+    """The exported networks of one agent, as a population of one: named "policy.…", "q.…"."""
+    tensors = {}
+    for network, rows in agents.exported.items():
+        for name, tensor in agents.get_submodule(network).state_dict().items():
+            tensors[f"{network}.{name}"] = tensor[rows * index : rows * (index + 1)].clone()
+    return tensors
 
 
-def load_members(agents: Agents, members: Iterable[Mapping[str, Tensor]]) -> None:
-    """Fill the population with agents (`one_agent`'s tensors), in order; targets copied from the critics.
+def load_members(agents: Population, members: Iterable[Mapping[str, Tensor]]) -> None:
+    """Fill the population with agents (`one_agent`'s tensors), in order, and copy their targets.
 
     UserError where they are too few, too many, or networks of other sizes.
     """
     rows = list(members)
     if len(rows) != agents.count:
         raise UserError(f"{len(rows)} pre-trained agents were given, expected {agents.count}")
-    for module, prefix in ((agents.policy, "policy."), (agents.q, "q.")):
+    for network in agents.exported:
+        module, prefix = agents.get_submodule(network), f"{network}."
         parts = [section(row, prefix) for row in rows]
         for name, own in module.state_dict().items():
             for index, part in enumerate(parts):

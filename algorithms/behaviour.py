@@ -51,7 +51,8 @@ def train_behaviour(
     snapshots = job.state_folder / "snapshots"
 
     def keep_actor(step: int) -> None:
-        checkpoints.save(_snapshot(snapshots, step), learner.agents.policy.state_dict(), {"step": step})
+        actor = learner.agents.get_submodule("policy").state_dict()
+        checkpoints.save(_snapshot(snapshots, step), actor, {"step": step})
 
     result = run_online(online, "sac", learner, [seed], job, reward_scale, after_evaluation=keep_actor)
     scores = result.curve[result.curve.metric == "normalised_score"].set_index("step").value

@@ -39,7 +39,7 @@ class OfflineConfig:
 
 
 class StartingAgents(NamedTuple):
-    """Agents to train further, as `one_agent`'s tensors in the order of the seeds, and the updates of each."""
+    """Agents to train further, as `one_agent`'s tensors in the order of the seeds, and the updates of one."""
 
     agents: Sequence[Mapping[str, Tensor]]
     updates: int

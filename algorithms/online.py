@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from algorithms import checkpoints
-from algorithms.agents import Agents, Metrics
+from algorithms.agents import Metrics, Population
 from algorithms.batch import Batch
 from algorithms.evaluation import evaluate
 from algorithms.jobs import Job, progress_bar
@@ -53,7 +53,7 @@ class Learner(Protocol):
     """What the loop asks of a method; S runs side by side."""
 
     @property
-    def agents(self) -> Agents: ...
+    def agents(self) -> Population: ...
     @property
     def replay(self) -> Replay: ...
     @property
