@@ -18,7 +18,7 @@ from algorithms.jobs import Job
 from algorithms.networks import Policy
 from algorithms.online import OnlineConfig, run_online
 from algorithms.randomness import Streams, derived_seed
-from algorithms.sac import SACConfig
+from algorithms.sac import SACConfig, SACLearner
 from records import UserError
 
 MEDIUM_SHARE = 1 / 3  # D4RL's "medium" is a policy at about a third of the expert's return
@@ -47,7 +47,7 @@ def train_behaviour(
     The expert is the actor with the best evaluation, the medium one the first whose normalised score
     reaches a third of the expert's.
     """
-    learner = make_learner("sac", config, online, None, [], [seed], job.environment)
+    learner = make_learner("sac", SACLearner, config, online, None, [], [seed], job.environment)
     snapshots = job.state_folder / "snapshots"
 
     def keep_actor(step: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from algorithms.agents import Agents, Metrics
 from algorithms.batch import Batch
 from algorithms.networks import TanhGaussian
 from algorithms.randomness import Streams
+from algorithms.replay import PlainReplayName
 
 
 @dataclass(frozen=True)
@@ -120,3 +122,21 @@ def update(agents: Agents, batch: Batch, config: CQLConfig, step: int) -> Metric
         "entropy": -log_density.detach().mean(dim=-1),
         "entropy_coefficient": agents.entropy_coefficient,
     }
+
+
+@dataclass(frozen=True)
+class CQLFineTuningConfig(CQLConfig):
+    """CQL-ft's numbers beside CQL's."""
+
+    replay: PlainReplayName = "uniform"  # ours: [S] does not say which replay Figure 8's "CQL Reg" draws from
+
+
+class CQLFineTuning(sac.SACFineTuning):
+    """CQL-ft: one CQL agent goes on with CQL's updates online, the penalty kept ([S] Figure 8)."""
+
+    Config: ClassVar[type[Any]] = CQLFineTuningConfig
+
+    def update(self, batch: Batch) -> Metrics:
+        """One step of every agent, the phases of an untrained actor being over."""
+        step = max(self.config.cloning_updates, self.config.frozen_actor_updates)
+        return update(self.agents, batch, self.config, step)

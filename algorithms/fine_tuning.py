@@ -1,30 +1,63 @@
-"""The online methods by name: what each starts from and which replay it draws from."""
+"""The online methods by name, the project's own and other people's, and how a run with one is set up."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from torch import Tensor
 
-from algorithms.agents import Agents, load_members
+from algorithms.cql import CQLFineTuning
 from algorithms.jobs import Job, check_sizes
-from algorithms.off2on import Off2OnAgents, Off2OnConfig, Off2OnLearner
-from algorithms.online import Learner, OnlineConfig, run_online
+from algorithms.off2on import Off2OnLearner
+from algorithms.online import Learner, OnlineConfig, Start, run_online
 from algorithms.randomness import Streams, derived_seed
-from algorithms.replay import BalancedReplay, OfflineData, OnlineBuffer, OnlineReplay, UniformReplay
-from algorithms.sac import SACConfig, SACLearner
+from algorithms.replay import OfflineData, OnlineBuffer
+from algorithms.sac import SACFineTuning, SACLearner
 from datasets.transitions import Transitions
 from envs.locomotion import specification
 from records import UserError
 
-METHOD_CONFIGS: dict[str, type[SACConfig]] = {"off2on": Off2OnConfig, "sac_ft": SACConfig, "sac": SACConfig}
+METHODS: dict[str, type[Learner]] = {
+    "off2on": Off2OnLearner,
+    "sac_ft": SACFineTuning,
+    "cql_ft": CQLFineTuning,
+    "sac": SACLearner,
+}
 Members = Sequence[Mapping[str, Tensor]]
 
 
+def find_method(name: str) -> type[Learner]:
+    """A method of `METHODS`, or a foreign one by "package.module:Class".
+
+    UserError where there is none of that name, or it is not a `Learner`.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise UserError(
+            f"unknown method {name!r}, expected one of {', '.join(METHODS)}, or package.module:Class"
+        )
+    try:
+        method = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"the method {name} could not be imported: {error}") from error
+    parts = ("Config", "begin", "explore", "exploit", "learn")
+    missing = [part for part in parts if not hasattr(method, part)]
+    if missing or not isinstance(method, type):
+        raise UserError(
+            f"the method {name} lacks {', '.join(missing) or 'a class'}: see algorithms.online.Learner"
+        )
+    return method
+
+
 def fine_tune(
-    method: str,
-    config: SACConfig,
+    label: str,
+    method: type[Learner],
+    config: Any,
     online: OnlineConfig,
     transitions: Transitions | None,
     members: Members,
@@ -34,18 +67,19 @@ def fine_tune(
 ) -> pd.DataFrame:
     """Run `method` online, one run for each of `seeds`, side by side; returns their curve.
 
-    `config` is of the method's class in `METHOD_CONFIGS`. `transitions` is the offline data, its rewards
-    already scaled (None for "sac"); `members` the pre-trained agents run by run: none for "sac", one a
-    run for "sac_ft", N a run for "off2on". Raises UserError for an unknown method, missing data, or
-    agents of another number or size.
+    `label` is what the curve calls it; two labels of one method share no random numbers. `config` is of the
+    class `method.Config`. `transitions` is the offline data, its rewards already scaled (None for methods
+    from scratch); `members` the pre-trained agents run by run. Raises UserError for missing data, or agents
+    of another number or size.
     """
-    learner = make_learner(method, config, online, transitions, members, seeds, job.environment)
-    return run_online(online, method, learner, seeds, job, reward_scale).curve
+    learner = make_learner(label, method, config, online, transitions, members, seeds, job.environment)
+    return run_online(online, label, learner, seeds, job, reward_scale).curve
 
 
 def make_learner(
-    method: str,
-    config: SACConfig,
+    label: str,
+    method: type[Learner],
+    config: Any,
     online: OnlineConfig,
     transitions: Transitions | None,
     members: Members,
@@ -53,31 +87,21 @@ def make_learner(
     environment: str,
 ) -> Learner:
     """`method` at the start of its online phase; the arguments are `fine_tune`'s."""
-    if method not in METHOD_CONFIGS:
-        raise UserError(f"unknown method {method!r}, expected one of {', '.join(METHOD_CONFIGS)}")
+    if not isinstance(config, method.Config):
+        raise UserError(f"{label} was given {type(config).__name__}, expected {method.Config.__name__}")
     spec = specification(environment)
-    buffer = OnlineBuffer(
-        len(seeds), online.steps + online.initial_steps, spec.observation_size, spec.action_size
+    if transitions is not None:
+        check_sizes(transitions, environment)
+    start = Start(
+        seeds=[derived_seed(seed, label) for seed in seeds],
+        draws=Streams([derived_seed(seed, label, "batches") for seed in seeds]),
+        observation_size=spec.observation_size,
+        action_size=spec.action_size,
+        offline=None if transitions is None else OfflineData.from_transitions(transitions),
+        buffer=OnlineBuffer(
+            len(seeds), online.steps + online.initial_steps, spec.observation_size, spec.action_size
+        ),
+        members=members,
+        block_size=online.block_size,
     )
-    own_seeds = [derived_seed(seed, method) for seed in seeds]
-    draws = Streams([derived_seed(seed, method, "batches") for seed in seeds])
-    if method == "sac":
-        if members:
-            raise UserError(f"sac starts from scratch, and {len(members)} pre-trained agents were given")
-        agents = Agents(own_seeds, spec.observation_size, spec.action_size, config)
-        agents.initialise()
-        return SACLearner(agents, OnlineReplay(buffer), draws, config)
-    if transitions is None:
-        raise UserError(f"{method} fine-tunes on offline data, and none were given")
-    check_sizes(transitions, environment)
-    offline = OfflineData.from_transitions(transitions)
-    if method == "sac_ft":
-        agents = Agents(own_seeds, spec.observation_size, spec.action_size, config)
-        load_members(agents, members)
-        return SACLearner(agents, UniformReplay(offline, buffer), draws, config)
-    if not isinstance(config, Off2OnConfig):
-        raise UserError(f"{method} was given a {type(config).__name__}, expected an Off2OnConfig")
-    ensembles = Off2OnAgents(own_seeds, spec.observation_size, spec.action_size, config)
-    ensembles.start_from(members)
-    replay = BalancedReplay(offline, buffer, config.initial_online_fraction, online.block_size)
-    return Off2OnLearner(ensembles, replay, draws, config)
+    return method.begin(start, config)

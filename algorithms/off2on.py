@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -18,8 +18,9 @@ from algorithms.agents import Agents, Metrics, adam_groups, load_members
 from algorithms.batch import Batch
 from algorithms.density_ratio import DensityRatio, density_ratio_loss, priorities
 from algorithms.networks import LOG_STD_RANGE, TanhGaussian
+from algorithms.online import Start
 from algorithms.randomness import Streams
-from algorithms.replay import BalancedReplay
+from algorithms.replay import BalancedReplay, Replay, plain_replay
 from algorithms.sac import SACConfig, entropy_coefficient_loss
 
 
@@ -28,9 +29,11 @@ class Off2OnConfig(SACConfig):
     """Off2On's numbers beside SAC's."""
 
     ensemble_size: int = 5  # [S] D.1: N = 5 locomotion, 4 manipulation
+    replay: Literal["balanced", "uniform", "online_only"] = "balanced"  # [P] Figure 4c compares the three
     initial_online_fraction: float = 0.75  # [S] D.1: rho, 0.5 or 0.75 by dataset
     weight_temperature: float = 5.0  # [S] D.1: T, 2.5 for manipulation
     density_hidden_widths: tuple[int, ...] = (256, 256)  # [S], [C]
+    density_reference: Literal["offline", "union"] = "offline"  # [P] w = d_on / d_off; [S] Figure 14 has both
     density_learning_rate: float = 3e-4  # [S], [C]
     density_batch_size: int = 256  # [C]: of each kind; [P] takes eq. 6's expectation over all offline data
     density_activation: Literal["relu", "softplus"] = "relu"  # [C]; [P] leaves it open
@@ -130,47 +133,86 @@ def actor_loss(agents: Off2OnAgents, batch: Batch) -> tuple[Tensor, Tensor]:
     return loss.mean(dim=-1), log_density
 
 
-def update(
-    agents: Off2OnAgents, batch: Batch, offline: Batch, online: Batch, config: Off2OnConfig
-) -> tuple[Tensor, Metrics]:
-    """One step of every ensemble; returns the new priorities of `batch` [S, B], and metrics.
+def density_update(
+    agents: Off2OnAgents, batch: Batch, reference: Batch, online: Batch, config: Off2OnConfig
+) -> tuple[Tensor, Tensor, Metrics]:
+    """The density networks' loss [S], the new priorities of `batch` [S, B], and metrics.
 
-    `batch` comes from the balanced replay, `offline` and `online` uniformly from either side. All losses
-    and the priorities are computed on the old parameters, then all networks step, then the targets. [C]
+    `online` is drawn uniformly from the online data, `reference` from the offline data (or, with
+    `density_reference` "union", from both: [S] Figure 14). Priorities come from the old parameters. [C]
     """
-    offline_weights = agents.density(offline.observations, offline.actions)
+    reference_weights = agents.density(reference.observations, reference.actions)
     online_weights = agents.density(online.observations, online.actions)
-    density_loss = density_ratio_loss(online_weights, offline_weights)
+    loss = density_ratio_loss(online_weights, reference_weights)
     with torch.no_grad():
         weights = agents.density(batch.observations, batch.actions)
         new_priorities = priorities(
-            weights, offline_weights, config.weight_temperature, config.priority_range
+            weights, reference_weights, config.weight_temperature, config.priority_range
         )
+    return (
+        loss,
+        new_priorities,
+        {
+            "density_ratio_loss": loss.detach(),
+            "priority_mean": new_priorities.mean(dim=-1).float(),
+            "priority_max": new_priorities.amax(dim=-1).float(),
+            "online_weight_zero_fraction": (online_weights.detach() == 0).float().mean(dim=-1),
+        },
+    )
+
+
+def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig, *others: Tensor) -> Metrics:
+    """One step of every ensemble on `batch`: critics, actor, entropy coefficient, then the targets.
+
+    All losses, the `others` too ([S]: the density networks'), are computed on the old parameters, then all
+    networks step. [C]
+    """
     target = td_target(agents, batch, config)
     critics, q = critic_loss(agents, batch, target, config)
     actor, log_density = actor_loss(agents, batch)
-    agents.step(density_loss, critics, actor, entropy_coefficient_loss(agents, log_density))
+    agents.step(*others, critics, actor, entropy_coefficient_loss(agents, log_density))
     agents.move_targets(config.target_update_rate)
-    return new_priorities, {
+    return {
         "critic_loss": critics.detach(),
         "actor_loss": actor.detach(),
         "q_mean": q.detach().mean(dim=(1, 2, 3)),
         "entropy": -log_density.detach().mean(dim=-1),
         "entropy_coefficient": agents.entropy_coefficient,
-        "density_ratio_loss": density_loss.detach(),
-        "priority_mean": new_priorities.mean(dim=-1).float(),
-        "priority_max": new_priorities.amax(dim=-1).float(),
-        "online_weight_zero_fraction": (online_weights.detach() == 0).float().mean(dim=-1),
     }
 
 
-class Off2OnLearner:
-    """Off2On as the online loop drives it: acts, learns from a balanced replay, keeps its state."""
+def update(
+    agents: Off2OnAgents, batch: Batch, reference: Batch, online: Batch, config: Off2OnConfig
+) -> tuple[Tensor, Metrics]:
+    """One step of every ensemble; returns the new priorities of `batch` [S, B], and metrics.
 
-    def __init__(
-        self, agents: Off2OnAgents, replay: BalancedReplay, draws: Streams, config: Off2OnConfig
-    ) -> None:
+    `batch` comes from the balanced replay, `reference` and `online` are `density_update`'s.
+    """
+    loss, new_priorities, weighing = density_update(agents, batch, reference, online, config)
+    return new_priorities, actor_critic_update(agents, batch, config, loss) | weighing
+
+
+class Off2OnLearner:
+    """Off2On as the online loop drives it; with a plain replay, its ablations of [P] Figure 4c."""
+
+    Config: ClassVar[type[Any]] = Off2OnConfig
+
+    def __init__(self, agents: Off2OnAgents, replay: Replay, draws: Streams, config: Off2OnConfig) -> None:
         self.agents, self.replay, self.draws, self.config = agents, replay, draws, config
+
+    @classmethod
+    def begin(cls, start: Start, config: Any) -> Self:
+        """N pre-trained agents a run. UserError for other agents, no data or an impossible fraction."""
+        offline = start.offline_data()
+        agents = Off2OnAgents(start.seeds, start.observation_size, start.action_size, config)
+        agents.start_from(start.members)
+        replay: Replay
+        if config.replay == "balanced":
+            fraction = config.initial_online_fraction
+            replay = BalancedReplay(offline, start.buffer, fraction, start.block_size)
+        else:
+            replay = plain_replay(config.replay, offline, start.buffer)
+        return cls(agents, replay, start.draws, config)
 
     def explore(self, observations: Tensor) -> Tensor:
         """Sampled actions for collection: [S, E, obs] -> [S, E, A]."""
@@ -184,8 +226,13 @@ class Off2OnLearner:
     def learn(self) -> Metrics:
         """Draw, update, write the drawn transitions' priorities. [S] algorithm 2"""
         batch, indices = self.replay.sample(self.config.batch_size, self.draws)
-        offline = self.replay.sample_offline(self.config.density_batch_size, self.draws)
+        share = {"offline_fraction": self.replay.offline_share(indices)}
+        if not isinstance(self.replay, BalancedReplay):
+            return actor_critic_update(self.agents, batch, self.config) | share
+        union = self.config.density_reference == "union"
+        sample_reference = self.replay.sample_union if union else self.replay.sample_offline
+        reference = sample_reference(self.config.density_batch_size, self.draws)
         online = self.replay.sample_online(self.config.density_batch_size, self.draws)
-        new_priorities, metrics = update(self.agents, batch, offline, online, self.config)
+        new_priorities, metrics = update(self.agents, batch, reference, online, self.config)
         self.replay.update_priorities(indices, new_priorities)
-        return metrics | {"offline_fraction": self.replay.offline_share(indices)}
+        return metrics | share

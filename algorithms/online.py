@@ -6,9 +6,9 @@ with the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from algorithms.batch import Batch
 from algorithms.evaluation import evaluate
 from algorithms.jobs import Job, progress_bar
 from algorithms.randomness import Streams, derived_seed
-from algorithms.replay import Replay
+from algorithms.replay import OfflineData, OnlineBuffer, Replay
 from algorithms.training_log import TrainingLog
 from envs.locomotion import EnvironmentBatch
 from records import UserError
@@ -49,8 +49,34 @@ class OnlineConfig:
                 raise UserError(f"{name} is {interval}, expected a multiple of block_size, {self.block_size}")
 
 
+class Start(NamedTuple):
+    """What a method is given to begin its online phase with; S runs side by side."""
+
+    seeds: Sequence[int]  # of the runs' random streams; they belong to this method alone
+    draws: Streams  # which the batches are drawn with
+    observation_size: int
+    action_size: int
+    offline: OfflineData | None  # None where the configuration gives the method no data
+    buffer: OnlineBuffer  # empty
+    members: Sequence[Mapping[str, Tensor]]  # pre-trained agents, run by run
+    block_size: int  # environment steps between two rounds of updates
+
+    def offline_data(self) -> OfflineData:
+        """The offline data. UserError where there are none."""
+        if self.offline is None:
+            raise UserError("the method fine-tunes on offline data, and none were given")
+        return self.offline
+
+
 class Learner(Protocol):
-    """What the loop asks of a method; S runs side by side."""
+    """A method as the loop drives it; S runs side by side."""
+
+    Config: ClassVar[type[Any]]
+    """The frozen dataclass of the method's numbers."""
+
+    @classmethod
+    def begin(cls, start: Start, config: Any) -> Self:
+        """The method before its first update. UserError where the start does not fit."""
 
     @property
     def agents(self) -> Population: ...

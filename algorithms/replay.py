@@ -9,7 +9,7 @@ union of both: index i < M is offline transition i, index M + i is the run's onl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -214,6 +214,14 @@ class UniformReplay(OnlineReplay):
         return _share_below(len(self.offline), indices)
 
 
+PlainReplayName = Literal["uniform", "online_only"]
+
+
+def plain_replay(name: PlainReplayName, offline: OfflineData, online: OnlineBuffer) -> OnlineReplay:
+    """Uniform draws from offline and online data together, or from the online data alone."""
+    return UniformReplay(offline, online) if name == "uniform" else OnlineReplay(online)
+
+
 class BalancedReplay:
     """Off2On's prioritised draws from offline and online data together ([P] 4.1, [S] D.1).
 
@@ -283,6 +291,11 @@ class BalancedReplay:
         """
         _require_online(self.online)
         return self.online.gather(_rows_below(self.online.count, batch_size, streams))
+
+    def sample_union(self, batch_size: int, streams: Streams) -> Batch:
+        """Uniform draws from offline and online data together, whatever their priorities. [S, B, ...]"""
+        indices = _rows_below(len(self.offline) + self.online.count, batch_size, streams)
+        return gather_union(self.offline, self.online, indices)
 
     def offline_share(self, indices: Tensor) -> Tensor:
         """The share of offline transitions among `indices` [S, B]. float32 [S]"""

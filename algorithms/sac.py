@@ -8,15 +8,18 @@ authors built on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from algorithms.agents import Agents, Metrics
+from algorithms.agents import Agents, Metrics, load_members
 from algorithms.batch import Batch
 from algorithms.networks import TanhGaussian
+from algorithms.online import Start
 from algorithms.randomness import Streams
-from algorithms.replay import Replay
+from algorithms.replay import OnlineReplay, PlainReplayName, Replay, plain_replay
+from records import UserError
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,23 @@ def update(agents: Agents, batch: Batch, config: SACConfig) -> Metrics:
 
 
 class SACLearner:
-    """SAC as the online loop drives it: acts, learns from uniform draws, keeps its state."""
+    """SAC from scratch as the online loop drives it: no offline data, no pre-trained agent."""
 
-    def __init__(self, agents: Agents, replay: Replay, draws: Streams, config: SACConfig) -> None:
+    Config: ClassVar[type[Any]] = SACConfig
+
+    def __init__(self, agents: Agents, replay: Replay, draws: Streams, config: Any) -> None:
         self.agents, self.replay, self.draws, self.config = agents, replay, draws, config
+
+    @classmethod
+    def begin(cls, start: Start, config: Any) -> Self:
+        """Fresh agents; UserError where pre-trained ones are given."""
+        if start.members:
+            raise UserError(
+                f"sac starts from scratch, and {len(start.members)} pre-trained agents were given"
+            )
+        agents = Agents(start.seeds, start.observation_size, start.action_size, config)
+        agents.initialise()
+        return cls(agents, OnlineReplay(start.buffer), start.draws, config)
 
     def explore(self, observations: Tensor) -> Tensor:
         """Sampled actions for collection: [S, E, obs] -> [S, E, A]."""
@@ -98,6 +114,30 @@ class SACLearner:
     def learn(self) -> Metrics:
         """Draw and update."""
         batch, indices = self.replay.sample(self.config.batch_size, self.draws)
-        return update(self.agents, batch, self.config) | {
-            "offline_fraction": self.replay.offline_share(indices)
-        }
+        metrics = self.update(batch)
+        return metrics | {"offline_fraction": self.replay.offline_share(indices)}
+
+    def update(self, batch: Batch) -> Metrics:
+        """One step of every agent; a method that is SAC but for its losses overrides this."""
+        return update(self.agents, batch, self.config)
+
+
+@dataclass(frozen=True)
+class SACFineTuningConfig(SACConfig):
+    """SAC-ft's numbers beside SAC's."""
+
+    replay: PlainReplayName = "uniform"  # "online_only" is the other curve of [P] Figure 1b
+
+
+class SACFineTuning(SACLearner):
+    """SAC-ft: SAC's updates from one CQL agent, its targets copied from the critics; the penalty is gone."""
+
+    Config: ClassVar[type[Any]] = SACFineTuningConfig
+
+    @classmethod
+    def begin(cls, start: Start, config: Any) -> Self:
+        """One pre-trained agent a run, uniform draws. UserError for other agents or no data."""
+        replay = plain_replay(config.replay, start.offline_data(), start.buffer)
+        agents = Agents(start.seeds, start.observation_size, start.action_size, config)
+        load_members(agents, start.members)
+        return cls(agents, replay, start.draws, config)

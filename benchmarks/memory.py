@@ -26,7 +26,7 @@ from algorithms.acceleration import prepare_process
 from algorithms.agents import Agents, one_agent
 from algorithms.batch import Batch
 from algorithms.cql import CQLConfig
-from algorithms.fine_tuning import METHOD_CONFIGS, make_learner
+from algorithms.fine_tuning import METHODS, make_learner
 from algorithms.jobs import Job
 from algorithms.offline import OfflineConfig, pretrain
 from algorithms.online import OnlineConfig, run_online
@@ -81,13 +81,15 @@ def fine_tuning(method: str, members: int) -> Callable[[Transitions], None]:
     """The last steps of a full-length online run of `method`."""
 
     def run(transitions: Transitions) -> None:
-        config = METHOD_CONFIGS[method]()
+        config = METHODS[method].Config()
         sizes = (OBSERVATION_SIZE, ACTION_SIZE)
         agents = Agents(range(members), *sizes, config)
         agents.initialise()
         pretrained = [one_agent(agents, index) for index in range(members)]
         whole = OnlineConfig(steps=ONLINE_STEPS)
-        learner = make_learner(method, config, whole, transitions, pretrained, [0], ENVIRONMENT)
+        learner = make_learner(
+            method, METHODS[method], config, whole, transitions, pretrained, [0], ENVIRONMENT
+        )
         earlier = random_transitions(ONLINE_STEPS - LAST_STEPS)
         fields = (torch.from_numpy(getattr(earlier, name)).unsqueeze(0) for name in Batch._fields)
         learner.replay.add(Batch(*fields))

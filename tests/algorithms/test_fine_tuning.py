@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from algorithms.agents import Agents, one_agent
-from algorithms.fine_tuning import METHOD_CONFIGS, Members, fine_tune, make_learner
+from algorithms.fine_tuning import METHODS, Members, find_method, fine_tune, make_learner
 from algorithms.jobs import Job
 from algorithms.off2on import Off2OnLearner
-from algorithms.online import OnlineConfig
+from algorithms.online import Learner, OnlineConfig
 from algorithms.replay import BalancedReplay, OnlineReplay, UniformReplay
 from algorithms.sac import SACConfig
 from datasets.transitions import Transitions
@@ -33,7 +33,7 @@ ONLINE = OnlineConfig(
     evaluation_episodes=2,
     checkpoint_interval=60,
 )
-MEMBERS = {"off2on": 4, "sac_ft": 2, "sac": 0}
+MEMBERS = {"off2on": 4, "sac_ft": 2, "cql_ft": 2, "sac": 0}
 LENGTHS = (40, 20)
 
 
@@ -41,7 +41,9 @@ def config_of(method: str, **others: Any) -> SACConfig:
     sizes: dict[str, Any] = {"hidden_widths": (8, 8), "batch_size": 16}
     if method == "off2on":
         sizes |= {"ensemble_size": 2, "density_hidden_widths": (8, 8), "density_batch_size": 16}
-    return METHOD_CONFIGS[method](**sizes, **others)
+    if method == "cql_ft":
+        sizes |= {"sampled_actions": 2}
+    return METHODS[method].Config(**sizes, **others)
 
 
 def members_of(method: str, count: int | None = None, widths: tuple[int, ...] = (8, 8)) -> Members:
@@ -54,10 +56,10 @@ def tune(folder: Path, method: str, seeds: list[int] = SEEDS, **others: Any) -> 
     data = None if method == "sac" else made_up_transitions(LENGTHS)
     members = members_of(method, MEMBERS[method] * len(seeds) // 2)
     job = Job("test", "made-up", ENVIRONMENT, "hash", folder)
-    return fine_tune(method, config_of(method, **others), ONLINE, data, members, seeds, job)
+    return fine_tune(method, METHODS[method], config_of(method, **others), ONLINE, data, members, seeds, job)
 
 
-@pytest.mark.parametrize("method", METHOD_CONFIGS)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_writes_a_whole_curve(method: str, tmp_path: Path) -> None:
     curve = tune(tmp_path, method)
     assert set(curve.method) == {method} and set(curve.metric) <= set(METRICS)
@@ -74,17 +76,31 @@ def test_every_method_writes_a_whole_curve(method: str, tmp_path: Path) -> None:
     share = trained.offline_fraction.to_numpy()
     if method == "sac":
         assert (share == 0).all()
-    elif method == "sac_ft":  # 60 offline transitions beside 30, then 60
+    elif method in ("sac_ft", "cql_ft"):  # 60 offline transitions beside 30, then 60
         assert share == pytest.approx([2 / 3, 1 / 2] * 2, abs=0.07)
 
 
-@pytest.mark.parametrize("method", ["off2on", "sac_ft"])
+def begin(
+    method: str, data: Transitions | None = None, members: Members | None = None, **others: Any
+) -> Learner:
+    """`method` before its first update, on made-up data and agents unless they are given."""
+    return make_learner(
+        method,
+        METHODS[method],
+        config_of(method, **others),
+        ONLINE,
+        data or made_up_transitions(LENGTHS),
+        members_of(method) if members is None else members,
+        SEEDS,
+        ENVIRONMENT,
+    )
+
+
+@pytest.mark.parametrize("method", ["off2on", "sac_ft", "cql_ft"])
 def test_a_run_starts_from_its_own_members_with_targets_equal_to_their_critics(method: str) -> None:
     members = members_of(method)
-    learner = make_learner(
-        method, config_of(method), ONLINE, made_up_transitions(LENGTHS), members, SEEDS, ENVIRONMENT
-    )
-    agents = learner.agents
+    agents = begin(method, members=members).agents
+    assert isinstance(agents, Agents)
     for index, member in enumerate(members):
         for name, tensor in one_agent(agents, index).items():
             assert torch.equal(tensor, member[name])
@@ -94,34 +110,24 @@ def test_a_run_starts_from_its_own_members_with_targets_equal_to_their_critics(m
 
 
 def test_each_method_draws_from_its_own_replay() -> None:
-    learners = {
-        method: make_learner(
-            method,
-            config_of(method),
-            ONLINE,
-            made_up_transitions(LENGTHS),
-            members_of(method),
-            SEEDS,
-            ENVIRONMENT,
-        )
-        for method in METHOD_CONFIGS
-    }
+    learners = {method: begin(method) for method in METHODS}
     assert isinstance(learners["off2on"].replay, BalancedReplay)
     assert isinstance(learners["off2on"], Off2OnLearner)
     assert isinstance(learners["sac_ft"].replay, UniformReplay)
-    assert isinstance(learners["sac"].replay, OnlineReplay)
+    assert isinstance(learners["cql_ft"].replay, UniformReplay)
+    assert type(learners["sac"].replay) is OnlineReplay
     states = [learner.draws.state() for learner in learners.values()]
     assert not torch.equal(states[0], states[1])  # methods with one seed share no random numbers
 
 
-@pytest.mark.parametrize("method", METHOD_CONFIGS)
+@pytest.mark.parametrize("method", METHODS)
 def test_a_run_is_the_same_bit_for_bit_whoever_its_neighbour_is(method: str, tmp_path: Path) -> None:
     curves = [tune(tmp_path / str(other), method, [other, 1]) for other in (0, 5)]
     rows = [curve[curve.seed == 1].reset_index(drop=True) for curve in curves]
     assert rows[0].equals(rows[1])
 
 
-@pytest.mark.parametrize("method", METHOD_CONFIGS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("rate", ["policy_learning_rate", "value_learning_rate"])
 def test_an_enormous_learning_rate_stops_the_run_and_names_step_and_metric(
     method: str, rate: str, tmp_path: Path
@@ -140,16 +146,17 @@ def test_an_enormous_density_learning_rate_stops_the_run(tmp_path: Path) -> None
 def test_what_does_not_fit_is_refused() -> None:
     def refusal(method: str, config: SACConfig, data: Transitions | None, members: Members) -> str:
         with pytest.raises(UserError) as raised:
-            make_learner(method, config, ONLINE, data, members, SEEDS, ENVIRONMENT)
+            make_learner(method, METHODS[method], config, ONLINE, data, members, SEEDS, ENVIRONMENT)
         return str(raised.value)
 
-    sac, off2on, data = config_of("sac"), config_of("off2on"), made_up_transitions(LENGTHS)
-    assert refusal("td3", sac, data, []) == "unknown method 'td3', expected one of off2on, sac_ft, sac"
-    assert refusal("sac_ft", sac, None, []) == "sac_ft fine-tunes on offline data, and none were given"
+    sac, off2on, data = config_of("sac_ft"), config_of("off2on"), made_up_transitions(LENGTHS)
+    assert "fine-tunes on offline data, and none were given" in refusal("sac_ft", sac, None, [])
     assert "sac starts from scratch, and 2 pre-trained agents" in refusal(
-        "sac", sac, None, members_of("sac_ft")
+        "sac", config_of("sac"), None, members_of("sac_ft")
     )
-    assert refusal("off2on", sac, data, members_of("off2on")).endswith("SACConfig, expected an Off2OnConfig")
+    assert refusal("off2on", sac, data, members_of("off2on")).endswith(
+        "was given SACFineTuningConfig, expected Off2OnConfig"
+    )
     assert refusal("off2on", off2on, data, members_of("off2on", 3)).startswith(
         "3 pre-trained agents were given"
     )
@@ -160,3 +167,37 @@ def test_what_does_not_fit_is_refused() -> None:
     )
     too_sure = replace(off2on, initial_online_fraction=1.0)
     assert "initial_online_fraction is 1.0" in refusal("off2on", too_sure, data, members_of("off2on"))
+
+
+def test_the_replay_of_a_method_is_chosen_by_its_configuration() -> None:
+    assert type(begin("sac_ft", replay="online_only").replay) is OnlineReplay
+    assert type(begin("off2on", replay="online_only").replay) is OnlineReplay
+    assert type(begin("off2on", replay="uniform").replay) is UniformReplay
+
+
+@pytest.mark.parametrize("replay", ["uniform", "online_only"])
+def test_without_balanced_replay_an_ensemble_still_learns_and_no_density_is_fitted(
+    replay: str, tmp_path: Path
+) -> None:
+    curve = tune(tmp_path, "off2on", replay=replay)
+    assert "density_ratio_loss" not in set(curve.metric)
+    shares = curve[(curve.metric == "offline_fraction") & (curve.step == 60)].value
+    assert shares.to_numpy() == pytest.approx(0.5 if replay == "uniform" else 0.0, abs=0.07)
+
+
+def test_the_reference_of_the_density_ratio_is_drawn_where_the_configuration_says(tmp_path: Path) -> None:
+    curves = [tune(tmp_path / name, "off2on", density_reference=name) for name in ("offline", "union")]
+    losses = [curve[curve.metric == "density_ratio_loss"].value.to_numpy() for curve in curves]
+    assert not np.allclose(*losses)
+
+
+def test_methods_are_found_by_name_or_by_module_and_class() -> None:
+    assert find_method("algorithms.sac:SACLearner") is find_method("sac")
+    for name, sentence in (
+        ("td3", "unknown method 'td3', expected one of off2on"),
+        ("no_such_module:Method", "no_such_module:Method could not be imported"),
+        ("algorithms.sac:NoSuchClass", "algorithms.sac:NoSuchClass could not be imported"),
+        ("algorithms.sac:SACConfig", "lacks Config, begin, explore, exploit, learn"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            find_method(name)

@@ -21,7 +21,7 @@ from algorithms import acceleration, checkpoints
 from algorithms.agents import Agents, one_agent
 from algorithms.behaviour import train_behaviour
 from algorithms.cql import CQLConfig
-from algorithms.fine_tuning import METHOD_CONFIGS, fine_tune
+from algorithms.fine_tuning import METHODS, fine_tune
 from algorithms.jobs import Job
 from algorithms.offline import OfflineConfig, pretrain
 from algorithms.online import OnlineConfig
@@ -90,12 +90,12 @@ def train(kind: str, folder: Path, configuration: str = "this") -> None:
         if kind == "off2on":
             sizes |= {"ensemble_size": 2, "density_hidden_widths": WIDTHS, "density_batch_size": 16}
             sizes["initial_online_fraction"] = 0.1  # a default priority low enough to rise
-        config = METHOD_CONFIGS[kind](**sizes)
+        config = METHODS[kind].Config(**sizes)
         agents = Agents(range(4), OBSERVATIONS, ACTIONS, config)
         agents.initialise()
         members = [one_agent(agents, i) for i in range({"off2on": 4, "sac_ft": 2, "sac": 0}[kind])]
         data = None if kind == "sac" else transitions()
-        curve = fine_tune(kind, config, ONLINE, data, members, SEEDS, job, reward_scale=0.1)
+        curve = fine_tune(kind, METHODS[kind], config, ONLINE, data, members, SEEDS, job, reward_scale=0.1)
     write_curves(folder / "curve.parquet", curve, {"kind": kind})
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from algorithms import acceleration, checkpoints
-from algorithms.fine_tuning import METHOD_CONFIGS, fine_tune
+from algorithms.fine_tuning import find_method, fine_tune
 from algorithms.jobs import Job
 from algorithms.online import OnlineConfig
 from records.curves import write_curves
@@ -19,9 +19,11 @@ def main(options: argparse.Namespace) -> None:
     acceleration.prepare_process()
     settings = options.settings
     fingerprint = settings["fingerprint"]
+    method = find_method(settings["method"])
     curve = fine_tune(
-        options.method,
-        command.build(METHOD_CONFIGS[options.method], settings["config"], "config"),
+        options.label,
+        method,
+        command.build(method.Config, settings["config"], "config"),
         command.build(OnlineConfig, settings["schedule"], "schedule"),
         data.read(options.data, settings["reward_scale"]) if options.data else None,
         [checkpoints.load(path)[0] for path in options.members],
@@ -36,7 +38,7 @@ if __name__ == "__main__":
     arguments = command.parser(__doc__)
     arguments.add_argument("--run", required=True, help="the configuration's name")
     arguments.add_argument("--dataset", required=True, help="the dataset's name, for the curve's rows")
-    arguments.add_argument("--method", required=True, choices=METHOD_CONFIGS)
+    arguments.add_argument("--label", required=True, help="what the curve calls the method")
     arguments.add_argument("--seeds", type=int, nargs="+", required=True)
     arguments.add_argument("--data", type=Path, nargs="?", help="folder of the Minari dataset (not for sac)")
     arguments.add_argument(
