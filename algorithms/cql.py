@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from algorithms import sac
-from algorithms.agents import Agents, Metrics
+from algorithms.agents import Agents, Metrics, load_members
 from algorithms.batch import Batch
 from algorithms.networks import TanhGaussian
+from algorithms.offline import OfflineStart
 from algorithms.randomness import Streams
 from algorithms.replay import PlainReplayName
 
@@ -122,6 +123,34 @@ def update(agents: Agents, batch: Batch, config: CQLConfig, step: int) -> Metric
         "entropy": -log_density.detach().mean(dim=-1),
         "entropy_coefficient": agents.entropy_coefficient,
     }
+
+
+class CQLPretraining:
+    """CQL as the offline loop drives it: from nothing, or further from agents it trained before."""
+
+    Config: ClassVar[type[Any]] = CQLConfig
+
+    def __init__(self, agents: Agents, config: CQLConfig) -> None:
+        self.agents, self.config = agents, config
+
+    @classmethod
+    def begin(cls, start: OfflineStart, config: Any) -> Self:
+        """Fresh agents or those of `start`. UserError where they are of other sizes."""
+        agents = Agents(start.seeds, start.observation_size, start.action_size, config)
+        if start.agents:
+            load_members(agents, start.agents)
+        else:
+            agents.initialise()
+        return cls(agents, config)
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Deterministic actions tanh(mean), for evaluation. [C]"""
+        policy: TanhGaussian = self.agents.policy(observations)
+        return policy.mode()
+
+    def learn(self, batch: Batch, step: int) -> Metrics:
+        """Update number `step` (from 0) of every agent."""
+        return update(self.agents, batch, self.config, step)
 
 
 @dataclass(frozen=True)

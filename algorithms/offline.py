@@ -1,4 +1,4 @@
-"""The offline loop ([S] A, algorithm 1): a population of independent CQL agents from one dataset.
+"""The offline loop ([S] A, algorithm 1), the same for every method: independent agents from one dataset.
 
 Killed at any moment, it goes on from its last checkpoint and ends with the same bits.
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from algorithms import checkpoints, cql, warm_start
-from algorithms.agents import Agents, Metrics, load_members, one_agent
-from algorithms.cql import CQLConfig
+from algorithms import checkpoints, warm_start
+from algorithms.agents import Agents, Metrics, Population, one_agent
+from algorithms.batch import Batch
 from algorithms.evaluation import evaluate
 from algorithms.jobs import Job, check_sizes, progress_bar
 from algorithms.randomness import Streams, derived_seed
@@ -39,10 +39,42 @@ class OfflineConfig:
 
 
 class StartingAgents(NamedTuple):
-    """Agents to train further, as `one_agent`'s tensors in the order of the seeds, and the updates of one."""
+    """Agents to start from, as `one_agent`'s tensors in the order of the seeds.
+
+    `updates` is how many each has had of the method that goes on with them: none if another trained them.
+    """
 
     agents: Sequence[Mapping[str, Tensor]]
     updates: int
+
+
+class OfflineStart(NamedTuple):
+    """What a method is given to begin pre-training with; P agents learn side by side."""
+
+    seeds: Sequence[int]  # of the agents' random streams; they belong to this method alone
+    observation_size: int
+    action_size: int
+    agents: Sequence[Mapping[str, Tensor]]  # to start from, or empty for fresh ones
+
+
+class OfflineLearner(Protocol):
+    """A method as the offline loop drives it; P agents side by side."""
+
+    Config: ClassVar[type[Any]]
+    """The frozen dataclass of the method's numbers; it has `batch_size` and `discount`."""
+
+    @classmethod
+    def begin(cls, start: OfflineStart, config: Any) -> Self:
+        """The method before its first update. UserError where the start does not fit."""
+
+    @property
+    def agents(self) -> Population: ...
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Actions for evaluation: [P, E, obs] -> [P, E, A]."""
+
+    def learn(self, batch: Batch, step: int) -> Metrics:
+        """Update number `step` (from 0) of every agent. [P] each"""
 
 
 class PretrainedAgents(NamedTuple):
@@ -53,26 +85,29 @@ class PretrainedAgents(NamedTuple):
 
 
 def pretrain(
-    config: OfflineConfig,
-    method: CQLConfig,
+    label: str,
+    method: type[OfflineLearner],
+    config: Any,
+    schedule: OfflineConfig,
     transitions: Transitions,
     seeds: Sequence[int],
     job: Job,
     starting: StartingAgents | None = None,
 ) -> PretrainedAgents:
-    """Train one CQL agent for each of `seeds`, side by side; resumes from `job.state_folder` if it can.
+    """Train one agent for each of `seeds`, side by side; resumes from `job.state_folder` if it can.
 
-    `starting` are agents to train further, instead of fresh ones: their networks are kept; targets, entropy
-    coefficient, optimiser and random streams begin anew, and `config.updates` counts those they have had.
+    `label` is what the curve calls the method; `config` is of the class `method.Config`. `starting` are
+    agents to start from, instead of fresh ones: networks are kept; targets, entropy coefficient, optimiser
+    and random streams begin anew, and `schedule.updates` counts the updates they have had.
 
     Raises UserError where the data are not of the environment's sizes, a loss becomes non-finite, a
     checkpoint is damaged or of another configuration, another process is training in the same folder, or
     the starting agents are of other sizes or have had all updates already.
     """
     with exclusive(job.state_folder):
-        training = _Training(config, method, transitions, seeds, job, starting)
+        training = _Training(label, method, config, schedule, transitions, seeds, job, starting)
         training.run()
-    agents = [one_agent(training.agents, index) for index in range(len(seeds))]
+    agents = [one_agent(training.learner.agents, index) for index in range(len(seeds))]
     return PretrainedAgents(agents, training.log.frame())
 
 
@@ -81,35 +116,34 @@ class _Training:
 
     def __init__(
         self,
-        config: OfflineConfig,
-        method: CQLConfig,
+        label: str,
+        method: type[OfflineLearner],
+        config: Any,
+        schedule: OfflineConfig,
         transitions: Transitions,
         seeds: Sequence[int],
         job: Job,
         starting: StartingAgents | None,
     ) -> None:
-        self.config, self.method, self.seeds, self.job = config, method, seeds, job
+        self.config, self.schedule, self.seeds, self.job = config, schedule, seeds, job
         self.first_step = starting.updates if starting else 0
         # Agents trained further are not to see the batches of their first updates again.
-        again = f" from {self.first_step}" if starting else ""
+        again = f" from {self.first_step}" if self.first_step else ""
         check_sizes(transitions, job.environment)
         self.data = OfflineData.from_transitions(transitions)
         self.returns = torch.empty(0)
-        if config.monte_carlo_warm_start:
-            self.returns = torch.from_numpy(transitions.discounted_returns(method.discount))
-        self.agents = Agents(
-            [derived_seed(seed, "cql" + again) for seed in seeds],
+        if schedule.monte_carlo_warm_start:
+            self.returns = torch.from_numpy(transitions.discounted_returns(config.discount))
+        start = OfflineStart(
+            [derived_seed(seed, label + again) for seed in seeds],
             transitions.observations.shape[1],
             transitions.actions.shape[1],
-            method,
+            starting.agents if starting else (),
         )
-        if starting:
-            self._check_starting()
-            load_members(self.agents, starting.agents)
-        else:
-            self.agents.initialise()
-        self.draws = Streams([derived_seed(seed, "cql batches" + again) for seed in seeds])
-        self.log = TrainingLog(job.run, "cql", job.dataset, seeds)
+        self._check_start()
+        self.learner = method.begin(start, config)
+        self.draws = Streams([derived_seed(seed, f"{label} batches" + again) for seed in seeds])
+        self.log = TrainingLog(job.run, label, job.dataset, seeds)
         self.step = self.first_step
         self.checkpoint = job.state_folder / "checkpoint.safetensors"
         if self.checkpoint.exists():
@@ -117,21 +151,21 @@ class _Training:
 
     @property
     def warm_start(self) -> int:
-        return self.config.cloning_warm_start + self.config.monte_carlo_warm_start
+        return self.schedule.cloning_warm_start + self.schedule.monte_carlo_warm_start
 
-    def _check_starting(self) -> None:
-        if self.first_step >= self.config.updates:
+    def _check_start(self) -> None:
+        if self.first_step >= self.schedule.updates:
             raise UserError(
-                f"updates is {self.config.updates}: expected more than {self.first_step}, which the agents to"
-                " train further have had"
+                f"updates is {self.schedule.updates}: expected more than the {self.first_step} that the agents"
+                " to train further have had"
             )
-        if self.warm_start:
+        if self.first_step and self.warm_start:
             raise UserError("A warm start is for fresh agents: expected none beside agents to train further")
 
     def run(self) -> None:
-        total = self.warm_start + self.config.updates
+        total = self.warm_start + self.schedule.updates
         # Each phase has metrics of its own, so that a row ends with it.
-        phase_ends = (self.config.cloning_warm_start, self.warm_start, total)
+        phase_ends = (self.schedule.cloning_warm_start, self.warm_start, total)
         if self.step == self.first_step:
             self._evaluate()
         with progress_bar(self.job, total=total, initial=self.step, unit="update") as bar:
@@ -139,31 +173,36 @@ class _Training:
                 self.step += 1
                 self.log.add(metrics, self.step)
                 bar.update()
-                if self.step % self.config.evaluation_interval == 0 or self.step in phase_ends:
+                if self.step % self.schedule.evaluation_interval == 0 or self.step in phase_ends:
                     bar.set_postfix(score=f"{self._evaluate():.1f}")
-                if self.step % self.config.checkpoint_interval == 0 or self.step == total:
+                if self.step % self.schedule.checkpoint_interval == 0 or self.step == total:
                     self._save()
 
     def _updates(self, total: int) -> Iterator[Metrics]:
         while self.step < total:
-            indices = self.draws.integers(len(self.data), self.method.batch_size)
+            indices = self.draws.integers(len(self.data), self.config.batch_size)
             batch = self.data.gather(indices)
-            if self.step < self.config.cloning_warm_start:
-                yield warm_start.clone(self.agents, batch)
+            if self.step < self.schedule.cloning_warm_start:
+                yield warm_start.clone(self._actor_critics(), batch)
             elif self.step < self.warm_start:
-                yield warm_start.fit_returns(self.agents, batch, self.returns[indices])
+                yield warm_start.fit_returns(self._actor_critics(), batch, self.returns[indices])
             else:
-                yield cql.update(self.agents, batch, self.method, self.step - self.warm_start)
+                yield self.learner.learn(batch, self.step - self.warm_start)
+
+    def _actor_critics(self) -> Agents:
+        agents = self.learner.agents
+        if not isinstance(agents, Agents):
+            raise UserError(f"A warm start is for CQL's agents: expected none beside {type(agents).__name__}")
+        return agents
 
     def _evaluate(self) -> float:
         """Write a row of the curve; returns the mean normalised score."""
-        policy = self.agents.policy
-        episodes = self.config.evaluation_episodes
-        result = evaluate(lambda o: policy(o).mode(), self.job.environment, self.seeds, self.step, episodes)
+        episodes = self.schedule.evaluation_episodes
+        result = evaluate(self.learner.exploit, self.job.environment, self.seeds, self.step, episodes)
         return self.log.flush(self.step, result.metrics(self.job.environment))["normalised_score"]
 
     def _save(self) -> None:
-        tensors = {**self.agents.training_state(), "draws": self.draws.state()}
+        tensors = {**self.learner.agents.training_state(), "draws": self.draws.state()}
         manifest = {
             "configuration_hash": self.job.configuration_hash,
             "step": self.step,
@@ -173,7 +212,7 @@ class _Training:
 
     def _restore(self) -> None:
         tensors, manifest = checkpoints.load_for(self.checkpoint, self.job.configuration_hash)
-        self.agents.restore_training_state(tensors)
+        self.learner.agents.restore_training_state(tensors)
         self.draws.restore(tensors["draws"])
         self.log.restore(manifest["log"])
         self.step = manifest["step"]

@@ -25,7 +25,7 @@ import torch
 from algorithms.acceleration import prepare_process
 from algorithms.agents import Agents, one_agent
 from algorithms.batch import Batch
-from algorithms.cql import CQLConfig
+from algorithms.cql import CQLConfig, CQLPretraining
 from algorithms.fine_tuning import METHODS, make_learner
 from algorithms.jobs import Job
 from algorithms.offline import OfflineConfig, pretrain
@@ -74,7 +74,7 @@ def pretraining(transitions: Transitions) -> None:
     """CQL of one agent: evaluations before and after, a checkpoint."""
     schedule = OfflineConfig(updates=50, evaluation_interval=50, checkpoint_interval=50)
     with tempfile.TemporaryDirectory() as folder:
-        pretrain(schedule, CQLConfig(), transitions, [0], make_job(folder))
+        pretrain("cql", CQLPretraining, CQLConfig(), schedule, transitions, [0], make_job(folder))
 
 
 def fine_tuning(method: str, members: int) -> Callable[[Transitions], None]:

@@ -12,10 +12,10 @@ import torch
 
 from algorithms import cql, offline, warm_start
 from algorithms.agents import Agents, load_members
-from algorithms.cql import CQLConfig
+from algorithms.cql import CQLConfig, CQLPretraining
 from algorithms.evaluation import evaluate
 from algorithms.jobs import Job
-from algorithms.offline import OfflineConfig, PretrainedAgents, pretrain
+from algorithms.offline import OfflineConfig, PretrainedAgents, StartingAgents, pretrain
 from records import UserError
 from tests.algorithms.made_up import made_up_transitions
 
@@ -33,10 +33,15 @@ LENGTHS = (30, 20, 14)
 
 
 def train(
-    folder: Path, seeds: list[int], method: CQLConfig = METHOD, schedule: OfflineConfig = SCHEDULE
+    folder: Path,
+    seeds: list[int],
+    method: CQLConfig = METHOD,
+    schedule: OfflineConfig = SCHEDULE,
+    starting: StartingAgents | None = None,
 ) -> PretrainedAgents:
     job = Job("test", "made-up", ENVIRONMENT, "hash", folder)
-    return pretrain(schedule, method, made_up_transitions(LENGTHS), seeds, job)
+    data = made_up_transitions(LENGTHS)
+    return pretrain("cql", CQLPretraining, method, schedule, data, seeds, job, starting)
 
 
 def test_each_phase_has_its_updates_and_cql_counts_its_own(
@@ -122,7 +127,15 @@ def test_an_enormous_learning_rate_stops_the_run_and_names_step_and_metric(tmp_p
 def test_data_of_another_environment_are_refused(tmp_path: Path) -> None:
     job = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path)
     with pytest.raises(UserError, match=r"made-up has observations and actions of sizes \(11, 2\), expected"):
-        pretrain(SCHEDULE, METHOD, made_up_transitions(LENGTHS, action_size=2), [0], job)
+        pretrain(
+            "cql",
+            CQLPretraining,
+            METHOD,
+            SCHEDULE,
+            made_up_transitions(LENGTHS, action_size=2),
+            [0],
+            job,
+        )
 
 
 def test_a_checkpoint_is_written_at_each_interval_and_at_the_end(
@@ -138,3 +151,57 @@ def test_a_checkpoint_is_written_at_each_interval_and_at_the_end(
     monkeypatch.setattr(offline.checkpoints, "save", watched)
     train(tmp_path, [0])
     assert steps == [10, 20, 30, 32]
+
+
+def test_agents_trained_further_start_as_they_were_left_and_count_the_updates_they_have_had(
+    tmp_path: Path,
+) -> None:
+    cold = replace(SCHEDULE, cloning_warm_start=0, monte_carlo_warm_start=0)
+    first = train(tmp_path / "first", [4, 5], schedule=cold)
+    starting = StartingAgents(first.agents, updates=20)
+    longer = replace(cold, updates=30)
+    second = train(tmp_path / "second", [4, 5], schedule=longer, starting=starting)
+    curve = second.curve[(second.curve.metric == "return") & (second.curve.seed == 4)]
+    assert curve.step.tolist() == [20, 30]
+    left, taken_up = (
+        result.curve[(result.curve.metric == "return") & (result.curve.step == 20)].value.tolist()
+        for result in (first, second)
+    )
+    assert left == taken_up
+    network = "q.net.layers.0.weight"
+    assert not torch.equal(first.agents[0][network], second.agents[0][network])
+
+
+def test_agents_trained_further_see_other_batches_than_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cold = replace(SCHEDULE, cloning_warm_start=0, monte_carlo_warm_start=0)
+    rewards: list[list[float]] = []
+    update = cql.update
+
+    def watched(agents: Agents, batch: Any, *others: Any) -> Any:
+        rewards.append(batch.rewards.flatten().tolist())
+        return update(agents, batch, *others)
+
+    monkeypatch.setattr(cql, "update", watched)
+    first = train(tmp_path / "first", [4], schedule=cold)
+    train(
+        tmp_path / "second",
+        [4],
+        schedule=replace(cold, updates=40),
+        starting=StartingAgents(first.agents, 20),
+    )
+    assert len(rewards) == 40
+    assert rewards[0] != rewards[20]
+
+
+def test_agents_that_cannot_be_trained_further_are_refused(tmp_path: Path) -> None:
+    cold = replace(SCHEDULE, cloning_warm_start=0, monte_carlo_warm_start=0)
+    agents = train(tmp_path / "first", [4], schedule=cold).agents
+    for schedule, starting, sentence in (
+        (cold, StartingAgents(agents, 20), "updates is 20: expected more than the 20 that"),
+        (replace(SCHEDULE, updates=30), StartingAgents(agents, 20), "A warm start is for fresh agents"),
+        (cold, StartingAgents([*agents, *agents], 5), "2 pre-trained agents were given, expected 1"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            train(tmp_path / "second", [4], schedule=schedule, starting=starting)

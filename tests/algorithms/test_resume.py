@@ -20,7 +20,7 @@ import pytest
 from algorithms import acceleration, checkpoints
 from algorithms.agents import Agents, one_agent
 from algorithms.behaviour import train_behaviour
-from algorithms.cql import CQLConfig
+from algorithms.cql import CQLConfig, CQLPretraining
 from algorithms.fine_tuning import METHODS, fine_tune
 from algorithms.jobs import Job
 from algorithms.offline import OfflineConfig, pretrain
@@ -76,7 +76,7 @@ def train(kind: str, folder: Path, configuration: str = "this") -> None:
     job = Job("test", "made-up", ENVIRONMENT, configuration, folder / "state")
     if kind == "pretrain":
         method = CQLConfig(hidden_widths=WIDTHS, batch_size=16, sampled_actions=2, frozen_actor_updates=5)
-        result = pretrain(OFFLINE, method, transitions(), SEEDS, job)
+        result = pretrain("cql", CQLPretraining, method, OFFLINE, transitions(), SEEDS, job)
         for seed, agent in zip(SEEDS, result.agents, strict=True):
             checkpoints.save(folder / f"agent_{seed}.safetensors", agent, {"seed": seed})
         curve = result.curve

@@ -1,4 +1,4 @@
-"""Pre-train CQL agents, side by side, from one dataset; resumes from --state."""
+"""Pre-train agents by one method, side by side, from one dataset; resumes from --state."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from algorithms import acceleration, checkpoints
-from algorithms.cql import CQLConfig
 from algorithms.jobs import Job
 from algorithms.offline import OfflineConfig, StartingAgents, pretrain
+from algorithms.pretraining import OFFLINE_METHODS
 from records import UserError
 from records.curves import write_curves
 from records.files import atomic_path
@@ -17,15 +17,20 @@ from records.provenance import collect
 from workflow import command, data
 
 
-def starting_agents(paths: Sequence[Path]) -> StartingAgents | None:
-    """The agents to train further, None where there are none; UserError where their updates differ."""
+def starting_agents(paths: Sequence[Path], method: str) -> StartingAgents | None:
+    """The agents to start from, None where there are none; UserError where their updates differ."""
     if not paths:
         return None
     loaded = [checkpoints.load(path) for path in paths]
-    updates = [manifest["settings"]["schedule"]["updates"] for _, manifest in loaded]
+    updates = [_updates(manifest["settings"], method) for _, manifest in loaded]
     if len(set(updates)) > 1:
         raise UserError(f"The starting agents have had {updates} updates: expected as many of each.")
     return StartingAgents([tensors for tensors, _ in loaded], updates[0])
+
+
+def _updates(settings: command.Json, method: str) -> int:
+    """How many updates of `method` an agent made with `settings` has had."""
+    return int(settings["schedule"]["updates"]) if settings["method"] == method else 0
 
 
 def main(options: argparse.Namespace) -> None:
@@ -40,13 +45,17 @@ def main(options: argparse.Namespace) -> None:
         settings["fingerprint"],
         options.state / settings["fingerprint"],
     )
+    name = settings["method"]
+    method = OFFLINE_METHODS[name]
     trained = pretrain(
+        name,
+        method,
+        command.build(method.Config, settings["config"], "config"),
         command.build(OfflineConfig, settings["schedule"], "schedule"),
-        command.build(CQLConfig, settings["cql"], "cql"),
         transitions,
         options.agents,
         job,
-        starting_agents(options.start),
+        starting_agents(options.start, name),
     )
     provenance = collect(settings, options.agents)
     with atomic_path(options.output) as folder:
@@ -66,7 +75,7 @@ if __name__ == "__main__":
         type=Path,
         nargs="*",
         default=[],
-        help="agents to train further, instead of fresh ones",
+        help="agents to start from, instead of fresh ones",
     )
     command.settings_argument(arguments, "pretraining")
     arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
