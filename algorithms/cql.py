@@ -130,7 +130,7 @@ class CQLPretraining:
 
     Config: ClassVar[type[Any]] = CQLConfig
 
-    def __init__(self, agents: Agents, config: CQLConfig) -> None:
+    def __init__(self, agents: Agents, config: Any) -> None:
         self.agents, self.config = agents, config
 
     @classmethod

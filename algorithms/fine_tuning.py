@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from algorithms.awac import AWACLearner
 from algorithms.cql import CQLFineTuning
 from algorithms.jobs import Job, check_sizes
 from algorithms.off2on import Off2OnLearner
-from algorithms.online import Learner, OnlineConfig, Start, run_online
+from algorithms.online import Learner, Method, OnlineConfig, Start, run_online
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import OfflineData, OnlineBuffer
 from algorithms.sac import SACFineTuning, SACLearner
@@ -20,19 +21,20 @@ from datasets.transitions import Transitions
 from envs.locomotion import specification
 from records import UserError
 
-METHODS: dict[str, type[Learner]] = {
+METHODS: dict[str, type[Method]] = {
     "off2on": Off2OnLearner,
     "sac_ft": SACFineTuning,
     "cql_ft": CQLFineTuning,
+    "awac": AWACLearner,
     "sac": SACLearner,
 }
 Members = Sequence[Mapping[str, Tensor]]
 
 
-def find_method(name: str) -> type[Learner]:
+def find_method(name: str) -> type[Method]:
     """A method of `METHODS`, or a foreign one by "package.module:Class".
 
-    UserError where there is none of that name, or it is not a `Learner`.
+    UserError where there is none of that name, or it is not a `Method`.
     """
     if name in METHODS:
         return METHODS[name]
@@ -49,14 +51,14 @@ def find_method(name: str) -> type[Learner]:
     missing = [part for part in parts if not hasattr(method, part)]
     if missing or not isinstance(method, type):
         raise UserError(
-            f"the method {name} lacks {', '.join(missing) or 'a class'}: see algorithms.online.Learner"
+            f"the method {name} lacks {', '.join(missing) or 'a class'}: see algorithms.online.Method"
         )
     return method
 
 
 def fine_tune(
     label: str,
-    method: type[Learner],
+    method: type[Method],
     config: Any,
     online: OnlineConfig,
     transitions: Transitions | None,
@@ -78,7 +80,7 @@ def fine_tune(
 
 def make_learner(
     label: str,
-    method: type[Learner],
+    method: type[Method],
     config: Any,
     online: OnlineConfig,
     transitions: Transitions | None,

@@ -156,8 +156,8 @@ class _Training:
     def _check_start(self) -> None:
         if self.first_step >= self.schedule.updates:
             raise UserError(
-                f"updates is {self.schedule.updates}: expected more than the {self.first_step} that the agents"
-                " to train further have had"
+                f"updates is {self.schedule.updates}: expected more than {self.first_step}, the updates that"
+                " the agents to train further have had"
             )
         if self.first_step and self.warm_start:
             raise UserError("A warm start is for fresh agents: expected none beside agents to train further")

@@ -29,6 +29,10 @@ from envs.locomotion import EnvironmentBatch
 from records import UserError
 from records.files import exclusive
 
+LOGGING_STRIDE = 100
+"""[C] logs the share of offline samples in one update of so many, the first after new data among them: what
+[P] Figures 4a and 9 show ([I], validated by simulation)."""
+
 
 @dataclass(frozen=True)
 class OnlineConfig:
@@ -71,13 +75,6 @@ class Start(NamedTuple):
 class Learner(Protocol):
     """A method as the loop drives it; S runs side by side."""
 
-    Config: ClassVar[type[Any]]
-    """The frozen dataclass of the method's numbers."""
-
-    @classmethod
-    def begin(cls, start: Start, config: Any) -> Self:
-        """The method before its first update. UserError where the start does not fit."""
-
     @property
     def agents(self) -> Population: ...
     @property
@@ -93,6 +90,17 @@ class Learner(Protocol):
 
     def learn(self) -> Metrics:
         """One update of every run. [S] each"""
+
+
+class Method(Learner, Protocol):
+    """A learner that a configuration can name."""
+
+    Config: ClassVar[type[Any]]
+    """The frozen dataclass of the method's numbers."""
+
+    @classmethod
+    def begin(cls, start: Start, config: Any) -> Self:
+        """The method before its first update. UserError where the start does not fit."""
 
 
 class OnlineResult(NamedTuple):
@@ -172,7 +180,10 @@ class _OnlineLoop:
         count = block * (self.config.first_block_multiplier if self.step == 0 else 1)
         for done in range(count):
             self.updates += 1
-            self.log.add(self.learner.learn(), self.updates)
+            metrics = self.learner.learn()
+            self.log.add(metrics, self.updates)
+            if done % LOGGING_STRIDE == 0 and "offline_fraction" in metrics:
+                self.log.add_thinned({"offline_fraction_logged": metrics["offline_fraction"]})
             bar.update(block * (done + 1) // count - block * done // count)
         self.step += block
 
@@ -183,7 +194,11 @@ class _OnlineLoop:
         ends = []
         for _ in range(steps):
             actions = self._explore(observations)
-            outcome = self.environments.step(actions.astype(np.float64))
+            # A Gaussian that is not squashed may leave the box: what is executed and charged for is clipped,
+            # what is learned from is not. [C] rlkit's NormalizedBoxEnv
+            spec = self.environments.specification
+            executed = np.clip(actions.astype(np.float64), spec.action_low, spec.action_high)
+            outcome = self.environments.step(executed)
             rewards = outcome.rewards * self.reward_scale
             masks = 1.0 - outcome.terminations
             rows.append((observations, actions, rewards, masks, outcome.observations))

@@ -15,6 +15,34 @@ from records import UserError
 from records.curves import COLUMNS
 
 
+class _Means:
+    """Running means of metrics, [G] each, one entry a seed."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._sums = torch.empty(0)
+        self._count = 0
+
+    def add(self, names: Sequence[str], values: torch.Tensor) -> None:
+        """Count `values` [names, G] in float64."""
+        if not self.names:
+            self.names = list(names)
+            self._sums = torch.zeros_like(values)
+        self._sums += values
+        self._count += 1
+
+    def values(self) -> dict[str, list[float]]:
+        """The means so far, by name."""
+        return {name: (self._sums[i] / self._count).tolist() for i, name in enumerate(self.names)}
+
+    def state(self) -> dict[str, Any]:
+        return {"names": self.names, "sums": self._sums.tolist(), "count": self._count}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.names, self._count = list(state["names"]), state["count"]
+        self._sums = torch.tensor(state["sums"], dtype=torch.float64)
+
+
 class TrainingLog:
     """Rows of one job's curve: `run`, `method`, `dataset` are the job's, one row a seed, step and metric."""
 
@@ -25,9 +53,7 @@ class TrainingLog:
         self._forget()
 
     def _forget(self) -> None:
-        self._names: list[str] = []
-        self._sums = torch.empty(0)
-        self._count = 0
+        self._every, self._thinned = _Means(), _Means()
 
     def add(self, metrics: Metrics, step: int) -> None:
         """Count one update's metrics ([G] tensors, one entry a seed) towards the running means.
@@ -42,18 +68,18 @@ class TrainingLog:
                 f"{'/'.join(self._labels)}: {list(metrics)[row]} of seed {self._seeds[column]} became"
                 f" non-finite at update {step}; lower the learning rates or look at the data"
             )
-        if not self._names:
-            self._names = list(metrics)
-            self._sums = torch.zeros_like(values)
-        self._sums += values
-        self._count += 1
+        self._every.add(list(metrics), values)
+
+    def add_thinned(self, metrics: Metrics) -> None:
+        """Count metrics that are looked at now and then only towards means of their own."""
+        self._thinned.add(list(metrics), torch.stack(list(metrics.values())).double())
 
     def flush(self, step: int, measured: Mapping[str, ArrayLike]) -> dict[str, float]:
         """Write the running means and the `measured` metrics ([G] each) as rows of `step`; start new means.
 
         Returns the means over seeds, for the progress bar.
         """
-        values = {name: (self._sums[i] / self._count).tolist() for i, name in enumerate(self._names)}
+        values = self._every.values() | self._thinned.values()
         values |= {name: np.asarray(value).tolist() for name, value in measured.items()}
         for name, row in values.items():
             self._rows += [(seed, step, name, float(v)) for seed, v in zip(self._seeds, row, strict=True)]
@@ -66,15 +92,10 @@ class TrainingLog:
 
     def state(self) -> dict[str, Any]:
         """Everything for a bit-identical continuation, as JSON-able values (floats survive JSON exactly)."""
-        return {
-            "rows": self._rows,
-            "names": self._names,
-            "sums": self._sums.tolist(),
-            "count": self._count,
-        }
+        return {"rows": self._rows, "every": self._every.state(), "thinned": self._thinned.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state()`."""
         self._rows = [(seed, step, name, value) for seed, step, name, value in state["rows"]]
-        self._names, self._count = list(state["names"]), state["count"]
-        self._sums = torch.tensor(state["sums"], dtype=torch.float64)
+        self._every.restore(state["every"])
+        self._thinned.restore(state["thinned"])

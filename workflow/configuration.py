@@ -14,7 +14,7 @@ from jsonschema.validators import extend
 
 from envs.reference_scores import REFERENCE_SCORES
 from records import UserError
-from workflow.plan import Plan
+from workflow.plan import METHODS, Plan
 
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
@@ -33,6 +33,18 @@ _RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "replay": (("behaviour_policy",), ("transitions",)),
 }
 """Keys that a recipe needs, and keys that it may have."""
+DEFINITION = {
+    "off2on": "off2on",
+    "sac_ft": "sac_ft",
+    "cql_ft": "cql_ft",
+    "sac": "sac",
+    "cql": "cql",
+    "awac": "awac",
+    "bcq_ft": "bcq",
+    "bcq": "bcq",
+    "fqe": "fqe",
+}
+"""The definition in the schema that a method's `config` has to fit."""
 _BOUNDS = {
     "minimum": "at least",
     "exclusiveMinimum": "more than",
@@ -48,9 +60,8 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
         UserError: an unknown or missing key, a value of the wrong type or out of range, or two settings
             that contradict each other; the sentence names the first one.
     """
-    errors = sorted(_validator().iter_errors(configuration), key=_order)
-    if errors:
-        raise UserError(_sentence(errors[0]))
+    _check_schema(configuration, "")
+    _check_methods(configuration)
     for name, dataset in configuration["datasets"].items():
         _check_dataset(name, dataset, configuration)
     _check_agents(configuration)
@@ -105,11 +116,43 @@ def _check_behaviour_policy(where: str, dataset: Mapping[str, Any], policies: Ma
         )
 
 
+def _check_schema(value: Any, where: str, definition: str | None = None) -> None:
+    """UserError unless `value`, which stands at `where`, fits the schema or one of its definitions."""
+    errors = sorted(_validator(definition).iter_errors(value), key=_order)
+    if errors:
+        raise UserError(_sentence(errors[0], where))
+
+
+def _check_methods(configuration: Mapping[str, Any]) -> None:
+    """Known methods have settings of their own kind; foreign ones are checked where they are imported."""
+    plan = Plan(configuration)
+    for label in plan.methods:
+        where, method = f"fine_tuning.methods.{label}", plan.method(label)
+        if method not in METHODS and ":" not in method:
+            raise UserError(
+                f"{where}: the method '{method}' is unknown: expected one of {_names(METHODS)}, or a foreign"
+                " one as package.module:Class."
+            )
+    sections = [("", configuration)]
+    sections += [(f"datasets.{name}.", dataset) for name, dataset in configuration["datasets"].items()]
+    for prefix, section in sections:
+        for offline, entry in section.get("pretraining", {}).get("methods", {}).items():
+            _check_schema(
+                entry.get("config", {}), f"{prefix}pretraining.methods.{offline}.config", DEFINITION[offline]
+            )
+        for label, entry in section.get("fine_tuning", {}).get("methods", {}).items():
+            where = f"{prefix}fine_tuning.methods.{label}"
+            if label not in plan.methods:
+                raise UserError(f"{where}: expected one of fine_tuning.methods ({_names(plan.methods)}).")
+            if (method := plan.method(label)) in METHODS:
+                _check_schema(entry.get("config", {}), f"{where}.config", DEFINITION[method])
+
+
 def _check_agents(configuration: Mapping[str, Any]) -> None:
     plan = Plan(configuration)
     tuning = configuration["fine_tuning"]
     seeds, size = tuning["seeds"], tuning["ensemble_size"]
-    members = [m for method in plan.methods for seed in seeds for m in plan.members(method, seed)]
+    members = [m for label in plan.methods for seed in seeds for m in plan.members(label, seed)]
     needed = max(max(members, default=-1) + 1, size if tuning["members_shared"] else 0)
     agents = configuration["pretraining"]["agents"]
     if agents < needed:
@@ -120,8 +163,10 @@ def _check_agents(configuration: Mapping[str, Any]) -> None:
 
 
 @cache
-def _validator() -> Draft202012Validator:
+def _validator(definition: str | None) -> Draft202012Validator:
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    if definition is not None:
+        schema = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
     Draft202012Validator.check_schema(schema)
     # JSON Schema takes 3.0 for a whole number and NaN for a number; the dataclasses behind do not.
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
@@ -134,8 +179,8 @@ def _order(error: ValidationError) -> tuple[bool, list[str]]:
     return error.validator != "additionalProperties", [str(part) for part in error.absolute_path]
 
 
-def _sentence(error: ValidationError) -> str:
-    where = ".".join(str(part) for part in error.absolute_path)
+def _sentence(error: ValidationError, section: str) -> str:
+    where = ".".join(filter(None, [section, *(str(part) for part in error.absolute_path)]))
     prefix = f"{where}: " if where else ""
     value, rule = error.instance, error.validator_value
     match error.validator:

@@ -7,12 +7,16 @@ that a job goes on only from a state that the same code and the same settings le
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from records import UserError
 from records.provenance import configuration_hash
 from workflow.sources import ROOT, source_hash
 
@@ -20,10 +24,30 @@ TRAINING = ("algorithms", "datasets", "envs", "records")
 RECORDING = ("datasets", "envs", "records")
 JUDGING = ("analysis", "envs/reference_scores.py", "records")
 DRAWING = ("paper_figures", *JUDGING)
-FROM_SCRATCH = ("sac",)
-"""Methods that start from no pre-trained agent and use no offline data."""
+FROM_SCRATCH = "nothing"
+"""What a method starts from that takes no pre-trained agent and no offline data."""
 
 Json = Mapping[str, Any]
+
+
+class Kind(NamedTuple):
+    """What the DAG has to know of an online method."""
+
+    starts_from: str  # the offline method whose agents it takes over, or FROM_SCRATCH
+    ensemble: bool  # whether a run has N agents, with N among the method's settings
+
+
+METHODS = {
+    "off2on": Kind("cql", ensemble=True),
+    "sac_ft": Kind("cql", ensemble=False),
+    "cql_ft": Kind("cql", ensemble=False),
+    "awac": Kind("awac", ensemble=True),
+    "bcq_ft": Kind("bcq", ensemble=True),
+    "sac": Kind(FROM_SCRATCH, ensemble=False),
+}
+"""The project's own online methods: `algorithms.fine_tuning.METHODS`, known here without importing torch."""
+OFFLINE_METHODS = {"cql": None, "awac": None, "bcq": None, "fqe": "cql"}
+"""The offline methods, and the one whose agents they start from: `algorithms.pretraining.OFFLINE_METHODS`."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +103,13 @@ class Plan:
 
     # --- pre-training -------------------------------------------------------------------------------------
 
-    def agent_groups(self, dataset: str) -> list[str]:
+    def released(self, dataset: str, offline: str) -> bool:
+        """Whether the agents of an offline method are shipped with the project: only CQL's can be."""
+        return offline == "cql" and self.dataset(dataset)["pretrained"] == "released"
+
+    def agent_groups(self, dataset: str, offline: str) -> list[str]:
         """The jobs that pre-train a dataset's agents, as "first-last"; none where they are released."""
-        if self.dataset(dataset)["pretrained"] == "released":
+        if self.released(dataset, offline):
             return []
         section = self.configuration["pretraining"]
         groups = chunks(range(section["agents"]), section["agents_per_job"])
@@ -92,41 +120,66 @@ class Plan:
         first, last = map(int, group.split("-"))
         return list(range(first, last + 1))
 
-    def pretraining(self, dataset: str) -> Json:
-        """The settings of a dataset's pre-training, and its fingerprint."""
+    def pretraining(self, dataset: str, offline: str) -> Json:
+        """The settings of one offline method on a dataset, and their fingerprint."""
         section, own = self.configuration["pretraining"], self.dataset(dataset).get("pretraining", {})
+        ours, theirs = (part.get("methods", {}).get(offline, {}) for part in (section, own))
         settings = {
+            "method": offline,
             "environment": self.dataset(dataset)["environment"],
             "reward_scale": self.dataset(dataset).get("reward_scale", 1.0),
-            "schedule": merged("schedule", section, own),
-            "cql": merged("cql", section, own),
+            "schedule": merged("schedule", section, ours, own, theirs),
+            "config": merged("config", ours, theirs),
         }
         before = [source_hash(*TRAINING, "workflow/steps/pretrain.py")]
         before.append(self.recording(dataset)["fingerprint"])
-        if self.dataset(dataset)["pretrained"] == "continued":
-            agents = range(self.configuration["pretraining"]["agents"])
+        agents = range(self.configuration["pretraining"]["agents"])
+        if source := OFFLINE_METHODS[offline]:
+            before.append(self._agents_fingerprint(dataset, source, [list(agents)]))
+        elif offline == "cql" and self.dataset(dataset)["pretrained"] == "continued":
             before.append(existing_hash([released_agent(dataset, agent) for agent in agents]))
         return with_fingerprint(settings, *before)
 
-    def starting_agents(self, dataset: str, group: str) -> list[str]:
-        """The released agents that a job trains further; none where it makes fresh ones."""
-        if self.dataset(dataset)["pretrained"] != "continued":
-            return []
-        return [released_agent(dataset, agent) for agent in self.agents_of(group)]
+    def starting_files(self, dataset: str, offline: str, group: str) -> list[str]:
+        """The agents that a pre-training job starts from; none where it makes fresh ones."""
+        agents = self.agents_of(group)
+        if source := OFFLINE_METHODS[offline]:
+            return [self.agent_file(dataset, source, agent) for agent in agents]
+        if self.dataset(dataset)["pretrained"] == "continued" and offline == "cql":
+            return [released_agent(dataset, agent) for agent in agents]
+        return []
 
-    def agent_file(self, dataset: str, agent: int) -> str:
+    def starting_inputs(self, dataset: str, offline: str, group: str) -> list[str]:
+        """The files or folders, made by other jobs or shipped, that `starting_files` lie in."""
+        files = self.starting_files(dataset, offline, group)
+        source = OFFLINE_METHODS[offline]
+        return self._inputs(files, shipped=source is None or self.released(dataset, source))
+
+    def agent_file(self, dataset: str, offline: str, agent: int) -> str:
         """Where one pre-trained agent lies."""
-        if self.dataset(dataset)["pretrained"] == "released":
+        if self.released(dataset, offline):
             return released_agent(dataset, agent)
         per_job = self.configuration["pretraining"]["agents_per_job"]
-        group = self.agent_groups(dataset)[agent // per_job]
-        return f"{self.results}/agents/{dataset}/{group}/agent_{agent}.safetensors"
+        group = self.agent_groups(dataset, offline)[agent // per_job]
+        return f"{self.results}/agents/{dataset}/{offline}/{group}/agent_{agent}.safetensors"
+
+    def _inputs(self, files: list[str], shipped: bool) -> list[str]:
+        """Shipped files as they are, those that jobs make by the folder that a job makes."""
+        return list(dict.fromkeys(files if shipped else (file.rpartition("/")[0] for file in files)))
+
+    def _agents_fingerprint(self, dataset: str, offline: str, members: list[list[int]]) -> str:
+        if self.released(dataset, offline):
+            agents = sorted({agent for run in members for agent in run})
+            return existing_hash([released_agent(dataset, agent) for agent in agents])
+        return configuration_hash(
+            {"members": members, "of": self.pretraining(dataset, offline)["fingerprint"]}
+        )
 
     # --- fine-tuning --------------------------------------------------------------------------------------
 
     @cached_property
     def methods(self) -> list[str]:
-        """The online methods, in the configuration's order."""
+        """The labels of the online methods, in the configuration's order."""
         return list(self.configuration["fine_tuning"]["methods"])
 
     def seed_groups(self) -> list[str]:
@@ -134,61 +187,78 @@ class Plan:
         section = self.configuration["fine_tuning"]
         return ["-".join(map(str, group)) for group in chunks(section["seeds"], section["seeds_per_job"])]
 
-    def members(self, method: str, seed: int) -> list[int]:
-        """The agents that a seed starts from: none from scratch, one for SAC-ft, N for Off2On.
+    def method(self, label: str) -> str:
+        """The method behind a label: one of `METHODS`, or package.module:Class."""
+        return str(self._entry(label).get("method", label))
+
+    def starts_from(self, label: str) -> str:
+        """The offline method whose agents the runs of `label` take over, or FROM_SCRATCH."""
+        kind = METHODS.get(self.method(label), Kind("cql", ensemble=False))
+        return str(self._entry(label).get("starts_from", kind.starts_from))
+
+    def ensemble_size(self, label: str) -> int:
+        """How many agents a run of `label` takes over."""
+        if self.starts_from(label) == FROM_SCRATCH:
+            return 0
+        kind = METHODS.get(self.method(label))
+        common = self.configuration["fine_tuning"]["ensemble_size"] if kind and kind.ensemble else 1
+        return int(self._entry(label).get("ensemble_size", common))
+
+    def _entry(self, label: str) -> Json:
+        entry: Json = self.configuration["fine_tuning"]["methods"][label]
+        return entry
+
+    def members(self, label: str, seed: int) -> list[int]:
+        """The agents that a seed starts from: none from scratch, one for SAC-ft, N for an ensemble.
 
         [C] member i of the run at position s of S is agent i S + s, so that no two runs share one; where
         members are shared, the runs take theirs in turn from all agents.
         """
         section = self.configuration["fine_tuning"]
-        seeds, size = list(section["seeds"]), section["ensemble_size"]
-        if method in FROM_SCRATCH:
-            return []
-        position, count = seeds.index(seed), 1 if method == "sac_ft" else size
+        seeds, count = list(section["seeds"]), self.ensemble_size(label)
+        position = seeds.index(seed)
         if section["members_shared"]:
             agents = self.configuration["pretraining"]["agents"]
             return [(position + member) % agents for member in range(count)]
         return [member * len(seeds) + position for member in range(count)]
 
-    def fine_tuning(self, dataset: str, method: str) -> Json:
+    def fine_tuning(self, dataset: str, label: str) -> Json:
         """The settings of one method on one dataset, and their fingerprint."""
         section, entry = self.configuration["fine_tuning"], self.dataset(dataset)
         own = entry.get("fine_tuning", {})
-        ours, theirs = section["methods"][method], own.get("methods", {}).get(method, {})
-        size = {"ensemble_size": section["ensemble_size"]} if method == "off2on" else {}
+        ours, theirs = section["methods"][label], own.get("methods", {}).get(label, {})
+        method = self.method(label)
+        ensemble = method in METHODS and METHODS[method].ensemble
+        size = {"ensemble_size": self.ensemble_size(label)} if ensemble else {}
         settings = {
+            "method": method,
             "environment": entry["environment"],
             "reward_scale": entry.get("reward_scale", 1.0),
             "schedule": merged("schedule", section, ours, own, theirs),
             "config": {**merged("config", ours, theirs), **size},
         }
         before = [source_hash(*TRAINING, "workflow/steps/fine_tune.py")]
-        if method not in FROM_SCRATCH:
+        if method not in METHODS:
+            before.append(foreign_hash(method))
+        if (offline := self.starts_from(label)) != FROM_SCRATCH:
+            members = [self.members(label, seed) for seed in section["seeds"]]
             before.append(self.recording(dataset)["fingerprint"])
-            before.append(self._agents_fingerprint(dataset, method))
+            before.append(self._agents_fingerprint(dataset, offline, members))
         return with_fingerprint(settings, *before)
 
-    def _agents_fingerprint(self, dataset: str, method: str) -> str:
-        members = [self.members(method, seed) for seed in self.configuration["fine_tuning"]["seeds"]]
-        if self.dataset(dataset)["pretrained"] != "released":
-            return configuration_hash({"members": members, "of": self.pretraining(dataset)["fingerprint"]})
-        return existing_hash(sorted({self.agent_file(dataset, agent) for seed in members for agent in seed}))
-
-    def offline_data(self, dataset: str, method: str) -> list[str]:
+    def offline_data(self, dataset: str, label: str) -> list[str]:
         """The dataset that a method replays; none from scratch."""
-        return [] if method in FROM_SCRATCH else [self.dataset_folder(dataset)]
+        return [] if self.starts_from(label) == FROM_SCRATCH else [self.dataset_folder(dataset)]
 
-    def member_files(self, dataset: str, method: str, seeds: str) -> list[str]:
+    def member_files(self, dataset: str, label: str, seeds: str) -> list[str]:
         """The agents' files of a group of seeds, each seed's in turn."""
-        members = [agent for seed in seeds.split("-") for agent in self.members(method, int(seed))]
-        return [self.agent_file(dataset, agent) for agent in members]
+        members = [agent for seed in seeds.split("-") for agent in self.members(label, int(seed))]
+        return [self.agent_file(dataset, self.starts_from(label), agent) for agent in members]
 
-    def agent_inputs(self, dataset: str, method: str, seeds: str) -> list[str]:
+    def agent_inputs(self, dataset: str, label: str, seeds: str) -> list[str]:
         """The files or folders, made by other jobs or shipped, that `member_files` lie in."""
-        files = self.member_files(dataset, method, seeds)
-        if self.dataset(dataset)["pretrained"] != "released":
-            files = [file.rpartition("/")[0] for file in files]
-        return list(dict.fromkeys(files))
+        files = self.member_files(dataset, label, seeds)
+        return self._inputs(files, shipped=self.released(dataset, self.starts_from(label)))
 
     # --- what is judged and drawn ---------------------------------------------------------------------------
 
@@ -238,6 +308,18 @@ def split_name(dataset: str) -> tuple[str, str]:
 def released_agent(dataset: str, agent: int) -> str:
     """Where an agent lies that the project ships."""
     return f"releases/{dataset}/agent_{agent}.safetensors"
+
+
+def foreign_hash(method: str) -> str:
+    """A hash of the file of a foreign method, package.module:Class; UserError where there is none."""
+    module = method.partition(":")[0]
+    try:
+        found = importlib.util.find_spec(module)
+    except ImportError as error:
+        raise UserError(f"The method {method} could not be found: {error}.") from error
+    if found is None or found.origin is None:
+        raise UserError(f"The method {method} could not be found: there is no module {module}.")
+    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:12]
 
 
 def existing_hash(files: Sequence[str]) -> str:

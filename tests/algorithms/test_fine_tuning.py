@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pandas as pd
 import pytest
 import torch
 
-from algorithms.agents import Agents, one_agent
+from algorithms.agents import Agents, Population, one_agent
+from algorithms.awac import AWACAgents
 from algorithms.fine_tuning import METHODS, Members, find_method, fine_tune, make_learner
 from algorithms.jobs import Job
 from algorithms.off2on import Off2OnLearner
@@ -33,26 +35,30 @@ ONLINE = OnlineConfig(
     evaluation_episodes=2,
     checkpoint_interval=60,
 )
-MEMBERS = {"off2on": 4, "sac_ft": 2, "cql_ft": 2, "sac": 0}
+MEMBERS = {"off2on": 4, "sac_ft": 2, "cql_ft": 2, "awac": 4, "sac": 0}
 LENGTHS = (40, 20)
 
 
-def config_of(method: str, **others: Any) -> SACConfig:
+def config_of(method: str, **others: Any) -> Any:
     sizes: dict[str, Any] = {"hidden_widths": (8, 8), "batch_size": 16}
     if method == "off2on":
         sizes |= {"ensemble_size": 2, "density_hidden_widths": (8, 8), "density_batch_size": 16}
+    if method == "awac":
+        sizes |= {"ensemble_size": 2, "policy_hidden_widths": (8, 8)}
     if method == "cql_ft":
         sizes |= {"sampled_actions": 2}
     return METHODS[method].Config(**sizes, **others)
 
 
 def members_of(method: str, count: int | None = None, widths: tuple[int, ...] = (8, 8)) -> Members:
-    agents = Agents(range(8), 11, 1, SACConfig(hidden_widths=widths))
+    agents: Population = Agents(range(8), 11, 1, SACConfig(hidden_widths=widths))
+    if method == "awac":
+        agents = AWACAgents(range(8), 11, 1, config_of(method))
     agents.initialise()
     return [one_agent(agents, index) for index in range(MEMBERS[method] if count is None else count)]
 
 
-def tune(folder: Path, method: str, seeds: list[int] = SEEDS, **others: Any) -> pd.DataFrame:
+def tune(folder: Path, method: str, seeds: Sequence[int] = SEEDS, **others: Any) -> pd.DataFrame:
     data = None if method == "sac" else made_up_transitions(LENGTHS)
     members = members_of(method, MEMBERS[method] * len(seeds) // 2)
     job = Job("test", "made-up", ENVIRONMENT, "hash", folder)
@@ -76,7 +82,7 @@ def test_every_method_writes_a_whole_curve(method: str, tmp_path: Path) -> None:
     share = trained.offline_fraction.to_numpy()
     if method == "sac":
         assert (share == 0).all()
-    elif method in ("sac_ft", "cql_ft"):  # 60 offline transitions beside 30, then 60
+    elif method in ("sac_ft", "cql_ft", "awac"):  # 60 offline transitions beside 30, then 60
         assert share == pytest.approx([2 / 3, 1 / 2] * 2, abs=0.07)
 
 
@@ -135,7 +141,7 @@ def test_an_enormous_learning_rate_stops_the_run_and_names_step_and_metric(
     with pytest.raises(
         UserError, match=rf"test/{method}/made-up: \w+ of seed \d became non-finite at update"
     ):
-        tune(tmp_path, method, **{rate: 1e30})
+        tune(tmp_path, method, SEEDS, **{rate: 1e30})
 
 
 def test_an_enormous_density_learning_rate_stops_the_run(tmp_path: Path) -> None:
@@ -144,7 +150,7 @@ def test_an_enormous_density_learning_rate_stops_the_run(tmp_path: Path) -> None
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    def refusal(method: str, config: SACConfig, data: Transitions | None, members: Members) -> str:
+    def refusal(method: str, config: Any, data: Transitions | None, members: Members) -> str:
         with pytest.raises(UserError) as raised:
             make_learner(method, METHODS[method], config, ONLINE, data, members, SEEDS, ENVIRONMENT)
         return str(raised.value)
@@ -188,7 +194,7 @@ def test_without_balanced_replay_an_ensemble_still_learns_and_no_density_is_fitt
 def test_the_reference_of_the_density_ratio_is_drawn_where_the_configuration_says(tmp_path: Path) -> None:
     curves = [tune(tmp_path / name, "off2on", density_reference=name) for name in ("offline", "union")]
     losses = [curve[curve.metric == "density_ratio_loss"].value.to_numpy() for curve in curves]
-    assert not np.allclose(*losses)
+    assert not np.allclose(losses[0], losses[1])
 
 
 def test_methods_are_found_by_name_or_by_module_and_class() -> None:

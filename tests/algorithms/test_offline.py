@@ -199,7 +199,7 @@ def test_agents_that_cannot_be_trained_further_are_refused(tmp_path: Path) -> No
     cold = replace(SCHEDULE, cloning_warm_start=0, monte_carlo_warm_start=0)
     agents = train(tmp_path / "first", [4], schedule=cold).agents
     for schedule, starting, sentence in (
-        (cold, StartingAgents(agents, 20), "updates is 20: expected more than the 20 that"),
+        (cold, StartingAgents(agents, 20), "updates is 20: expected more than 20, the updates"),
         (replace(SCHEDULE, updates=30), StartingAgents(agents, 20), "A warm start is for fresh agents"),
         (cold, StartingAgents([*agents, *agents], 5), "2 pre-trained agents were given, expected 1"),
     ):

@@ -116,6 +116,31 @@ def test_the_loop_evaluates_then_collects_then_learns_more_after_the_first_block
     assert learner.replay.online.size == 120
 
 
+def test_the_share_of_offline_samples_is_logged_as_published_too_in_one_update_of_a_hundred(run: Run) -> None:
+    learner = ScriptedLearner("InvertedDoublePendulum-v4", SEEDS, 120)
+    shares = iter([*range(300), *range(60)])  # of the updates after each of the two blocks
+
+    def learn() -> Metrics:
+        share = float(next(shares))
+        return {"offline_fraction": torch.tensor([share, 2 * share])}
+
+    learner.learn = learn  # type: ignore[method-assign]
+    config = OnlineConfig(
+        steps=120,
+        block_size=60,
+        first_block_multiplier=5,
+        evaluation_interval=120,
+        evaluation_episodes=1,
+        checkpoint_interval=120,
+    )
+    curve = run(config, learner=learner)[1].curve
+    logged = curve[curve.metric == "offline_fraction_logged"].value.tolist()
+    mean = np.mean(
+        [0, 100, 200, 0]
+    )  # after the first block updates 0, 100 and 200, after the second update 0
+    assert logged == [mean, 2 * mean]
+
+
 def test_initial_steps_come_before_step_zero_s_block_and_are_not_counted(run: Run) -> None:
     config = OnlineConfig(
         steps=20,

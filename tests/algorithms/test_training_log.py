@@ -84,3 +84,23 @@ def test_a_log_restored_through_json_goes_on_with_the_same_bits() -> None:
         log = restored
     assert log.frame().equals(left_alone.frame())
     assert log.flush(30, {}) == left_alone.flush(30, {})
+
+
+def test_what_is_looked_at_now_and_then_has_a_mean_of_its_own_that_survives_a_checkpoint() -> None:
+    log, resumed = make_log(), make_log()
+    for update in range(1, 5):
+        log.add({"q_mean": torch.tensor([1.0, 2.0])}, update)
+        if update % 2:
+            log.add_thinned({"offline_fraction_logged": torch.tensor([update / 4, 0.5])})
+        if update == 3:
+            resumed.restore(json.loads(json.dumps(log.state())))
+    resumed.add({"q_mean": torch.tensor([1.0, 2.0])}, 4)
+    for each in (log, resumed):
+        each.flush(10, {})
+        rows = {(row.seed, row.metric): row.value for row in each.frame().itertuples()}
+        assert rows == {
+            (3, "q_mean"): 1.0,
+            (7, "q_mean"): 2.0,
+            (3, "offline_fraction_logged"): 0.5,
+            (7, "offline_fraction_logged"): 0.5,
+        }

@@ -12,14 +12,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms.cql import CQLConfig
-from algorithms.off2on import Off2OnConfig
+from algorithms.fine_tuning import METHODS
 from algorithms.offline import OfflineConfig
 from algorithms.online import OnlineConfig
-from algorithms.sac import SACConfig
+from algorithms.pretraining import OFFLINE_METHODS
 from envs.locomotion import ENVIRONMENTS
 from records import UserError
-from workflow.configuration import SCHEMA, check, read
+from workflow import plan
+from workflow.configuration import DEFINITION, SCHEMA, check, read
 from workflow.sources import ROOT
 
 DELETE = object()
@@ -42,8 +42,19 @@ def spoilt(configuration: dict[str, Any], path: str, value: Any) -> dict[str, An
 WRONG = [
     # unknown names
     ("typo", 1, "unknown key 'typo'"),
-    ("pretraining.cql.min_q_weight", 5.0, "pretraining.cql: unknown key 'min_q_weight'"),
-    ("fine_tuning.methods.awac", {}, "fine_tuning.methods: unknown key 'awac': expected one of off2on"),
+    (
+        "pretraining.methods.cql.config.min_q_weight",
+        5.0,
+        "pretraining.methods.cql.config: unknown key 'min_q_weight'",
+    ),
+    ("fine_tuning.methods.td3", {}, "methods.td3: the method 'td3' is unknown: expected one of off2on"),
+    ("fine_tuning.methods.Mine", {}, "fine_tuning.methods has the name 'Mine': expected lower-case letters"),
+    ("fine_tuning.methods.sac_ft.starts_from", "iql", "is 'iql': expected one of nothing, cql, awac"),
+    (
+        "datasets.halfcheetah-random.fine_tuning",
+        {"methods": {"awac": {}}},
+        "awac: expected one of fine_tuning",
+    ),
     ("fine_tuning.methods.sac.config.alpha", 1.0, "fine_tuning.methods.sac.config: unknown key 'alpha'"),
     ("datasets.ant-random", {}, "datasets has the name 'ant-random': expected a dataset"),
     ("datasets.halfcheetah-random.recipe", "expert", "datasets.halfcheetah-random.recipe is 'expert'"),
@@ -51,12 +62,28 @@ WRONG = [
     ("figures", ["figure_99"], "figures.0 is 'figure_99': expected one of learning_curves"),
     # values out of range or of another type
     ("fine_tuning.ensemble_size", 0, "fine_tuning.ensemble_size is 0: expected at least 1"),
-    ("pretraining.cql.discount", 1.5, "pretraining.cql.discount is 1.5: expected at most 1"),
-    ("pretraining.cql.batch_size", 2.5, "pretraining.cql.batch_size is 2.5: expected a whole number"),
+    (
+        "pretraining.methods.cql.config.discount",
+        1.5,
+        "pretraining.methods.cql.config.discount is 1.5: expected at most 1",
+    ),
+    (
+        "pretraining.methods.cql.config.batch_size",
+        2.5,
+        "pretraining.methods.cql.config.batch_size is 2.5: expected a whole number",
+    ),
     ("pretraining.agents", True, "pretraining.agents is True: expected a whole number"),
     ("pretraining.agents", "four", "pretraining.agents is 'four': expected a whole number"),
-    ("pretraining.cql.policy_learning_rate", "1e-4", "expected a number (in YAML, write 1.0e-04 with"),
-    ("pretraining.cql.conservative_weight", float("nan"), "conservative_weight is nan: expected a number"),
+    (
+        "pretraining.methods.cql.config.policy_learning_rate",
+        "1e-4",
+        "expected a number (in YAML, write 1.0e-04 with",
+    ),
+    (
+        "pretraining.methods.cql.config.conservative_weight",
+        float("nan"),
+        "conservative_weight is nan: expected a number",
+    ),
     ("fine_tuning.seeds", [], "fine_tuning.seeds is empty"),
     ("fine_tuning.seeds", [1, 1], "fine_tuning.seeds is [1, 1]: expected no repetition"),
     ("fine_tuning.seeds", [-1], "fine_tuning.seeds.0 is -1: expected at least 0"),
@@ -103,9 +130,10 @@ def test_the_shipped_configurations_are_right(name: str) -> None:
     [
         ("offline", OfflineConfig, set()),
         ("online", OnlineConfig, set()),
-        ("sac", SACConfig, set()),
-        ("cql", CQLConfig, set()),
-        ("off2on", Off2OnConfig, {"ensemble_size"}),
+        *(
+            (DEFINITION[name], method.Config, {"ensemble_size"})
+            for name, method in (METHODS | OFFLINE_METHODS).items()
+        ),
     ],
 )
 def test_the_schema_has_exactly_the_fields_of_the_dataclasses(
@@ -113,6 +141,12 @@ def test_the_schema_has_exactly_the_fields_of_the_dataclasses(
 ) -> None:
     properties = yaml.safe_load(SCHEMA.read_text())["$defs"][section]["properties"]
     assert set(properties) == {field.name for field in fields(kind)} - elsewhere
+
+
+def test_the_workflow_knows_exactly_the_methods_there_are() -> None:
+    assert set(plan.METHODS) == set(METHODS)
+    assert set(plan.OFFLINE_METHODS) == set(OFFLINE_METHODS)
+    assert set(DEFINITION) == set(METHODS) | set(OFFLINE_METHODS)
 
 
 def test_the_schema_has_exactly_the_environments_there_are() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from records import UserError
 from workflow import plan
 from workflow.plan import Plan, dataset_id, split_name
 
@@ -41,10 +43,10 @@ def test_shared_members_are_taken_in_turn_from_all_agents(smoke: dict[str, Any])
 def test_agents_per_job_decides_the_jobs_and_every_agent_is_made_once(smoke: dict[str, Any]) -> None:
     smoke["pretraining"] |= {"agents": 7, "agents_per_job": 3}
     jobs = Plan(smoke)
-    groups = jobs.agent_groups(DATASET)
+    groups = jobs.agent_groups(DATASET, "cql")
     assert groups == ["0-2", "3-5", "6-6"]
     assert list(chain(*map(jobs.agents_of, groups))) == list(range(7))
-    assert jobs.agent_file(DATASET, 6) == f"results/smoke/agents/{DATASET}/6-6/agent_6.safetensors"
+    assert jobs.agent_file(DATASET, "cql", 6) == f"results/smoke/agents/{DATASET}/cql/6-6/agent_6.safetensors"
 
 
 def test_seeds_per_job_decides_the_jobs(smoke: dict[str, Any]) -> None:
@@ -55,9 +57,65 @@ def test_seeds_per_job_decides_the_jobs(smoke: dict[str, Any]) -> None:
 def test_released_agents_need_no_pre_training_job(smoke: dict[str, Any]) -> None:
     smoke["datasets"][DATASET]["pretrained"] = "released"
     jobs = Plan(smoke)
-    assert jobs.agent_groups(DATASET) == []
+    assert jobs.agent_groups(DATASET, "cql") == []
     assert jobs.agent_inputs(DATASET, "sac_ft", "1") == [f"releases/{DATASET}/agent_1.safetensors"]
     assert jobs.offline_data(DATASET, "sac_ft") == ["results/smoke/datasets/halfcheetah/random-local-v0"]
+
+
+def test_agents_trained_further_start_from_the_released_ones(smoke: dict[str, Any]) -> None:
+    smoke["datasets"][DATASET]["pretrained"] = "continued"
+    jobs = Plan(smoke)
+    released = [f"releases/{DATASET}/agent_{agent}.safetensors" for agent in (2, 3)]
+    assert jobs.starting_files(DATASET, "cql", "2-3") == released
+    assert jobs.starting_inputs(DATASET, "cql", "2-3") == released
+    assert jobs.agent_inputs(DATASET, "sac_ft", "1") == [f"results/smoke/agents/{DATASET}/cql/0-1"]
+    fresh = change(smoke, lambda c: c["datasets"][DATASET].update(pretrained="train"))
+    assert fresh.starting_inputs(DATASET, "cql", "2-3") == []
+    fingerprints = [each.pretraining(DATASET, "cql")["fingerprint"] for each in (jobs, fresh)]
+    assert fingerprints[0] != fingerprints[1]
+
+
+def test_fitted_q_evaluation_starts_from_the_cql_agents_whatever_made_them(smoke: dict[str, Any]) -> None:
+    jobs = Plan(smoke)
+    folder = f"results/smoke/agents/{DATASET}/cql/2-3"
+    assert jobs.starting_inputs(DATASET, "fqe", "2-3") == [folder]
+    names = [f"agent_{agent}.safetensors" for agent in (2, 3)]
+    assert jobs.starting_files(DATASET, "fqe", "2-3") == [f"{folder}/{name}" for name in names]
+    smoke["datasets"][DATASET]["pretrained"] = "released"
+    released = [f"releases/{DATASET}/{name}" for name in names]
+    assert Plan(smoke).starting_inputs(DATASET, "fqe", "2-3") == released
+    assert Plan(smoke).agent_groups(DATASET, "fqe") == ["0-1", "2-3"]
+
+
+def test_a_label_may_stand_for_another_method_with_its_own_agents(smoke: dict[str, Any]) -> None:
+    smoke["fine_tuning"]["methods"] |= {
+        "off2on_n1": {"method": "off2on", "ensemble_size": 1},
+        "off2on_fqe": {"method": "off2on", "starts_from": "fqe"},
+    }
+    jobs = Plan(smoke)
+    assert [jobs.members("off2on_n1", seed) for seed in (0, 1)] == [[0], [1]]
+    settings = jobs.fine_tuning(DATASET, "off2on_n1")
+    assert settings["method"] == "off2on" and settings["config"]["ensemble_size"] == 1
+    assert jobs.agent_inputs(DATASET, "off2on_fqe", "0") == [
+        f"results/smoke/agents/{DATASET}/fqe/{group}" for group in ("0-1", "2-3")
+    ]
+
+
+def test_a_foreign_method_is_known_by_its_file(
+    smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "someones_method.py"
+    module.write_text("class Theirs: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    smoke["fine_tuning"]["methods"]["theirs"] = {"method": "someones_method:Theirs"}
+    jobs = Plan(smoke)
+    before = jobs.fine_tuning(DATASET, "theirs")
+    assert before["config"] == {} and jobs.members("theirs", 1) == [1]
+    module.write_text("class Theirs: ...  # edited\n")
+    assert jobs.fine_tuning(DATASET, "theirs")["fingerprint"] != before["fingerprint"]
+    smoke["fine_tuning"]["methods"]["theirs"] = {"method": "nobodys_method:Theirs"}
+    with pytest.raises(UserError, match="nobodys_method:Theirs could not be found: there is no module"):
+        Plan(smoke).fine_tuning(DATASET, "theirs")
 
 
 def test_from_scratch_nothing_is_waited_for(smoke: dict[str, Any]) -> None:
@@ -98,7 +156,10 @@ def test_the_nearer_setting_overrides_the_farther(smoke: dict[str, Any]) -> None
         (lambda c: c["statistics"].update(repetitions=7), {"judging"}),
         (lambda c: c["fine_tuning"]["schedule"].update(steps=500), {"off2on", "sac"}),
         (lambda c: c["fine_tuning"]["methods"]["off2on"]["config"].update(batch_size=8), {"off2on"}),
-        (lambda c: c["pretraining"]["cql"].update(batch_size=8), {"pretraining", "off2on"}),
+        (
+            lambda c: c["pretraining"]["methods"]["cql"]["config"].update(batch_size=8),
+            {"pretraining", "off2on"},
+        ),
         (lambda c: c["datasets"][DATASET].update(seed=9), {"recording", "pretraining", "off2on"}),
     ],
 )
@@ -112,8 +173,8 @@ def test_a_setting_changes_the_jobs_it_concerns_and_those_after_them(
 def test_an_edit_to_a_behaviour_policy_concerns_its_datasets(smoke: dict[str, Any]) -> None:
     after = change(smoke, lambda c: c["behaviour_policies"]["inverted-double-pendulum"].update(seed=1))
     for dataset, same in ((DATASET, True), ("inverted-double-pendulum-replay", False)):
-        fingerprint = Plan(smoke).pretraining(dataset)["fingerprint"]
-        assert (fingerprint == after.pretraining(dataset)["fingerprint"]) is same
+        fingerprint = Plan(smoke).pretraining(dataset, "cql")["fingerprint"]
+        assert (fingerprint == after.pretraining(dataset, "cql")["fingerprint"]) is same
 
 
 def test_an_edit_to_a_room_concerns_what_runs_its_code(
@@ -134,7 +195,7 @@ def fingerprints(jobs: Plan) -> dict[str, str]:
     """The fingerprint of one job of each kind."""
     settings = {
         "recording": jobs.recording(DATASET),
-        "pretraining": jobs.pretraining(DATASET),
+        "pretraining": jobs.pretraining(DATASET, "cql"),
         "off2on": jobs.fine_tuning(DATASET, "off2on"),
         "sac": jobs.fine_tuning(DATASET, "sac"),
         "judging": jobs.judging(),

@@ -36,7 +36,7 @@ TINY: dict[str, Any] = {
             "evaluation_episodes": 1,
             "checkpoint_interval": 50,
         },
-        "cql": {"hidden_widths": [16], "batch_size": 16, "sampled_actions": 2},
+        "methods": {"cql": {"config": {"hidden_widths": [16], "batch_size": 16, "sampled_actions": 2}}},
     },
     "fine_tuning": {
         "seeds": [0],
@@ -66,7 +66,10 @@ def tiny(tmp_path: Path) -> str:
 
 
 SCALES = [[path] for path in sorted((ROOT / "config").glob("*.yaml"))]
-OVERLAID = [[ROOT / "config" / "figure_03.yaml", ROOT / "config" / "overlays" / "train_agents.yaml"]]
+OVERLAID = [
+    [ROOT / "config" / "figure_03.yaml", overlay]
+    for overlay in sorted((ROOT / "config" / "overlays").glob("*.yaml"))
+]
 
 
 @pytest.mark.parametrize("files", SCALES + OVERLAID, ids=lambda files: "+".join(f.stem for f in files))

@@ -10,7 +10,7 @@ from snakemake.utils import min_version
 from records import UserError
 from records.files import exclusive
 from workflow.configuration import check
-from workflow.plan import Plan, as_json
+from workflow.plan import OFFLINE_METHODS, Plan, as_json
 from workflow.sources import ROOT
 
 min_version("9.0")
@@ -23,14 +23,18 @@ except UserError as error:
 # Jobs run in the environment that runs Snakemake, activated or not, in any working directory, and end with it
 # (workflow.command).
 environ["PATH"] = str(Path(sys.executable).parent) + pathsep + environ["PATH"]
-environ["PYTHONPATH"] = str(ROOT)
+# What was on the path stays on it: a configuration may name methods from outside the repository.
+environ["PYTHONPATH"] = pathsep.join(
+    filter(None, [str(ROOT), environ.get("PYTHONPATH")])
+)
 environ["OFF2ON_PARENT"] = str(getpid())
 
 
 wildcard_constraints:
     dataset="|".join(config["datasets"]),
     family="halfcheetah|hopper|walker2d|inverted-double-pendulum",
-    method="|".join(PLAN.methods),
+    offline="|".join(OFFLINE_METHODS),
+    label="|".join(PLAN.methods),
     figure="|".join(config["figures"]) or "none",
     agents=r"\d+-\d+",
     seeds=r"\d+(-\d+)*",
