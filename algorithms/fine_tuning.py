@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from algorithms.awac import AWACLearner
 from algorithms.cql import CQLFineTuning
+from algorithms.foreign import import_method
 from algorithms.jobs import Job, check_sizes
 from algorithms.off2on import Off2OnLearner
 from algorithms.online import Learner, Method, OnlineConfig, Start, run_online
@@ -38,22 +38,9 @@ def find_method(name: str) -> type[Method]:
     """
     if name in METHODS:
         return METHODS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        raise UserError(
-            f"unknown method {name!r}, expected one of {', '.join(METHODS)}, or package.module:Class"
-        )
-    try:
-        method = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"the method {name} could not be imported: {error}") from error
-    parts = ("Config", "begin", "explore", "exploit", "learn")
-    missing = [part for part in parts if not hasattr(method, part)]
-    if missing or not isinstance(method, type):
-        raise UserError(
-            f"the method {name} lacks {', '.join(missing) or 'a class'}: see algorithms.online.Method"
-        )
-    return method
+    if ":" in name:
+        return import_method(name)
+    raise UserError(f"unknown method {name!r}, expected one of {', '.join(METHODS)}, or package.module:Class")
 
 
 def fine_tune(

@@ -199,11 +199,5 @@ def test_the_reference_of_the_density_ratio_is_drawn_where_the_configuration_say
 
 def test_methods_are_found_by_name_or_by_module_and_class() -> None:
     assert find_method("algorithms.sac:SACLearner") is find_method("sac")
-    for name, sentence in (
-        ("td3", "unknown method 'td3', expected one of off2on"),
-        ("no_such_module:Method", "no_such_module:Method could not be imported"),
-        ("algorithms.sac:NoSuchClass", "algorithms.sac:NoSuchClass could not be imported"),
-        ("algorithms.sac:SACConfig", "lacks Config, begin, explore, exploit, learn"),
-    ):
-        with pytest.raises(UserError, match=sentence):
-            find_method(name)
+    with pytest.raises(UserError, match="unknown method 'td3', expected one of off2on"):
+        find_method("td3")

@@ -34,7 +34,7 @@ def snakemake(tmp_path: Path) -> Snakemake:
         return subprocess.Popen(
             command,
             cwd=tmp_path,
-            env=environment | {"PYTHONPATH": str(ROOT)},
+            env=environment | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import time
@@ -124,6 +125,34 @@ def test_a_killed_run_goes_on_and_a_second_run_is_refused(
     again = snakemake("--cores", "1", "--configfile", tiny)
     output, _ = again.communicate()
     assert "Nothing to be done" in output
+
+
+def test_the_page_on_own_methods_keeps_its_word(snakemake: Snakemake, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "your_own_method.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    assert len(code.splitlines()) < 60
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "cloning.py").write_text(code)
+    theirs = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])["fine_tuning"]["methods"]
+    theirs["cloning"]["config"] |= {"hidden_widths": [16], "batch_size": 16}
+    configuration = copy.deepcopy(TINY)
+    configuration["pretraining"]["schedule"]["updates"] = 10
+    configuration["fine_tuning"]["methods"] |= theirs
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(configuration))
+    process = snakemake("--cores", "1", "--configfile", "mine.yaml")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert "cloning  halfcheetah-random" in output
+    drawn = (tmp_path / "results/tiny/figures/learning_curves.csv").read_text()
+    assert {"cloning", "sac_ft"} <= set(drawn.replace("\n", ",").split(","))
+
+    (tmp_path / "my_package" / "cloning.py").write_text(
+        code.replace("log_density(batch.actions)", "log_density(batch.actions.flip(0))")
+    )
+    process = snakemake("--cores", "1", "--configfile", "mine.yaml")
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert "the method my_package.cloning:Cloning mixes runs" in output
 
 
 def wait_for_checkpoint(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from algorithms import acceleration, checkpoints
 from algorithms.fine_tuning import find_method, fine_tune
+from algorithms.foreign import try_method
 from algorithms.jobs import Job
 from algorithms.online import OnlineConfig
 from records.curves import write_curves
@@ -20,13 +21,19 @@ def main(options: argparse.Namespace) -> None:
     settings = options.settings
     fingerprint = settings["fingerprint"]
     method = find_method(settings["method"])
+    config = command.build(method.Config, settings["config"], "config")
+    transitions = data.read(options.data, settings["reward_scale"]) if options.data else None
+    members = [checkpoints.load(path)[0] for path in options.members]
+    if ":" in settings["method"]:
+        one_run = members[: len(members) // len(options.seeds)]
+        try_method(settings["method"], method, config, transitions, one_run, settings["environment"])
     curve = fine_tune(
         options.label,
         method,
-        command.build(method.Config, settings["config"], "config"),
+        config,
         command.build(OnlineConfig, settings["schedule"], "schedule"),
-        data.read(options.data, settings["reward_scale"]) if options.data else None,
-        [checkpoints.load(path)[0] for path in options.members],
+        transitions,
+        members,
         options.seeds,
         Job(options.run, options.dataset, settings["environment"], fingerprint, options.state / fingerprint),
         settings["reward_scale"],
