@@ -33,4 +33,4 @@ rule all:
     default_target: True
     input:
         "<results>/reproduction.txt",
-        expand("<results>/figures/{figure}.pdf", figure=config["figures"]),
+        expand("<results>/figures/{figure}.pdf", figure=PLAN.figures()),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,27 +145,97 @@ def from_episodes(episodes: Iterable[Episode], metadata: Mapping[str, Any] | Non
     )
 
 
+def to_episodes(transitions: Transitions) -> list[Episode]:
+    """Cut `transitions` into its episodes: the inverse of `from_episodes`, but for what masks cannot tell.
+
+    An episode whose last mask is 1 is marked truncated, any other terminated and not truncated.
+
+    Raises:
+        UserError: inside an episode a next observation is not the observation of the step after it.
+    """
+    inside = np.flatnonzero(~transitions.episode_ends)
+    if not np.array_equal(transitions.next_observations[inside], transitions.observations[inside + 1]):
+        name = transitions.metadata.get("dataset_id", "transitions")
+        raise UserError(
+            f"{name}: inside an episode the next observation of a step is not the observation of the step"
+            " after it; expected the transitions of one environment in order of time"
+        )
+    return [
+        Episode(
+            observations=np.concatenate(
+                [transitions.observations[rows], transitions.next_observations[rows][-1:]]
+            ),
+            actions=transitions.actions[rows],
+            rewards=transitions.rewards[rows],
+            terminated=bool(transitions.masks[rows.stop - 1] == 0),
+            truncated=bool(transitions.masks[rows.stop - 1] == 1),
+        )
+        for rows in transitions.episodes()
+    ]
+
+
+class _PublishedMean(NamedTuple):
+    """The mean return of the episodes of one of D4RL's datasets, and who says so."""
+
+    value: float
+    source: str
+
+
+# D4RL publishes no table of its datasets' mean returns. Here stand those with a public record of the number.
+_D4RL_MEAN_RETURNS = {
+    "hopper-random": _PublishedMean(18.307, "D4RL issue 86 (hopper-random-v1: 45,264 episodes)"),
+}
+
+_QUANTILES = (0, 5, 25, 50, 75, 95, 100)  # percent
+_BINS = 40
+
+
 def summary(transitions: Transitions, environment: str) -> dict[str, Any]:
     """What a person asks of a dataset first, as JSON values.
 
     Returns and lengths are of episodes as they lie in the data: one that the end of the recording cut
     counts with what it has, so `cut_or_timed_out` says how many did not end in a terminal state.
+    Quantiles are keyed by percent ("5"); `return_histogram` counts the episodes between `edges`.
+    `d4rl_normalised_mean` is the mean of D4RL's dataset of that name, `d4rl_source` where that is said;
+    both are None where it is not known.
 
     Args:
         transitions: with raw rewards.
         environment: for the reference scores, e.g. "HalfCheetah-v4".
     """
-    starts = [rows.start for rows in transitions.episodes()]
+    starts = np.array([rows.start for rows in transitions.episodes()])
+    lengths = np.diff(starts, append=len(transitions))
     returns = np.add.reduceat(transitions.rewards.astype(np.float64), starts)
+    counts, edges = np.histogram(returns, bins=_BINS)
+    terminals = int((transitions.masks == 0).sum())
+    dataset_id = transitions.metadata.get("dataset_id")
+    published = _D4RL_MEAN_RETURNS.get(_d4rl_name(str(dataset_id)))
     return {
-        "dataset_id": transitions.metadata.get("dataset_id"),
+        "dataset_id": dataset_id,
         "environment": environment,
         "steps": len(transitions),
         "episodes": len(starts),
-        "terminals": int((transitions.masks == 0).sum()),
-        "cut_or_timed_out": len(starts) - int((transitions.masks == 0).sum()),
+        "terminals": terminals,
+        "cut_or_timed_out": len(starts) - terminals,
+        "length_mean": float(lengths.mean()),
+        "length_quantiles": _quantiles(lengths),
         "return_mean": float(returns.mean()),
         "return_min": float(returns.min()),
         "return_max": float(returns.max()),
+        "return_quantiles": _quantiles(returns),
+        "return_histogram": {"edges": edges.tolist(), "episodes": counts.tolist()},
         "normalised_score": float(normalised_score(float(returns.mean()), environment)),
+        "d4rl_normalised_mean": published and float(normalised_score(published.value, environment)),
+        "d4rl_source": published and published.source,
     }
+
+
+def _quantiles(values: NDArray[Any]) -> dict[str, float]:
+    found = np.percentile(values, _QUANTILES)
+    return {str(percent): float(value) for percent, value in zip(_QUANTILES, found, strict=True)}
+
+
+def _d4rl_name(dataset_id: str) -> str:
+    """ "hopper-random" for "hopper/random-local-v0" and for "mujoco/hopper/random-v0"."""
+    family_and_quality = "-".join(dataset_id.split("/")[-2:])
+    return re.sub(r"(-local)?-v\d+$", "", family_and_quality)

@@ -27,10 +27,14 @@ _TYPES = {
     "object": "keys with values",
 }
 _RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "random": (("transitions", "copies"), ()),
-    "medium": (("transitions", "copies", "behaviour_policy"), ()),
-    "medium-replay": (("behaviour_policy",), ()),
-    "replay": (("behaviour_policy",), ("transitions",)),
+    "random": (("seed", "transitions", "copies"), ()),
+    "medium": (("seed", "transitions", "copies", "behaviour_policy"), ()),
+    "expert": (("seed", "transitions", "copies", "behaviour_policy"), ()),
+    "medium-expert": (("seed", "transitions", "copies", "behaviour_policy"), ()),
+    "medium-replay": (("seed", "behaviour_policy"), ()),
+    "replay": (("seed", "behaviour_policy"), ("transitions",)),
+    "minari": (("minari_id",), ()),
+    "d4rl": (("file",), ()),
 }
 """Keys that a recipe needs, and keys that it may have."""
 DEFINITION = {
@@ -94,7 +98,7 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
     for key in required:
         if key not in dataset:
             raise UserError(f"{where}: the recipe {recipe} needs the key '{key}'.")
-    for key in ("transitions", "copies", "behaviour_policy"):
+    for key in ("seed", "transitions", "copies", "behaviour_policy", "minari_id", "file"):
         if key in dataset and key not in (*required, *possible):
             raise UserError(f"{where}: the recipe {recipe} takes no '{key}'.")
     if "behaviour_policy" in dataset:

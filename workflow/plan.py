@@ -85,8 +85,10 @@ class Plan:
         return with_fingerprint(entry, source_hash(*TRAINING, "workflow/steps/behaviour.py"))
 
     def recorded_from(self, dataset: str) -> list[str]:
-        """The behaviour policy's folder, for datasets that need one."""
+        """The behaviour policy's folder or the D4RL file, for datasets that need one."""
         entry = self.dataset(dataset)
+        if "file" in entry:
+            return [entry["file"]]
         if "behaviour_policy" not in entry:
             return []
         return [f"{self.results}/behaviour/{entry['behaviour_policy']}"]
@@ -94,11 +96,14 @@ class Plan:
     def recording(self, dataset: str) -> Json:
         """How one dataset is recorded: its entry less what only training reads."""
         entry = self.dataset(dataset)
-        keys = ("environment", "recipe", "transitions", "seed", "copies")
+        keys = ("environment", "recipe", "transitions", "seed", "copies", "minari_id", "file")
         settings = {key: entry[key] for key in keys if key in entry}
         sources = [source_hash(*RECORDING, "workflow/steps/record.py")]
         if "behaviour_policy" in entry:
             sources.append(self.behaviour_policy(entry["behaviour_policy"])["fingerprint"])
+        if (file := Path(entry.get("file", ""))).is_file():
+            # Another file of the same name is other data; its content is too long to read for every plan.
+            sources.append(f"{file.stat().st_size} {file.stat().st_mtime_ns}")
         return with_fingerprint(settings, *sources)
 
     # --- pre-training -------------------------------------------------------------------------------------
@@ -272,6 +277,11 @@ class Plan:
             for method in self.methods
             for seeds in self.seed_groups()
         ]
+
+    def figures(self) -> list[str]:
+        """The figures of the configuration; the report of the datasets where there are any."""
+        recorded = self.configuration.get("curves") == "recorded"
+        return [*self.configuration["figures"], *([] if recorded else ["datasets"])]
 
     def judging(self) -> Json:
         """The settings of the statistics, and their fingerprint."""

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from minari.data_collector import EpisodeBuffer
 
-from datasets.minari_io import _largest_size, read_transitions, sha256, write_dataset
+from datasets.minari_io import _largest_size, published_root, read_transitions, sha256, write_dataset
 from datasets.transitions import Episode, Transitions, from_episodes
 from records import UserError
 
@@ -121,11 +121,10 @@ def test_equal_episodes_give_equal_bytes(tmp_path: Path, make_episodes: Make) ->
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
-def test_a_published_dataset_is_read_as_float32(
-    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+def write_published(
+    dataset_id: str, episodes: list[Episode], environment: str | None, width: int = 11, **metadata: Any
 ) -> None:
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    episodes = make_episodes([3, 2])
+    """Write `episodes` with Minari itself, as what it publishes: float64, no checksum, any id."""
     buffers = [
         EpisodeBuffer(
             observations=episode.observations.astype(np.float64),
@@ -139,12 +138,120 @@ def test_a_published_dataset_is_read_as_float32(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         minari.create_dataset_from_buffers(
-            "mujoco/pendulum/medium-v0",
+            dataset_id,
             buffers,
-            observation_space=gymnasium.spaces.Box(-np.inf, np.inf, (11,), np.float64),
+            env=environment,
+            observation_space=gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float64),
             action_space=gymnasium.spaces.Box(-1, 1, (1,), np.float32),
+            **metadata,
         )
-    assert_equal(read_transitions(tmp_path, "mujoco/pendulum/medium-v0"), from_episodes(episodes))
+
+
+FOREIGN = "mujoco/pendulum/more/medium-v0"
+
+
+@pytest.fixture
+def minari_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("environment", [ENVIRONMENT, None])
+@pytest.mark.parametrize("dataset_id", ["mujoco/pendulum/medium-v0", FOREIGN, "plain-v3"])
+def test_a_published_dataset_is_read_as_float32(
+    minari_root: Path, make_episodes: Make, dataset_id: str, environment: str | None
+) -> None:
+    episodes = make_episodes([3, 2])
+    write_published(dataset_id, episodes, environment)
+    assert published_root(dataset_id) == minari_root
+    assert_equal(read_transitions(minari_root, dataset_id), from_episodes(episodes))
+    assert_equal(read_transitions(minari_root, dataset_id, ENVIRONMENT), from_episodes(episodes))
+
+
+def test_missing_reference_scores_are_d4rls_and_present_ones_stay(
+    minari_root: Path, make_episodes: Make
+) -> None:
+    def scores(dataset_id: str, *environment: str) -> list[Any]:
+        metadata = read_transitions(minari_root, dataset_id, *environment).metadata
+        return [metadata.get(key) for key in ("ref_min_score", "ref_max_score")]
+
+    write_published("mine/named-v0", make_episodes([3]), ENVIRONMENT)
+    write_published("mine/nameless-v0", make_episodes([3]), None)
+    write_published("mine/scored-v0", make_episodes([3]), ENVIRONMENT, ref_min_score=1.0, ref_max_score=2.0)
+    assert scores("mine/named-v0") == scores("mine/nameless-v0", ENVIRONMENT) == [60.0, 9359.0]
+    assert scores("mine/nameless-v0") == [None, None]
+    assert scores("mine/scored-v0") == [1.0, 2.0]
+
+
+def test_a_dataset_of_another_environment_or_version_is_refused(
+    minari_root: Path, make_episodes: Make
+) -> None:
+    write_published(FOREIGN, make_episodes([3]), ENVIRONMENT)
+    for other in ("InvertedDoublePendulum-v5", "Hopper-v4"):
+        with pytest.raises(UserError, match=f"'{FOREIGN}' was recorded on {ENVIRONMENT}, .* is {other};"):
+            read_transitions(minari_root, FOREIGN, other)
+
+
+def test_a_dataset_that_names_no_environment_is_judged_by_its_sizes(
+    minari_root: Path, make_episodes: Make
+) -> None:
+    write_published(FOREIGN, make_episodes([3]), None)
+    with pytest.raises(
+        UserError, match=f"'{FOREIGN}' has observations of size 11, expected 17 of HalfCheetah"
+    ):
+        read_transitions(minari_root, FOREIGN, "HalfCheetah-v4")
+    with pytest.raises(UserError, match=f"'{FOREIGN}' has actions of size 1, expected 3 of Hopper-v4"):
+        read_transitions(minari_root, FOREIGN, "Hopper-v4")
+
+
+@pytest.mark.parametrize("specification", ["{", "[]", "{}", 7])
+def test_a_damaged_environment_specification_is_refused(
+    minari_root: Path, make_episodes: Make, specification: Any
+) -> None:
+    write_published(FOREIGN, make_episodes([3]), None)
+    file = minari_root / FOREIGN / "data" / "metadata.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "env_spec": specification}))
+    with pytest.raises(UserError, match="holds an env_spec that names no environment"):
+        read_transitions(minari_root, FOREIGN)
+
+
+def test_a_dataset_that_is_not_there_is_downloaded_by_minari(
+    minari_root: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(dataset_id: str) -> None:
+        write_published(dataset_id, make_episodes([4]), ENVIRONMENT)
+
+    monkeypatch.setattr(minari, "download_dataset", download)
+    root = published_root(FOREIGN)
+    assert_equal(read_transitions(root, FOREIGN, ENVIRONMENT), from_episodes(make_episodes([4])))
+    monkeypatch.delattr(minari, "download_dataset")
+    assert published_root(FOREIGN) == root
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError("no route\nto host"),
+        ValueError("no route"),
+        ImportError("no route"),
+        OSError("no route"),
+    ],
+)
+def test_a_failed_download_is_one_sentence_with_the_id(
+    minari_root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def download(dataset_id: str) -> None:
+        raise error
+
+    monkeypatch.setattr(minari, "download_dataset", download)
+    message = rf"^The Minari dataset '{FOREIGN}' is not under {minari_root} and could .*: no route$"
+    with pytest.raises(UserError, match=message):
+        published_root(FOREIGN)
+
+
+def test_an_id_that_is_none_is_refused(minari_root: Path) -> None:
+    with pytest.raises(UserError, match=r"'no id' is not under .* could not be .*: Malformed dataset ID"):
+        published_root("no id")
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from datasets import recipes
 from datasets.collect import record
-from datasets.minari_io import read_transitions, sha256
+from datasets.minari_io import read_transitions, sha256, write_dataset
 from datasets.transitions import Episode, Transitions, from_episodes
+from envs.locomotion import EnvironmentBatch, Transition, specification
 from records import UserError
 
 PENDULUM = "InvertedDoublePendulum-v4"
@@ -73,17 +76,60 @@ def test_stored_random_data_come_back_with_their_summary(tmp_path: Path) -> None
     assert transitions.metadata["recipe"] == "random"
 
 
-def test_medium_records_the_policy_and_names_its_file(tmp_path: Path) -> None:
-    def policy(observations: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.clip(observations[:, [1]], -1, 1)
+def lean(observations: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(observations[:, [1]], -1, 1)
 
-    (tmp_path / "policy.safetensors").write_bytes(b"weights")
-    file = tmp_path / "policy.safetensors"
-    recording = recipes.medium(PENDULUM, policy, file, steps=200, seed=1, copies=4, threads=1)
-    expected = record(PENDULUM, policy, steps=200, seed=1, copies=4, threads=1)
-    np.testing.assert_array_equal(from_episodes(recording.episodes).actions, from_episodes(expected).actions)
-    assert recording.metadata["behaviour_policies"] == [sha256(file)]
-    assert recording.metadata["recipe"] == "medium"
+
+def push(observations: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.full((len(observations), 1), 0.5)
+
+
+def test_policies_are_recorded_one_after_the_other_and_their_files_named(tmp_path: Path) -> None:
+    policies = {"medium": lean, "expert": push}
+    for name in policies:
+        (tmp_path / name).write_text(name)
+    rollouts = [
+        recipes.Rollout(policy, tmp_path / name, seed)
+        for seed, (name, policy) in enumerate(policies.items(), start=1)
+    ]
+    both = recipes.policy_rollouts(PENDULUM, "medium-expert", rollouts, steps=401, copies=4, threads=1)
+    actions = from_episodes(both.episodes).actions
+    for rows, rollout, steps in zip((slice(0, 201), slice(201, None)), rollouts, (201, 200), strict=True):
+        expected = record(PENDULUM, rollout.policy, steps, rollout.seed, copies=4, threads=1)
+        np.testing.assert_array_equal(actions[rows], from_episodes(expected).actions)
+    assert both.metadata == {
+        "recipe": "medium-expert",
+        "algorithm_name": "medium-expert",
+        "seeds": [1, 2],
+        "steps": 401,
+        "copies": 4,
+        "behaviour_policies": [sha256(tmp_path / "medium"), sha256(tmp_path / "expert")],
+    }
+
+
+def test_medium_is_the_first_half_of_medium_expert(tmp_path: Path) -> None:
+    (tmp_path / "actor").write_bytes(b"weights")
+    medium, expert = (recipes.Rollout(policy, tmp_path / "actor", 3) for policy in (lean, push))
+    alone = recipes.policy_rollouts(PENDULUM, "medium", [medium], steps=150, copies=3, threads=1)
+    both = recipes.policy_rollouts(PENDULUM, "medium-expert", [medium, expert], 300, copies=3, threads=1)
+    first = from_episodes(both.episodes[: len(alone.episodes)])
+    for name, array in arrays(from_episodes(alone.episodes)).items():
+        np.testing.assert_array_equal(getattr(first, name), array)
+
+
+def test_a_published_dataset_becomes_a_local_one(
+    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "theirs"))
+    episodes = make_episodes([4, 3])
+    write_dataset(tmp_path / "theirs", "mujoco/pendulum-local-v0", episodes, PENDULUM, {})
+    recording = recipes.published(PENDULUM, "mujoco/pendulum-local-v0")
+    summary = recipes.store(tmp_path / "ours", "pendulum/medium-local-v0", recording)
+    read = read_transitions(tmp_path / "ours", "pendulum/medium-local-v0", PENDULUM)
+    for name, array in arrays(from_episodes(episodes)).items():
+        np.testing.assert_array_equal(getattr(read, name), array)
+    assert summary["steps"] == read.metadata["steps"] == 7
+    assert (read.metadata["recipe"], read.metadata["source"]) == ("minari", "mujoco/pendulum-local-v0")
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -144,3 +190,166 @@ def test_a_file_that_is_no_replay_log_is_refused_by_name(tmp_path: Path, make_ep
     save_file({**log, "rewards": np.full(4, np.nan, np.float32)}, tmp_path / "nan")
     with pytest.raises(UserError, match="nan: rewards holds a value that is not a finite number"):
         recipes.from_replay_log(tmp_path / "nan")
+
+
+class Run(NamedTuple):
+    """What a training run met: its episodes in order of time, and the seed of its resets."""
+
+    environment: str
+    seed: int
+    episodes: list[Episode]
+
+
+def online_run(environment: str, seed: int, blocks: list[int], force: float = 1.0) -> Run:
+    """A run as the online loop collects it: each block from a fresh reset, its last episode cut.
+
+    Stated independently: one copy, a list of rows, actions drawn at random in float32 and taken in float64.
+    """
+    environments = EnvironmentBatch(environment, [seed])
+    draws = np.random.default_rng(seed)
+    size = specification(environment).action_size
+    episodes = []
+    for block in blocks:
+        observation = environments.reset()
+        rows: list[Any] = [[observation[0]], [], []]
+        for step in range(block):
+            action = (force * draws.uniform(-1, 1, size=(1, size))).astype(np.float32)
+            outcome = environments.step(action.astype(np.float64))
+            for column, value in zip(
+                rows, (outcome.observations[0], action[0], outcome.rewards[0]), strict=True
+            ):
+                column.append(value)
+            ended = outcome.terminations | outcome.truncations
+            if ended[0] or step == block - 1:
+                arrays = [np.array(column, np.float32) for column in rows]
+                terminated = bool(outcome.terminations[0])
+                episodes.append(Episode(*arrays, terminated, not terminated))
+                observation = environments.reset(ended) if ended[0] else outcome.observations
+                rows = [[observation[0]], [], []]
+    return Run(environment, seed, episodes)
+
+
+def hopper_run() -> Run:
+    """Falls, cut blocks, and a fall at the very end of a block, whose length is what a first try stood."""
+    first = len(online_run("Hopper-v4", 5, [200]).episodes[0])
+    return online_run("Hopper-v4", 5, [first, 150, 60])
+
+
+RUNS: dict[str, Callable[[], Run]] = {
+    "cheetah, cut blocks": lambda: online_run("HalfCheetah-v4", 3, [120, 80, 100]),
+    "cheetah, time-outs at a block's end": lambda: online_run("HalfCheetah-v4", 4, [1000, 50]),
+    "hopper, falls": hopper_run,
+}
+
+
+def assert_same(first: list[Episode], second: list[Episode]) -> None:
+    for left, right in zip(first, second, strict=True):
+        for name in ("observations", "actions", "rewards"):
+            assert getattr(left, name).dtype == getattr(right, name).dtype == np.float32
+            np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
+        assert (left.terminated, left.truncated) == (right.terminated, right.truncated)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_an_action_log_simulates_the_run_again_to_the_last_bit(tmp_path: Path, name: str) -> None:
+    run = RUNS[name]()
+    assert len(run.episodes) >= 2
+    log = tmp_path / "actions.safetensors"
+    recipes.write_action_log(log, run.environment, run.seed, run.episodes)
+    assert_same(recipes.resimulate(log), run.episodes)
+
+
+def test_runs_to_test_with_have_falls_cuts_and_both_at_once() -> None:
+    hopper = hopper_run().episodes
+    assert hopper[0].terminated and {episode.terminated for episode in hopper} == {True, False}
+    cheetah = RUNS["cheetah, time-outs at a block's end"]().episodes
+    assert [(len(episode), episode.terminated) for episode in cheetah] == [(1000, False), (50, False)]
+
+
+def test_an_action_log_from_a_replay_log_is_the_same_dataset(tmp_path: Path) -> None:
+    run = hopper_run()
+    save_file(arrays(from_episodes(run.episodes)), tmp_path / "replay")
+    log, steps = tmp_path / "actions", 100
+    recipes.write_action_log(
+        log, run.environment, run.seed, recipes.from_replay_log(tmp_path / "replay", steps)
+    )
+    whole = recipes.replay("Hopper-v4", tmp_path / "replay", [9], steps)
+    again = recipes.replay_of_actions("Hopper-v4", log, [9])
+    assert_same(again.episodes, whole.episodes)
+    assert again.metadata == {
+        "recipe": "replay",
+        "algorithm_name": "replay",
+        "seeds": [9],
+        "steps": steps,
+        "action_log_sha256": sha256(log),
+    }
+    # a header and a few numbers an episode beside the actions
+    assert log.stat().st_size < 4 * 3 * steps + 16 * len(whole.episodes) + 1000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: run._replace(seed=run.seed + 1),
+        lambda run: run._replace(episodes=run.episodes[1:]),
+        lambda run: run._replace(episodes=[run.episodes[0], *run.episodes[2:]]),
+        lambda run: run._replace(environment="Hopper-v5"),
+        lambda run: run._replace(
+            episodes=[dataclasses.replace(episode, rewards=episode.rewards / 2) for episode in run.episodes]
+        ),
+    ],
+    ids=["another seed", "the first missing", "one missing", "another version", "scaled rewards"],
+)
+def test_a_run_that_the_simulator_does_not_repeat_is_not_written(
+    tmp_path: Path, change: Callable[[Run], Run]
+) -> None:
+    run = change(hopper_run())
+    with pytest.raises(UserError, match=r"actions was not written: episode \d+ is not what Hopper-v\d"):
+        recipes.write_action_log(tmp_path / "actions", run.environment, run.seed, run.episodes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_another_simulator_rounds_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = hopper_run()
+    log = tmp_path / "actions"
+    recipes.write_action_log(log, run.environment, run.seed, run.episodes)
+    step = EnvironmentBatch.step
+
+    def rounded(environments: EnvironmentBatch, actions: NDArray[np.float64]) -> Transition:
+        return step(environments, actions * (1 + 1e-6))
+
+    monkeypatch.setattr(EnvironmentBatch, "step", rounded)
+    with pytest.raises(UserError, match=r"was simulated with mujoco .* and gives another run"):
+        recipes.resimulate(log)
+
+
+def test_a_file_that_is_no_action_log_is_refused_by_name(tmp_path: Path) -> None:
+    run = online_run("Hopper-v4", 1, [8])
+    whole = tmp_path / "whole"
+    recipes.write_action_log(whole, run.environment, run.seed, run.episodes)
+    with safe_open(whole, framework="numpy") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        header = file.metadata()
+
+    def written(name: str, tensors: dict[str, NDArray[Any]], header: dict[str, str]) -> Path:
+        save_file(tensors, tmp_path / name, header)
+        return tmp_path / name
+
+    without = {key: value for key, value in header.items() if key != "reset_seed"}
+    for log, message in (
+        (tmp_path / "missing", "missing, truncated or not a safetensors file"),
+        (written("a", {"actions": tensors["actions"]}, header), "a is not an action log: it lacks 'lengths'"),
+        (written("b", tensors, without), "b is not an action log: its header .*'reset_seed'"),
+        (written("c", tensors, {**header, "reset_seed": "x"}), "c is not an action log: its header"),
+        (written("d", {**tensors, "lengths": np.array([9])}, header), "d is not an action log: its arrays"),
+        (written("e", {**tensors, "resets": np.array([0])}, header), "e is not an action log: its arrays"),
+        (written("f", tensors, {**header, "environment": "Ant-v4"}), "environment 'Ant-v4' is unknown"),
+    ):
+        with pytest.raises(UserError, match=message):
+            recipes.resimulate(log)
+    with pytest.raises(
+        UserError, match="whole is an action log of Hopper-v4, expected one of HalfCheetah-v4"
+    ):
+        recipes.replay_of_actions("HalfCheetah-v4", whole, [1])

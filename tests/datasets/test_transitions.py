@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.transitions import Episode, Transitions, from_episodes, summary
+from datasets.transitions import Episode, Transitions, from_episodes, summary, to_episodes
 from records import UserError
 
 Make = Callable[..., list[Episode]]
@@ -117,9 +118,11 @@ def test_the_summary_counts_and_scores_episodes() -> None:
             truncated=not terminated,
         )
 
-    episodes = [episode([1, 2], True), episode([10], False), episode([20, 30, 7], True)]
+    rewards = [([1, 2], True), ([10], False), ([20, 30, 7], True)]
+    episodes = [episode([float(number) for number in numbers], ended) for numbers, ended in rewards]
     found = summary(from_episodes(episodes, {"dataset_id": "x"}), "InvertedDoublePendulum-v4")
     mean = (3 + 10 + 57) / 3
+    histogram = found.pop("return_histogram")
     assert found == {
         "dataset_id": "x",
         "environment": "InvertedDoublePendulum-v4",
@@ -127,8 +130,41 @@ def test_the_summary_counts_and_scores_episodes() -> None:
         "episodes": 3,
         "terminals": 2,
         "cut_or_timed_out": 1,
+        "length_mean": 2.0,
+        "length_quantiles": {"0": 1, "5": 1.1, "25": 1.5, "50": 2, "75": 2.5, "95": 2.9, "100": 3},
         "return_mean": pytest.approx(mean),
         "return_min": 3.0,
         "return_max": 57.0,
+        "return_quantiles": pytest.approx(
+            {"0": 3, "5": 3.7, "25": 6.5, "50": 10, "75": 33.5, "95": 52.3, "100": 57}
+        ),
         "normalised_score": pytest.approx(100 * (mean - 60) / (9359 - 60)),
+        "d4rl_normalised_mean": None,
+        "d4rl_source": None,
     }
+    edges, counts = np.array(histogram["edges"]), np.array(histogram["episodes"])
+    assert (edges[0], edges[-1], counts.sum()) == (3, 57, 3)
+    assert counts[0] == counts[-1] == 1
+    assert json.loads(json.dumps(histogram)) == histogram
+
+
+@pytest.mark.parametrize("dataset_id", ["hopper/random-local-v0", "mujoco/hopper/random-v2"])
+def test_the_summary_puts_d4rls_own_mean_beside_ours(make_episodes: Make, dataset_id: str) -> None:
+    found = summary(from_episodes(make_episodes([3]), {"dataset_id": dataset_id}), "Hopper-v4")
+    # 828648.6 in all, as the issue says, in 45,264 episodes
+    assert found["d4rl_normalised_mean"] == pytest.approx(
+        100 * (828648.6 / 45264 + 20.272305) / (3234.3 + 20.272305), abs=1e-3
+    )
+    assert "issue 86" in found["d4rl_source"]
+
+
+@settings(deadline=None, derandomize=True)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 50))
+def test_episodes_joined_and_cut_again_are_the_same(
+    make_episodes: Make, lengths: list[int], seed: int
+) -> None:
+    episodes = make_episodes(lengths, seed)
+    for before, after in zip(episodes, to_episodes(from_episodes(episodes)), strict=True):
+        for name in ("observations", "actions", "rewards"):
+            np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+        assert (after.terminated, after.truncated) == (before.terminated, before.truncated)

@@ -57,7 +57,11 @@ WRONG = [
     ),
     ("fine_tuning.methods.sac.config.alpha", 1.0, "fine_tuning.methods.sac.config: unknown key 'alpha'"),
     ("datasets.ant-random", {}, "datasets has the name 'ant-random': expected a dataset"),
-    ("datasets.halfcheetah-random.recipe", "expert", "datasets.halfcheetah-random.recipe is 'expert'"),
+    (
+        "datasets.halfcheetah-random.recipe",
+        "best",
+        "datasets.halfcheetah-random.recipe is 'best': expected one",
+    ),
     ("datasets.halfcheetah-random.environment", "Ant-v4", "'Ant-v4': expected one of HalfCheetah-v4"),
     ("figures", ["figure_99"], "figures.0 is 'figure_99': expected one of learning_curves"),
     # values out of range or of another type
@@ -92,7 +96,13 @@ WRONG = [
     ("datasets.halfcheetah-random.pretrained", "download", "expected one of continued, released, train"),
     # missing keys
     ("name", DELETE, "the key 'name' is missing"),
-    ("datasets.halfcheetah-random.seed", DELETE, "datasets.halfcheetah-random: the key 'seed' is missing"),
+    (
+        "datasets.halfcheetah-random.seed",
+        DELETE,
+        "halfcheetah-random: the recipe random needs the key 'seed'",
+    ),
+    ("datasets.halfcheetah-random.minari_id", "x-v0", "the recipe random takes no 'minari_id'"),
+    ("datasets.halfcheetah-random.minari_id", "../x", "is '../x': expected the id of a Minari dataset"),
     ("pretraining.schedule.updates", DELETE, "pretraining.schedule: the key 'updates' is missing"),
     # settings that contradict each other
     (

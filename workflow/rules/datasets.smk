@@ -39,3 +39,28 @@ rule record:
     shell:
         "python -m workflow.steps.record --settings {params.settings:q} --behaviour {input:q}"
         " --output {output.data} --summary {output.summary} --log {log}"
+
+
+rule dataset_report:
+    input:
+        expand("<results>/datasets/{dataset}.json", dataset=config["datasets"]),
+    output:
+        pdf="<results>/figures/datasets.pdf",
+        png=report(
+            "<results>/figures/datasets.png",
+            caption="../report/figure.rst",
+            category="Datasets",
+            labels={"what": "returns"},
+        ),
+        csv="<results>/figures/datasets.csv",
+        caption="<results>/figures/datasets.txt",
+    log:
+        "<logs>/figures/datasets.log",
+    benchmark:
+        "<benchmarks>/figures/datasets.jsonl"
+    params:
+        sources=PLAN.drawing()["fingerprint"],
+    message:
+        "draw the report of the datasets"
+    shell:
+        "python -m workflow.steps.dataset_report --summaries {input} --output {output.pdf} --log {log}"

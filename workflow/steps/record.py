@@ -6,29 +6,45 @@ import argparse
 from pathlib import Path
 
 from algorithms.behaviour import load_behaviour_policy
-from datasets import recipes
+from datasets import d4rl_hdf5, recipes
 from envs.locomotion import specification
 from records import UserError
 from records.files import read_json, write_json
 from workflow import command, data
 
+ACTORS = {"medium": ("medium",), "expert": ("expert",), "medium-expert": ("medium", "expert")}
+"""The behaviour policy's actors that a recipe rolls out, in turn."""
+
 
 def recorded(settings: command.Json, behaviour: Path | None) -> recipes.Recording:
-    """The episodes of `settings["recipe"]`; all but random data come from a behaviour policy's folder."""
-    environment, recipe, seed = settings["environment"], settings["recipe"], settings["seed"]
+    """The episodes of `settings["recipe"]`; D4RL's recipes but random need a behaviour policy's folder."""
+    environment, recipe = settings["environment"], settings["recipe"]
+    if recipe == "minari":
+        return recipes.published(environment, settings["minari_id"])
+    if recipe == "d4rl":
+        return d4rl_hdf5.recording(settings["file"], environment)
+    seed = settings["seed"]
     if recipe == "random":
         return recipes.random(environment, settings["transitions"], seed, settings["copies"], threads=1)
     if behaviour is None:
         raise UserError(f"The recipe {recipe} records a behaviour policy: expected --behaviour.")
-    if recipe == "medium":
-        spec, actor = specification(environment), behaviour / "medium.safetensors"
-        policy = load_behaviour_policy(actor, spec.observation_size, spec.action_size, seed)
+    if recipe in ACTORS:
+        rollouts = [
+            _rollout(environment, behaviour / f"{actor}.safetensors", seed + i)
+            for i, actor in enumerate(ACTORS[recipe])
+        ]
         steps, copies = settings["transitions"], settings["copies"]
-        return recipes.medium(environment, policy, actor, steps, seed, copies, threads=1)
+        return recipes.policy_rollouts(environment, recipe, rollouts, steps, copies, threads=1)
     steps = settings.get("transitions")
     if recipe == "medium-replay":
         steps = read_json(behaviour / "summary.json")["medium_steps"]
     return recipes.replay(environment, behaviour / "replay.safetensors", [seed], steps)
+
+
+def _rollout(environment: str, actor: Path, seed: int) -> recipes.Rollout:
+    spec = specification(environment)
+    policy = load_behaviour_policy(actor, spec.observation_size, spec.action_size, seed)
+    return recipes.Rollout(policy, actor, seed)
 
 
 def main(options: argparse.Namespace) -> None:

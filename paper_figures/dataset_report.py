@@ -1,0 +1,174 @@
+"""What the datasets hold: how the returns of their episodes are distributed, beside D4RL's own means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from envs.reference_scores import normalised_score
+from paper_figures import style
+from records import UserError
+
+COLUMNS = (
+    "environment",
+    "dataset",
+    "low",
+    "high",
+    "episodes",
+    "mean",
+    "d4rl_mean",
+    "d4rl_source",
+    "steps",
+    "unit",
+)
+
+_FILL, _LINE = "#a6a6a6", "#222222"  # no method's colour: a dataset has none
+_MEAN_WIDTH = 1.1
+_D4RL: dict[str, Any] = {
+    "marker": "D",
+    "markerfacecolor": "white",
+    "markeredgecolor": _LINE,
+    "markersize": 4,
+    "linestyle": "none",
+    "zorder": 4,
+}
+_HEIGHT = 0.62  # of the fullest bin, in rows
+
+
+def table(summaries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What the figure draws, columns `COLUMNS`: a row per dataset and bin of normalised returns.
+
+    `summaries` are those of `datasets.transitions.summary`. `mean` is over the dataset's episodes,
+    `d4rl_mean` that of D4RL's dataset (NaN: not known).
+
+    Raises:
+        UserError: a summary lacks what is drawn, or its environment has no reference scores.
+    """
+    return pd.concat([_bins(summary) for summary in summaries], ignore_index=True)[list(COLUMNS)]
+
+
+def draw(summaries: Sequence[Mapping[str, Any]]) -> Figure:
+    """A panel an environment, in it a row a dataset: a histogram of its episodes, their mean and D4RL's.
+
+    Raises:
+        UserError: there is nothing to draw, or as `table`.
+    """
+    if not summaries:
+        raise UserError("The dataset report was given no summaries: expected at least one.")
+    drawn = table(summaries)
+    environments = list(dict.fromkeys(drawn["environment"]))
+    most = drawn.groupby("environment")["dataset"].nunique().max()
+    with style.look():
+        figure = Figure(figsize=(max(3.1 * len(environments), 4.4), 1.25 + 0.62 * most))
+        panels = figure.subplots(1, len(environments), squeeze=False)[0]
+        for axes, environment in zip(panels, environments, strict=True):
+            _panel(axes, drawn[drawn["environment"] == environment], most)
+            axes.set_title(environment)
+        _legend(figure, drawn)
+    return figure
+
+
+def write(summaries: Sequence[Mapping[str, Any]], path: Path) -> pd.DataFrame:
+    """Draw the figure into `path`.pdf, .png and .csv (no suffix in `path`) and return what it draws.
+
+    Raises:
+        UserError: as `draw`, or a place cannot be written.
+    """
+    figure, drawn = draw(summaries), table(summaries)
+    style.save(figure, path, drawn)
+    return drawn
+
+
+def caption(drawn: pd.DataFrame) -> str:
+    """The caption's text for the rows of `table`."""
+    known = drawn[drawn["d4rl_mean"].notna()].drop_duplicates("dataset")
+    sources = [f"{row['dataset']} ({row['d4rl_source']})" for _, row in known.iterrows()]
+    beside = (
+        f" Diamond: the mean of D4RL's own dataset, known of {style.listed(sources)}."
+        if sources
+        else " D4RL's own means are not known of these datasets."
+    )
+    bins = len(drawn) // drawn["dataset"].nunique()
+    return (
+        "Returns of the episodes of each dataset, as normalised scores (0 the random policy, 100 the"
+        f" reference expert), counted in {bins} equal bins from the smallest to the largest; the fullest bins"
+        " are drawn equally high. Line: the mean over episodes, those that the recording cut included."
+        f"{beside}"
+    )
+
+
+def _bins(summary: Mapping[str, Any]) -> pd.DataFrame:
+    try:
+        environment, histogram = summary["environment"], summary["return_histogram"]
+        edges = normalised_score(histogram["edges"], environment)
+        d4rl = summary["d4rl_normalised_mean"]
+        return pd.DataFrame(
+            {
+                "environment": environment,
+                "dataset": summary["dataset_id"],
+                "low": edges[:-1],
+                "high": edges[1:],
+                "episodes": histogram["episodes"],
+                "mean": summary["normalised_score"],
+                "d4rl_mean": np.nan if d4rl is None else d4rl,
+                "d4rl_source": summary["d4rl_source"] or "",
+                "steps": summary["steps"],
+                "unit": "normalised score",
+            }
+        )
+    except KeyError as error:
+        raise UserError(f"The summary of dataset {summary.get('dataset_id')!r} lacks {error}.") from error
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, most: int) -> None:
+    labels = []
+    for place, (dataset, bins) in enumerate(rows.groupby("dataset", sort=False)):
+        first = bins.iloc[0]
+        base, top = -place, -place + _HEIGHT
+        heights = base + _HEIGHT * bins["episodes"] / bins["episodes"].max()
+        edges = [*bins["low"], bins["high"].iloc[-1]]
+        axes.stairs(heights, edges, baseline=base, fill=True, color=_FILL)
+        axes.stairs(heights, edges, baseline=base, color=_LINE, linewidth=0.5)
+        axes.plot([first["mean"]] * 2, [base, top], color=_LINE, linewidth=_MEAN_WIDTH)
+        d4rl = ""
+        if pd.notna(first["d4rl_mean"]):
+            axes.plot([first["d4rl_mean"]], [base], clip_on=False, **_D4RL)
+            d4rl = f" (D4RL {first['d4rl_mean']:.1f})"
+        episodes = style.count(int(bins["episodes"].sum()), "episode")
+        axes.annotate(
+            f"mean {first['mean']:.1f}{d4rl}, {episodes}, {int(first['steps']):,} steps",
+            (0.995, top + 0.03),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize=6,
+        )
+        labels.append(_quality(str(dataset)))
+    axes.set_yticks(-np.arange(len(labels)), labels)
+    axes.set_ylim(-most + 0.85, 1.0)
+    axes.set_xlabel("normalised score of an episode")
+
+
+def _legend(figure: Figure, drawn: pd.DataFrame) -> None:
+    handles: list[Any] = [
+        Patch(facecolor=_FILL, edgecolor=_LINE, linewidth=0.5),
+        Line2D([], [], color=_LINE, linewidth=_MEAN_WIDTH),
+    ]
+    labels = ["episodes", "their mean"]
+    if drawn["d4rl_mean"].notna().any():
+        handles.append(Line2D([], [], **_D4RL))
+        labels.append("D4RL's mean, where known")
+    style.legend_below(figure, handles, labels, "", "outside lower center", columns=len(labels))
+
+
+def _quality(dataset_id: str) -> str:
+    """ "medium-replay" for "hopper/medium-replay-local-v0"."""
+    return dataset_id.split("/")[-1].rpartition("-v")[0].removesuffix("-local") or dataset_id

@@ -1,0 +1,25 @@
+"""Draw the report of a configuration's datasets: PDF, PNG, the CSV of what it draws, and its caption."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from paper_figures import dataset_report
+from records.files import atomic_path, read_json
+from workflow import command
+
+
+def main(options: argparse.Namespace) -> None:
+    """Read every summary, draw, write."""
+    path = options.output.with_suffix("")
+    drawn = dataset_report.write([read_json(summary) for summary in options.summaries], path)
+    with atomic_path(path.with_suffix(".txt")) as temporary:
+        temporary.write_text(dataset_report.caption(drawn) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    arguments = command.parser(__doc__)
+    arguments.add_argument("--summaries", type=Path, nargs="+", required=True, help="JSON files of the datasets")
+    arguments.add_argument("--output", type=Path, required=True, help="the PDF; the others lie beside it")
+    command.run(main, arguments)
