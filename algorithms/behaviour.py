@@ -50,11 +50,12 @@ def train_behaviour(
     learner = make_learner("sac", SACLearner, config, online, None, [], [seed], job.environment)
     snapshots = job.state_folder / "snapshots"
 
-    def keep_actor(step: int) -> None:
+    def keep_actor(step: int) -> dict[str, Any]:
         actor = learner.agents.get_submodule("policy").state_dict()
         checkpoints.save(_snapshot(snapshots, step), actor, {"step": step})
+        return {}
 
-    result = run_online(online, "sac", learner, [seed], job, reward_scale, after_evaluation=keep_actor)
+    result = run_online(online, "sac", learner, [seed], job, reward_scale, measure=keep_actor)
     scores = result.curve[result.curve.metric == "normalised_score"].set_index("step").value
     medium, expert = choose_snapshots(scores)
     log = {name: rows[0] for name, rows in learner.replay.state().items()}

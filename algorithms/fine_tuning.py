@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from algorithms import action_auroc
+from algorithms.action_auroc import ActionAUROCConfig
 from algorithms.awac import AWACLearner
 from algorithms.cql import CQLFineTuning
 from algorithms.foreign import import_method
 from algorithms.jobs import Job, check_sizes
 from algorithms.off2on import Off2OnLearner
-from algorithms.online import Learner, Method, OnlineConfig, Start, run_online
+from algorithms.online import Learner, Measure, Method, OnlineConfig, Start, run_online
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import OfflineData, OnlineBuffer
 from algorithms.sac import SACFineTuning, SACLearner
@@ -62,7 +65,23 @@ def fine_tune(
     of another number or size.
     """
     learner = make_learner(label, method, config, online, transitions, members, seeds, job.environment)
-    return run_online(online, label, learner, seeds, job, reward_scale).curve
+    measure = _auroc(learner, online.auroc_interval, seeds) if online.auroc_interval else None
+    return run_online(online, label, learner, seeds, job, reward_scale, measure).curve
+
+
+def _auroc(learner: Learner, interval: int, seeds: Sequence[int]) -> Measure | None:
+    """Figure 10's measurement at each `interval`, for Off2On alone: it is about ensembles of Q-functions."""
+    if not isinstance(learner, Off2OnLearner):
+        return None
+
+    def measure(step: int) -> Mapping[str, ArrayLike]:
+        if step == 0 or step % interval:
+            return {}
+        streams = Streams([derived_seed(seed, "action auroc", step) for seed in seeds])
+        found = action_auroc.measure(learner.agents, learner.replay.online, streams, ActionAUROCConfig())
+        return {name: value.numpy() for name, value in found.items()}
+
+    return measure
 
 
 def make_learner(

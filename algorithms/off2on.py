@@ -20,7 +20,7 @@ from algorithms.density_ratio import DensityRatio, density_ratio_loss, prioritie
 from algorithms.networks import LOG_STD_RANGE, TanhGaussian
 from algorithms.online import Start
 from algorithms.randomness import Streams
-from algorithms.replay import BalancedReplay, Replay, plain_replay
+from algorithms.replay import BalancedReplay, OnlineReplay, plain_replay
 from algorithms.sac import SACConfig, entropy_coefficient_loss
 
 
@@ -197,7 +197,13 @@ class Off2OnLearner:
 
     Config: ClassVar[type[Any]] = Off2OnConfig
 
-    def __init__(self, agents: Off2OnAgents, replay: Replay, draws: Streams, config: Off2OnConfig) -> None:
+    def __init__(
+        self,
+        agents: Off2OnAgents,
+        replay: BalancedReplay | OnlineReplay,
+        draws: Streams,
+        config: Off2OnConfig,
+    ) -> None:
         self.agents, self.replay, self.draws, self.config = agents, replay, draws, config
 
     @classmethod
@@ -206,7 +212,7 @@ class Off2OnLearner:
         offline = start.offline_data()
         agents = Off2OnAgents(start.seeds, start.observation_size, start.action_size, config)
         agents.start_from(start.members)
-        replay: Replay
+        replay: BalancedReplay | OnlineReplay
         if config.replay == "balanced":
             fraction = config.initial_online_fraction
             replay = BalancedReplay(offline, start.buffer, fraction, start.block_size)

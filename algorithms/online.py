@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -45,12 +45,18 @@ class OnlineConfig:
     evaluation_interval: int = 1_000  # [C]: every block, before collecting; a multiple of the block size
     evaluation_episodes: int = 5  # [C]: 5,000 steps, five whole episodes of HalfCheetah
     checkpoint_interval: int = 1_000  # steps; a multiple of the block size
+    auroc_interval: int = 0  # [S] E.1: 10,000 for Figure 10; a multiple of the evaluation's, 0 for never
 
     def __post_init__(self) -> None:
         for name in ("evaluation_interval", "checkpoint_interval"):
             interval = getattr(self, name)
             if interval % self.block_size:
                 raise UserError(f"{name} is {interval}, expected a multiple of block_size, {self.block_size}")
+        if self.auroc_interval % self.evaluation_interval:
+            raise UserError(
+                f"auroc_interval is {self.auroc_interval}, expected a multiple of evaluation_interval,"
+                f" {self.evaluation_interval}"
+            )
 
 
 class Start(NamedTuple):
@@ -103,6 +109,10 @@ class Method(Learner, Protocol):
         """The method before its first update. UserError where the start does not fit."""
 
 
+Measure = Callable[[int], Mapping[str, ArrayLike]]
+"""What else is measured at an evaluation: from its step to metrics, [S] each."""
+
+
 class OnlineResult(NamedTuple):
     """The curve, and which collected transitions [S, steps] end an episode (or are cut by a block's end)."""
 
@@ -117,17 +127,17 @@ def run_online(
     seeds: Sequence[int],
     job: Job,
     reward_scale: float = 1.0,
-    after_evaluation: Callable[[int], None] | None = None,
+    measure: Measure | None = None,
 ) -> OnlineResult:
     """Let `learner` (freshly made) learn online; resumes from `job.state_folder` if it can.
 
-    Rewards enter the replay times `reward_scale`; returns in the curve are unscaled. `after_evaluation`
-    is called with the step after each evaluation, again for some after a resume. Raises UserError
+    Rewards enter the replay times `reward_scale`; returns in the curve are unscaled. `measure` is called
+    at each evaluation, again for some after a resume, and may only look. Raises UserError
     where a loss becomes non-finite, a checkpoint is damaged or of another configuration, or another
     process is training in the same folder.
     """
     with exclusive(job.state_folder):
-        loop = _OnlineLoop(config, method, learner, seeds, job, reward_scale, after_evaluation)
+        loop = _OnlineLoop(config, method, learner, seeds, job, reward_scale, measure)
         loop.run()
     return OnlineResult(loop.log.frame(), np.concatenate(loop.episode_ends, axis=1))
 
@@ -143,10 +153,10 @@ class _OnlineLoop:
         seeds: Sequence[int],
         job: Job,
         reward_scale: float,
-        after_evaluation: Callable[[int], None] | None,
+        measure: Measure | None,
     ) -> None:
         self.config, self.learner, self.seeds, self.job = config, learner, seeds, job
-        self.reward_scale, self.after_evaluation = reward_scale, after_evaluation
+        self.reward_scale, self.measure = reward_scale, measure
         starts = [derived_seed(seed, "collection") % 2**32 for seed in seeds]
         self.environments = EnvironmentBatch(job.environment, starts)
         self.log = TrainingLog(job.run, method, job.dataset, seeds)
@@ -220,9 +230,10 @@ class _OnlineLoop:
         """Write a row of the curve; returns the mean normalised score."""
         episodes = self.config.evaluation_episodes
         result = evaluate(self.learner.exploit, self.job.environment, self.seeds, self.step, episodes)
-        if self.after_evaluation is not None:
-            self.after_evaluation(self.step)
-        return self.log.flush(self.step, result.metrics(self.job.environment))["normalised_score"]
+        measured: dict[str, ArrayLike] = {**result.metrics(self.job.environment)}
+        if self.measure is not None:
+            measured |= self.measure(self.step)
+        return self.log.flush(self.step, measured)["normalised_score"]
 
     def _save(self) -> None:
         tensors = {f"agents.{k}": v for k, v in self.learner.agents.training_state().items()}

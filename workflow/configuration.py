@@ -69,6 +69,7 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
     for name, dataset in configuration["datasets"].items():
         _check_dataset(name, dataset, configuration)
     _check_agents(configuration)
+    _check_likelihood(configuration)
     return dict(configuration)
 
 
@@ -164,6 +165,16 @@ def _check_agents(configuration: Mapping[str, Any]) -> None:
             f"pretraining.agents is {agents}: expected at least {needed}, for {len(seeds)} seeds with"
             f" ensemble_size {size}."
         )
+
+
+def _check_likelihood(configuration: Mapping[str, Any]) -> None:
+    section = configuration.get("likelihood")
+    if section is None and "figure_01a" in configuration["figures"]:
+        raise UserError("figures has figure_01a: expected the key 'likelihood', which says of which datasets.")
+    for dataset in (section or {}).get("datasets", []):
+        if dataset not in configuration["datasets"]:
+            known = _names(configuration["datasets"])
+            raise UserError(f"likelihood.datasets has '{dataset}': expected one of the datasets ({known}).")
 
 
 @cache

@@ -265,23 +265,58 @@ class Plan:
         files = self.member_files(dataset, label, seeds)
         return self._inputs(files, shipped=self.released(dataset, self.starts_from(label)))
 
+    # --- Figure 1a -----------------------------------------------------------------------------------------
+
+    def likelihood(self, dataset: str) -> Json:
+        """The settings of Figure 1a's density model on one dataset, and their fingerprint."""
+        section = self.configuration["likelihood"]
+        settings = {
+            "environment": self.dataset(dataset)["environment"],
+            "seed": section["seed"],
+            "config": section.get("config", {}),
+        }
+        return with_fingerprint(
+            settings,
+            source_hash(*TRAINING, "workflow/steps/likelihood.py"),
+            self.recording(dataset)["fingerprint"],
+            self._agents_fingerprint(dataset, "cql", [[0]]),
+        )
+
+    def likelihood_agent(self, dataset: str) -> list[str]:
+        """What makes or ships the agent that collects Figure 1a's online samples, the first."""
+        file = self.agent_file(dataset, "cql", 0)
+        return self._inputs([file], shipped=self.released(dataset, "cql"))
+
+    def likelihoods(self) -> list[str]:
+        """The files of log likelihoods that Figure 1a draws; none where it is not asked for."""
+        datasets = self.configuration.get("likelihood", {}).get("datasets", [])
+        if "figure_01a" not in self.configuration["figures"]:
+            return []
+        return [f"{self._kept()}/likelihood/{dataset}.parquet" for dataset in datasets]
+
     # --- what is judged and drawn ---------------------------------------------------------------------------
 
     def curves(self) -> list[str]:
         """The curve files of the online methods on every dataset: this run's own, or the committed ones."""
-        recorded = self.configuration.get("curves") == "recorded"
-        folder = f"results/reference/{self.run}" if recorded else self.results
         return [
-            f"{folder}/curves/{dataset}/{method}/seeds_{seeds}.parquet"
+            f"{self._kept()}/curves/{dataset}/{method}/seeds_{seeds}.parquet"
             for dataset in self.configuration["datasets"]
             for method in self.methods
             for seeds in self.seed_groups()
         ]
 
+    @property
+    def recorded(self) -> bool:
+        """Whether the committed curves are drawn, and nothing is trained."""
+        return bool(self.configuration.get("curves") == "recorded")
+
+    def _kept(self) -> str:
+        """The folder of what training left: this run's own, or the committed one."""
+        return f"results/reference/{self.run}" if self.recorded else self.results
+
     def figures(self) -> list[str]:
-        """The figures of the configuration; the report of the datasets where there are any."""
-        recorded = self.configuration.get("curves") == "recorded"
-        return [*self.configuration["figures"], *([] if recorded else ["datasets"])]
+        """The figures of the configuration, and the report of the datasets where there are any."""
+        return [*self.configuration["figures"], *([] if self.recorded else ["datasets"])]
 
     def judging(self) -> Json:
         """The settings of the statistics, and their fingerprint."""

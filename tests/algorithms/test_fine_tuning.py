@@ -201,3 +201,31 @@ def test_methods_are_found_by_name_or_by_module_and_class() -> None:
     assert find_method("algorithms.sac:SACLearner") is find_method("sac")
     with pytest.raises(UserError, match="unknown method 'td3', expected one of off2on"):
         find_method("td3")
+
+
+def test_auroc_is_measured_for_ensembles_alone_and_changes_nothing_else(tmp_path: Path) -> None:
+    def tuned(method: str, interval: int) -> pd.DataFrame:
+        data, job = (
+            made_up_transitions(LENGTHS),
+            Job("test", "made-up", ENVIRONMENT, "hash", tmp_path / method / str(interval)),
+        )
+        online = replace(ONLINE, auroc_interval=interval)
+        return fine_tune(
+            method, METHODS[method], config_of(method), online, data, members_of(method), SEEDS, job
+        )
+
+    without, measured = tuned("off2on", 0), tuned("off2on", 60)
+    is_auroc = measured.metric.str.startswith("auroc")
+    assert measured[~is_auroc].reset_index(drop=True).equals(without)
+    assert set(zip(measured[is_auroc].metric, measured[is_auroc].step, strict=True)) == {
+        ("auroc_ensemble", 60),
+        ("auroc_individual", 60),
+    }
+    assert not tuned("sac_ft", 60).metric.str.startswith("auroc").any()
+
+
+def test_an_auroc_interval_between_evaluations_is_refused() -> None:
+    with pytest.raises(
+        UserError, match="auroc_interval is 45, expected a multiple of evaluation_interval, 30"
+    ):
+        replace(ONLINE, auroc_interval=45)

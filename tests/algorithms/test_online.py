@@ -269,7 +269,7 @@ def test_intervals_that_no_block_ends_at_are_refused() -> None:
         OnlineConfig(block_size=300, evaluation_interval=300)
 
 
-def test_after_evaluation_is_told_each_step(run: Run) -> None:
+def test_what_else_is_measured_joins_the_rows_of_its_step(run: Run) -> None:
     config = OnlineConfig(
         steps=40,
         block_size=10,
@@ -278,9 +278,14 @@ def test_after_evaluation_is_told_each_step(run: Run) -> None:
         evaluation_episodes=1,
         checkpoint_interval=40,
     )
-    steps: list[int] = []
-    run(config, after_evaluation=steps.append)
-    assert steps == [0, 20, 40]
+    curve = run(config, measure=lambda step: {"auroc_ensemble": [step, 50.0]} if step else {})[1].curve
+    rows = curve[curve.metric == "auroc_ensemble"]
+    assert list(zip(rows.step, rows.seed, rows.value, strict=True)) == [
+        (20, 3, 20.0),
+        (20, 8, 50.0),
+        (40, 3, 40.0),
+        (40, 8, 50.0),
+    ]
 
 
 def test_the_progress_bar_ends_at_the_last_step(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algorithms.fine_tuning import METHODS
+from algorithms.likelihood import LikelihoodConfig
 from algorithms.offline import OfflineConfig
 from algorithms.online import OnlineConfig
 from algorithms.pretraining import OFFLINE_METHODS
@@ -64,6 +65,8 @@ WRONG = [
     ),
     ("datasets.halfcheetah-random.environment", "Ant-v4", "'Ant-v4': expected one of HalfCheetah-v4"),
     ("figures", ["figure_99"], "figures.0 is 'figure_99': expected one of learning_curves"),
+    ("figures", ["figure_01a"], "figures has figure_01a: expected the key 'likelihood'"),
+    ("likelihood", {"datasets": ["x"], "seed": 0}, "likelihood.datasets has 'x': expected one of the datasets"),
     # values out of range or of another type
     ("fine_tuning.ensemble_size", 0, "fine_tuning.ensemble_size is 0: expected at least 1"),
     (
@@ -140,6 +143,7 @@ def test_the_shipped_configurations_are_right(name: str) -> None:
     [
         ("offline", OfflineConfig, set()),
         ("online", OnlineConfig, set()),
+        ("likelihood", LikelihoodConfig, set()),
         *(
             (DEFINITION[name], method.Config, {"ensemble_size"})
             for name, method in (METHODS | OFFLINE_METHODS).items()

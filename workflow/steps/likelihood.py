@@ -1,0 +1,49 @@
+"""Estimate how likely an agent's online samples are under its offline data, beside held-out offline ones."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from algorithms import acceleration, checkpoints
+from algorithms.jobs import check_sizes
+from algorithms.likelihood import LikelihoodConfig, compare, gather
+from records.files import atomic_path
+from records.provenance import collect
+from workflow import command, data
+
+
+def main(options: argparse.Namespace) -> None:
+    """Gather, train, and write a row a sample: dataset, source ("offline" or "online"), value in nats."""
+    acceleration.prepare_process()
+    settings = options.settings
+    config = command.build(LikelihoodConfig, settings["config"], "config")
+    environment, seed = settings["environment"], settings["seed"]
+    offline = data.read(options.data, reward_scale=1.0)
+    check_sizes(offline, environment)
+    online = gather(checkpoints.load(options.agent)[0], environment, config.evaluated_pairs, seed)
+    found = compare(offline, online, seed, config)
+    rows = [pd.DataFrame({"source": source, "value": values}) for source, values in found.items()]
+    frame = pd.concat(rows, ignore_index=True).astype({"value": "float64"})
+    frame.insert(0, "dataset", options.dataset)
+    provenance = json.dumps(collect(settings, [seed]), sort_keys=True).encode()
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    # The metadata is set whole: pandas' own would tie the bytes to its version.
+    table = table.replace_schema_metadata({b"provenance": provenance})
+    with atomic_path(options.output) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+if __name__ == "__main__":
+    arguments = command.parser(__doc__)
+    arguments.add_argument("--dataset", required=True, help="the dataset's name, for the rows")
+    arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
+    arguments.add_argument("--agent", type=Path, required=True, help="a pre-trained agent")
+    command.settings_argument(arguments, "likelihood")
+    arguments.add_argument("--output", type=Path, required=True, help="Parquet file of log likelihoods")
+    command.run(main, arguments)
