@@ -34,4 +34,5 @@ rule all:
     default_target: True
     input:
         "<results>/reproduction.txt",
+        "<results>/verdict",
         expand("<results>/figures/{figure}.pdf", figure=PLAN.figures()),

@@ -57,6 +57,14 @@ class Population(nn.Module):
         """Set the target networks equal to what they follow."""
         raise NotImplementedError
 
+    def for_members(self, rows: Tensor) -> Tensor:
+        """Each run's rows [S, ...] for each of its members. [P, ...]"""
+        return rows.repeat_interleave(self.members, dim=0)
+
+    def per_run(self, values: Tensor) -> Tensor:
+        """Members of a run on an axis of their own: [P, ...] -> [S, N, ...]."""
+        return values.reshape(-1, self.members, *values.shape[1:])
+
     def step(self, *losses: Tensor) -> None:
         """One step of the optimiser down the sum of the losses (each [P], [S] or a number)."""
         self.optimiser.zero_grad()

@@ -24,9 +24,9 @@ from algorithms.batch import Batch
 from algorithms.networks import Critics, PopulationMLP, TanhGaussian
 from algorithms.off2on import mixture_policy
 from algorithms.offline import OfflineStart
-from algorithms.online import Start
+from algorithms.online import PlainLearner, Start
 from algorithms.randomness import Streams
-from algorithms.replay import Replay, UniformReplay
+from algorithms.replay import UniformReplay
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class AWACAgents(Population):
 
     def mixture(self, observations: Tensor) -> Gaussian:
         """The policy by which each run's members act as one, in the states [S, B, observation_size]."""
-        members: Gaussian = self.policy(observations.repeat_interleave(self.members, dim=0))
+        members: Gaussian = self.policy(self.for_members(observations))
         # Off2On matches moments before its tanh, here no tanh follows; its limits on the deviation lie
         # beyond any that members with means in [-1, 1] can have.
         return Gaussian(*mixture_policy(TanhGaussian(*members), self.members))
@@ -189,7 +189,7 @@ def update(agents: AWACAgents, batch: Batch, config: AWACConfig) -> Metrics:
 
     `batch` has one row of draws a seed, for all of its members; so have the metrics, their mean.
     """
-    batch = Batch(*(field.repeat_interleave(agents.members, dim=0) for field in batch))
+    batch = Batch(*map(agents.for_members, batch))
     target = td_target(agents, batch, config)
     critics, q = critic_loss(agents, batch, target)
     policy: Gaussian = agents.policy(batch.observations)
@@ -203,7 +203,7 @@ def update(agents: AWACAgents, batch: Batch, config: AWACConfig) -> Metrics:
         "q_mean": q.mean(dim=(1, 2)),
         "advantage_weight_max": weights.amax(dim=-1),
     }
-    return {name: value.detach().view(-1, agents.members).mean(dim=1) for name, value in metrics.items()}
+    return {name: agents.per_run(value.detach()).mean(dim=1) for name, value in metrics.items()}
 
 
 class AWACPretraining:
@@ -234,13 +234,10 @@ class AWACPretraining:
         return update(self.agents, batch, self.config)
 
 
-class AWACLearner:
+class AWACLearner(PlainLearner):
     """AWAC as the online loop drives it: the members of a run act as one and learn apart."""
 
     Config: ClassVar[type[Any]] = AWACConfig
-
-    def __init__(self, agents: AWACAgents, replay: Replay, draws: Streams, config: AWACConfig) -> None:
-        self.agents, self.replay, self.draws, self.config = agents, replay, draws, config
 
     @classmethod
     def begin(cls, start: Start, config: AWACConfig) -> Self:
@@ -257,15 +254,14 @@ class AWACLearner:
     def explore(self, observations: Tensor) -> Tensor:
         """Sampled actions for collection: [S, E, obs] -> [S, E, A]; they may lie outside the box."""
         shape = (observations.shape[1], self.agents.action_size)
-        return self.agents.mixture(observations).sample(self.agents.streams.normal(*shape))
+        policy: Gaussian = self.agents.mixture(observations)
+        return policy.sample(self.agents.streams.normal(*shape))
 
     def exploit(self, observations: Tensor) -> Tensor:
         """Deterministic actions, the mean of the members' means, for evaluation. [C]"""
-        return self.agents.mixture(observations).mode()
+        policy: Gaussian = self.agents.mixture(observations)
+        return policy.mode()
 
-    def learn(self) -> Metrics:
-        """Draw and update."""
-        batch, indices = self.replay.sample(self.config.batch_size, self.draws)
-        return update(self.agents, batch, self.config) | {
-            "offline_fraction": self.replay.offline_share(indices)
-        }
+    def update(self, batch: Batch) -> Metrics:
+        """One step of every agent, each on the batch of its run."""
+        return update(self.agents, batch, self.config)

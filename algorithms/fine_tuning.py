@@ -12,6 +12,7 @@ from torch import Tensor
 from algorithms import action_auroc
 from algorithms.action_auroc import ActionAUROCConfig
 from algorithms.awac import AWACLearner
+from algorithms.bcq import BCQLearner
 from algorithms.cql import CQLFineTuning
 from algorithms.foreign import import_method
 from algorithms.jobs import Job, check_sizes
@@ -29,6 +30,7 @@ METHODS: dict[str, type[Method]] = {
     "sac_ft": SACFineTuning,
     "cql_ft": CQLFineTuning,
     "awac": AWACLearner,
+    "bcq_ft": BCQLearner,
     "sac": SACLearner,
 }
 Members = Sequence[Mapping[str, Tensor]]

@@ -47,16 +47,12 @@ def mixture_policy(member: TanhGaussian, ensemble_size: int) -> TanhGaussian:
     mean = E_i[mu_i], variance = E_i[sigma_i^2] + Var_i[mu_i], from `member` of [S N, B, A]. The variance
     is centred: [C] computes E[mu^2 + sigma^2] - mean^2, which cancellation can make negative.
     """
-    means = _per_run(member.mean, ensemble_size)
-    variances = _per_run((2 * member.log_std).exp(), ensemble_size)
+    size = (-1, ensemble_size, *member.mean.shape[1:])
+    means = member.mean.reshape(size)
+    variances = (2 * member.log_std).exp().expand_as(member.mean).reshape(size)
     mean = means.mean(dim=1)
     variance = variances.mean(dim=1) + (means - mean.unsqueeze(1)).square().mean(dim=1)
     return TanhGaussian(mean, (0.5 * variance.log()).clamp(*LOG_STD_RANGE))
-
-
-def _per_run(values: Tensor, ensemble_size: int) -> Tensor:
-    """[S N, ...] -> [S, N, ...]"""
-    return values.reshape(-1, ensemble_size, *values.shape[1:])
 
 
 class Off2OnAgents(Agents):
@@ -80,14 +76,6 @@ class Off2OnAgents(Agents):
     def mixture(self, observations: Tensor) -> TanhGaussian:
         """The ensemble's policy in the states [S, B, observation_size]."""
         return mixture_policy(self.policy(self.for_members(observations)), self.members)
-
-    def for_members(self, rows: Tensor) -> Tensor:
-        """Each run's rows [S, ...] for each of its members. [S N, ...]"""
-        return rows.repeat_interleave(self.members, dim=0)
-
-    def per_run(self, values: Tensor) -> Tensor:
-        """Members of a run on an axis of their own: [S N, ...] -> [S, N, ...]."""
-        return _per_run(values, self.members)
 
 
 def td_target(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig) -> Tensor:

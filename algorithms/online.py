@@ -109,6 +109,23 @@ class Method(Learner, Protocol):
         """The method before its first update. UserError where the start does not fit."""
 
 
+class PlainLearner:
+    """What methods share that draw one batch and make one update of it."""
+
+    def __init__(self, agents: Any, replay: Replay, draws: Streams, config: Any) -> None:
+        self.agents, self.replay, self.draws, self.config = agents, replay, draws, config
+
+    def update(self, batch: Batch) -> Metrics:
+        """One step of every run on `batch`. [S] each"""
+        raise NotImplementedError
+
+    def learn(self) -> Metrics:
+        """Draw and update."""
+        batch, indices = self.replay.sample(self.config.batch_size, self.draws)
+        metrics = self.update(batch)
+        return metrics | {"offline_fraction": self.replay.offline_share(indices)}
+
+
 Measure = Callable[[int], Mapping[str, ArrayLike]]
 """What else is measured at an evaluation: from its step to metrics, [S] each."""
 

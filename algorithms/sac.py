@@ -16,9 +16,8 @@ from torch import Tensor
 from algorithms.agents import Agents, Metrics, load_members
 from algorithms.batch import Batch
 from algorithms.networks import TanhGaussian
-from algorithms.online import Start
-from algorithms.randomness import Streams
-from algorithms.replay import OnlineReplay, PlainReplayName, Replay, plain_replay
+from algorithms.online import PlainLearner, Start
+from algorithms.replay import OnlineReplay, PlainReplayName, plain_replay
 from records import UserError
 
 
@@ -81,13 +80,10 @@ def update(agents: Agents, batch: Batch, config: SACConfig) -> Metrics:
     }
 
 
-class SACLearner:
+class SACLearner(PlainLearner):
     """SAC from scratch as the online loop drives it: no offline data, no pre-trained agent."""
 
     Config: ClassVar[type[Any]] = SACConfig
-
-    def __init__(self, agents: Agents, replay: Replay, draws: Streams, config: Any) -> None:
-        self.agents, self.replay, self.draws, self.config = agents, replay, draws, config
 
     @classmethod
     def begin(cls, start: Start, config: Any) -> Self:
@@ -111,14 +107,8 @@ class SACLearner:
         policy: TanhGaussian = self.agents.policy(observations)
         return policy.mode()
 
-    def learn(self) -> Metrics:
-        """Draw and update."""
-        batch, indices = self.replay.sample(self.config.batch_size, self.draws)
-        metrics = self.update(batch)
-        return metrics | {"offline_fraction": self.replay.offline_share(indices)}
-
     def update(self, batch: Batch) -> Metrics:
-        """One step of every agent; a method that is SAC but for its losses overrides this."""
+        """One step of every agent; a method that is SAC but for its losses overrides this. [S] each"""
         return update(self.agents, batch, self.config)
 
 

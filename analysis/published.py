@@ -25,11 +25,14 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.stats import norm
 
 from records import UserError
+from records.curves import COLUMNS as CURVE_COLUMNS
 from records.files import atomic_path
 
 TABLE = Path(__file__).parent / "digitised" / "off2on.parquet"
@@ -38,6 +41,43 @@ FIGURES = ("1b", "1c", "3", "4a", "4b", "4c", "4d", "8", "9", "10", "11", "12", 
 WHOLE_FIGURES = ("3",)
 RUNS = 4
 """Runs behind each curve's mean and deviation ("averaged over 4 runs", Figure 3)."""
+
+_REPLAY = {"Uniform": "off2on_uniform", "Online only": "off2on_online_only", "Balanced replay": "off2on"}
+_SIZE = {"N=1": "off2on_n1", "N=2": "off2on_n2", "N=5": "off2on"}
+_SHARE = {quality: "off2on" for quality in ("random", "medium", "medium-replay", "medium-expert")}
+_KINDS = ("ensemble", "individual")
+_AUROC = {kind.title(): "off2on" for kind in _KINDS}
+_METHODS: dict[str, dict[str, str]] = {
+    # Identical to SAC-ft of Figure 3: one CQL agent, one uniform replay. [D]
+    "1b": {"Uniform": "sac_ft", "Online only": "sac_ft_online_only"},
+    # CQL-init is identical to N=1 of Figure 12: balanced replay is on in both. [D]
+    "1c": {"CQL-init": "off2on_n1", "FQE-init": "off2on_n1_fqe"},
+    "3": {"Ours": "off2on", "AWAC": "awac", "BCQ-ft": "bcq_ft", "SAC-ft": "sac_ft", "SAC": "sac"},
+    "4a": _SHARE,
+    "4b": _AUROC,
+    "4c": _REPLAY,
+    "4d": _SIZE,
+    # Confounded in the paper: "CQL Reg" starts at one agent's values, "No Reg" is Ours with five. [D]
+    "8": {"CQL Reg": "cql_ft", "No Reg": "off2on"},
+    "9": _SHARE,
+    "10": _AUROC,
+    "11": _REPLAY,
+    "12": _SIZE,
+    # Other runs than Figure 3's, although the start is the same. [D]
+    "13": {"Ours": "off2on", "FQE-init": "off2on_fqe"},
+    # By their identity with Ours of Figure 3, not by the printed legend, which swaps the two. [D]
+    "14": {"B": "off2on", "A": "off2on_alternative_ratio"},
+}
+METHOD_OF_CURVE: dict[tuple[str, str], str] = {
+    (figure, curve): method for figure, curves in _METHODS.items() for curve, method in curves.items()
+}
+"""The method's label in our curves, for each (figure, curve) of the table."""
+
+METRIC_OF_CURVE: dict[tuple[str, str], str] = dict.fromkeys(METHOD_OF_CURVE, "return") | {
+    **{(figure, curve): "offline_fraction" for figure in ("4a", "9") for curve in _SHARE},
+    **{(figure, kind.title()): f"auroc_{kind}" for figure in ("4b", "10") for kind in _KINDS},
+}
+"""What the vertical axis shows, for each (figure, curve), as a metric of our curves and in its unit."""
 
 _CURVE = ["figure", "panel", "curve"]
 _SOURCE = b"digitised from the vector graphics of the paper's figures"
@@ -70,6 +110,40 @@ def published_curve(figure: str | int, panel: str, curve: str) -> pd.DataFrame:
             raise UserError(f"The paper's curves have no {column} {wanted!r}: expected one of {names}.")
         rows = rows[rows[column] == wanted]
     return rows[["step", "mean", "std"]].reset_index(drop=True)
+
+
+def published_dataset(figure: str | int, panel: str, curve: str) -> str:
+    """The dataset of a curve: its panel, except in 4a and 9, whose panels are environments."""
+    return f"{panel}-{curve}" if METRIC_OF_CURVE[str(figure), curve] == "offline_fraction" else panel
+
+
+@cache
+def published_runs(figure: str | int) -> pd.DataFrame:
+    """Stand-ins for the runs behind one figure, as curves (columns of `records.curves`), seeds 0 to 3.
+
+    The paper prints means and deviations, not runs. Four runs are laid at the quartile midpoints of a normal
+    distribution, scaled so that mean and (population) deviation at each step are the printed ones. Each run
+    keeps its place for the whole curve, which cannot be known from the figure: deviations of averages over
+    steps come out as large as they can be. Cached, so callers must not write into it.
+
+    Raises:
+        UserError: the paper has no such figure.
+    """
+    rows = published_table()
+    rows = rows[rows["figure"] == str(figure)]
+    if rows.empty:
+        raise UserError(f"The paper's curves have no figure {str(figure)!r}: expected {', '.join(FIGURES)}.")
+    places = norm.ppf((np.arange(RUNS) + 0.5) / RUNS)
+    places /= places.std()
+    keys = rows[["figure", "panel", "curve"]].itertuples(index=False)
+    curves = rows.assign(
+        run="published",
+        method=[METHOD_OF_CURVE[str(figure), curve] for curve in rows["curve"]],
+        dataset=[published_dataset(*key) for key in keys],
+        metric=[METRIC_OF_CURVE[str(figure), curve] for curve in rows["curve"]],
+    )
+    runs = [curves.assign(seed=run, value=rows["mean"] + places[run] * rows["std"]) for run in range(RUNS)]
+    return pd.concat(runs, ignore_index=True)[list(CURVE_COLUMNS)]
 
 
 def published_panels(figure: str | int) -> list[str]:

@@ -33,8 +33,10 @@ def markdown_table(statistics: Statistics) -> str:
     return f"{body}\n\n{_note(statistics)}\n"
 
 
-def write_summary(statistics: Statistics, csv_path: Path, markdown_path: Path) -> None:
+def write_summary(statistics: Statistics, csv_path: Path, markdown_path: Path, further: str = "") -> None:
     """Write the closing table as CSV (unrounded, `analysis.aggregate.closing_rows`) and as Markdown.
+
+    `further` is Markdown that follows the table.
 
     Raises:
         UserError: a place cannot be written.
@@ -42,7 +44,7 @@ def write_summary(statistics: Statistics, csv_path: Path, markdown_path: Path) -
     with atomic_path(csv_path) as temporary:
         closing_rows(statistics).to_csv(temporary, index=False, lineterminator="\n")
     with atomic_path(markdown_path) as temporary:
-        temporary.write_text(markdown_table(statistics), encoding="utf-8")
+        temporary.write_text(markdown_table(statistics) + further, encoding="utf-8")
 
 
 def _cells(statistics: Statistics) -> list[tuple[str, ...]]:

@@ -31,6 +31,7 @@ METRICS: dict[str, str] = {
     "advantage_weight_max": "mean over updates of the largest weight of an imitated action in the batch [1]",
     "auroc_ensemble": "AUROC of the ensemble's Q on taken against random actions [percent]",
     "auroc_individual": "mean over members of the AUROC of each one's Q, on the same actions [percent]",
+    "vae_loss": "mean loss of BCQ's action VAE: squared error plus half the KL divergence [1]",
     "density_ratio_loss": "mean loss of the density-ratio network since the last evaluation [1]",
     "offline_fraction": "share of offline samples in all draws since the last evaluation [1]",
     "offline_fraction_logged": "the same in one update of 100, the first of each block among them [1]",

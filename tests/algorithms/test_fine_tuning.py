@@ -14,6 +14,7 @@ import torch
 
 from algorithms.agents import Agents, Population, one_agent
 from algorithms.awac import AWACAgents
+from algorithms.bcq import BCQAgents, BCQConfig
 from algorithms.fine_tuning import METHODS, Members, find_method, fine_tune, make_learner
 from algorithms.jobs import Job
 from algorithms.off2on import Off2OnLearner
@@ -35,8 +36,15 @@ ONLINE = OnlineConfig(
     evaluation_episodes=2,
     checkpoint_interval=60,
 )
-MEMBERS = {"off2on": 4, "sac_ft": 2, "cql_ft": 2, "awac": 4, "sac": 0}
+MEMBERS = {"off2on": 4, "sac_ft": 2, "cql_ft": 2, "awac": 4, "bcq_ft": 4, "sac": 0}
 LENGTHS = (40, 20)
+BCQ_SIZES: dict[str, Any] = {
+    "ensemble_size": 2,
+    "hidden_widths": (8, 8),
+    "generator_hidden_widths": (8, 8),
+    "batch_size": 16,
+    "acting_candidates": 4,
+}
 
 
 def config_of(method: str, **others: Any) -> Any:
@@ -45,6 +53,8 @@ def config_of(method: str, **others: Any) -> Any:
         sizes |= {"ensemble_size": 2, "density_hidden_widths": (8, 8), "density_batch_size": 16}
     if method == "awac":
         sizes |= {"ensemble_size": 2, "policy_hidden_widths": (8, 8)}
+    if method == "bcq_ft":
+        return BCQConfig(**BCQ_SIZES, **others)
     if method == "cql_ft":
         sizes |= {"sampled_actions": 2}
     return METHODS[method].Config(**sizes, **others)
@@ -54,6 +64,8 @@ def members_of(method: str, count: int | None = None, widths: tuple[int, ...] = 
     agents: Population = Agents(range(8), 11, 1, SACConfig(hidden_widths=widths))
     if method == "awac":
         agents = AWACAgents(range(8), 11, 1, config_of(method))
+    if method == "bcq_ft":
+        agents = BCQAgents(range(8), 11, 1, config_of(method))
     agents.initialise()
     return [one_agent(agents, index) for index in range(MEMBERS[method] if count is None else count)]
 
@@ -82,7 +94,7 @@ def test_every_method_writes_a_whole_curve(method: str, tmp_path: Path) -> None:
     share = trained.offline_fraction.to_numpy()
     if method == "sac":
         assert (share == 0).all()
-    elif method in ("sac_ft", "cql_ft", "awac"):  # 60 offline transitions beside 30, then 60
+    elif method in ("sac_ft", "cql_ft", "awac", "bcq_ft"):  # 60 offline transitions beside 30, then 60
         assert share == pytest.approx([2 / 3, 1 / 2] * 2, abs=0.07)
 
 
@@ -133,8 +145,15 @@ def test_a_run_is_the_same_bit_for_bit_whoever_its_neighbour_is(method: str, tmp
     assert rows[0].equals(rows[1])
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("rate", ["policy_learning_rate", "value_learning_rate"])
+@pytest.mark.parametrize(
+    ("method", "rate"),
+    [
+        (method, name)
+        for method in METHODS
+        for name in ("policy_learning_rate", "value_learning_rate", "learning_rate")
+        if hasattr(METHODS[method].Config, name)
+    ],
+)
 def test_an_enormous_learning_rate_stops_the_run_and_names_step_and_metric(
     method: str, rate: str, tmp_path: Path
 ) -> None:

@@ -9,22 +9,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from rliable import metrics
+from rliable import library, metrics
 
 from analysis.aggregate import (
     ALL,
     COLUMNS,
+    THRESHOLDS,
     Bootstrap,
     closing_rows,
     improvements,
     interval_estimate,
+    performance_profile,
     probability_of_improvement,
     read_statistics,
+    run_values,
     sample_efficiency,
     statistics,
+    whole_run_interval,
     write_statistics,
 )
-from analysis.scores import score_arrays
+from analysis.scores import normalised, score_arrays
 from records import UserError
 
 MakeCurves = Callable[..., pd.DataFrame]
@@ -196,6 +200,113 @@ def test_bootstrap_settings_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         statistics(make_curves(), **settings)
+
+
+def test_a_performance_profile_is_the_share_of_runs_above_each_threshold(make_curves: MakeCurves) -> None:
+    curves = make_curves(datasets=("halfcheetah-random", "hopper-medium"), noise=2000.0)
+    result = statistics(curves, repetitions=200)
+    for method, values in score_arrays(curves).values.items():
+        profile, final = result.profile(method), values[:, :, -1].ravel()
+        assert list(profile["threshold"]) == list(THRESHOLDS)
+        for row in profile.itertuples():
+            assert row.estimate == pytest.approx(sum(score > row.threshold for score in final) / len(final))
+            assert row.low <= row.estimate <= row.high
+        expected = library.create_performance_profile({"m": values[:, :, -1]}, list(THRESHOLDS), reps=5)[0][
+            "m"
+        ]
+        np.testing.assert_allclose(profile["estimate"], expected, rtol=1e-12)
+    with pytest.raises(UserError, match="no method 'awac'"):
+        result.profile("awac")
+
+
+def test_a_profile_falls_from_one_to_nought() -> None:
+    share, interval = performance_profile(np.array([[-5.0, 30.0], [50.0, 130.0]]), FEW)
+    assert (share[0], share[-1]) == (0.75, 0.25) and (np.diff(share) <= 0).all()
+    assert interval.shape == (2, len(THRESHOLDS))
+
+
+def test_run_values_are_what_each_run_measured(make_curves: MakeCurves) -> None:
+    curves = make_curves(datasets=("halfcheetah-random", "hopper-medium"))
+    late = (curves["dataset"] == "hopper-medium") & (curves["seed"] == 2)
+    curves = curves[~late].sample(frac=1.0, random_state=0)
+    curves = curves[~((curves["seed"] == 0) & (curves["step"] == 1000) & (curves["method"] == "sac"))]
+    datasets = ["hopper-medium", "halfcheetah-random"]
+    values, steps = run_values(curves, "sac", datasets)
+    assert list(steps) == [0, 2000] and values.shape == (2, 2, 2)
+    for run in (0, 1):
+        for task, dataset in enumerate(datasets):
+            rows = curves[
+                (curves["method"] == "sac") & (curves["dataset"] == dataset) & (curves["seed"] == run)
+            ]
+            expected = normalised(rows.set_index("step")["value"].loc[[0, 2000]].to_numpy(), dataset)
+            np.testing.assert_allclose(values[run, task], expected, rtol=1e-12)
+    assert run_values(curves, "sac", [*datasets, "walker2d-medium"])[0].size == 0
+
+
+def test_whole_runs_are_resampled_whole() -> None:
+    """Against a bootstrap of our own; drawn anew at each step, the mean over steps would hardly vary."""
+    random = np.random.default_rng(6)
+    curves = random.normal(50, 10, (6, 2, 1)) + random.normal(0, 1, (6, 2, 40))
+
+    def mean_over_steps(values: np.ndarray) -> np.ndarray:
+        return np.array([values.mean()])
+
+    point, interval = whole_run_interval(mean_over_steps, [curves], Bootstrap(repetitions=4000), "test")
+    drawn = [
+        np.mean([curves[random.integers(6, size=6), task].mean() for task in range(2)]) for _ in range(4000)
+    ]
+    assert point[0] == pytest.approx(curves.mean())
+    assert interval[:, 0] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.5)
+    _, by_step = interval_estimate(mean_over_steps, curves, Bootstrap(repetitions=400))
+    assert np.ptp(by_step) < np.ptp(interval) / 3
+
+
+def test_kept_intervals_are_the_computed_ones(make_curves: MakeCurves, tmp_path: Path) -> None:
+    curves, kept = make_curves(), tmp_path / "cache"
+    fresh = statistics(curves, repetitions=30)
+    for _ in range(2):
+        again = statistics(curves, repetitions=30, cache=kept)
+        pd.testing.assert_frame_equal(again.table, fresh.table, check_exact=True)
+    other = statistics(curves, repetitions=30, seed=1, cache=kept)
+    assert not other.table["low"].equals(fresh.table["low"])
+
+
+def test_a_kept_interval_is_not_drawn_again(tmp_path: Path) -> None:
+    bootstrap, calls = Bootstrap(repetitions=10, cache=tmp_path), []
+
+    def estimator(values: np.ndarray) -> np.ndarray:
+        calls.append(1)
+        return np.array([values.mean()])
+
+    scores = np.random.default_rng(0).normal(size=(3, 2, 4))
+    for interval in (interval_estimate, lambda e, s, b, n: whole_run_interval(e, [s], b, n)):
+        first = interval(estimator, scores, bootstrap, "mean")
+        drawn = len(calls)
+        second = interval(estimator, scores, bootstrap, "mean")
+        assert len(calls) == drawn
+        np.testing.assert_array_equal(first[0], second[0])
+        np.testing.assert_array_equal(first[1], second[1])
+        for change in (("another", scores), ("mean", scores + 1)):
+            before = len(calls)
+            interval(estimator, change[1], bootstrap, change[0])
+            assert len(calls) > before
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[1]", '{"point": [1.0], "interval": [[1.0]]}', '{"point": "x"}']
+)
+def test_a_damaged_cache_is_computed_again(tmp_path: Path, content: str) -> None:
+    bootstrap = Bootstrap(repetitions=10, cache=tmp_path)
+    scores = np.random.default_rng(0).normal(size=(3, 2))
+
+    def estimate() -> np.ndarray:
+        return interval_estimate(lambda values: np.array([values.mean()]), scores, bootstrap, "mean")[1]
+
+    expected = estimate()
+    (kept,) = tmp_path.iterdir()
+    kept.write_text(content)
+    np.testing.assert_array_equal(estimate(), expected)
+    np.testing.assert_array_equal(estimate(), expected)
 
 
 def test_closing_rows_are_the_ends_of_the_curves(make_curves: MakeCurves) -> None:

@@ -1,9 +1,10 @@
-# The table at the end: where each method starts and ends on each dataset.
+# The end: where each method starts and ends, the verdict on each claim, the error against each published curve.
 
 
 rule reproduction:
     input:
-        "<results>/statistics/statistics.parquet",
+        statistics="<results>/statistics/statistics.parquet",
+        curves=PLAN.curves(),
     output:
         text=report(
             "<results>/reproduction.txt",
@@ -12,17 +13,40 @@ rule reproduction:
         ),
         markdown="<results>/reproduction.md",
         csv="<results>/reproduction.csv",
+        json="<results>/reproduction.json",
+        errors="<results>/reproduction_error.csv",
+        errors_markdown="<results>/reproduction_error.md",
     log:
         "<logs>/reproduction.log",
     benchmark:
         "<benchmarks>/reproduction.jsonl"
     params:
         sources=PLAN.judging()["fingerprint"],
+        cache=f"{PLAN.results}/statistics/cache",
     message:
-        "write the closing table"
+        "judge the claims and write the closing table"
     shell:
-        "python -m workflow.steps.reproduction --statistics {input}"
-        " --text {output.text} --markdown {output.markdown} --csv {output.csv} --log {log}"
+        "python -m workflow.steps.reproduction --statistics {input.statistics} --curves {input.curves}"
+        " --cache {params.cache} --text {output.text} --markdown {output.markdown} --csv {output.csv}"
+        " --json {output.json} --errors {output.errors} --log {log}"
+
+
+# Apart from `reproduction`, whose outputs a failure would delete: they say why.
+rule verdict:
+    input:
+        "<results>/reproduction.json",
+    output:
+        touch("<results>/verdict"),
+    log:
+        "<logs>/verdict.log",
+    params:
+        fail_on=expand(
+            "--fail-on {verdict}", verdict=config["statistics"].get("fail_on", [])
+        ),
+    message:
+        "look at the verdicts"
+    shell:
+        "python -m analysis.claims --reproduction {input} {params.fail_on} 2>&1 | tee {log}"
 
 
 onsuccess:

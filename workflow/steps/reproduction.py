@@ -1,28 +1,43 @@
-"""Write the closing table: where each method starts and ends on each dataset."""
+"""Write the closing table, the verdicts on the paper's claims and the errors against its curves."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from analysis.aggregate import read_statistics
+from analysis.aggregate import Bootstrap, read_statistics
+from analysis.claims import CLAIMS, judge, read_claims, reproduction, verdict_lines, verdict_table
+from analysis.reproduction_error import error_table, reproduction_errors, write_errors
 from analysis.summary import summary_table, write_summary
-from records.files import atomic_path
+from records.curves import read_curves
+from records.files import atomic_path, write_json
 from workflow import command
 
 
 def main(options: argparse.Namespace) -> None:
-    """Write the table as text for the terminal, Markdown and CSV."""
-    result = read_statistics(options.statistics)
-    write_summary(result, options.csv, options.markdown)
+    """Judge, compare and write: text for the terminal, Markdown, JSON, and CSV of the two tables."""
+    result, curves = read_statistics(options.statistics), read_curves(options.curves)
+    bootstrap = Bootstrap(result.repetitions, result.seed, result.confidence, options.cache)
+    claims = read_claims(options.claims, set(curves["method"]))
+    judgements, errors = judge(claims, curves, bootstrap), reproduction_errors(curves, bootstrap)
+    write_json(options.json, reproduction(judgements, errors, bootstrap, result.provenance))
+    write_errors(errors, options.errors, options.errors.with_suffix(".md"))
+    sections = {"Claims": verdict_table(judgements), "Against the published curves": error_table(errors)}
+    further = "".join(f"\n## {heading}\n\n{table}" for heading, table in sections.items())
+    write_summary(result, options.csv, options.markdown, further)
     with atomic_path(options.text) as temporary:
-        temporary.write_text(summary_table(result), encoding="utf-8")
+        temporary.write_text(f"{summary_table(result)}\n{verdict_lines(judgements)}", encoding="utf-8")
 
 
 if __name__ == "__main__":
     arguments = command.parser(__doc__)
     arguments.add_argument("--statistics", type=Path, required=True, help="Parquet file of the statistics")
+    arguments.add_argument("--curves", type=Path, nargs="+", required=True, help="Parquet files of curves")
+    arguments.add_argument("--claims", type=Path, default=CLAIMS, help="YAML file (default: the paper's)")
+    arguments.add_argument("--cache", type=Path, help="folder that keeps intervals for the next time")
     arguments.add_argument("--text", type=Path, required=True, help="for the terminal")
     arguments.add_argument("--markdown", type=Path, required=True)
-    arguments.add_argument("--csv", type=Path, required=True)
+    arguments.add_argument("--csv", type=Path, required=True, help="the closing table")
+    arguments.add_argument("--json", type=Path, required=True, help="verdicts and errors")
+    arguments.add_argument("--errors", type=Path, required=True, help="CSV file; Markdown beside it")
     command.run(main, arguments)

@@ -9,15 +9,17 @@ from analysis.aggregate import statistics, write_statistics
 from records.curves import read_curves, read_provenance
 from workflow import command
 
+BOOTSTRAP = ("repetitions", "seed", "confidence")
+
 
 def main(options: argparse.Namespace) -> None:
     """Read every curve, compute, write."""
-    settings = {key: value for key, value in options.settings.items() if key != "fingerprint"}
+    settings = {key: options.settings[key] for key in BOOTSTRAP if key in options.settings}
     provenance = {
         "bootstrap": settings,
         "curves": {str(path): read_provenance(path)["configuration_hash"] for path in options.curves},
     }
-    result = statistics(read_curves(options.curves), **settings, provenance=provenance)
+    result = statistics(read_curves(options.curves), **settings, provenance=provenance, cache=options.cache)
     write_statistics(result, options.json, options.table)
 
 
@@ -25,6 +27,7 @@ if __name__ == "__main__":
     arguments = command.parser(__doc__)
     arguments.add_argument("--curves", type=Path, nargs="+", required=True, help="Parquet files of curves")
     command.settings_argument(arguments, "judging")
+    arguments.add_argument("--cache", type=Path, help="folder that keeps intervals for the next time")
     arguments.add_argument("--json", type=Path, required=True, help="for what a person reads")
     arguments.add_argument("--table", type=Path, required=True, help="Parquet file for the whole table")
     command.run(main, arguments)
