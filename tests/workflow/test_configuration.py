@@ -53,8 +53,8 @@ WRONG = [
     ("fine_tuning.methods.sac_ft.starts_from", "iql", "is 'iql': expected one of nothing, cql, awac"),
     (
         "datasets.halfcheetah-random.fine_tuning",
-        {"methods": {"awac": {}}},
-        "awac: expected one of fine_tuning",
+        {"methods": {"td3": {}}},
+        "td3: expected one of fine_tuning",
     ),
     ("fine_tuning.methods.sac.config.alpha", 1.0, "fine_tuning.methods.sac.config: unknown key 'alpha'"),
     ("datasets.ant-random", {}, "datasets has the name 'ant-random': expected a dataset"),
@@ -65,8 +65,12 @@ WRONG = [
     ),
     ("datasets.halfcheetah-random.environment", "Ant-v4", "'Ant-v4': expected one of HalfCheetah-v4"),
     ("figures", ["figure_99"], "figures.0 is 'figure_99': expected one of learning_curves"),
-    ("figures", ["figure_01a"], "figures has figure_01a: expected the key 'likelihood'"),
-    ("likelihood", {"datasets": ["x"], "seed": 0}, "likelihood.datasets has 'x': expected one of the datasets"),
+    ("likelihood", DELETE, "figures has figure_01a: expected the key 'likelihood'"),
+    (
+        "likelihood",
+        {"datasets": ["x"], "seed": 0},
+        "likelihood.datasets has 'x': expected one of the datasets",
+    ),
     # values out of range or of another type
     ("fine_tuning.ensemble_size", 0, "fine_tuning.ensemble_size is 0: expected at least 1"),
     (

@@ -64,6 +64,7 @@ def test_released_agents_need_no_pre_training_job(smoke: dict[str, Any]) -> None
 
 def test_agents_trained_further_start_from_the_released_ones(smoke: dict[str, Any]) -> None:
     smoke["datasets"][DATASET]["pretrained"] = "continued"
+    smoke["pretraining"]["agents_per_job"] = 2
     jobs = Plan(smoke)
     released = [f"releases/{DATASET}/agent_{agent}.safetensors" for agent in (2, 3)]
     assert jobs.starting_files(DATASET, "cql", "2-3") == released
@@ -76,6 +77,7 @@ def test_agents_trained_further_start_from_the_released_ones(smoke: dict[str, An
 
 
 def test_fitted_q_evaluation_starts_from_the_cql_agents_whatever_made_them(smoke: dict[str, Any]) -> None:
+    smoke["pretraining"]["agents_per_job"] = 2
     jobs = Plan(smoke)
     folder = f"results/smoke/agents/{DATASET}/cql/2-3"
     assert jobs.starting_inputs(DATASET, "fqe", "2-3") == [folder]
@@ -88,10 +90,7 @@ def test_fitted_q_evaluation_starts_from_the_cql_agents_whatever_made_them(smoke
 
 
 def test_a_label_may_stand_for_another_method_with_its_own_agents(smoke: dict[str, Any]) -> None:
-    smoke["fine_tuning"]["methods"] |= {
-        "off2on_n1": {"method": "off2on", "ensemble_size": 1},
-        "off2on_fqe": {"method": "off2on", "starts_from": "fqe"},
-    }
+    smoke["pretraining"]["agents_per_job"] = 2
     jobs = Plan(smoke)
     assert [jobs.members("off2on_n1", seed) for seed in (0, 1)] == [[0], [1]]
     settings = jobs.fine_tuning(DATASET, "off2on_n1")
@@ -152,7 +151,7 @@ def test_the_nearer_setting_overrides_the_farther(smoke: dict[str, Any]) -> None
     ("edit", "changed"),
     [
         (lambda c: c["pretraining"].update(agents_per_job=1), set()),
-        (lambda c: c["fine_tuning"].update(seeds_per_job=2), set()),
+        (lambda c: c["fine_tuning"].update(seeds_per_job=1), set()),
         (lambda c: c["statistics"].update(repetitions=7), {"judging"}),
         (lambda c: c["fine_tuning"]["schedule"].update(steps=500), {"off2on", "sac"}),
         (lambda c: c["fine_tuning"]["methods"]["off2on"]["config"].update(batch_size=8), {"off2on"}),
