@@ -12,8 +12,26 @@ from numpy.typing import NDArray
 from envs.reference_scores import REFERENCE_SCORES, normalised_score, reference_scores
 from records import UserError
 
-METHODS = ("off2on", "sac_ft", "sac")
-"""Online methods in the order of tables, legends and comparisons."""
+METHODS = (
+    "off2on",
+    "awac",
+    "bcq_ft",
+    "sac_ft",
+    "sac",
+    "off2on_n1",
+    "off2on_n2",
+    "off2on_uniform",
+    "off2on_online_only",
+    "off2on_alternative_ratio",
+    "off2on_fqe",
+    "off2on_n1_fqe",
+    "sac_ft_online_only",
+    "cql_ft",
+)
+"""Online methods in the order of tables, legends and comparisons; others follow in their own order."""
+
+_OFFLINE = ("cql", "bcq", "fqe")
+"""Methods of offline curves: their steps are updates, so they stand beside no online method."""
 
 Scores = NDArray[np.float64]
 
@@ -56,13 +74,16 @@ def score_arrays(
             environment without reference scores.
     """
     rows = curves[curves["metric"] == "return"]
-    rows = _select(rows, "method", methods, METHODS)
+    found_methods = list(dict.fromkeys(rows["method"]))
+    known = [*METHODS, *(name for name in found_methods if name not in (*METHODS, *_OFFLINE))]
+    rows = _select(rows, "method", methods, known)
     rows = _select(rows, "dataset", datasets, set(rows["dataset"]))
     rows = _select(rows, "seed", seeds, set(rows["seed"]))
     if rows.empty:
-        known = ", ".join(METHODS)
-        raise UserError(f"The curves hold no returns of an online method: expected rows of {known}.")
-    method_names = [m for m in (methods or METHODS) if m in set(rows["method"])]
+        raise UserError(
+            f"The curves hold no returns of an online method: expected rows of {', '.join(METHODS)}."
+        )
+    method_names = [m for m in (methods or known) if m in set(rows["method"])]
     dataset_names = list(datasets or sorted(set(rows["dataset"]), key=panel_order))
     seed_numbers = [int(seed) for seed in (seeds or sorted(set(rows["seed"])))]
     steps = sorted(int(step) for step in set(rows["step"]))

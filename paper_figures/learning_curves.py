@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.aggregate import Statistics
 from analysis.scores import score_arrays
 from paper_figures import style
+from paper_figures.results import Results
 from records import UserError
 
 COLUMNS = (
@@ -31,18 +31,24 @@ COLUMNS = (
 SEED = "seed"
 IQM = "iqm"
 
+_PANEL_WIDTH = 2.4
 
-def table(curves: pd.DataFrame, statistics: Statistics, *, ensemble_size: int) -> pd.DataFrame:
+
+def table(results: Results) -> pd.DataFrame:
     """What the figure draws, columns `COLUMNS`: a row per method, dataset and step, then per seed as well.
 
-    `curves` are those that `statistics` was made from (columns of `records.curves`). Kind "iqm" is the
-    interquartile mean over seeds with its interval, kind "seed" one run. Scores are normalised.
+    Kind "iqm" is the interquartile mean over seeds with its interval, kind "seed" one run. Scores are
+    normalised.
 
     Raises:
         UserError: the curves lack a method, dataset, seed or step of the statistics.
     """
+    statistics = results.statistics
     scores = score_arrays(
-        curves, methods=statistics.methods, datasets=statistics.datasets, seeds=statistics.seeds
+        results.read_curves(),
+        methods=statistics.methods,
+        datasets=statistics.datasets,
+        seeds=statistics.seeds,
     )
     parts = []
     for task, dataset in enumerate(statistics.datasets):
@@ -50,7 +56,7 @@ def table(curves: pd.DataFrame, statistics: Statistics, *, ensemble_size: int) -
             common = {
                 "dataset": dataset,
                 "method": method,
-                "label": style.method_label(method, ensemble_size),
+                "label": style.method_label(method, results.ensemble_size),
                 "unit": "normalised score",
             }
             iqm = statistics.curve(method, dataset).rename(columns={"estimate": "value"})
@@ -71,34 +77,23 @@ def draw(drawn: pd.DataFrame) -> Figure:
     if drawn.empty:
         raise UserError("The learning curves were given no rows: expected those of learning_curves.table.")
     datasets = list(dict.fromkeys(drawn["dataset"]))
-    with style.look():
-        figure, panels = style.panel_figure(datasets, panel_width=2.4, legend_height=0.8)
+    with style.look(dense=len(datasets) > 4):
+        title, handles, labels = _legend(drawn)
+        columns = style.legend_columns(labels, style.panel_figure_width(len(datasets), _PANEL_WIDTH))
+        height = style.legend_height(labels, columns)
+        figure, panels = style.panel_figure(datasets, _PANEL_WIDTH, height)
         for axes, dataset, first, _, lowest in panels:
             _panel(axes, drawn[drawn["dataset"] == dataset], dataset)
             if first:
                 axes.set_ylabel("normalised score")
             if not lowest:
                 axes.set_xlabel("")
-        _legend(figure, drawn)
+        style.legend_below(figure, handles, labels, title, "outside lower center", columns)
     return figure
 
 
-def write(curves: pd.DataFrame, statistics: Statistics, path: Path, *, ensemble_size: int) -> pd.DataFrame:
-    """Draw the figure into `path`.pdf, .png and .csv (no suffix in `path`) and return what it draws.
-
-    Raises:
-        UserError: as `table`, or a place cannot be written.
-    """
-    drawn = table(curves, statistics, ensemble_size=ensemble_size)
-    style.save(draw(drawn), path, drawn)
-    return drawn
-
-
-def caption(drawn: pd.DataFrame, *, demonstration: bool) -> str:
-    """The caption's text for the rows of `table`.
-
-    `demonstration`: the run is too small to judge the paper by, and the caption says so.
-    """
+def caption(drawn: pd.DataFrame, results: Results) -> str:
+    """The caption's text for the rows of `table`."""
     iqm = drawn[drawn["kind"] == IQM]
     seeds = int(iqm["runs"].iloc[0])
     lines = (
@@ -106,12 +101,7 @@ def caption(drawn: pd.DataFrame, *, demonstration: bool) -> str:
         if seeds > 1
         else " One seed, hence no interval."
     )
-    warning = (
-        " A demonstration of the machinery, from nothing to a figure, on a small task with brief training:"
-        " not evidence for or against the paper."
-        if demonstration
-        else ""
-    )
+    warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     return (
         f"Learning curves of {style.listed(iqm['label'])} on {style.listed(iqm['dataset'])}:"
         " normalised score (0 the random policy, 100 the reference expert) of deterministic evaluation."
@@ -129,10 +119,11 @@ def _panel(axes: Axes, rows: pd.DataFrame, dataset: str) -> None:
     style.step_axis(axes, int(rows["step"].max()))
 
 
-def _legend(figure: Figure, drawn: pd.DataFrame) -> None:
+def _legend(drawn: pd.DataFrame) -> tuple[str, list[Any], list[str]]:
+    """Title, handles and labels."""
     iqm = drawn[drawn["kind"] == IQM].drop_duplicates("method")
     seeds = int(iqm["runs"].iloc[0])
-    handles: list[object] = [style.solid_handle(method) for method in iqm["method"]]
+    handles: list[Any] = [style.solid_handle(method) for method in iqm["method"]]
     labels = list(iqm["label"])
     if seeds == 1:
         title = "one seed, no interval"
@@ -140,4 +131,4 @@ def _legend(figure: Figure, drawn: pd.DataFrame) -> None:
         title = f"interquartile mean of {seeds} seeds and its {iqm['band'].iloc[0]}"
         handles.append(Line2D([], [], color="#555555", linewidth=0.6, alpha=0.7))
         labels.append("each seed")
-    style.legend_below(figure, handles, labels, title, "outside lower center", columns=len(labels))
+    return title, handles, labels

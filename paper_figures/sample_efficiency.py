@@ -1,16 +1,15 @@
-"""Sample efficiency over all datasets, and how probably one method improves on another."""
+"""Sample efficiency over all datasets, and how probably the first method improves on each other one."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.aggregate import Statistics, improvements
+from analysis.aggregate import improvements
 from paper_figures import style
+from paper_figures.results import Results
 from records import UserError
 
 COLUMNS = (
@@ -31,13 +30,16 @@ COLUMNS = (
 EFFICIENCY = "sample_efficiency"
 IMPROVEMENT = "probability_of_improvement"
 
+_WIDTH = 7.0  # inches
 
-def table(statistics: Statistics, *, ensemble_size: int) -> pd.DataFrame:
-    """What the figure draws, columns `COLUMNS`: IQM per method and step, then one row per pair of methods.
+
+def table(results: Results) -> pd.DataFrame:
+    """What the figure draws, columns `COLUMNS`: IQM per method and step, then the first method's pairs.
 
     Raises:
-        UserError: a method that no figure draws, or a single one: there is no pair to compare.
+        UserError: there is a single method, and so no pair to compare.
     """
+    statistics, ensemble_size = results.statistics, results.ensemble_size
     if len(statistics.methods) < 2:
         found = ", ".join(statistics.methods)
         raise UserError(f"The statistics hold one method, {found}: expected at least two to compare.")
@@ -54,6 +56,7 @@ def table(statistics: Statistics, *, ensemble_size: int) -> pd.DataFrame:
         for method in statistics.methods
     ]
     pairs = improvements(statistics)
+    pairs = pairs[pairs["method"] == statistics.methods[0]]
     versus_label = pairs["versus"].map(lambda method: style.method_label(method, ensemble_size))
     parts.append(pairs.assign(panel=IMPROVEMENT, versus_label=versus_label, unit="probability"))
     drawn = pd.concat(parts, ignore_index=True).rename(columns={"estimate": "value"})
@@ -72,42 +75,35 @@ def draw(drawn: pd.DataFrame) -> Figure:
     curves = drawn[drawn["panel"] == EFFICIENCY]
     pairs = drawn[drawn["panel"] == IMPROVEMENT]
     with style.look():
-        figure = Figure(figsize=(7.0, max(2.9, 1.7 + 0.35 * len(pairs))))
+        methods = curves.drop_duplicates("method")
+        columns = style.legend_columns(list(methods["label"]), _WIDTH)
+        below = style.legend_height(list(methods["label"]), columns)
+        figure = Figure(figsize=(_WIDTH, max(2.3, 1.1 + 0.35 * len(pairs)) + below))
         left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.0))
         _efficiency(left, curves)
         _improvement(right, pairs)
-        methods = curves.drop_duplicates("method")
         style.legend_below(
             figure,
             [style.solid_handle(method) for method in methods["method"]],
             list(methods["label"]),
-            _runs(curves),
+            style.runs(curves),
             "outside lower center",
-            columns=len(methods),
+            columns,
         )
     return figure
 
 
-def write(statistics: Statistics, path: Path, *, ensemble_size: int) -> pd.DataFrame:
-    """Draw the figure into `path`.pdf, .png and .csv (no suffix in `path`) and return what it draws.
-
-    Raises:
-        UserError: as `table`, or a place cannot be written.
-    """
-    drawn = table(statistics, ensemble_size=ensemble_size)
-    style.save(draw(drawn), path, drawn)
-    return drawn
-
-
-def caption(drawn: pd.DataFrame) -> str:
+def caption(drawn: pd.DataFrame, results: Results) -> str:
     """The caption's text for the rows of `table`."""
     curves = drawn[drawn["panel"] == EFFICIENCY]
-    last = int(curves["step"].max())
+    last, first = int(curves["step"].max()), curves["label"].iloc[0]
+    warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     return (
-        f"Left: interquartile mean of the normalised score over environment steps ({_runs(curves)})."
-        f" Right: the probability that a run of the first method beats one of the second at step {last:,},"
+        f"Left: interquartile mean of the normalised score over environment steps ({style.runs(curves)})."
+        f" Right: the probability that a run of {first} beats one of each other method at step {last:,},"
         " ties counting half; 0.5 is no difference. Runs are resampled within each dataset, so intervals say"
         " how the numbers would vary with other seeds on the same data."
+        f"{warning}"
     )
 
 
@@ -132,11 +128,3 @@ def _improvement(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_title(f"probability of improvement at {int(rows['step'].iloc[0]):,} steps")
     axes.set_xlabel("probability (0.5: no difference)")
-
-
-def _runs(curves: pd.DataFrame) -> str:
-    """ "3 seeds on each of 2 datasets, 95% bootstrap intervals"."""
-    runs, tasks = int(curves["runs"].iloc[0]), int(curves["tasks"].iloc[0])
-    interval = f"{curves['band'].iloc[0]}s" if runs > 1 else "no interval"
-    where = f" on each of {tasks} datasets" if tasks > 1 else " on one dataset"
-    return f"{style.count(runs, 'seed')}{where}, {interval}"

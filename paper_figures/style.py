@@ -1,12 +1,13 @@
 """One look for every figure: colours and names of methods, lines, bands, legends, and how files are written.
 
-A colour is a method, everywhere (Okabe and Ito's palette, told apart by colour-blind readers; markers tell
-them apart in grey). Solid lines are this suite's results with a bootstrap interval, dashed lines the paper's
-own curves with their deviation.
+A colour and a marker are a method, everywhere. The methods of Figure 3 have Okabe and Ito's colours, told
+apart by colour-blind readers; markers tell all methods apart in grey. Solid lines are this suite's results
+with a bootstrap interval, dashed lines the paper's own curves with their deviation.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import matplotlib.style
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,25 +24,46 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from records import UserError
 from records.files import atomic_path
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one method is drawn; `published` is its curve's name in the paper's Figure 3."""
+    """How one method is drawn."""
 
     name: str
     colour: str
     marker: str
-    published: str
 
 
 LOOKS: dict[str, Look] = {
-    "off2on": Look("Off2On", "#0072B2", "o", "Ours"),
-    "sac_ft": Look("SAC-ft", "#D55E00", "s", "SAC-ft"),
-    "sac": Look("SAC", "#009E73", "^", "SAC"),
+    "off2on": Look("Off2On", "#0072B2", "o"),
+    "awac": Look("AWAC", "#CC79A7", "D"),
+    "bcq_ft": Look("BCQ-ft", "#E69F00", "v"),
+    "sac_ft": Look("SAC-ft", "#D55E00", "s"),
+    "sac": Look("SAC", "#009E73", "^"),
+    "off2on_n1": Look("Off2On (N = 1)", "#56B4E9", "<"),
+    "off2on_n2": Look("Off2On (N = 2)", "#7B3294", ">"),
+    "off2on_uniform": Look("Off2On (uniform replay)", "#882255", "P"),
+    "off2on_online_only": Look("Off2On (online replay)", "#5F8A00", "X"),
+    "off2on_alternative_ratio": Look("Off2On (alternative ratio)", "#B2182B", "h"),
+    "off2on_fqe": Look("Off2On (FQE-init)", "#8C510A", "p"),
+    "off2on_n1_fqe": Look("Off2On (N = 1, FQE-init)", "#BF812D", "d"),
+    "sac_ft_online_only": Look("SAC-ft (online replay)", "#4D4D4D", "*"),
+    "cql_ft": Look("CQL-ft", "#1B9E9E", "H"),
 }
+_FOREIGN_COLOURS = ("#000000", "#DC267F", "#117733", "#332288", "#999933", "#88CCEE")
+_FOREIGN_MARKERS = ("o", "s", "^", "v", "D", "P", "X")
+THIN_COLOUR = "#333333"
+DASHED = (0, (4, 2))
+DOTTED = (0, (1, 1.5))
+DEMONSTRATION = (
+    "A demonstration of the machinery, from nothing to a figure, on a small task with brief training: not"
+    " evidence for or against the paper."
+)
+Place = Literal["outside lower left", "outside lower center", "outside lower right"]
+_ENTRY_WIDTH, _LETTER_WIDTH = 0.55, 0.05
+"""Inches of a legend entry's line and gaps, and of a letter in the legend's font."""
 
 SETTINGS = {
     "font.size": 8,
@@ -63,24 +86,26 @@ SETTINGS = {
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
 }
+DENSE = {"lines.linewidth": 1.1, "lines.markersize": 2.4}
 
 
 @contextmanager
-def look() -> Iterator[None]:
-    """The suite's settings on top of matplotlib's defaults, whatever a user's own matplotlibrc says."""
-    with matplotlib.style.context(["default", SETTINGS]):
+def look(dense: bool = False) -> Iterator[None]:
+    """The suite's settings on top of matplotlib's defaults, whatever a user's own matplotlibrc says.
+
+    `dense`: finer lines, for figures of many panels.
+    """
+    with matplotlib.style.context(["default", SETTINGS | (DENSE if dense else {})]):
         yield
 
 
 def look_of(method: str) -> Look:
-    """How `method` is drawn.
-
-    Raises:
-        UserError: no such method.
-    """
-    if method not in LOOKS:
-        raise UserError(f"No figure draws the method {method!r}: expected one of {', '.join(LOOKS)}.")
-    return LOOKS[method]
+    """How `method` is drawn; one that is not the paper's goes by its name, and its look follows from it."""
+    if method in LOOKS:
+        return LOOKS[method]
+    digest = zlib.crc32(method.encode())
+    colour = _FOREIGN_COLOURS[digest % len(_FOREIGN_COLOURS)]
+    return Look(method, colour, _FOREIGN_MARKERS[digest % len(_FOREIGN_MARKERS)])
 
 
 def method_label(method: str, ensemble_size: int) -> str:
@@ -105,13 +130,18 @@ def panel_grid(panels: int) -> tuple[int, int]:
     return -(-panels // columns), columns
 
 
+def panel_figure_width(panels: int, panel_width: float) -> float:
+    """Inches; wide enough for legends."""
+    return max(panel_width * panel_grid(panels)[1], 4.4)
+
+
 def panel_figure(
     datasets: Sequence[str], panel_width: float, legend_height: float
 ) -> tuple[Figure, list[Panel]]:
     """An empty figure with a panel a dataset, in reading order; sizes in inches."""
     rows, columns = panel_grid(len(datasets))
-    several = (max(panel_width * columns, 4.4), 2.2 * rows + legend_height)
-    figure = Figure(figsize=(4.4, 2.6 + legend_height) if len(datasets) == 1 else several)
+    height = (2.6 if len(datasets) == 1 else 2.2 * rows) + legend_height
+    figure = Figure(figsize=(panel_figure_width(len(datasets), panel_width), height))
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for spare in grid[len(datasets) :]:
         spare.remove()
@@ -128,14 +158,14 @@ def panel_figure(
     return figure, panels
 
 
-def solid_curve(axes: Axes, rows: pd.DataFrame, method: str) -> None:
-    """Draw this suite's curve: `rows` has step, value, low, high (NaN: no interval), in order of step."""
+def solid_curve(axes: Axes, rows: pd.DataFrame, method: str, along: str = "step") -> None:
+    """Draw this suite's curve: `rows` has value, low, high (NaN: no interval), in order of `along`."""
     method_look = look_of(method)
     axes.fill_between(
-        rows["step"], rows["low"], rows["high"], color=method_look.colour, alpha=0.2, linewidth=0
+        rows[along], rows["low"], rows["high"], color=method_look.colour, alpha=0.2, linewidth=0
     )
     axes.plot(
-        rows["step"],
+        rows[along],
         rows["value"],
         color=method_look.colour,
         marker=method_look.marker,
@@ -148,7 +178,22 @@ def dashed_curve(axes: Axes, rows: pd.DataFrame, method: str) -> None:
     """Draw the paper's curve: `rows` has step, value, low, high, in order of step."""
     colour = look_of(method).colour
     axes.fill_between(rows["step"], rows["low"], rows["high"], color=colour, alpha=0.1, linewidth=0)
-    axes.plot(rows["step"], rows["value"], color=colour, linestyle=(0, (4, 2)), linewidth=1.1)
+    axes.plot(rows["step"], rows["value"], color=colour, linestyle=DASHED, linewidth=1.1)
+
+
+def thin_curve(axes: Axes, rows: pd.DataFrame, method: str) -> None:
+    """Draw another reading of this suite's curve, without its interval: `rows` has step and value."""
+    axes.plot(rows["step"], rows["value"], color=THIN_COLOUR, linewidth=0.8, zorder=2.5)
+
+
+def solid_level(axes: Axes, rows: pd.DataFrame, method: str) -> None:
+    """Draw the last value of this suite's curve as a level: `rows` has step and value."""
+    axes.plot(rows["step"], rows["value"], color=look_of(method).colour, linewidth=0.7)
+
+
+def dotted_level(axes: Axes, rows: pd.DataFrame, method: str) -> None:
+    """Draw the last value of the paper's curve as a level: `rows` has step and value."""
+    axes.plot(rows["step"], rows["value"], color=look_of(method).colour, linestyle=DOTTED, linewidth=1.1)
 
 
 def solid_handle(method: str) -> tuple[Patch, Line2D]:
@@ -161,8 +206,23 @@ def solid_handle(method: str) -> tuple[Patch, Line2D]:
 def dashed_handle(method: str) -> tuple[Patch, Line2D]:
     """Legend entry of `dashed_curve`."""
     colour = look_of(method).colour
-    line = Line2D([], [], color=colour, linestyle=(0, (4, 2)), linewidth=1.1)
+    line = Line2D([], [], color=colour, linestyle=DASHED, linewidth=1.1)
     return Patch(color=colour, alpha=0.1, linewidth=0), line
+
+
+def thin_handle() -> Line2D:
+    """Legend entry of `thin_curve`."""
+    return Line2D([], [], color=THIN_COLOUR, linewidth=0.8)
+
+
+def solid_level_handle() -> Line2D:
+    """Legend entry of `solid_level`, whatever the method."""
+    return Line2D([], [], color="#555555", linewidth=0.7)
+
+
+def dotted_level_handle() -> Line2D:
+    """Legend entry of `dotted_level`, whatever the method."""
+    return Line2D([], [], color="#555555", linestyle=DOTTED, linewidth=1.1)
 
 
 def step_axis(axes: Axes, last: int) -> None:
@@ -179,7 +239,7 @@ def legend_below(
     handles: Sequence[Any],
     labels: Sequence[str],
     title: str,
-    place: Literal["outside lower left", "outside lower center", "outside lower right"],
+    place: Place,
     columns: int = 1,
 ) -> Legend:
     """A legend under all panels, its title saying what line and band are; a handle may be several artists."""
@@ -195,9 +255,31 @@ def legend_below(
     )
 
 
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """The most columns in which a legend with these labels is no wider than `width` inches, at least one."""
+    for columns in range(len(labels), 1, -1):
+        parts = np.array_split(np.array([len(label) for label in labels]), columns)
+        if sum(_ENTRY_WIDTH + _LETTER_WIDTH * part.max() for part in parts) <= width:
+            return columns
+    return 1
+
+
+def legend_height(labels: Sequence[str], columns: int) -> float:
+    """Inches that a legend with a title takes below the panels."""
+    return (9 + 3 * -(-len(labels) // columns)) / 20
+
+
 def count(number: int, noun: str) -> str:
     """ "1 seed", "3 seeds"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def runs(rows: pd.DataFrame) -> str:
+    """What intervals rest on, as in "3 seeds on each of 2 datasets, 95% bootstrap intervals"."""
+    seeds, tasks = int(rows["runs"].iloc[0]), int(rows["tasks"].iloc[0])
+    interval = f"{rows['band'].iloc[0]}s" if seeds > 1 else "no interval"
+    where = f" on each of {tasks} datasets" if tasks > 1 else " on one dataset"
+    return f"{count(seeds, 'seed')}{where}, {interval}"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -69,7 +69,7 @@ def test_missing_shares_are_named() -> None:
 
 
 def test_the_papers_index_runs_ahead_by_four() -> None:
-    """Blocks 0 to 4 learn from the first 1,000 steps; block 5 is the next 1,000 steps', as evaluated after it."""
+    """Blocks 0 to 4 learn from the first 1,000 steps, block 5 from the next; an evaluation follows each."""
     index = np.array([0, 1, 2, 3, 4, 5, 6, 10, 249])
     expected = [200, 400, 600, 800, 1000, 2000, 3000, 7000, 246_000]
     np.testing.assert_array_equal(environment_steps(1000 * index), expected)

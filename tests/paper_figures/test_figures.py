@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,7 +21,17 @@ from matplotlib.figure import Figure
 from analysis.aggregate import Statistics, statistics, write_statistics
 from analysis.published import published_curve, published_panels
 from analysis.scores import returns
-from paper_figures import figure_03, learning_curves, sample_efficiency, style
+from paper_figures import (
+    learning_curves,
+    panels,
+    performance_profiles,
+    probability_of_improvement,
+    sample_efficiency,
+    style,
+)
+from paper_figures.figure_03 import FIGURE as FIGURE_3
+from paper_figures.index import FIGURES, PaperFigure, write
+from paper_figures.results import Results
 from records import UserError
 
 MakeCurves = Callable[..., pd.DataFrame]
@@ -35,6 +47,16 @@ def curves(make_curves: MakeCurves) -> pd.DataFrame:
 @pytest.fixture
 def result(curves: pd.DataFrame) -> Statistics:
     return statistics(curves, repetitions=20)
+
+
+@pytest.fixture
+def results(curves: pd.DataFrame, result: Statistics) -> Results:
+    return results_of(curves, result)
+
+
+def results_of(curves: pd.DataFrame, result: Statistics, **others: Any) -> Results:
+    settings: dict[str, Any] = {"ensemble_size": 5, "pretraining_updates": 100_000} | others
+    return Results(statistics=result, read_curves=lambda: curves, **settings)
 
 
 def drawn_lines(axes: Axes) -> list[np.ndarray]:
@@ -57,11 +79,11 @@ def assert_drawn(axes: Axes, rows: pd.DataFrame) -> None:
     )
 
 
-def test_figure_3_draws_exactly_its_csv(result: Statistics, tmp_path: Path) -> None:
-    table = figure_03.write(result, tmp_path / "figure_03", ensemble_size=5)
+def test_figure_3_draws_exactly_its_csv(results: Results, tmp_path: Path) -> None:
+    table = write("figure_03", results, tmp_path / "figure_03")
     written = pd.read_csv(tmp_path / "figure_03.csv", float_precision="round_trip")
     pd.testing.assert_frame_equal(written, table, check_dtype=False, check_exact=True)
-    axes = figure_03.draw(written).axes
+    axes = FIGURE_3.draw(written).axes
     assert [panel.get_title() for panel in axes] == list(DATASETS)
     for panel in axes:
         curves = written[written["dataset"] == panel.get_title()].groupby(["source", "method"])
@@ -70,23 +92,25 @@ def test_figure_3_draws_exactly_its_csv(result: Statistics, tmp_path: Path) -> N
             assert_drawn(panel, rows)
 
 
-def test_figure_3_shows_our_mean_and_the_published_curve_over_the_same_steps(result: Statistics) -> None:
-    table = figure_03.table(result, ensemble_size=5).set_index(["dataset", "source", "method"]).sort_index()
+def test_figure_3_shows_our_mean_and_the_published_curve_over_the_same_steps(
+    results: Results, result: Statistics
+) -> None:
+    table = FIGURE_3.table(results).set_index(["dataset", "source", "method"]).sort_index()
     for dataset in DATASETS:
         for method, curve in (("off2on", "Ours"), ("sac_ft", "SAC-ft"), ("sac", "SAC")):
-            ours = table.loc[(dataset, figure_03.OURS, method)]
+            ours = table.loc[(dataset, panels.OURS, method)]
             mean = result.curve(method, dataset, "mean")
             np.testing.assert_array_equal(ours["value"], returns(mean["estimate"].to_numpy(), dataset))
             np.testing.assert_array_equal(ours["high"], returns(mean["high"].to_numpy(), dataset))
-            theirs = table.loc[(dataset, figure_03.PUBLISHED, method)]
+            theirs = table.loc[(dataset, panels.PUBLISHED, method)]
             assert list(theirs["step"]) == [0, 1000, 2000] == list(ours["step"])
             source = published_curve(3, dataset, curve).iloc[:3]
             np.testing.assert_array_equal(theirs["value"], source["mean"])
             np.testing.assert_array_equal(theirs["high"], source["mean"] + source["std"])
 
 
-def test_figure_3_has_both_units(result: Statistics) -> None:
-    figure = figure_03.draw(figure_03.table(result, ensemble_size=5))
+def test_figure_3_has_both_units(results: Results) -> None:
+    figure = FIGURE_3.draw(FIGURE_3.table(results))
     figure.draw_without_rendering()
     panel = figure.axes[0]
     (right,) = panel.child_axes
@@ -96,8 +120,8 @@ def test_figure_3_has_both_units(result: Statistics) -> None:
     np.testing.assert_allclose(right.get_ylim(), score)
 
 
-def test_published_curves_are_dashed_and_labelled_as_published(result: Statistics) -> None:
-    figure = figure_03.draw(figure_03.table(result, ensemble_size=3))
+def test_published_curves_are_dashed_and_labelled_as_published(results: Results) -> None:
+    figure = FIGURE_3.draw(FIGURE_3.table(replace(results, ensemble_size=3)))
     titles = [legend.get_title().get_text() for legend in figure.legends]
     assert titles == [
         "this suite (mean, 95% bootstrap interval, 3 seeds)",
@@ -109,16 +133,13 @@ def test_published_curves_are_dashed_and_labelled_as_published(result: Statistic
     assert dashed.count(True) == 3 == dashed.count(False)
 
 
-def test_a_method_has_one_colour_everywhere(curves: pd.DataFrame, result: Statistics) -> None:
-    figures = [
-        figure_03.draw(figure_03.table(result, ensemble_size=5)),
-        learning_curves.draw(learning_curves.table(curves, result, ensemble_size=5)),
-        sample_efficiency.draw(sample_efficiency.table(result, ensemble_size=5)),
-    ]
-    allowed = {look.colour.lower() for look in style.LOOKS.values()}
-    for figure in figures:
-        colours = {to_hex(line.get_color()) for line in figure.axes[0].lines}
-        assert colours == allowed
+def test_a_method_has_one_colour_everywhere(results: Results) -> None:
+    drawers = (FIGURE_3, learning_curves, sample_efficiency, performance_profiles)
+    expected = {style.LOOKS[method].colour.lower() for method in results.statistics.methods}
+    for figure in (drawer.draw(drawer.table(results)) for drawer in drawers):
+        assert {to_hex(line.get_color()) for line in figure.axes[0].lines} == expected
+    for looks in (set(style.LOOKS.values()), {look.colour for look in style.LOOKS.values()}):
+        assert len(looks) == len(style.LOOKS)
 
 
 @pytest.mark.parametrize("panels", [1, 5, 12])
@@ -126,8 +147,8 @@ def test_figure_3_has_a_panel_a_dataset_in_the_order_of_the_paper(
     make_curves: MakeCurves, panels: int
 ) -> None:
     names = sorted(published_panels(3), reverse=True)[:panels]
-    result = statistics(make_curves(datasets=names, seeds=(0,)), repetitions=5)
-    figure = figure_03.draw(figure_03.table(result, ensemble_size=5))
+    curves = make_curves(datasets=names, seeds=(0,))
+    figure = FIGURE_3.draw(FIGURE_3.table(results_of(curves, statistics(curves, repetitions=5))))
     titles = [axes.get_title() for axes in figure.axes]
     assert sorted(titles) == sorted(names)
     if panels == 12:
@@ -140,10 +161,8 @@ def test_figure_3_has_a_panel_a_dataset_in_the_order_of_the_paper(
         ]
 
 
-def test_learning_curves_draw_exactly_their_csv(
-    curves: pd.DataFrame, result: Statistics, tmp_path: Path
-) -> None:
-    table = learning_curves.write(curves, result, tmp_path / "learning_curves", ensemble_size=3)
+def test_learning_curves_draw_exactly_their_csv(results: Results, tmp_path: Path) -> None:
+    table = write("learning_curves", results, tmp_path / "learning_curves")
     written = pd.read_csv(
         tmp_path / "learning_curves.csv",
         float_precision="round_trip",
@@ -163,8 +182,8 @@ def test_learning_curves_draw_exactly_their_csv(
             assert any(np.array_equal(line, other) for other in drawn_lines(panel))
 
 
-def test_sample_efficiency_draws_exactly_its_csv(result: Statistics, tmp_path: Path) -> None:
-    table = sample_efficiency.write(result, tmp_path / "sample_efficiency", ensemble_size=3)
+def test_sample_efficiency_draws_exactly_its_csv(results: Results, tmp_path: Path) -> None:
+    table = write("sample_efficiency", replace(results, ensemble_size=3), tmp_path / "sample_efficiency")
     written = pd.read_csv(
         tmp_path / "sample_efficiency.csv", float_precision="round_trip", keep_default_na=False
     )
@@ -178,20 +197,57 @@ def test_sample_efficiency_draws_exactly_its_csv(result: Statistics, tmp_path: P
         np.testing.assert_array_equal(lines[2 * k][:, 0], [row["low"], row["high"]])
         np.testing.assert_array_equal(lines[2 * k + 1][:, 0], [row["value"]])
     names = [label.get_text() for label in right.get_yticklabels()]
-    assert names == ["Off2On (N = 3)\nover SAC-ft", "Off2On (N = 3)\nover SAC", "SAC-ft\nover SAC"]
+    assert names == ["Off2On (N = 3)\nover SAC-ft", "Off2On (N = 3)\nover SAC"]
+
+
+def test_performance_profiles_draw_exactly_their_csv(results: Results, tmp_path: Path) -> None:
+    table = write("performance_profiles", results, tmp_path / "profiles")
+    written = pd.read_csv(tmp_path / "profiles.csv", float_precision="round_trip")
+    pd.testing.assert_frame_equal(written, table, check_dtype=False, check_exact=True)
+    (axes,) = performance_profiles.draw(written).axes
+    for _, rows in written.groupby("method"):
+        assert_drawn(axes, rows.assign(step=rows["threshold"]))
+
+
+def test_probabilities_of_improvement_fill_a_matrix_whose_halves_add_to_one(
+    results: Results, tmp_path: Path
+) -> None:
+    table = write("probability_of_improvement", results, tmp_path / "matrix")
+    cells = table.set_index(["method", "versus"])
+    assert len(cells) == 6
+    for (method, versus), cell in cells.iterrows():
+        reverse = cells.loc[(versus, method)]
+        assert cell["value"] + reverse["value"] == pytest.approx(1.0)
+        assert cell["low"] + reverse["high"] == pytest.approx(1.0)
+    (axes,) = probability_of_improvement.draw(table).axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    shown = {text.get_position(): text.get_text() for text in axes.texts}
+    for _, row in table.iterrows():
+        position = (names.index(row["versus_label"]), names.index(row["label"]))
+        assert shown[position] == f"{row['value']:.2f}"
+
+
+def test_a_matrix_tells_apart_methods_of_one_name(make_curves: MakeCurves) -> None:
+    """An ensemble of two and the ablation N = 2 have the same label."""
+    methods = ("off2on", "off2on_n2", "sac")
+    curves = make_curves(methods=methods)
+    result = statistics(curves, repetitions=5, methods=methods)
+    table = probability_of_improvement.table(results_of(curves, result, ensemble_size=2))
+    assert len(probability_of_improvement.draw(table).axes[0].texts) == 6
 
 
 DRAW = """
 import sys
 from pathlib import Path
 from analysis.aggregate import read_statistics
-from paper_figures import figure_03, learning_curves, sample_efficiency
+from paper_figures.index import write
+from paper_figures.results import Results
 from records.curves import read_curves
 folder, into = Path(sys.argv[1]), Path(sys.argv[2])
 statistics = read_statistics(folder / "statistics.parquet")
-figure_03.write(statistics, into / "figure_03", ensemble_size=5)
-learning_curves.write(read_curves(folder / "curves.parquet"), statistics, into / "learning", ensemble_size=5)
-sample_efficiency.write(statistics, into / "efficiency", ensemble_size=5)
+results = Results(statistics, lambda: read_curves(folder / "curves.parquet"), 5, 100_000)
+for name in ("figure_03", "learning_curves", "sample_efficiency"):
+    write(name, results, into / name)
 import analysis.published, analysis.summary
 print(" ".join(sys.modules))
 """
@@ -219,24 +275,24 @@ def test_two_runs_write_the_same_bytes_and_need_no_training_code(
     names = sorted(path.name for path in folders[0].iterdir())
     assert names == sorted(
         f"{stem}{suffix}"
-        for stem in ("figure_03", "learning", "efficiency")
-        for suffix in (".csv", ".pdf", ".png")
+        for stem in ("figure_03", "learning_curves", "sample_efficiency")
+        for suffix in (".csv", ".pdf", ".png", ".txt")
     )
     for name in names:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
 
 
-def test_a_persons_own_settings_do_not_change_the_figure(result: Statistics, tmp_path: Path) -> None:
-    figure_03.write(result, tmp_path / "plain", ensemble_size=5)
+def test_a_persons_own_settings_do_not_change_the_figure(results: Results, tmp_path: Path) -> None:
+    write("figure_03", results, tmp_path / "plain")
     with matplotlib.rc_context({"font.size": 20, "savefig.dpi": 50, "axes.facecolor": "black"}):
-        figure_03.write(result, tmp_path / "styled", ensemble_size=5)
+        write("figure_03", results, tmp_path / "styled")
     for suffix in (".pdf", ".png"):
         plain, styled = ((tmp_path / f"{name}{suffix}").read_bytes() for name in ("plain", "styled"))
         assert plain == styled
 
 
-def test_pdfs_hold_no_date(result: Statistics, tmp_path: Path) -> None:
-    figure_03.write(result, tmp_path / "figure", ensemble_size=5)
+def test_pdfs_hold_no_date(results: Results, tmp_path: Path) -> None:
+    write("figure_03", results, tmp_path / "figure")
     assert b"CreationDate" not in (tmp_path / "figure.pdf").read_bytes()
 
 
@@ -251,68 +307,59 @@ def test_a_failed_figure_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_figure_3_names_a_missing_method(make_curves: MakeCurves) -> None:
-    result = statistics(make_curves(methods=("off2on", "sac")), repetitions=5)
-    with pytest.raises(UserError, match="no method 'sac_ft'"):
-        figure_03.table(result, ensemble_size=5)
-    chosen = figure_03.table(result, ensemble_size=5, methods=("off2on", "sac"))
-    assert set(chosen["method"]) == {"off2on", "sac"}
-
-
-def test_figure_3_names_a_missing_dataset(result: Statistics) -> None:
-    with pytest.raises(UserError, match="no dataset 'walker2d-random'"):
-        figure_03.table(result, ensemble_size=5, datasets=["walker2d-random"])
-
-
-def test_figure_3_names_datasets_without_a_published_panel(make_curves: MakeCurves) -> None:
-    result = statistics(make_curves(datasets=("inverted-double-pendulum-replay",)), repetitions=5)
-    with pytest.raises(UserError, match="no panel for the datasets inverted-double-pendulum-replay"):
-        figure_03.table(result, ensemble_size=5)
-    with pytest.raises(UserError, match="no panel 'inverted-double-pendulum-replay'"):
-        figure_03.table(result, ensemble_size=5, datasets=["inverted-double-pendulum-replay"])
-
-
 def test_learning_curves_name_what_the_curves_lack(curves: pd.DataFrame, result: Statistics) -> None:
     with pytest.raises(UserError, match="no method 'sac_ft'"):
-        learning_curves.table(curves[curves["method"] != "sac_ft"], result, ensemble_size=5)
+        learning_curves.table(results_of(curves[curves["method"] != "sac_ft"], result))
     with pytest.raises(UserError, match="no dataset 'hopper-medium'"):
-        learning_curves.table(curves[curves["dataset"] != "hopper-medium"], result, ensemble_size=5)
+        learning_curves.table(results_of(curves[curves["dataset"] != "hopper-medium"], result))
 
 
-def test_one_method_cannot_be_compared(make_curves: MakeCurves) -> None:
-    result = statistics(make_curves(methods=("sac",)), repetitions=5)
+@pytest.mark.parametrize("drawer", [sample_efficiency, probability_of_improvement])
+def test_one_method_cannot_be_compared(make_curves: MakeCurves, drawer: PaperFigure) -> None:
+    curves = make_curves(methods=("sac",))
     with pytest.raises(UserError, match="one method, sac"):
-        sample_efficiency.table(result, ensemble_size=5)
+        drawer.table(results_of(curves, statistics(curves, repetitions=5)))
 
 
-def test_an_unknown_method_has_no_look() -> None:
-    with pytest.raises(UserError, match="'iql': expected one of off2on, sac_ft, sac"):
-        style.method_label("iql", 5)
+def test_a_method_of_somebody_elses_has_a_look_of_its_own() -> None:
+    look = style.look_of("my_method")
+    assert look == style.look_of("my_method") and look.name == "my_method" == style.method_label(
+        "my_method", 5
+    )
+    assert look.colour not in {known.colour for known in style.LOOKS.values()}
 
 
-@pytest.mark.parametrize("draw", [figure_03.draw, learning_curves.draw, sample_efficiency.draw])
-def test_an_empty_table_is_refused(draw: Callable[[pd.DataFrame], Figure]) -> None:
+def test_an_unknown_figure_is_named(results: Results, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no figure 'figure_99': expected one of learning_curves"):
+        write("figure_99", results, tmp_path / "figure_99")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_an_empty_table_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="given no rows"):
-        draw(pd.DataFrame())
+        FIGURES[name].draw(pd.DataFrame())
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_captions_say_what_the_results_are(make_curves: MakeCurves, seeds: tuple[int, ...]) -> None:
     curves = make_curves(seeds=seeds)
-    result = statistics(curves, repetitions=20)
-    panel = figure_03.table(result, ensemble_size=5)
-    text = figure_03.caption(panel, members_shared=True, pretraining_updates=100_000)
+    results = results_of(curves, statistics(curves, repetitions=20), members_shared=True)
+    panel = FIGURE_3.table(results)
+    text = FIGURE_3.caption(panel, results)
     assert "first 2,000 environment steps, on halfcheetah-random." in text
     assert "after 100,000 CQL updates" in text and "same pre-trained agents" in text
-    own = figure_03.caption(panel, members_shared=False, pretraining_updates=100_000)
+    assert "Not run, hence not drawn: AWAC and BCQ-ft." in text and "emonstration" not in text
+    own = FIGURE_3.caption(panel, replace(results, members_shared=False))
     assert "agents of its own" in own and "same pre-trained agents" not in own
-    pilot = learning_curves.caption(
-        learning_curves.table(curves, result, ensemble_size=3), demonstration=True
+    drawers = (learning_curves, sample_efficiency, performance_profiles, probability_of_improvement)
+    pilot, *others = (
+        drawer.caption(drawer.table(results), replace(results, demonstration=True)) for drawer in drawers
     )
-    assert "demonstration of the machinery" in pilot and "not evidence" in pilot
-    efficiency = sample_efficiency.caption(sample_efficiency.table(result, ensemble_size=3))
+    for caption in (pilot, *others):
+        assert "demonstration of the machinery" in caption and "not evidence" in caption
     if len(seeds) == 1:
-        assert "1 seed without an interval" in text and "One seed" in pilot and "no interval" in efficiency
+        assert "1 seed without an interval" in text and "One seed" in pilot
+        assert all("no interval" in caption for caption in others)
     else:
         assert "3 seeds with its 95% bootstrap interval" in text and "each of 3 seeds" in pilot
-        assert "3 seeds on one dataset" in efficiency
+        assert all("3 seeds on one dataset" in caption for caption in others)

@@ -5,6 +5,9 @@ rule figure:
     input:
         statistics="<results>/statistics/statistics.parquet",
         curves=PLAN.curves(),
+        likelihoods=lambda wildcards: (
+            PLAN.likelihoods() if wildcards.figure == "figure_01a" else []
+        ),
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(
@@ -34,8 +37,10 @@ rule figure:
         "<benchmarks>/figures/{figure}.jsonl"
     params:
         settings=as_json(PLAN.drawing()),
+        cache=f"{PLAN.results}/statistics/cache",
     message:
         "draw {wildcards.figure}"
     shell:
         "python -m workflow.steps.figure --figure {wildcards.figure} --statistics {input.statistics}"
-        " --curves {input.curves} --settings {params.settings:q} --output {output.pdf} --log {log}"
+        " --curves {input.curves} --likelihoods {input.likelihoods} --cache {params.cache}"
+        " --settings {params.settings:q} --output {output.pdf} --log {log}"

@@ -1,0 +1,85 @@
+"""Every figure by its name in a configuration's `figures`, and how one is drawn from results into files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from paper_figures import (
+    figure_01a,
+    figure_01b,
+    figure_01c,
+    figure_03,
+    figure_08,
+    figure_09,
+    figure_10,
+    figure_11,
+    figure_12,
+    figure_13,
+    figure_14,
+    learning_curves,
+    performance_profiles,
+    probability_of_improvement,
+    sample_efficiency,
+    style,
+)
+from paper_figures.results import Results
+from records import UserError
+from records.files import atomic_path
+
+
+class PaperFigure(Protocol):
+    """A module, or an object, that says what it draws of results, draws it, and captions it."""
+
+    def table(self, results: Results, /) -> pd.DataFrame:
+        """What the figure draws, a row a point. UserError where the results lack what it needs."""
+
+    def draw(self, drawn: pd.DataFrame, /) -> Figure:
+        """Draw the rows of `table`. UserError where there are none."""
+
+    def caption(self, drawn: pd.DataFrame, results: Results, /) -> str:
+        """What lines and bands are, and what a reader has to know."""
+
+
+FIGURES: dict[str, PaperFigure] = {
+    "learning_curves": learning_curves,
+    "sample_efficiency": sample_efficiency,
+    "performance_profiles": performance_profiles,
+    "probability_of_improvement": probability_of_improvement,
+    "figure_01a": figure_01a,
+    "figure_01b": figure_01b.FIGURE,
+    "figure_01c": figure_01c.FIGURE,
+    "figure_03": figure_03.FIGURE,
+    "figure_04a": figure_09.PANEL,
+    "figure_04b": figure_10.PANEL,
+    "figure_04c": figure_11.PANEL,
+    "figure_04d": figure_12.PANEL,
+    "figure_08": figure_08.FIGURE,
+    "figure_09": figure_09.FIGURE,
+    "figure_10": figure_10.FIGURE,
+    "figure_11": figure_11.FIGURE,
+    "figure_12": figure_12.FIGURE,
+    "figure_13": figure_13.FIGURE,
+    "figure_14": figure_14.FIGURE,
+}
+
+
+def write(name: str, results: Results, path: Path) -> pd.DataFrame:
+    """Draw a figure into `path`.pdf and .png, what it draws into .csv, its caption into .txt.
+
+    `path` has no suffix. Returns the table of what is drawn.
+
+    Raises:
+        UserError: no such figure, the results lack what it needs, or a place cannot be written.
+    """
+    if name not in FIGURES:
+        raise UserError(f"There is no figure {name!r}: expected one of {', '.join(FIGURES)}.")
+    figure = FIGURES[name]
+    drawn = figure.table(results)
+    style.save(figure.draw(drawn), path, drawn)
+    with atomic_path(path.with_name(path.name + ".txt")) as temporary:
+        temporary.write_text(figure.caption(drawn, results) + "\n", encoding="utf-8")
+    return drawn

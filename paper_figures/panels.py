@@ -1,0 +1,269 @@
+"""Panels of curves, one a dataset, ours beside the published ones: what most of the paper's figures are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axes._secondary_axes import SecondaryAxis
+from matplotlib.figure import Figure
+
+from analysis.published import METHOD_OF_CURVE, RUNS, published_dataset, published_table
+from analysis.scores import normalised, panel_order, returns
+from paper_figures import style
+from paper_figures.results import Results
+from records import UserError
+
+OURS = "this suite"
+PUBLISHED = "published"
+OUR_LEVEL = "this suite, last value"
+PUBLISHED_LEVEL = "published, last value"
+LOGGED = "this suite, as the paper logged"
+
+RETURN = "return"
+SHARE = "share"
+VERTICAL = {RETURN: "return", SHARE: "share of offline samples"}
+"""Units of the column `unit`, and what the vertical axis is called."""
+
+COLUMNS = ("dataset", "source", "method", "label", "step", "value", "low", "high", "runs", "band", "unit")
+
+PAPER_DATASETS = tuple(
+    f"{environment}-{quality}"
+    for environment in ("halfcheetah", "hopper", "walker2d")
+    for quality in ("random", "medium", "medium-replay", "medium-expert")
+)
+"""[S] D.1."""
+PAPER_SIZE = 5
+"""[S] D.1: members of the paper's ensembles."""
+
+ENSEMBLES = (
+    "off2on",
+    "awac",
+    "bcq_ft",
+    "off2on_uniform",
+    "off2on_online_only",
+    "off2on_alternative_ratio",
+    "off2on_fqe",
+)
+"""Methods of `ensemble_size` members."""
+OWN_OFFLINE_TRAINING = ("awac", "bcq_ft")
+"""Methods that start from agents of their own losses, not from CQL's."""
+
+_PANEL_WIDTH = 2.6
+_PLACES: tuple[style.Place, ...] = ("outside lower left", "outside lower right")
+_CURVES = {
+    OURS: style.solid_curve,
+    PUBLISHED: style.dashed_curve,
+    OUR_LEVEL: style.solid_level,
+    PUBLISHED_LEVEL: style.dotted_level,
+    LOGGED: style.thin_curve,
+}
+
+
+def published_curves(figure: str, dataset: str) -> dict[str, pd.DataFrame]:
+    """The paper's curves of one figure on one dataset, by our method: columns step, mean, std [D].
+
+    Empty where the figure has no such panel. Cached, so callers must not write into them.
+    """
+    return _published(figure).get(dataset, {})
+
+
+def chosen_datasets(figure: str, present: Sequence[str]) -> list[str]:
+    """Which of the datasets `present` the figure has panels for, in the paper's order.
+
+    The paper's own, and those that the paper has nowhere; where there are none of either, all.
+    """
+    chosen = [name for name in present if name not in PAPER_DATASETS or published_curves(figure, name)]
+    return sorted(chosen or present, key=panel_order)
+
+
+def our_rows(curve: pd.DataFrame, confidence: float, **names: str) -> pd.DataFrame:
+    """Rows of a table from one of our curves: `curve` has step, estimate, low, high, runs."""
+    rows = curve.rename(columns={"estimate": "value"})
+    band = f"{100 * confidence:g}% bootstrap interval"
+    return rows.assign(source=OURS, band=band, **names)[list(COLUMNS)]
+
+
+def published_rows(curve: pd.DataFrame, **names: str) -> pd.DataFrame:
+    """Rows of a table from one of the paper's curves: `curve` has step, mean, std."""
+    low, high = curve["mean"] - curve["std"], curve["mean"] + curve["std"]
+    rows = curve[["step"]].assign(value=curve["mean"], low=low, high=high, runs=RUNS)
+    return rows.assign(source=PUBLISHED, band="mean ± standard deviation", **names)[list(COLUMNS)]
+
+
+def level_rows(curve: pd.DataFrame, last: int) -> pd.DataFrame:
+    """The last value of `curve`, rows of a table, as a level from step 0 to `last`."""
+    end = pd.concat([curve.iloc[-1:]] * 2, ignore_index=True)
+    sources = {OURS: OUR_LEVEL, PUBLISHED: PUBLISHED_LEVEL}
+    band = f"value at step {int(curve['step'].iloc[-1]):,}"
+    return end.assign(step=[0, last], low=np.nan, high=np.nan, band=band, source=end["source"].map(sources))
+
+
+def draw(drawn: pd.DataFrame, figure_name: str) -> Figure:
+    """Draw rows with the columns `COLUMNS`, a panel a dataset; returns have a second axis of scores.
+
+    Raises:
+        UserError: there is nothing to draw.
+    """
+    if drawn.empty:
+        raise UserError(f"{figure_name} was given no rows: expected those of its table.")
+    datasets = list(dict.fromkeys(drawn["dataset"]))
+    with style.look(dense=len(datasets) > 4):
+        legends = [legend for legend in (_our_legend(drawn), _published_legend(drawn)) if legend.labels]
+        width = style.panel_figure_width(len(datasets), _PANEL_WIDTH) / len(legends)
+        # Below one or two panels the legends' titles take the width.
+        columns = [
+            style.legend_columns(legend.labels, width) if len(datasets) > 2 else 1 for legend in legends
+        ]
+        height = max(
+            style.legend_height(legend.labels, n) for legend, n in zip(legends, columns, strict=True)
+        )
+        figure, panels = style.panel_figure(datasets, panel_width=_PANEL_WIDTH, legend_height=height)
+        for axes, dataset, first, last, lowest in panels:
+            _panel(axes, drawn[drawn["dataset"] == dataset], dataset, first, last)
+            if not lowest:
+                axes.set_xlabel("")
+        for legend, place, n in zip(legends, _PLACES, columns, strict=False):
+            style.legend_below(figure, legend.handles, legend.labels, legend.title, place, n)
+    return figure
+
+
+def caption(drawn: pd.DataFrame, results: Results, number: str, subject: str, notes: Iterable[str]) -> str:
+    """The caption's text for rows with the columns `COLUMNS`.
+
+    `number` is the paper's of the figure, `subject` a sentence on what it compares, `notes` sentences on
+    what its reader has to know.
+    """
+    ours = drawn[drawn["source"] == OURS]
+    theirs = drawn[drawn["source"] == PUBLISHED]
+    sentences = [_heading(drawn, number), subject, _ours(ours, results), _origin(results, not theirs.empty)]
+    if not theirs.empty:
+        sentences.append(
+            f"Dashed: the published curves, mean ± standard deviation over {RUNS} runs, after 1,000,000 CQL"
+            " updates on D4RL's v0 data, digitised from the vector graphics of the paper's figure."
+        )
+        if results.ensemble_size != PAPER_SIZE and ours["method"].isin(ENSEMBLES).any():
+            members = style.count(results.ensemble_size, "member")
+            sentences.append(f"Our ensembles have {members}, the paper's {PAPER_SIZE}.")
+    sentences += notes
+    if (ours["unit"] == RETURN).all():
+        sentences.append(
+            "Left axis: undiscounted return of deterministic evaluation; right axis: D4RL's normalised score."
+        )
+    if results.demonstration:
+        sentences.append(style.DEMONSTRATION)
+    return " ".join(sentences)
+
+
+@cache
+def _published(figure: str) -> dict[str, dict[str, pd.DataFrame]]:
+    """All curves of a figure, by dataset and method."""
+    table = published_table()
+    curves: dict[str, dict[str, pd.DataFrame]] = {}
+    for names, rows in table[table["figure"] == figure].groupby(["panel", "curve"], sort=False):
+        panel, curve = map(str, names)
+        of_dataset = curves.setdefault(published_dataset(figure, panel, curve), {})
+        of_dataset[METHOD_OF_CURVE[figure, curve]] = rows[["step", "mean", "std"]].reset_index(drop=True)
+    return curves
+
+
+def _heading(drawn: pd.DataFrame, number: str) -> str:
+    last = int(drawn["step"].max())
+    datasets = list(dict.fromkeys(drawn["dataset"]))
+    published = set(drawn.loc[drawn["source"] == PUBLISHED, "dataset"])
+    all_twelve = set(datasets) == set(PAPER_DATASETS)
+    names = "all twelve datasets" if all_twelve else style.listed(datasets)
+    where = f"the first {last:,} environment steps, on {names}"
+    if not published:
+        return f"Counterpart of the paper's Figure {number}, {where}, for which that figure has no curves."
+    others = [name for name in datasets if name not in published]
+    without = f" That figure has no curves for {style.listed(others)}." if others else ""
+    return f"Figure {number} of the paper, {where}.{without}"
+
+
+def _ours(ours: pd.DataFrame, results: Results) -> str:
+    """What our curves are, and what each method started from."""
+    seeds, methods = int(ours["runs"].iloc[0]), list(dict.fromkeys(ours["method"]))
+    interval = f"with its {ours['band'].iloc[0]}" if seeds > 1 else "without an interval"
+    own = [style.look_of(method).name for method in methods if method in OWN_OFFLINE_TRAINING]
+    exceptions = [f"{style.listed(own)} after offline training of their own"] if own else []
+    exceptions += ["SAC starts from nothing"] if "sac" in methods else []
+    besides = f" ({'; '.join(exceptions)})" if exceptions else ""
+    return (
+        f"Solid: this suite's {style.listed(ours['label'])}, mean over {style.count(seeds, 'seed')}"
+        f" {interval}, fine-tuned after {results.pretraining_updates:,} CQL updates{besides}."
+    )
+
+
+def _origin(results: Results, published: bool) -> str:
+    if not results.members_shared:
+        return "Each seed starts from pre-trained agents of its own."
+    which = ", which the published deviation includes" if published else ""
+    return (
+        "All seeds start from the same pre-trained agents, so our interval leaves out the spread between"
+        f" pre-trainings{which}."
+    )
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, dataset: str, first: bool, last: bool) -> None:
+    for (source, method), curve in rows.groupby(["source", "method"], sort=False):
+        _CURVES[str(source)](axes, curve, str(method))
+    axes.set_title(dataset)
+    style.step_axis(axes, int(rows["step"].max()))
+    unit = str(rows["unit"].iloc[0])
+    if first:
+        axes.set_ylabel(VERTICAL[unit])
+    if unit == RETURN:
+        right = _score_axis(axes, dataset)
+        if last:
+            right.set_ylabel("normalised score")
+    else:
+        axes.set_ylim(-0.03, 1.03)
+
+
+def _score_axis(axes: Axes, dataset: str) -> SecondaryAxis:
+    right = axes.secondary_yaxis(
+        "right",
+        functions=(
+            lambda value: normalised(np.asarray(value), dataset),
+            lambda score: returns(np.asarray(score), dataset),
+        ),
+    )
+    right.spines["right"].set_color("#999999")
+    right.tick_params(axis="y", color="#999999")
+    return right
+
+
+class _Legend(NamedTuple):
+    title: str
+    handles: list[Any]
+    labels: list[str]
+
+
+def _our_legend(drawn: pd.DataFrame) -> _Legend:
+    ours = drawn[drawn["source"] == OURS].drop_duplicates("method")
+    seeds = int(ours["runs"].iloc[0])
+    interval = f"mean, {ours['band'].iloc[0]}, {seeds} seeds" if seeds > 1 else "1 seed, no interval"
+    handles: list[Any] = [style.solid_handle(method) for method in ours["method"]]
+    labels = list(ours["label"])
+    for source, handle in ((LOGGED, style.thin_handle()), (OUR_LEVEL, style.solid_level_handle())):
+        others = drawn[drawn["source"] == source]
+        if not others.empty:
+            handles.append(handle)
+            labels.append(str(others["band"].iloc[0]))
+    return _Legend(f"{OURS} ({interval})", handles, labels)
+
+
+def _published_legend(drawn: pd.DataFrame) -> _Legend:
+    theirs = drawn[drawn["source"] == PUBLISHED].drop_duplicates("method")
+    handles: list[Any] = [style.dashed_handle(method) for method in theirs["method"]]
+    labels = list(theirs["label"])
+    levels = drawn[drawn["source"] == PUBLISHED_LEVEL]
+    if not levels.empty:
+        handles.append(style.dotted_level_handle())
+        labels.append(str(levels["band"].iloc[0]))
+    return _Legend(f"{PUBLISHED} (mean ± std, {RUNS} runs)", handles, labels)

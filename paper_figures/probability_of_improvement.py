@@ -1,0 +1,113 @@
+"""How probably a run of each method beats one of each other method at the last step, as a matrix."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.aggregate import improvements
+from paper_figures import style
+from paper_figures.results import Results
+from records import UserError
+
+COLUMNS = (
+    "method",
+    "label",
+    "versus",
+    "versus_label",
+    "step",
+    "value",
+    "low",
+    "high",
+    "runs",
+    "tasks",
+    "band",
+    "unit",
+)
+
+_CELL = 0.45  # inches
+
+
+def table(results: Results) -> pd.DataFrame:
+    """What the figure draws, columns `COLUMNS`: a row per ordered pair of methods.
+
+    Ties count half, so that the probability of the reverse pair is what is missing to one.
+
+    Raises:
+        UserError: there is a single method, and so no pair to compare.
+    """
+    statistics = results.statistics
+    pairs = improvements(statistics).rename(columns={"estimate": "value"})
+    if pairs.empty:
+        found = ", ".join(statistics.methods)
+        raise UserError(f"The statistics hold one method, {found}: expected at least two to compare.")
+    reverse = pairs.assign(
+        method=pairs["versus"],
+        versus=pairs["method"],
+        value=1 - pairs["value"],
+        low=1 - pairs["high"],
+        high=1 - pairs["low"],
+    )
+    both = pd.concat([pairs, reverse], ignore_index=True)
+    order = {method: place for place, method in enumerate(statistics.methods)}
+    both = both.sort_values(["method", "versus"], key=lambda names: names.map(order), ignore_index=True)
+    for column, name in (("label", "method"), ("versus_label", "versus")):
+        both[column] = [style.method_label(method, results.ensemble_size) for method in both[name]]
+    band = f"{100 * statistics.confidence:g}% bootstrap interval"
+    return both.assign(band=band, unit="probability")[list(COLUMNS)]
+
+
+def draw(drawn: pd.DataFrame) -> Figure:
+    """Draw the rows of `table`, a cell a pair: bold where the interval leaves out 0.5.
+
+    Raises:
+        UserError: there is nothing to draw.
+    """
+    if drawn.empty:
+        raise UserError(
+            "The probabilities were given no rows: expected those of probability_of_improvement.table."
+        )
+    labels = dict(zip(drawn["method"], drawn["label"], strict=True))
+    side = _CELL * len(labels)
+    names = 0.3 + 0.055 * max(map(len, labels.values()))
+    with style.look():
+        figure = Figure(figsize=(max(side + names, 3.4), side + 0.75 * names + 0.35))
+        axes = figure.subplots()
+        _matrix(axes, drawn, labels)
+        axes.set_title(f"P(row beats column) at {int(drawn['step'].iloc[0]):,} steps")
+    return figure
+
+
+def caption(drawn: pd.DataFrame, results: Results) -> str:
+    """The caption's text for the rows of `table`."""
+    warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
+    bold = ", bold where the interval leaves out 0.5" if int(drawn["runs"].iloc[0]) > 1 else ""
+    return (
+        "The probability that a run of the row's method beats one of the column's on the same dataset at step"
+        f" {int(drawn['step'].iloc[0]):,}, averaged over datasets, ties counting half; 0.5 is no difference"
+        f" ({style.runs(drawn)}{bold}).{warning}"
+    )
+
+
+def _matrix(axes: Axes, drawn: pd.DataFrame, labels: dict[str, str]) -> None:
+    """`labels` names the methods, in the order of rows and columns."""
+    methods, names = list(labels), list(labels.values())
+    values = drawn.pivot(index="method", columns="versus", values="value").loc[methods, methods]
+    axes.imshow(values, cmap="PuOr", vmin=0, vmax=1, alpha=0.6)
+    place = {method: k for k, method in enumerate(methods)}
+    for _, pair in drawn.iterrows():
+        axes.text(
+            place[pair["versus"]],
+            place[pair["method"]],
+            f"{pair['value']:.2f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            fontweight="bold" if pair["low"] > 0.5 or pair["high"] < 0.5 else "normal",
+        )
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.grid(False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
