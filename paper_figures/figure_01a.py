@@ -62,7 +62,11 @@ def read_likelihoods(paths: Iterable[Path]) -> pd.DataFrame:
 
 
 def table(results: Results) -> pd.DataFrame:
-    """What the figure draws, columns `COLUMNS`, of the results' log likelihoods. UserError as they are read."""
+    """What the figure draws, columns `COLUMNS`, of the results' log likelihoods.
+
+    Raises:
+        UserError: as `read_likelihoods`.
+    """
     return table_of(read_likelihoods(results.likelihoods))
 
 

@@ -170,7 +170,7 @@ def _check_agents(configuration: Mapping[str, Any]) -> None:
 def _check_likelihood(configuration: Mapping[str, Any]) -> None:
     section = configuration.get("likelihood")
     if section is None and "figure_01a" in configuration["figures"]:
-        raise UserError("figures has figure_01a: expected the key 'likelihood', which says of which datasets.")
+        raise UserError("figures has figure_01a: expected the key 'likelihood', with the datasets it is of.")
     for dataset in (section or {}).get("datasets", []):
         if dataset not in configuration["datasets"]:
             known = _names(configuration["datasets"])

@@ -28,4 +28,4 @@ def test_released_agents_score_what_their_curve_ends_with() -> None:
     scores = played.metrics("HalfCheetah-v4")
     # the same start states; rounding alone moves a mean of five long episodes by some percent
     assert scores["normalised_score"] == pytest.approx(ends[list(seeds)].to_numpy(), abs=4.0)
-    assert all(manifest["settings"]["updates"] == last for _, manifest in released)
+    assert all(manifest["configuration"]["schedule"]["updates"] == last for _, manifest in released)

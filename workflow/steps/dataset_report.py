@@ -20,6 +20,6 @@ def main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     arguments = command.parser(__doc__)
-    arguments.add_argument("--summaries", type=Path, nargs="+", required=True, help="JSON files of the datasets")
+    arguments.add_argument("--summaries", type=Path, nargs="+", required=True, help="JSON files")
     arguments.add_argument("--output", type=Path, required=True, help="the PDF; the others lie beside it")
     command.run(main, arguments)

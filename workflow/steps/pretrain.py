@@ -22,7 +22,7 @@ def starting_agents(paths: Sequence[Path], method: str) -> StartingAgents | None
     if not paths:
         return None
     loaded = [checkpoints.load(path) for path in paths]
-    updates = [_updates(manifest["settings"], method) for _, manifest in loaded]
+    updates = [_updates(manifest["configuration"], method) for _, manifest in loaded]
     if len(set(updates)) > 1:
         raise UserError(f"The starting agents have had {updates} updates: expected as many of each.")
     return StartingAgents([tensors for tensors, _ in loaded], updates[0])
