@@ -16,6 +16,7 @@ from envs.reference_scores import REFERENCE_SCORES
 from records import UserError
 from workflow.plan import METHODS, Plan
 
+CONFIGURATIONS = Path(__file__).parent.parent / "config"
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 _TYPES = {
@@ -58,12 +59,15 @@ _BOUNDS = {
 
 
 def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration, checked against the schema and against itself.
+    """Return the configuration, completed and checked against the schema and against itself.
+
+    Where it `extends` another one of config/, it says only what differs.
 
     Raises:
         UserError: an unknown or missing key, a value of the wrong type or out of range, or two settings
             that contradict each other; the sentence names the first one.
     """
+    configuration = _extended(configuration)
     _check_schema(configuration, "")
     _check_methods(configuration)
     for name, dataset in configuration["datasets"].items():
@@ -75,6 +79,10 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 def read(path: Path) -> dict[str, Any]:
     """Read and check one configuration file. UserError where it is missing, not YAML or wrong."""
+    return check(_load(path))
+
+
+def _load(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -83,7 +91,29 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a configuration: expected keys with values.")
-    return check(content)
+    return content
+
+
+def _extended(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    if "extends" not in configuration:
+        return dict(configuration)
+    own = {key: value for key, value in configuration.items() if key != "extends"}
+    known = sorted(path.name for path in CONFIGURATIONS.glob("*.yaml"))
+    if configuration["extends"] not in known:
+        raise UserError(f"extends is {configuration['extends']!r}: expected one of {_names(known)}.")
+    base = _load(CONFIGURATIONS / configuration["extends"])
+    if "extends" in base:
+        raise UserError(f"extends is {configuration['extends']!r}, which itself extends another file.")
+    return _merged(base, own)
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with what `own` says, key by key at every depth; lists and values are replaced whole."""
+    merged = dict(base)
+    for key, value in own.items():
+        deeper = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if deeper else value
+    return merged
 
 
 def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:

@@ -101,6 +101,9 @@ WRONG = [
     ("statistics.confidence", 1, "statistics.confidence is 1: expected less than 1"),
     ("name", "Up/../down", "name is 'Up/../down': expected lower-case letters"),
     ("datasets.halfcheetah-random.pretrained", "download", "expected one of continued, released, train"),
+    ("extends", "no_such.yaml", "extends is 'no_such.yaml': expected one of figure_03.yaml"),
+    ("extends", "../setup.yaml", "extends is '../setup.yaml': expected one of figure_03.yaml"),
+    ("extends", "locomotion.yaml", "extends is 'locomotion.yaml', which itself extends another"),
     # missing keys
     ("name", DELETE, "the key 'name' is missing"),
     (
@@ -120,7 +123,11 @@ WRONG = [
     ("datasets.halfcheetah-random.environment", "Hopper-v4", "begin with its environment's family, Hopper"),
     ("datasets.halfcheetah-random.transitions", DELETE, "the recipe random needs the key 'transitions'"),
     ("datasets.halfcheetah-random.behaviour_policy", "x", "the recipe random takes no 'behaviour_policy'"),
-    ("datasets.inverted-double-pendulum-replay.behaviour_policy", "nobody", "is 'nobody': expected one of"),
+    (
+        "datasets.inverted-double-pendulum-medium-expert.behaviour_policy",
+        "nobody",
+        "is 'nobody': expected one of",
+    ),
     ("behaviour_policies.inverted-double-pendulum.environment", "Hopper-v4", "which acts in Hopper-v4"),
 ]
 
@@ -140,6 +147,16 @@ def test_what_is_wrong_is_named_in_one_sentence(
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
 def test_the_shipped_configurations_are_right(name: str) -> None:
     assert read(ROOT / "config" / name)["name"] == Path(name).stem
+
+
+def test_a_configuration_that_extends_another_says_only_what_differs() -> None:
+    base, extended = (read(ROOT / "config" / name) for name in ("paper.yaml", "locomotion.yaml"))
+    assert extended["name"] == "locomotion"
+    assert extended["datasets"] == base["datasets"]
+    assert extended["fine_tuning"]["seeds"] == [0, 1, 2]
+    assert extended["fine_tuning"]["methods"] == base["fine_tuning"]["methods"]
+    assert extended["pretraining"]["methods"]["awac"]["config"] == {"batch_size": 128}
+    assert extended["pretraining"]["methods"]["awac"]["schedule"] == {"updates": 25000}
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_a_setting_changes_the_jobs_it_concerns_and_those_after_them(
 
 def test_an_edit_to_a_behaviour_policy_concerns_its_datasets(smoke: dict[str, Any]) -> None:
     after = change(smoke, lambda c: c["behaviour_policies"]["inverted-double-pendulum"].update(seed=1))
-    for dataset, same in ((DATASET, True), ("inverted-double-pendulum-replay", False)):
+    for dataset, same in ((DATASET, True), ("inverted-double-pendulum-medium-expert", False)):
         fingerprint = Plan(smoke).pretraining(dataset, "cql")["fingerprint"]
         assert (fingerprint == after.pretraining(dataset, "cql")["fingerprint"]) is same
 

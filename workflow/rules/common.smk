@@ -31,11 +31,11 @@ environ["OFF2ON_PARENT"] = str(getpid())
 
 
 wildcard_constraints:
-    dataset="|".join(config["datasets"]),
+    dataset="|".join(PLAN.configuration["datasets"]),
     family="halfcheetah|hopper|walker2d|inverted-double-pendulum",
     offline="|".join(OFFLINE_METHODS),
     label="|".join(PLAN.methods),
-    figure="|".join(config["figures"]) or "none",
+    figure="|".join(PLAN.configuration["figures"]) or "none",
     agents=r"\d+-\d+",
     seeds=r"\d+(-\d+)*",
 

@@ -43,7 +43,9 @@ rule record:
 
 rule dataset_report:
     input:
-        expand("<results>/datasets/{dataset}.json", dataset=config["datasets"]),
+        expand(
+            "<results>/datasets/{dataset}.json", dataset=PLAN.configuration["datasets"]
+        ),
     output:
         pdf="<results>/figures/datasets.pdf",
         png=report(

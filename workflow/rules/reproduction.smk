@@ -41,7 +41,8 @@ rule verdict:
         "<logs>/verdict.log",
     params:
         fail_on=expand(
-            "--fail-on {verdict}", verdict=config["statistics"].get("fail_on", [])
+            "--fail-on {verdict}",
+            verdict=PLAN.configuration["statistics"].get("fail_on", []),
         ),
     message:
         "look at the verdicts"

@@ -1,0 +1,76 @@
+"""What each recipe records, from what a behaviour policy's run left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from algorithms import checkpoints
+from algorithms.behaviour import train_behaviour
+from algorithms.jobs import Job
+from algorithms.online import OnlineConfig
+from algorithms.sac import SACConfig
+from datasets.transitions import from_episodes
+from records import UserError
+from records.files import write_json
+from workflow.steps.record import recorded
+
+ENVIRONMENT = "InvertedDoublePendulum-v4"
+ROLLED_OUT = {"environment": ENVIRONMENT, "transitions": 40, "copies": 2, "seed": 5}
+
+
+@pytest.fixture(scope="module")
+def behaviour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the step `behaviour` leaves, of a run of three blocks."""
+    folder = tmp_path_factory.mktemp("behaviour")
+    online = OnlineConfig(
+        steps=90,
+        block_size=30,
+        first_block_multiplier=1,
+        evaluation_interval=30,
+        evaluation_episodes=1,
+        checkpoint_interval=30,
+    )
+    job = Job("test", "made-up", ENVIRONMENT, "hash", folder / "state")
+    run = train_behaviour(SACConfig(hidden_widths=(8, 8), batch_size=8), online, 0, job)
+    for name, tensors in (("replay", run.replay_log), ("medium", run.medium), ("expert", run.expert)):
+        checkpoints.save(folder / f"{name}.safetensors", tensors, {})
+    write_json(folder / "summary.json", {"medium_steps": 60})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "steps"),
+    [
+        ("random", ROLLED_OUT, 40),
+        ("medium", ROLLED_OUT, 40),
+        ("expert", ROLLED_OUT, 40),
+        ("medium-expert", ROLLED_OUT, 40),
+        ("medium-replay", {"environment": ENVIRONMENT, "seed": 0}, 60),
+        ("replay", {"environment": ENVIRONMENT, "seed": 0, "transitions": 70}, 70),
+        ("replay", {"environment": ENVIRONMENT, "seed": 0}, 90),
+    ],
+)
+def test_a_recipe_records_as_many_steps_as_it_says(
+    behaviour: Path, recipe: str, settings: dict[str, Any], steps: int
+) -> None:
+    recording = recorded({"recipe": recipe, **settings}, behaviour)
+    assert sum(map(len, recording.episodes)) == steps
+    assert recording.environment == ENVIRONMENT
+
+
+def test_medium_expert_begins_with_what_medium_records(behaviour: Path) -> None:
+    both = from_episodes(recorded({"recipe": "medium-expert", **ROLLED_OUT}, behaviour).episodes)
+    medium = from_episodes(
+        recorded({"recipe": "medium", **ROLLED_OUT, "transitions": 20}, behaviour).episodes
+    )
+    assert np.array_equal(both.actions[:20], medium.actions)
+    assert not np.array_equal(both.actions[20:], medium.actions)
+
+
+def test_a_recipe_that_needs_a_behaviour_policy_says_so() -> None:
+    with pytest.raises(UserError, match="recipe medium records a behaviour policy: expected --behaviour"):
+        recorded({"recipe": "medium", **ROLLED_OUT}, None)
