@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -153,6 +156,26 @@ def test_the_page_on_own_methods_keeps_its_word(snakemake: Snakemake, tmp_path: 
     output, _ = process.communicate()
     assert process.returncode == 1
     assert "the method my_package.cloning:Cloning mixes runs" in output
+
+
+def test_the_page_on_own_datasets_keeps_its_word(
+    snakemake: Snakemake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "your_own_dataset.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    assert len(code.splitlines()) < 60
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    configuration = copy.deepcopy(TINY)
+    configuration["pretraining"]["schedule"]["updates"] = 10
+    configuration["datasets"] = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])["datasets"]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(configuration))
+    process = snakemake("--cores", "1", "--configfile", "mine.yaml")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert "sac_ft  inverted-double-pendulum-clumsy" in output
+    report = json.loads((tmp_path / "results/tiny/datasets/inverted-double-pendulum-clumsy.json").read_text())
+    assert report["episodes"] == 40
 
 
 def wait_for_checkpoint(folder: Path) -> Path:
