@@ -159,6 +159,11 @@ def run_online(
     return OnlineResult(loop.log.frame(), np.concatenate(loop.episode_ends, axis=1))
 
 
+def collection_seed(seed: int) -> int:
+    """What the environment that a run collects from is seeded with; an action log needs it."""
+    return derived_seed(seed, "collection") % 2**32
+
+
 class _OnlineLoop:
     """The state of one online job: learner, environments, log, steps and updates made."""
 
@@ -174,8 +179,7 @@ class _OnlineLoop:
     ) -> None:
         self.config, self.learner, self.seeds, self.job = config, learner, seeds, job
         self.reward_scale, self.measure = reward_scale, measure
-        starts = [derived_seed(seed, "collection") % 2**32 for seed in seeds]
-        self.environments = EnvironmentBatch(job.environment, starts)
+        self.environments = EnvironmentBatch(job.environment, [collection_seed(seed) for seed in seeds])
         self.log = TrainingLog(job.run, method, job.dataset, seeds)
         self.episode_ends: list[NDArray[np.bool_]] = []
         self.step = self.updates = 0

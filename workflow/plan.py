@@ -91,7 +91,10 @@ class Plan:
             return [entry["file"]]
         if "behaviour_policy" not in entry:
             return []
-        return [f"{self.results}/behaviour/{entry['behaviour_policy']}"]
+        policy = entry["behaviour_policy"]
+        if self.configuration["behaviour_policies"][policy].get("source") == "released":
+            return [f"releases/behaviour/{policy}"]
+        return [f"{self.results}/behaviour/{policy}"]
 
     def recording(self, dataset: str) -> Json:
         """How one dataset is recorded: its entry less what only training reads."""
@@ -100,7 +103,10 @@ class Plan:
         settings = {key: entry[key] for key in keys if key in entry}
         sources = [source_hash(*RECORDING, "workflow/steps/record.py")]
         if "behaviour_policy" in entry:
-            sources.append(self.behaviour_policy(entry["behaviour_policy"])["fingerprint"])
+            [folder] = self.recorded_from(dataset)
+            released = folder.startswith("releases/")
+            made = self.behaviour_policy(entry["behaviour_policy"])["fingerprint"]
+            sources.append(existing_hash([folder]) if released else made)
         if (file := Path(entry.get("file", ""))).is_file():
             # Another file of the same name is other data; its content is too long to read for every plan.
             sources.append(f"{file.stat().st_size} {file.stat().st_mtime_ns}")

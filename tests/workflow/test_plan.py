@@ -117,6 +117,16 @@ def test_a_foreign_method_is_known_by_its_file(
         Plan(smoke).fine_tuning(DATASET, "theirs")
 
 
+def test_a_released_behaviour_policy_is_not_trained(smoke: dict[str, Any]) -> None:
+    dataset = "inverted-double-pendulum-medium-expert"
+    policies = smoke["behaviour_policies"]
+    before = Plan(smoke).recording(dataset)["fingerprint"]
+    assert Plan(smoke).recorded_from(dataset) == ["results/smoke/behaviour/inverted-double-pendulum"]
+    policies["inverted-double-pendulum"]["source"] = "released"
+    assert Plan(smoke).recorded_from(dataset) == ["releases/behaviour/inverted-double-pendulum"]
+    assert Plan(smoke).recording(dataset)["fingerprint"] != before
+
+
 def test_from_scratch_nothing_is_waited_for(smoke: dict[str, Any]) -> None:
     assert Plan(smoke).offline_data(DATASET, "sac") == []
     assert Plan(smoke).agent_inputs(DATASET, "sac", "0") == []

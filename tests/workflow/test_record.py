@@ -11,8 +11,9 @@ import pytest
 from algorithms import checkpoints
 from algorithms.behaviour import train_behaviour
 from algorithms.jobs import Job
-from algorithms.online import OnlineConfig
+from algorithms.online import OnlineConfig, collection_seed
 from algorithms.sac import SACConfig
+from datasets import recipes
 from datasets.transitions import from_episodes
 from records import UserError
 from records.files import write_json
@@ -69,6 +70,20 @@ def test_medium_expert_begins_with_what_medium_records(behaviour: Path) -> None:
     )
     assert np.array_equal(both.actions[:20], medium.actions)
     assert not np.array_equal(both.actions[20:], medium.actions)
+
+
+def test_medium_replay_is_the_same_from_the_replay_and_from_the_action_log(
+    behaviour: Path, tmp_path: Path
+) -> None:
+    settings = {"recipe": "medium-replay", "environment": ENVIRONMENT, "seed": 0}
+    whole = recorded(settings, behaviour)
+    log = tmp_path / "actions.safetensors"
+    recipes.write_action_log(log, ENVIRONMENT, collection_seed(0), whole.episodes)
+    again = recorded(settings, tmp_path)
+    for one, other in zip(whole.episodes, again.episodes, strict=True):
+        assert np.array_equal(one.observations, other.observations)
+        assert np.array_equal(one.rewards, other.rewards)
+        assert (one.terminated, one.truncated) == (other.terminated, other.truncated)
 
 
 def test_a_recipe_that_needs_a_behaviour_policy_says_so() -> None:

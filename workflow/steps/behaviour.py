@@ -8,8 +8,9 @@ from pathlib import Path
 from algorithms import acceleration, checkpoints
 from algorithms.behaviour import train_behaviour
 from algorithms.jobs import Job
-from algorithms.online import OnlineConfig
+from algorithms.online import OnlineConfig, collection_seed
 from algorithms.sac import SACConfig
+from datasets import recipes
 from records.curves import write_curves
 from records.files import atomic_path, write_json
 from records.provenance import collect
@@ -17,7 +18,7 @@ from workflow import command
 
 
 def main(options: argparse.Namespace) -> None:
-    """Train, then write replay.safetensors, medium.safetensors, expert.safetensors, curve and summary."""
+    """Train, then write replay, action log, medium and expert actor, curve and summary."""
     acceleration.prepare_process()
     settings = options.settings
     fingerprint = settings["fingerprint"]
@@ -33,6 +34,11 @@ def main(options: argparse.Namespace) -> None:
         tensors = {"replay": result.replay_log, "medium": result.medium, "expert": result.expert}
         for name, content in tensors.items():
             checkpoints.save(folder / f"{name}.safetensors", content, provenance)
+        if settings.get("reward_scale", 1.0) == 1:
+            # Small enough to ship: medium-replay without the replay.
+            episodes = recipes.from_replay_log(folder / "replay.safetensors", result.medium_steps)
+            seed, log = collection_seed(settings["seed"]), folder / "actions.safetensors"
+            recipes.write_action_log(log, settings["environment"], seed, episodes)
         write_curves(folder / "curve.parquet", result.curve, provenance)
         write_json(folder / "summary.json", {"medium_steps": result.medium_steps})
 

@@ -35,10 +35,12 @@ def recorded(settings: command.Json, behaviour: Path | None) -> recipes.Recordin
         ]
         steps, copies = settings["transitions"], settings["copies"]
         return recipes.policy_rollouts(environment, recipe, rollouts, steps, copies, threads=1)
-    steps = settings.get("transitions")
+    replay, steps = behaviour / "replay.safetensors", settings.get("transitions")
     if recipe == "medium-replay":
+        if not replay.exists():
+            return recipes.replay_of_actions(environment, behaviour / "actions.safetensors", [seed])
         steps = read_json(behaviour / "summary.json")["medium_steps"]
-    return recipes.replay(environment, behaviour / "replay.safetensors", [seed], steps)
+    return recipes.replay(environment, replay, [seed], steps)
 
 
 def _rollout(environment: str, actor: Path, seed: int) -> recipes.Rollout:
