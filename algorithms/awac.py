@@ -23,7 +23,7 @@ from algorithms.agents import Metrics, Population, adam_groups, load_members, mo
 from algorithms.batch import Batch
 from algorithms.networks import Critics, PopulationMLP, TanhGaussian
 from algorithms.off2on import mixture_policy
-from algorithms.offline import OfflineStart
+from algorithms.offline import OfflineStart, PlainPretraining
 from algorithms.online import PlainLearner, Start
 from algorithms.randomness import Streams
 from algorithms.replay import UniformReplay
@@ -206,23 +206,15 @@ def update(agents: AWACAgents, batch: Batch, config: AWACConfig) -> Metrics:
     return {name: agents.per_run(value.detach()).mean(dim=1) for name, value in metrics.items()}
 
 
-class AWACPretraining:
+class AWACPretraining(PlainPretraining):
     """AWAC as the offline loop drives it: every agent for itself."""
 
     Config: ClassVar[type[Any]] = AWACConfig
 
-    def __init__(self, agents: AWACAgents, config: AWACConfig) -> None:
-        self.agents, self.config = agents, config
-
     @classmethod
-    def begin(cls, start: OfflineStart, config: Any) -> Self:
-        """Fresh agents, or those of `start`. UserError where they are of other sizes."""
-        agents = AWACAgents(start.seeds, start.observation_size, start.action_size, config)
-        if start.agents:
-            load_members(agents, start.agents)
-        else:
-            agents.initialise()
-        return cls(agents, config)
+    def population(cls, start: OfflineStart, config: Any) -> AWACAgents:
+        """One agent a seed."""
+        return AWACAgents(start.seeds, start.observation_size, start.action_size, config)
 
     def exploit(self, observations: Tensor) -> Tensor:
         """Deterministic actions, the policy's mean, for evaluation. [C]"""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from algorithms.agents import Metrics, Population, adam_groups, load_members, move_towards
 from algorithms.batch import Batch
 from algorithms.networks import Critics, PopulationMLP
-from algorithms.offline import OfflineStart
+from algorithms.offline import OfflineStart, PlainPretraining
 from algorithms.online import PlainLearner, Start
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import UniformReplay
@@ -268,27 +268,20 @@ def update(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Metrics:
     return {name: agents.per_run(value.detach()).mean(dim=1) for name, value in metrics.items()}
 
 
-class BCQPretraining:
+class BCQPretraining(PlainPretraining):
     """BCQ as the offline loop drives it: every agent for itself."""
 
     Config: ClassVar[type[Any]] = BCQConfig
 
-    def __init__(self, agents: BCQAgents, config: BCQConfig) -> None:
-        self.agents, self.config = agents, config
-
     @classmethod
-    def begin(cls, start: OfflineStart, config: Any) -> Self:
-        """Fresh agents, or those of `start`. UserError where they are of other sizes."""
-        agents = BCQAgents(start.seeds, start.observation_size, start.action_size, config)
-        if start.agents:
-            load_members(agents, start.agents)
-        else:
-            agents.initialise()
-        return cls(agents, config)
+    def population(cls, start: OfflineStart, config: Any) -> BCQAgents:
+        """One agent a seed."""
+        return BCQAgents(start.seeds, start.observation_size, start.action_size, config)
 
     def exploit(self, observations: Tensor) -> Tensor:
         """`BCQAgents.exploit`: [P, E, obs] -> [P, E, A]."""
-        return self.agents.exploit(observations)
+        actions: Tensor = self.agents.exploit(observations)
+        return actions
 
     def learn(self, batch: Batch, step: int) -> Metrics:
         """One step of every agent."""

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from algorithms import sac
-from algorithms.agents import Agents, Metrics, load_members
+from algorithms.agents import Agents, Metrics
 from algorithms.batch import Batch
 from algorithms.networks import TanhGaussian
-from algorithms.offline import OfflineStart
+from algorithms.offline import OfflineStart, PlainPretraining
 from algorithms.randomness import Streams
 from algorithms.replay import PlainReplayName
 
@@ -125,23 +125,15 @@ def update(agents: Agents, batch: Batch, config: CQLConfig, step: int) -> Metric
     }
 
 
-class CQLPretraining:
+class CQLPretraining(PlainPretraining):
     """CQL as the offline loop drives it: from nothing, or further from agents it trained before."""
 
     Config: ClassVar[type[Any]] = CQLConfig
 
-    def __init__(self, agents: Agents, config: Any) -> None:
-        self.agents, self.config = agents, config
-
     @classmethod
-    def begin(cls, start: OfflineStart, config: Any) -> Self:
-        """Fresh agents or those of `start`. UserError where they are of other sizes."""
-        agents = Agents(start.seeds, start.observation_size, start.action_size, config)
-        if start.agents:
-            load_members(agents, start.agents)
-        else:
-            agents.initialise()
-        return cls(agents, config)
+    def population(cls, start: OfflineStart, config: Any) -> Agents:
+        """One agent a seed."""
+        return Agents(start.seeds, start.observation_size, start.action_size, config)
 
     def exploit(self, observations: Tensor) -> Tensor:
         """Deterministic actions tanh(mean), for evaluation. [C]"""

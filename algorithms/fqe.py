@@ -77,7 +77,7 @@ class FQEPretraining(CQLPretraining):
         """The policies of the agents of `start`. UserError where there are none, or of other sizes."""
         if not start.agents:
             raise UserError("fqe evaluates the policies of pre-trained agents, and none were given")
-        agents = Agents(start.seeds, start.observation_size, start.action_size, config)
+        agents = cls.population(start, config)
         start_from(agents, start.agents)
         return cls(agents, config)
 

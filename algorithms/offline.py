@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from algorithms import checkpoints, warm_start
-from algorithms.agents import Agents, Metrics, Population, one_agent
+from algorithms.agents import Agents, Metrics, Population, load_members, one_agent
 from algorithms.batch import Batch
 from algorithms.evaluation import evaluate
 from algorithms.jobs import Job, check_sizes, progress_bar
@@ -82,6 +82,30 @@ class PretrainedAgents(NamedTuple):
 
     agents: list[dict[str, Tensor]]
     curve: pd.DataFrame
+
+
+class PlainPretraining:
+    """What methods share whose agents begin fresh or as handed on; a method makes its `population`."""
+
+    Config: ClassVar[type[Any]]
+
+    def __init__(self, agents: Any, config: Any) -> None:
+        self.agents, self.config = agents, config
+
+    @classmethod
+    def begin(cls, start: OfflineStart, config: Any) -> Self:
+        """Fresh agents, or those of `start`. UserError where they are of other sizes."""
+        agents = cls.population(start, config)
+        if start.agents:
+            load_members(agents, start.agents)
+        else:
+            agents.initialise()
+        return cls(agents, config)
+
+    @classmethod
+    def population(cls, start: OfflineStart, config: Any) -> Population:
+        """The agents, an agent a seed, before anything is in them."""
+        raise NotImplementedError
 
 
 def pretrain(

@@ -203,3 +203,15 @@ def randomise(module: nn.Module, seed: int, scale: float = 0.5) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+def assert_gradients(module: nn.Module, loss: Tensor, expected: dict[str, Tensor]) -> None:
+    """The loss has these gradients, and none with respect to any other parameter."""
+    module.zero_grad()
+    loss.backward()
+    for name, parameter in module.named_parameters():
+        if name in expected:
+            assert parameter.grad is not None
+            torch.testing.assert_close(parameter.grad.double(), expected[name], rtol=1e-4, atol=1e-5)
+        else:
+            assert parameter.grad is None, name

@@ -112,18 +112,6 @@ def slow_actor_loss(parameters: slow.Parameters, batch: Batch, weights: Tensor) 
     return torch.stack(losses)
 
 
-def assert_gradients(agents: AWACAgents, loss: Tensor, expected: dict[str, Tensor]) -> None:
-    """The loss has these gradients, and none with respect to any other parameter."""
-    agents.zero_grad()
-    loss.backward()
-    for name, parameter in agents.named_parameters():
-        if name in expected:
-            assert parameter.grad is not None
-            torch.testing.assert_close(parameter.grad.double(), expected[name], rtol=1e-4, atol=1e-5)
-        else:
-            assert parameter.grad is None, name
-
-
 class TestPolicy:
     def test_the_deviation_is_the_same_in_every_state_and_keeps_to_its_range(self) -> None:
         policy = make_agents().policy
@@ -182,7 +170,7 @@ class TestLosses:
         expected = slow.critic_loss(exact, batch, target.double())
         assert q.shape == (COUNT, 2, SIZE)
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."))
 
     @both_weightings
     def test_the_weights_equal_the_formula_sample_by_sample(self, config: AWACConfig) -> None:
@@ -208,7 +196,7 @@ class TestLosses:
         exact = slow.float64_parameters(agents)
         expected = slow_actor_loss(exact, batch, weights.double())
         torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=1e-4)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
 
     def test_the_gradients_are_the_losses_finite_differences(self) -> None:
         config = dataclasses.replace(CONFIG, hidden_widths=(3,), policy_hidden_widths=(3,))
@@ -223,7 +211,7 @@ class TestLosses:
         step = 1e-6
         for prefix, loss in losses.items():
             expected = finite_differences(agents, loss, prefix, step)
-            assert_gradients(agents, loss(), expected)
+            slow.assert_gradients(agents, loss(), expected)
 
 
 @torch.no_grad()

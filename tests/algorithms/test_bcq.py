@@ -165,18 +165,6 @@ def assert_same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
         assert torch.equal(tensor, other[name]), name
 
 
-def assert_gradients(agents: BCQAgents, loss: Tensor, expected: dict[str, Tensor]) -> None:
-    """The loss has these gradients, and none with respect to any other parameter."""
-    agents.zero_grad()
-    loss.backward()
-    for name, parameter in agents.named_parameters():
-        if name in expected:
-            assert parameter.grad is not None
-            torch.testing.assert_close(parameter.grad.double(), expected[name], rtol=1e-4, atol=1e-5)
-        else:
-            assert parameter.grad is None, name
-
-
 class TestNetworks:
     def test_the_divergence_is_the_integral_of_the_log_ratio(self) -> None:
         mean = torch.tensor([0.0, -1.5, 2.0, 0.3, 4.0])
@@ -235,7 +223,7 @@ class TestLosses:
         exact = slow.float64_parameters(agents)
         expected = slow_vae_loss(exact, batch, noise)
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "vae."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "vae."))
 
     def test_the_target_equals_the_formula_candidate_by_candidate(self) -> None:
         agents, batch = make_agents(), make_batch()
@@ -258,7 +246,7 @@ class TestLosses:
         expected = slow.critic_loss(exact, batch, target.double())
         assert q.shape == (POPULATION, 2, SIZE)
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."))
 
     def test_the_perturbation_loss_and_its_gradient_equal_slow_loops(self) -> None:
         agents, batch = make_agents(), make_batch()
@@ -267,7 +255,7 @@ class TestLosses:
         exact = slow.float64_parameters(agents)
         expected = slow_perturbation_loss(exact, batch, noise)
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "perturbation."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "perturbation."))
 
 
 class TestUpdate:

@@ -104,18 +104,6 @@ def penalty(agents: Agents, batch: Batch, config: CQLConfig = CONFIG) -> Tensor:
     return cql.conservative_penalty(agents, policy, batch, q_data, config)
 
 
-def assert_gradients(agents: Agents, loss: Tensor, expected: dict[str, Tensor]) -> None:
-    """The loss has these gradients, and none with respect to any other parameter."""
-    agents.zero_grad()
-    loss.backward()
-    for name, parameter in agents.named_parameters():
-        if name in expected:
-            assert parameter.grad is not None
-            torch.testing.assert_close(parameter.grad.double(), expected[name], rtol=1e-4, atol=1e-5)
-        else:
-            assert parameter.grad is None, name
-
-
 class TestPenalty:
     def test_value_and_gradient_equal_a_loop_over_the_candidates(self) -> None:
         agents, batch = make_agents(), make_batch()
@@ -125,7 +113,7 @@ class TestPenalty:
         expected = slow_penalty(exact, batch, noise)
         torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-5)
         upstream = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
-        assert_gradients(
+        slow.assert_gradients(
             agents, (ours * upstream).sum(), slow.gradients((expected * upstream).sum(), exact, "q.")
         )
 
@@ -292,7 +280,7 @@ class TestActor:
         exact = slow.float64_parameters(agents)
         expected, _ = slow.actor_loss(exact, batch.observations, noise, alpha(exact))
         torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=1e-5)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
 
     def test_a_frozen_actor_rests_while_the_critics_learn(self) -> None:
         config = dataclasses.replace(CONFIG, frozen_actor_updates=2)

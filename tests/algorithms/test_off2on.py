@@ -161,18 +161,6 @@ def slow_density_loss(parameters: slow.Parameters, offline: Batch, online: Batch
     return -(gain + (2 / (off + 1) + TINY).log().mean(dim=1))
 
 
-def assert_gradients(agents: Agents, loss: Tensor, expected: dict[str, Tensor]) -> None:
-    """The loss has these gradients, and none with respect to any other parameter."""
-    agents.zero_grad()
-    loss.backward()
-    for name, parameter in agents.named_parameters():
-        if name in expected:
-            assert parameter.grad is not None
-            torch.testing.assert_close(parameter.grad.double(), expected[name], rtol=1e-4, atol=1e-5)
-        else:
-            assert parameter.grad is None, name
-
-
 class TestMixture:
     @pytest.mark.parametrize("members", [1, 2, 5])
     def test_it_has_the_moments_of_the_members_mixture(self, members: int) -> None:
@@ -261,7 +249,7 @@ class TestLosses:
         expected = slow_critic_loss(exact, batch, target.double(), config)
         assert q.shape == (len(SEEDS), MEMBERS, 2, SIZE)
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."))
 
     def test_the_actor_loss_and_its_gradient_equal_slow_loops(self) -> None:
         agents, batch = make_agents(), make_batch()
@@ -271,7 +259,7 @@ class TestLosses:
         expected, expected_density = slow_actor_loss(exact, batch, noise)
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(log_density.double(), expected_density, rtol=1e-5, atol=1e-5)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
 
     def test_the_gradient_reaches_mean_and_deviation_of_every_member(self) -> None:
         agents = make_agents()

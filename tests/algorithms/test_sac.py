@@ -51,18 +51,6 @@ def slow_target(agents: Agents, batch: Batch, noise: Tensor, config: SACConfig =
     return slow.td_target(exact, batch, noise, config.discount, alpha(exact), len(SEEDS))
 
 
-def assert_gradients(agents: Agents, loss: Tensor, expected: dict[str, Tensor]) -> None:
-    """The loss has these gradients, and none with respect to any other parameter."""
-    agents.zero_grad()
-    loss.backward()
-    for name, parameter in agents.named_parameters():
-        if name in expected:
-            assert parameter.grad is not None
-            torch.testing.assert_close(parameter.grad.double(), expected[name], rtol=1e-4, atol=1e-5)
-        else:
-            assert parameter.grad is None, name
-
-
 class TestLosses:
     def test_the_target_equals_the_formula_sample_by_sample(self) -> None:
         agents, batch = make_agents(), make_batch()
@@ -92,7 +80,7 @@ class TestLosses:
         expected = slow.critic_loss(exact, batch, target.double())
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
         assert q.shape == (len(SEEDS), 2, SIZE)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."))
 
     def test_the_actor_loss_and_its_gradient_equal_slow_loops(self) -> None:
         agents, batch = make_agents(), make_batch()
@@ -102,14 +90,14 @@ class TestLosses:
         exact = slow.float64_parameters(agents)
         expected, _ = slow.actor_loss(exact, batch.observations, noise, alpha(exact))
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
 
     def test_the_entropy_coefficient_follows_the_excess_over_the_target_entropy(self) -> None:
         agents = make_agents()
         log_density = torch.randn(len(SEEDS), SIZE, requires_grad=True)
         loss = sac.entropy_coefficient_loss(agents, log_density)
         expected = slow.entropy_gradient(log_density.detach().double(), ACTION)
-        assert_gradients(agents, loss.sum(), {"log_entropy_coefficient": expected})
+        slow.assert_gradients(agents, loss.sum(), {"log_entropy_coefficient": expected})
         assert log_density.grad is None
 
     @pytest.mark.parametrize(("log_density", "sign"), [(ACTION + 1.0, 1), (ACTION - 1.0, -1)])
