@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.aggregate import Bootstrap
 from analysis.shares import LOGGED_SHARE, TRUE_SHARE, environment_steps, share_curve
 from paper_figures import panels, style
 from paper_figures.results import Results
@@ -69,8 +68,7 @@ class OfflineShare:
 
     def _shares(self, curves: pd.DataFrame, dataset: str, results: Results) -> list[pd.DataFrame]:
         statistics = results.statistics
-        drawing = (statistics.repetitions, statistics.seed, statistics.confidence)
-        bootstrap = Bootstrap(*drawing, cache=results.cache)
+        bootstrap = results.bootstrap
         names = {
             "dataset": dataset,
             "method": METHOD,

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.aggregate import Bootstrap
 from analysis.published import RUNS, published_curve, published_panels
 from analysis.shares import share_curve
 from paper_figures import panels, style
@@ -89,8 +88,7 @@ class ActionAUROC:
 
     def _curves(self, curves: pd.DataFrame, dataset: str, results: Results) -> list[pd.DataFrame]:
         statistics = results.statistics
-        drawing = (statistics.repetitions, statistics.seed, statistics.confidence)
-        bootstrap = Bootstrap(*drawing, cache=results.cache)
+        bootstrap = results.bootstrap
         parts = []
         for label, metric in CURVES.items():
             names = {"dataset": dataset, "method": METHOD, "label": label, "unit": UNIT}

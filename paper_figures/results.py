@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.aggregate import Statistics
+from analysis.aggregate import Bootstrap, Statistics
 
 
 @dataclass(frozen=True)
@@ -31,3 +31,9 @@ class Results:
     demonstration: bool = False
     likelihoods: tuple[Path, ...] = ()
     cache: Path | None = None
+
+    @property
+    def bootstrap(self) -> Bootstrap:
+        """How the statistics drew their intervals, for figures that draw more of them."""
+        drawn = self.statistics
+        return Bootstrap(drawn.repetitions, drawn.seed, drawn.confidence, self.cache)
