@@ -17,7 +17,9 @@ from typing import Any, Literal, NamedTuple
 import matplotlib.style
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
@@ -54,6 +56,8 @@ LOOKS: dict[str, Look] = {
 }
 _FOREIGN_COLOURS = ("#000000", "#DC267F", "#117733", "#332288", "#999933", "#88CCEE")
 _FOREIGN_MARKERS = ("o", "s", "^", "v", "D", "P", "X")
+AT_RATE = "_at_"
+"""Between a method and its policy's learning rate in a label of the sweep, as in "off2on_at_3e-05"."""
 THIN_COLOUR = "#333333"
 DASHED = (0, (4, 2))
 DOTTED = (0, (1, 1.5))
@@ -103,9 +107,18 @@ def look_of(method: str) -> Look:
     """How `method` is drawn; one that is not the paper's goes by its name, and its look follows from it."""
     if method in LOOKS:
         return LOOKS[method]
+    if AT_RATE in method:
+        return _look_of_rate(method)
     digest = zlib.crc32(method.encode())
     colour = _FOREIGN_COLOURS[digest % len(_FOREIGN_COLOURS)]
     return Look(method, colour, _FOREIGN_MARKERS[digest % len(_FOREIGN_MARKERS)])
+
+
+def _look_of_rate(label: str) -> Look:
+    """From dark for a millionth to bright for a thousandth, so that colours are in the rates' order."""
+    exponent = np.log10(float(label.rpartition(AT_RATE)[2]))
+    colour = to_hex(colormaps["plasma"]((exponent + 6) / 3 * 0.85))
+    return Look(label, colour, _FOREIGN_MARKERS[round(-exponent * 2) % len(_FOREIGN_MARKERS)])
 
 
 def method_label(method: str, ensemble_size: int) -> str:

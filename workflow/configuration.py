@@ -74,6 +74,7 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
         _check_dataset(name, dataset, configuration)
     _check_agents(configuration)
     _check_likelihood(configuration)
+    _check_sweep(configuration)
     return dict(configuration)
 
 
@@ -201,10 +202,30 @@ def _check_likelihood(configuration: Mapping[str, Any]) -> None:
     section = configuration.get("likelihood")
     if section is None and "figure_01a" in configuration["figures"]:
         raise UserError("figures has figure_01a: expected the key 'likelihood', with the datasets it is of.")
-    for dataset in (section or {}).get("datasets", []):
+    _check_datasets("likelihood", section or {}, configuration)
+
+
+def _check_sweep(configuration: Mapping[str, Any]) -> None:
+    section = configuration.get("sweep_policy_lr", {})
+    _check_datasets("sweep_policy_lr", section, configuration)
+    methods = configuration["fine_tuning"]["methods"]
+    if section and section["method"] not in methods:
+        raise UserError(
+            f"sweep_policy_lr.method is '{section['method']}': expected one of fine_tuning.methods"
+            f" ({_names(methods)})."
+        )
+    if len(Plan(configuration).variations) < len(section.get("policy_learning_rates", [])):
+        raise UserError(
+            f"sweep_policy_lr.policy_learning_rates is {section['policy_learning_rates']}: expected rates"
+            " that differ in their first digit or their power of ten."
+        )
+
+
+def _check_datasets(key: str, section: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
+    for dataset in section.get("datasets", []):
         if dataset not in configuration["datasets"]:
             known = _names(configuration["datasets"])
-            raise UserError(f"likelihood.datasets has '{dataset}': expected one of the datasets ({known}).")
+            raise UserError(f"{key}.datasets has '{dataset}': expected one of the datasets ({known}).")
 
 
 @cache

@@ -30,6 +30,14 @@ FROM_SCRATCH = "nothing"
 Json = Mapping[str, Any]
 
 
+class Variation(NamedTuple):
+    """A label of the sweep: which of the configuration's methods it varies, and in what."""
+
+    of: str
+    schedule: Json
+    config: Json
+
+
 class Kind(NamedTuple):
     """What the DAG has to know of an online method."""
 
@@ -200,7 +208,7 @@ class Plan:
 
     def method(self, label: str) -> str:
         """The method behind a label: one of `METHODS`, or package.module:Class."""
-        return str(self._entry(label).get("method", label))
+        return str(self._entry(label).get("method", self._own_label(label)))
 
     def starts_from(self, label: str) -> str:
         """The offline method whose agents the runs of `label` take over, or FROM_SCRATCH."""
@@ -216,8 +224,12 @@ class Plan:
         return int(self._entry(label).get("ensemble_size", common))
 
     def _entry(self, label: str) -> Json:
-        entry: Json = self.configuration["fine_tuning"]["methods"][label]
+        entry: Json = self.configuration["fine_tuning"]["methods"][self._own_label(label)]
         return entry
+
+    def _own_label(self, label: str) -> str:
+        """The label among the configuration's methods that `label` is, or varies."""
+        return self.variations[label].of if label in self.variations else label
 
     def members(self, label: str, seed: int) -> list[int]:
         """The agents that a seed starts from: none from scratch, one for SAC-ft, N for an ensemble.
@@ -237,7 +249,10 @@ class Plan:
         """The settings of one method on one dataset, and their fingerprint."""
         section, entry = self.configuration["fine_tuning"], self.dataset(dataset)
         own = entry.get("fine_tuning", {})
-        ours, theirs = section["methods"][label], own.get("methods", {}).get(label, {})
+        ours, theirs = self._entry(label), own.get("methods", {}).get(self._own_label(label), {})
+        parts = [section, ours, own, theirs]
+        if label in self.variations:
+            parts.append(self.variations[label]._asdict())
         method = self.method(label)
         ensemble = method in METHODS and METHODS[method].ensemble
         size = {"ensemble_size": self.ensemble_size(label)} if ensemble else {}
@@ -245,8 +260,8 @@ class Plan:
             "method": method,
             "environment": entry["environment"],
             "reward_scale": entry.get("reward_scale", 1.0),
-            "schedule": merged("schedule", section, ours, own, theirs),
-            "config": {**merged("config", ours, theirs), **size},
+            "schedule": merged("schedule", *parts),
+            "config": {**merged("config", *parts), **size},
         }
         before = [source_hash(*TRAINING, "workflow/steps/fine_tune.py")]
         if method not in METHODS:
@@ -270,6 +285,31 @@ class Plan:
         """The files or folders, made by other jobs or shipped, that `member_files` lie in."""
         files = self.member_files(dataset, label, seeds)
         return self._inputs(files, shipped=self.released(dataset, self.starts_from(label)))
+
+    # --- the sweep over the policy's learning rate ----------------------------------------------------------
+
+    @cached_property
+    def variations(self) -> dict[str, Variation]:
+        """The sweep's labels, such as off2on_at_3e-05; none where the configuration has no sweep."""
+        section = self.configuration.get("sweep_policy_lr")
+        if section is None:
+            return {}
+        label, schedule = section["method"], section.get("schedule", {})
+        return {
+            f"{label}_at_{rate:.0e}": Variation(label, schedule, {"policy_learning_rate": rate})
+            for rate in section["policy_learning_rates"]
+        }
+
+    def sweep_curves(self) -> list[str]:
+        """The curve files of the sweep. UserError where the configuration has none."""
+        if not self.variations:
+            raise UserError("The configuration has no key 'sweep_policy_lr', which says what to sweep over.")
+        return [
+            f"{self.results}/curves/{dataset}/{label}/seeds_{seeds}.parquet"
+            for dataset in self.configuration["sweep_policy_lr"]["datasets"]
+            for label in self.variations
+            for seeds in self.seed_groups()
+        ]
 
     # --- Figure 1a -----------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 
 from analysis.aggregate import statistics
 from analysis.published import METHOD_OF_CURVE, published_curve, published_table
-from analysis.scores import returns
+from analysis.scores import normalised, returns
 from paper_figures import panels, style
 from paper_figures.comparison import Comparison
 from paper_figures.figure_09 import OfflineShare
@@ -257,3 +257,25 @@ def test_legends_are_as_wide_as_their_figure() -> None:
     assert style.legend_columns(labels, 10.0) == 5 and style.legend_columns(labels, 0.5) == 1
     assert 1 < style.legend_columns(labels, 3.0) < 5
     assert style.legend_height(labels, 5) < style.legend_height(labels, 2) < style.legend_height(labels, 1)
+
+
+def test_the_sweep_lies_beside_the_published_curve_and_says_how_far_each_rate_is_from_it(
+    make_results: MakeResults,
+) -> None:
+    labels = ("off2on_at_3e-04", "off2on_at_5e-06")
+    steps = (0, 5000, 10_000)
+    results = make_results(labels, ("hopper-random", PENDULUM), steps=steps)
+    figure = FIGURES["policy_learning_rate"]
+    table = figure.table(results)
+    theirs = table[table["source"] == panels.PUBLISHED]
+    assert set(theirs["dataset"]) == {"hopper-random"} and set(theirs["method"]) == {"off2on"}
+    source = published_curve("3", "hopper-random", "Ours").set_index("step")["mean"]
+    np.testing.assert_array_equal(theirs["value"], source.loc[: steps[-1]])
+    published = normalised(source.loc[list(steps)].to_numpy(), "hopper-random")
+    text = figure.caption(table, results)
+    for label in labels:
+        ours = results.statistics.curve(label, "hopper-random", "mean")["estimate"].to_numpy()
+        apart = sum(abs(o - p) for o, p in list(zip(ours, published, strict=True))[1:]) / (len(steps) - 1)
+        assert f"{apart:.1f} with learning rate {label[-5:]}" in text
+    colours = {to_hex(line.get_color()) for line in figure.draw(table).axes[0].lines if not line.is_dashed()}
+    assert len(colours) == len(labels)

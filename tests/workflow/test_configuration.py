@@ -71,6 +71,9 @@ WRONG = [
         {"datasets": ["x"], "seed": 0},
         "likelihood.datasets has 'x': expected one of the datasets",
     ),
+    ("sweep_policy_lr.datasets", ["x"], "sweep_policy_lr.datasets has 'x': expected one of the datasets"),
+    ("sweep_policy_lr.method", "x", "sweep_policy_lr.method is 'x': expected one of fine_tuning.methods"),
+    ("sweep_policy_lr.policy_learning_rates", [3.1e-4, 3e-4], "expected rates that differ in their first"),
     # values out of range or of another type
     ("fine_tuning.ensemble_size", 0, "fine_tuning.ensemble_size is 0: expected at least 1"),
     (

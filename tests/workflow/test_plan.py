@@ -132,6 +132,24 @@ def test_from_scratch_nothing_is_waited_for(smoke: dict[str, Any]) -> None:
     assert Plan(smoke).agent_inputs(DATASET, "sac", "0") == []
 
 
+def test_the_sweep_varies_one_method_in_its_policys_learning_rate_alone(smoke: dict[str, Any]) -> None:
+    jobs = Plan(smoke)
+    assert list(jobs.variations) == ["off2on_at_3e-04", "off2on_at_5e-06"]
+    smoke["datasets"][DATASET]["fine_tuning"] = {
+        "methods": {"off2on": {"config": {"batch_size": 3, "policy_learning_rate": 1.0e-3}}}
+    }
+    plain, swept = (Plan(smoke).fine_tuning(DATASET, label) for label in ("off2on", "off2on_at_5e-06"))
+    assert swept["config"] == {**plain["config"], "policy_learning_rate": 5e-6}
+    assert swept["schedule"] == {**plain["schedule"], "steps": 100}
+    assert swept["method"] == "off2on" and swept["fingerprint"] != plain["fingerprint"]
+    files = Plan(smoke).member_files(DATASET, "off2on", "0-1")
+    assert Plan(smoke).member_files(DATASET, "off2on_at_5e-06", "0-1") == files
+    assert not set(Plan(smoke).sweep_curves()) & set(Plan(smoke).curves())
+    del smoke["sweep_policy_lr"]
+    with pytest.raises(UserError, match="no key 'sweep_policy_lr'"):
+        Plan(smoke).sweep_curves()
+
+
 def test_recorded_curves_are_read_from_the_committed_results(smoke: dict[str, Any]) -> None:
     smoke["curves"] = "recorded"
     folders = {curve.split("/curves/")[0] for curve in Plan(smoke).curves()}

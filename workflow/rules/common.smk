@@ -34,7 +34,7 @@ wildcard_constraints:
     dataset="|".join(PLAN.configuration["datasets"]),
     family="halfcheetah|hopper|walker2d|inverted-double-pendulum",
     offline="|".join(OFFLINE_METHODS),
-    label="|".join(PLAN.methods),
+    label="|".join([*PLAN.methods, *PLAN.variations]),
     figure="|".join(PLAN.configuration["figures"]) or "none",
     agents=r"\d+-\d+",
     seeds=r"\d+(-\d+)*",

@@ -1,0 +1,85 @@
+"""How the policy's learning rate changes fine-tuning, a panel a dataset, beside the published curve.
+
+The paper chooses 3e-4, 3e-5 or 5e-6 by dataset and does not say which is whose ([S] D.1): the rate whose
+curve lies nearest the published one is the likeliest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.scores import normalised, panel_order, returns
+from paper_figures import panels, style
+from paper_figures.results import Results
+
+PUBLISHED_FIGURE = "3"
+
+
+def table(results: Results) -> pd.DataFrame:
+    """What the figure draws, columns `panels.COLUMNS`, in undiscounted return over environment steps.
+
+    The statistics' methods are the sweep's labels, such as "off2on_at_3e-05".
+    """
+    statistics, parts = results.statistics, []
+    for dataset in sorted(statistics.datasets, key=panel_order):
+        names = {"dataset": dataset, "unit": panels.RETURN}
+        for label in statistics.methods:
+            curve = statistics.curve(label, dataset, "mean")
+            for column in ("estimate", "low", "high"):
+                curve[column] = returns(curve[column].to_numpy(), dataset)
+            text = f"learning rate {label.rpartition(style.AT_RATE)[2]}"
+            parts.append(panels.our_rows(curve, statistics.confidence, method=label, label=text, **names))
+        method = _swept(statistics.methods)
+        theirs = panels.published_curves(PUBLISHED_FIGURE, dataset).get(method)
+        if theirs is not None:
+            shown = theirs[theirs["step"] <= statistics.steps[-1]]
+            text = style.method_label(method, panels.PAPER_SIZE)
+            parts.append(panels.published_rows(shown, method=method, label=text, **names))
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw(drawn: pd.DataFrame) -> Figure:
+    """Draw the rows of `table`: return on the left axis, normalised score on the right.
+
+    Raises:
+        UserError: there is nothing to draw.
+    """
+    return panels.draw(drawn, "The sweep over the policy's learning rate")
+
+
+def caption(drawn: pd.DataFrame, results: Results) -> str:
+    """The caption's text for the rows of `table`: what is drawn, and how far each rate is from the paper."""
+    ours = drawn[drawn["source"] == panels.OURS]
+    seeds, steps = int(ours["runs"].iloc[0]), int(ours["step"].max())
+    name = style.method_label(_swept(results.statistics.methods), results.ensemble_size)
+    interval = f" with its {ours['band'].iloc[0]}" if seeds > 1 else ""
+    sentences = [
+        f"{name} with several learning rates of the policy, the first {steps:,} environment steps, after"
+        f" {results.pretraining_updates:,} CQL updates: mean over {style.count(seeds, 'seed')}{interval}."
+    ]
+    for dataset, rows in drawn.groupby("dataset", sort=False):
+        theirs = rows[rows["source"] == panels.PUBLISHED]
+        if not theirs.empty:
+            sentences.append(_distances(str(dataset), rows[rows["source"] == panels.OURS], theirs))
+    if results.demonstration:
+        sentences.append(style.DEMONSTRATION)
+    return " ".join(sentences)
+
+
+def _swept(labels: tuple[str, ...]) -> str:
+    return labels[0].rpartition(style.AT_RATE)[0]
+
+
+def _distances(dataset: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
+    """The mean distance of each rate's curve from the published mean, after the start."""
+    found = []
+    for label, curve in ours[ours["step"] > 0].groupby("label", sort=False):
+        published = np.interp(curve["step"], theirs["step"], theirs["value"])
+        apart = normalised(curve["value"].to_numpy(), dataset) - normalised(published, dataset)
+        found.append(f"{np.abs(apart).mean():.1f} with {label}")
+    return (
+        f"{dataset}: the distance from the published curve (dashed, mean ± standard deviation) is on average"
+        f" {style.listed(found)}, in normalised score."
+    )
