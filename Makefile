@@ -58,7 +58,7 @@ unit: $(INSTALLED)
 	python -m pytest
 
 smoke: $(INSTALLED)
-	snakemake --cores $(CORES) --configfile config/smoke.yaml
+	snakemake all sweep_policy_lr --cores $(CORES) --configfile config/smoke.yaml
 
 format: $(INSTALLED)  ## rewrite the sources in the house's format
 	ruff check --fix .

@@ -1,7 +1,11 @@
-"""A hash of the code a result depends on: an edit re-runs it, a fresh clone of the same code does not."""
+"""A hash of the code a result depends on: an edit re-runs it, a fresh clone of the same code does not.
+
+Comments, docstrings and layout of Python files are not code: a long run survives their edits.
+"""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from functools import cache
 from pathlib import Path
@@ -11,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @cache
 def source_hash(*places: str, root: Path = ROOT) -> str:
-    """12 hexadecimal digits for the files at `places` (rooms or files), by relative name and content.
+    """12 hexadecimal digits for the files at `places` (rooms or files), by relative name and code.
 
     Raises:
         FileNotFoundError: a place does not exist.
@@ -19,10 +23,25 @@ def source_hash(*places: str, root: Path = ROOT) -> str:
     digest = hashlib.sha256()
     for place in sorted(places):
         for path in _files(root / place):
-            content = path.read_bytes()
+            content = _code(path)
             digest.update(f"{path.relative_to(root).as_posix()} {len(content)} ".encode())
             digest.update(content)
     return digest.hexdigest()[:12]
+
+
+@cache
+def _code(path: Path) -> bytes:
+    """What a file does: a Python file's syntax tree without docstrings, any other file as it is."""
+    content = path.read_bytes()
+    if path.suffix != ".py":
+        return content
+    tree = ast.parse(content, filename=str(path))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and (
+            ast.get_docstring(node, clean=False) is not None
+        ):
+            del node.body[0]
+    return ast.dump(tree).encode()
 
 
 def _files(place: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from workflow import sources
 from workflow.sources import ROOT, source_hash
 
 
@@ -20,6 +21,7 @@ def house(tmp_path: Path) -> Callable[[], str]:
 
     def hashed() -> str:
         source_hash.cache_clear()
+        sources._code.cache_clear()
         return source_hash("kitchen", root=tmp_path)
 
     hashed.root = tmp_path  # type: ignore[attr-defined]
@@ -29,6 +31,16 @@ def house(tmp_path: Path) -> Callable[[], str]:
 def test_an_edit_changes_it(house: Callable[[], str]) -> None:
     before = house()
     (house.root / "kitchen" / "code.py").write_text("x = 2\n")  # type: ignore[attr-defined]
+    assert house() != before
+
+
+def test_comments_docstrings_and_layout_do_not(house: Callable[[], str]) -> None:
+    code = house.root / "kitchen" / "code.py"  # type: ignore[attr-defined]
+    code.write_text('def f(x):\n    """Of x."""\n    return "a", 1\n')
+    before = house()
+    code.write_text('"""A module."""\n\ndef f(x):  # of x\n    return (\n        "a",\n        1,\n    )\n')
+    assert house() == before
+    code.write_text('def f(x):\n    return "b", 1\n')
     assert house() != before
 
 
