@@ -120,7 +120,8 @@ def _forward(hidden: Tensor, parameters: Sequence[Tensor], activations: list[Ten
         if activations is not None:
             activations.append(hidden)
     if last_weight.shape[2] == 1:
-        return torch.linalg.vecdot(hidden, last_weight.transpose(1, 2)).unsqueeze(2).add_(last_bias)
+        scalars: Tensor = torch.linalg.vecdot(hidden, last_weight.transpose(1, 2))
+        return scalars.unsqueeze(2).add_(last_bias)
     return torch.bmm(hidden, last_weight).add_(last_bias)
 
 
