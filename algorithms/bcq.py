@@ -19,11 +19,12 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from algorithms.agents import Metrics, Population, adam_groups, load_members, move_towards
+from algorithms.agents import Metrics, Population, load_members, move_towards
+from algorithms.agentwise_adam import AgentwiseAdam
 from algorithms.batch import Batch
-from algorithms.networks import Critics, PopulationMLP
 from algorithms.offline import OfflineStart, PlainPretraining
 from algorithms.online import PlainLearner, Start
+from algorithms.perceptrons import Perceptrons, TwinCritics
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import UniformReplay
 from records import UserError
@@ -60,8 +61,8 @@ class ActionVAE(nn.Module):
         super().__init__()
         self.latent_size = LATENTS_PER_ACTION * action_size
         pair_size = observation_size + action_size
-        self.encoder = PopulationMLP(agents, pair_size, hidden_widths, 2 * self.latent_size)
-        self.decoder = PopulationMLP(agents, observation_size + self.latent_size, hidden_widths, action_size)
+        self.encoder = Perceptrons(agents, pair_size, hidden_widths, 2 * self.latent_size)
+        self.decoder = Perceptrons(agents, observation_size + self.latent_size, hidden_widths, action_size)
 
     def encode(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of the latents of actions. [P, B, latent_size] each"""
@@ -71,6 +72,10 @@ class ActionVAE(nn.Module):
     def decode(self, observations: Tensor, latents: Tensor) -> Tensor:
         """Actions in [-1, 1]: [P, B, observation_size], [P, B, latent_size] -> [P, B, action_size]."""
         return torch.tanh(self.decoder(torch.cat([observations, latents], dim=-1)))
+
+    def decode_candidates(self, observations: Tensor, latents: Tensor) -> Tensor:
+        """`decode` n latents in each state, without gradients: [P, B n, latent_size] -> [P, B n, A]."""
+        return torch.tanh(self.decoder.of_candidates(observations, latents))
 
 
 class Perturbation(nn.Module):
@@ -86,12 +91,18 @@ class Perturbation(nn.Module):
     ) -> None:
         super().__init__()
         self.limit = limit
-        self.net = PopulationMLP(agents, observation_size + action_size, hidden_widths, action_size)
+        self.net = Perceptrons(agents, observation_size + action_size, hidden_widths, action_size)
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
         """a + xi(s, a), kept in the box [-1, 1]. [P, B, action_size]"""
-        move = self.limit * torch.tanh(self.net(torch.cat([observations, actions], dim=-1)))
-        return (actions + move).clamp(-1, 1)
+        return self._moved(actions, self.net(torch.cat([observations, actions], dim=-1)))
+
+    def of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """`forward` for n actions in each state, without gradients: [P, B n, A] -> [P, B n, A]."""
+        return self._moved(actions, self.net.of_candidates(observations, actions))
+
+    def _moved(self, actions: Tensor, outputs: Tensor) -> Tensor:
+        return (actions + self.limit * torch.tanh(outputs)).clamp(-1, 1)
 
 
 class BCQAgents(Population):
@@ -123,14 +134,14 @@ class BCQAgents(Population):
         self.vae = ActionVAE(*sizes, config.generator_hidden_widths)
         self.perturbation = Perturbation(*sizes, config.hidden_widths, config.perturbation_limit)
         self.target_perturbation = Perturbation(*sizes, config.hidden_widths, config.perturbation_limit)
-        self.q = Critics(*sizes, config.hidden_widths)
-        self.target_q = Critics(*sizes, config.hidden_widths)
+        self.q = TwinCritics(*sizes, config.hidden_widths)
+        self.target_q = TwinCritics(*sizes, config.hidden_widths)
         self.candidates_of_each = config.acting_candidates // members
         # From streams of their own: evaluation must not move those that training draws from.
         fixed = Streams([derived_seed(seed, "exploit") for seed in seeds])
         self.register_buffer("fixed_latents", self._latents(fixed, self.candidates_of_each), persistent=False)
         learned = [*self.vae.parameters(), *self.perturbation.parameters(), *self.q.parameters()]
-        self.optimiser = torch.optim.Adam(adam_groups(learned, config.learning_rate))
+        self.optimiser = AgentwiseAdam(learned, config.learning_rate, self.count)
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""
@@ -148,11 +159,13 @@ class BCQAgents(Population):
         move_towards(self.target_q, self.q, rate)
         move_towards(self.target_perturbation, self.perturbation, rate)
 
-    @torch.no_grad()
-    def generate(self, observations: Tensor) -> Tensor:
-        """One action like the data's in each row, not perturbed: [P, rows, obs] -> [P, rows, A]."""
-        actions: Tensor = self.vae.decode(observations, self._latents(self.streams, observations.shape[1]))
-        return actions
+    def generate(self, observations: Tensor, candidates: int = 1) -> Tensor:
+        """n actions like the data's in each state, not perturbed: [P, B, obs] -> [P, B n, A].
+
+        They are constants: no gradient reaches the generator.
+        """
+        latents = self._latents(self.streams, observations.shape[1] * candidates)
+        return self.vae.decode_candidates(observations, latents)
 
     def explore(self, observations: Tensor) -> Tensor:
         """Actions for collection, BCQ's own greedy selection: [S, E, obs] -> [S, E, A]. [BCQ code]
@@ -174,13 +187,12 @@ class BCQAgents(Population):
     def _best_candidate(self, observations: Tensor, latents: Tensor) -> Tensor:
         """The candidate of highest Q1, in the mean of all members, of those with these latents."""
         runs, states = observations.shape[:2]
-        rows = self.for_members(observations).repeat_interleave(self.candidates_of_each, dim=1)
-        actions: Tensor = self.perturbation(rows, self.vae.decode(rows, latents))
+        rows = self.for_members(observations)
+        actions = self.perturbation.of_candidates(rows, self.vae.decode_candidates(rows, latents))
         # Every member judges what any of them has proposed: [S, N, E, n, A] -> [S, E, N n, A].
         by_member = actions.reshape(runs, self.members, states, -1, self.action_size)
         proposed = by_member.transpose(1, 2).flatten(2, 3)
-        judged = self.for_members(observations.repeat_interleave(proposed.shape[2], dim=1))
-        q1 = self.q(judged, self.for_members(proposed.flatten(1, 2)))[:, 0]
+        q1 = self.q.first_of_candidates(rows, self.for_members(proposed.flatten(1, 2)))
         best = self.per_run(q1).mean(dim=1).reshape(runs, states, -1).argmax(dim=-1)
         return proposed.take_along_dim(best[:, :, None, None], dim=2).squeeze(2)
 
@@ -190,7 +202,7 @@ class BCQAgents(Population):
         return normal.clamp(-LATENT_LIMIT, LATENT_LIMIT).flatten(0, 1)
 
 
-def _initialise(net: PopulationMLP, streams: Streams) -> None:
+def _initialise(net: Perceptrons, streams: Streams) -> None:
     """PyTorch's start: weights and biases uniform within 1/sqrt(inputs). [BCQ code]"""
     for layer in net.affine_maps():
         copies, inputs, outputs = layer.weight.shape
@@ -224,9 +236,10 @@ def td_target(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Tensor:
 
     The n candidates a_i ~ G(s') are perturbed by the target network. [P, B]  [BCQ] algorithm 1
     """
-    observations = batch.next_observations.repeat_interleave(config.target_candidates, dim=1)
-    actions = agents.target_perturbation(observations, agents.generate(observations))
-    q = agents.target_q(observations, actions)
+    observations = batch.next_observations
+    generated = agents.generate(observations, config.target_candidates)
+    actions = agents.target_perturbation.of_candidates(observations, generated)
+    q = agents.target_q.of_candidates(observations, actions)
     value = config.minimum_weight * q.amin(dim=1) + (1 - config.minimum_weight) * q.amax(dim=1)
     best: Tensor = value.reshape(*batch.rewards.shape, -1).amax(dim=-1)
     return batch.rewards + config.discount * batch.masks * best
@@ -241,8 +254,7 @@ def critic_loss(agents: BCQAgents, batch: Batch, target: Tensor) -> tuple[Tensor
 def perturbation_loss(agents: BCQAgents, observations: Tensor) -> Tensor:
     """-E[Q1(s, a + xi(s, a))], a ~ G(s): the deterministic policy gradient. [P]  [BCQ] algorithm 1"""
     actions = agents.perturbation(observations, agents.generate(observations))
-    q1: Tensor = agents.q(observations, actions, frozen=True)[:, 0]
-    return -q1.mean(dim=-1)
+    return -agents.q.first(observations, actions).mean(dim=-1)
 
 
 def update(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Metrics:

@@ -1,9 +1,11 @@
-"""Time one update of CQL, SAC and Off2On beside the code they are usually run with, in one run.
+"""Time one update of each method beside the code it is usually run with, in one run.
 
     python -m benchmarks.updates --output updates.json
+    python -m benchmarks.updates --methods awac bcq
 
 One agent (for Off2On one ensemble of five) of HalfCheetah's sizes, batch 256, 256-256 networks, 10 sampled
-actions, one thread. The peers are restated in `benchmarks.peers`. PyTorch's choice of matrix products and
+actions, one thread; AWAC and BCQ with the batches and networks of their own configurations, one agent and
+one ensemble of five. The peers are restated in `benchmarks.peers`. PyTorch's choice of matrix products and
 the allocator's habits belong to a whole process, so two long-lived processes take turns: one as PyTorch
 comes, where a peer runs as its users run it, and one with this suite's `prepare_process`. Both run our
 update and the peer's, which tells what the settings bring from what the formulation brings.
@@ -22,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,11 +32,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from algorithms import cql, off2on, sac
+from algorithms import awac, bcq, cql, off2on, sac
 from algorithms.acceleration import prepare_process
 from algorithms.agents import Agents
 from algorithms.batch import Batch
+from benchmarks.peers.authors_bcq import AuthorsBCQ
 from benchmarks.peers.authors_off2on import AuthorsOff2On
+from benchmarks.peers.corl_awac import CorlAWAC
 from benchmarks.peers.corl_cql import CorlCQL
 from benchmarks.peers.rlkit_sac import RlkitSAC
 from records.files import write_json
@@ -57,15 +61,15 @@ class Entry(NamedTuple):
         return f"{self.contender} ({self.settings})"
 
 
-def random_batch(seed: int) -> Batch:
+def random_batch(seed: int, size: int = BATCH_SIZE) -> Batch:
     """A batch of standard normal states and uniform actions for one run."""
     generator = torch.Generator().manual_seed(seed)
     return Batch(
-        torch.randn(1, BATCH_SIZE, OBSERVATION_SIZE, generator=generator),
-        2 * torch.rand(1, BATCH_SIZE, ACTION_SIZE, generator=generator) - 1,
-        torch.randn(1, BATCH_SIZE, generator=generator),
-        torch.ones(1, BATCH_SIZE),
-        torch.randn(1, BATCH_SIZE, OBSERVATION_SIZE, generator=generator),
+        torch.randn(1, size, OBSERVATION_SIZE, generator=generator),
+        2 * torch.rand(1, size, ACTION_SIZE, generator=generator) - 1,
+        torch.randn(1, size, generator=generator),
+        torch.ones(1, size),
+        torch.randn(1, size, OBSERVATION_SIZE, generator=generator),
     )
 
 
@@ -99,6 +103,24 @@ def our_off2on() -> Update:
     return lambda: off2on.update(agents, batch, offline, online, config)
 
 
+def our_awac(members: int = 1) -> Update:
+    """`algorithms.awac.update` of one ensemble."""
+    config = awac.AWACConfig()
+    agents = awac.AWACAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config, members)
+    agents.initialise()
+    batch = random_batch(SEED, config.batch_size)
+    return lambda: awac.update(agents, batch, config)
+
+
+def our_bcq(members: int = 1) -> Update:
+    """`algorithms.bcq.update` of one ensemble."""
+    config = bcq.BCQConfig()
+    agents = bcq.BCQAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config, members)
+    agents.initialise()
+    batch = random_batch(SEED, config.batch_size)
+    return lambda: bcq.update(agents, batch, config)
+
+
 def corl_cql() -> Update:
     """CORL's, with the suite's two hidden layers and weight."""
     agent = CorlCQL(OBSERVATION_SIZE, ACTION_SIZE)
@@ -118,6 +140,20 @@ def authors_off2on() -> Update:
     agent = AuthorsOff2On(OBSERVATION_SIZE, ACTION_SIZE)
     batch, offline, online = (_columns(random_batch(SEED + i)) for i in range(3))
     return lambda: agent.update(*batch, (offline[0], offline[1]), (online[0], online[1]))
+
+
+def corl_awac() -> Update:
+    """CORL's, with the sizes of AWAC's authors."""
+    agent = CorlAWAC(OBSERVATION_SIZE, ACTION_SIZE)
+    rows = [field[0] for field in random_batch(SEED, awac.AWACConfig().batch_size)]
+    return lambda: agent.update(*rows)
+
+
+def authors_bcq() -> Update:
+    """The BCQ of its authors."""
+    agent = AuthorsBCQ(OBSERVATION_SIZE, ACTION_SIZE)
+    rows = _columns(random_batch(SEED, bcq.BCQConfig().batch_size))
+    return lambda: agent.update(*rows)
 
 
 def _columns(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -143,22 +179,43 @@ CONTENDERS: dict[str, Callable[[], Update]] = {
     "rlkit sac": rlkit_sac,
     "off2on": our_off2on,
     "authors' off2on": authors_off2on,
+    "awac": our_awac,
+    "awac, N = 5": lambda: our_awac(members=5),
+    "corl awac": corl_awac,
+    "bcq": our_bcq,
+    "bcq, N = 5": lambda: our_bcq(members=5),
+    "authors' bcq": authors_bcq,
 }
-METHODS = {  # peer, and those compared with it
-    "corl cql": ("cql", "cql, 6 gradient actions", "cql, bfloat16 penalty", "cql, both"),
-    "rlkit sac": ("sac",),
-    "authors' off2on": ("off2on",),
-}
-EVERYWHERE = ("product", "cql", "corl cql", "sac", "rlkit sac", "off2on", "authors' off2on")
 
 
-def entries() -> list[Entry]:
-    """All contenders in both processes, a method's beside each other; our options in the suite's alone."""
+class Race(NamedTuple):
+    """Who is timed for a method."""
+
+    peer: str
+    compared: tuple[str, ...]  # with the peer, round by round; the first also under PyTorch's settings
+    others: tuple[str, ...] = ()  # for which the peer has no counterpart
+
+
+METHODS = {
+    "cql": Race("corl cql", ("cql", "cql, 6 gradient actions", "cql, bfloat16 penalty", "cql, both")),
+    "sac": Race("rlkit sac", ("sac",)),
+    "off2on": Race("authors' off2on", ("off2on",)),
+    "awac": Race("corl awac", ("awac",), ("awac, N = 5",)),
+    "bcq": Race("authors' bcq", ("bcq",), ("bcq, N = 5",)),
+}
+
+
+def entries(methods: Sequence[str]) -> list[Entry]:
+    """Contenders in both processes, a method's beside each other; options and others in the suite's alone."""
+    races = [METHODS[method] for method in methods]
+    everywhere = {"product"}.union(*((race.peer, race.compared[0]) for race in races))
+    timed = everywhere.union(*((*race.compared, *race.others) for race in races))
     return [
         Entry(settings, contender)
         for contender in CONTENDERS
+        if contender in timed
         for settings in ("pytorch", "suite")
-        if settings == "suite" or contender in EVERYWHERE
+        if settings == "suite" or contender in everywhere
     ]
 
 
@@ -235,12 +292,12 @@ def _floating_point_operations(update: Update) -> int:
     return int(counter.get_total_flops())
 
 
-def measure(rounds: int, updates: int) -> dict[str, dict[str, Any]]:
+def measure(methods: Sequence[str], rounds: int, updates: int) -> dict[str, dict[str, Any]]:
     """Times of each entry in each round, after a round of warming up; and its floating-point operations."""
     found: dict[str, dict[str, Any]] = {}
     with started("pytorch") as pytorch, started("suite") as suite:
         workers = {"pytorch": pytorch, "suite": suite}
-        order = entries()
+        order = entries(methods)
         for entry in order:
             worker = workers[entry.settings]
             worker.ask(entry.contender, 2)
@@ -261,12 +318,12 @@ def measure(rounds: int, updates: int) -> dict[str, dict[str, Any]]:
     return found
 
 
-def ratios(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def ratios(methods: Sequence[str], found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """How many times as long a peer took, round by round: as its users run it beside us as we run it
     (what a user gains), and both under the same settings (what the formulation gains).
     """
     results = []
-    for peer, ours in METHODS.items():
+    for peer, ours, _ in (METHODS[method] for method in methods):
         pairs = [(Entry("pytorch", peer), Entry("suite", name)) for name in ours]
         pairs += [(Entry("suite", peer), Entry("suite", name)) for name in ours]
         pairs += [(Entry("pytorch", peer), Entry("pytorch", ours[0]))]
@@ -310,6 +367,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--updates", type=int, default=10, help="updates of each contender in a round")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--output", type=Path, help="JSON file for all figures")
     parser.add_argument("--worker", choices=["suite", "pytorch"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -318,9 +376,9 @@ def main() -> None:
         return
 
     load_before = os.getloadavg()[0]
-    found = measure(arguments.rounds, arguments.updates)
+    found = measure(arguments.methods, arguments.rounds, arguments.updates)
     load = [load_before, os.getloadavg()[0]]
-    compared = ratios(found)
+    compared = ratios(arguments.methods, found)
     report(found, compared)
     print(f"load averages before and after: {load[0]:.1f}, {load[1]:.1f} on {os.cpu_count()} cores")
     if arguments.output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from copy import deepcopy
 
@@ -9,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from algorithms import cql, off2on, sac
-from algorithms.agents import Agents
+from algorithms import awac, bcq, cql, off2on, sac
+from algorithms.agents import Agents, Population
 from algorithms.batch import Batch
 from algorithms.networks import PopulationMLP
+from benchmarks.peers.authors_bcq import AuthorsBCQ
 from benchmarks.peers.authors_off2on import AuthorsOff2On, EnsembleCritic, EnsembleLayer
+from benchmarks.peers.corl_awac import CorlAWAC
 from benchmarks.peers.corl_cql import CorlCQL
 from benchmarks.peers.rlkit_sac import Perceptron, Policy, RlkitSAC
 
@@ -42,11 +45,12 @@ def columns(batch: Batch) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def randomise(agents: Agents) -> None:
+def randomise(agents: Population) -> None:
     """Networks with opinions, fresh ones being nearly constant."""
     torch.manual_seed(0)
-    for parameter in (*agents.policy.parameters(), *agents.q.parameters()):
-        parameter.copy_(0.3 * torch.randn_like(parameter))
+    for network in agents.exported:
+        for parameter in agents.get_submodule(network).parameters():
+            parameter.copy_(0.3 * torch.randn_like(parameter))
     agents.copy_targets()
 
 
@@ -184,3 +188,124 @@ def _fill_ensemble(critic: EnsembleCritic, agents: Agents, twin: int) -> None:
         assert isinstance(module, EnsembleLayer)
         module.weights.copy_(ours.weight[twin::2])
         module.biases.copy_(ours.bias[twin::2])
+
+
+def linear_layers(net: nn.Module) -> list[nn.Module]:
+    return [module for module in net.modules() if isinstance(module, nn.Linear)]
+
+
+def assert_same_gradients(linear: Iterable[nn.Module], net: PopulationMLP, index: int) -> None:
+    for module, ours in zip(linear, net.affine_maps(), strict=True):
+        assert isinstance(module, nn.Linear)
+        expected = gradient(ours.weight)[index], gradient(ours.bias)[index, 0]
+        found = gradient(module.weight).T, gradient(module.bias)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_corl_s_awac_gradients_are_ours() -> None:
+    config = awac.AWACConfig(WIDTHS, WIDTHS, (CERTAIN, CERTAIN), advantage_weighting="exponential")
+    agents = awac.AWACAgents([0], OBSERVATION, ACTION, config)
+    randomise(agents)
+    peer = CorlAWAC(OBSERVATION, ACTION, WIDTHS, WIDTHS)
+    fill(linear_layers(peer.actor), agents.policy.net, 0)
+    nn.init.constant_(peer.actor.log_std, CERTAIN)
+    for index, critic in enumerate(peer.critics):
+        fill(linear_layers(critic), agents.q.net, index)
+    peer.targets = [deepcopy(critic) for critic in peer.critics]
+    batch = make_batch(1)
+    rows = [field[0] for field in batch]
+
+    critics, q = awac.critic_loss(agents, batch, awac.td_target(agents, batch, config))
+    critics.sum().backward()  # type: ignore[no-untyped-call]
+    peer.critic_loss(*rows).backward()  # type: ignore[no-untyped-call]
+    for index, critic in enumerate(peer.critics):
+        assert_same_gradients(linear_layers(critic), agents.q.net, index)
+
+    policy = agents.policy(batch.observations)
+    weights = awac.advantage_weights(agents, policy, batch, q, config)
+    ours = awac.actor_loss(policy, batch, weights).sum() * math.exp(2 * CERTAIN)
+    ours.backward()  # type: ignore[no-untyped-call]
+    (peer.actor_loss(*rows[:2]) * math.exp(2 * CERTAIN)).backward()
+    assert weights.std() > 0.1
+    assert_same_gradients(linear_layers(peer.actor), agents.policy.net, 0)
+
+
+def make_bcq_pair(seed: int) -> tuple[bcq.BCQAgents, AuthorsBCQ, bcq.BCQConfig]:
+    """Ours, whose stream begins at `seed`, and the authors', with the same networks."""
+    config = bcq.BCQConfig(hidden_widths=WIDTHS, generator_hidden_widths=WIDTHS)
+    agents = bcq.BCQAgents([seed], OBSERVATION, ACTION, config)
+    randomise(agents)
+    peer = AuthorsBCQ(OBSERVATION, ACTION, WIDTHS, WIDTHS)
+    fill_generator(peer, agents)
+    fill(layers(peer.perturbation.net), agents.perturbation.net, 0)
+    for index, critic in enumerate(peer.critics):
+        assert isinstance(critic, Perceptron)
+        fill(layers(critic), agents.q.net, index)
+    peer.target_perturbation, peer.targets = deepcopy(peer.perturbation), deepcopy(peer.critics)
+    return agents, peer, config
+
+
+@torch.no_grad()
+def fill_generator(peer: AuthorsBCQ, agents: bcq.BCQAgents) -> None:
+    *hidden, last = agents.vae.encoder.affine_maps()
+    for module, ours in zip(peer.generator.encoder.hidden, hidden, strict=True):
+        assert isinstance(module, nn.Linear)
+        module.weight.copy_(ours.weight[0].T)
+        module.bias.copy_(ours.bias[0, 0])
+    means, log_stds = last.weight[0].T.chunk(2)
+    peer.generator.encoder.last.weight.copy_(means)
+    peer.generator.log_std.weight.copy_(log_stds)
+    for head, bias in zip(
+        (peer.generator.encoder.last, peer.generator.log_std), last.bias[0, 0].chunk(2), strict=True
+    ):
+        head.bias.copy_(bias)
+    fill(layers(peer.generator.decoder), agents.vae.decoder, 0)
+
+
+def test_the_authors_bcq_gradients_are_ours() -> None:
+    """Both draw from streams of the same beginning, in the same order."""
+    agents, peer, config = make_bcq_pair(seed=5)
+    batch = make_batch(1)
+    observations, actions, rewards, masks, next_observations = columns(batch)
+    torch.manual_seed(5)
+    bcq.vae_loss(agents, batch).sum().backward()  # type: ignore[no-untyped-call]
+    peer.generator_loss(observations, actions).backward()  # type: ignore[no-untyped-call]
+    assert_same_gradients(layers(peer.generator.decoder), agents.vae.decoder, 0)
+    encoder = agents.vae.encoder.affine_maps()
+    for module, ours in zip(peer.generator.encoder.hidden, encoder[:-1], strict=True):
+        assert isinstance(module, nn.Linear)
+        torch.testing.assert_close(gradient(module.weight).T, gradient(ours.weight)[0], rtol=1e-4, atol=1e-6)
+
+    target = bcq.td_target(agents, batch, config)
+    their_target = peer.td_target(rewards, masks, next_observations)
+    torch.testing.assert_close(their_target[:, 0], target[0], rtol=1e-4, atol=1e-5)
+    bcq.critic_loss(agents, batch, target)[0].sum().backward()  # type: ignore[no-untyped-call]
+    peer.critic_loss(observations, actions, their_target).backward()  # type: ignore[no-untyped-call]
+    for index, critic in enumerate(peer.critics):
+        assert isinstance(critic, Perceptron)
+        assert_same_gradients(layers(critic), agents.q.net, index)
+
+    bcq.perturbation_loss(agents, batch.observations).sum().backward()  # type: ignore[no-untyped-call]
+    peer.perturbation_loss(observations).backward()  # type: ignore[no-untyped-call]
+    assert_same_gradients(layers(peer.perturbation.net), agents.perturbation.net, 0)
+
+
+def test_the_authors_bcq_steps_as_ours_does() -> None:
+    """Networks one after the other, then targets: the same decisions after some updates."""
+    agents, peer, config = make_bcq_pair(seed=5)
+    torch.manual_seed(5)
+    for number in range(3):
+        batch = make_batch(number)
+        bcq.update(agents, batch, config)
+        peer.update(*columns(batch))  # type: ignore[arg-type]
+    pairs = [
+        (peer.perturbation.net, agents.perturbation.net, 0),
+        (peer.target_perturbation.net, agents.target_perturbation.net, 0),
+        (peer.generator.decoder, agents.vae.decoder, 0),
+        (peer.targets[1], agents.target_q.net, 1),
+    ]
+    for theirs, net, index in pairs:
+        assert isinstance(theirs, Perceptron)
+        for module, ours in zip(layers(theirs), net.affine_maps(), strict=True):
+            assert isinstance(module, nn.Linear)
+            torch.testing.assert_close(module.weight.T, ours.weight[index], rtol=0, atol=2e-5)
