@@ -20,7 +20,7 @@ def main(options: argparse.Namespace) -> None:
     """Gather, train, and write a row a sample: dataset, source ("offline" or "online"), value in nats."""
     acceleration.prepare_process()
     settings = options.settings
-    config = command.build(LikelihoodConfig, settings["config"], "config")
+    config = command.build(LikelihoodConfig, settings["config"], "config", "likelihood")
     environment, seed = settings["environment"], settings["seed"]
     offline = data.read(options.data, reward_scale=1.0)
     check_sizes(offline, environment)
