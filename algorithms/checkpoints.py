@@ -5,9 +5,10 @@ holds the last complete one. The header's metadata has one entry, `checkpoint`: 
 manifest, a space, the manifest. (safetensors writes several entries in a random order, and equal
 checkpoints are to be equal files.)
 
-A checkpoint that takes another one's name is read back before it does, and the other is kept beside it
-under the name of `previous`, for a job to go on from where the newest is damaged later. So a name takes the
-disk space of two checkpoints, of three while one is written, however long a job runs.
+A checkpoint is read back before it takes its name. Where its manifest has the hash that `load_for` asks
+for, the one that it replaces is kept beside it under the name of `previous`, for the job to go on from where
+the newest is damaged later. So a job takes the disk space of two checkpoints, of three while one is written,
+however long it runs.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def previous(path: Path) -> Path:
 def save(path: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
     """Write tensors and manifest under `path` in one atomic step; equal ones make byte-identical files.
 
-    What `path` held before is kept as `previous(path)`. UserError where the disk refuses, or gives back
-    something else than was written; `path` then holds what it held before.
+    Where the manifest has a `configuration_hash`, what `path` held before is kept as `previous(path)`.
+    UserError where the disk refuses, or gives back something else than was written; `path` then holds what
+    it held before.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(manifest, sort_keys=True)
@@ -50,7 +52,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any])
         save_file(contiguous, temporary, metadata={_ENTRY: f"{digest} {text}"})
         if _verified(temporary) != digest:
             raise UserError(f"{path} was not replaced: what was written does not read back as it was")
-        if path.exists():
+        if "configuration_hash" in manifest and path.exists():
             _keep(path)
 
 

@@ -99,7 +99,7 @@ def exclusive(folder: Path | str) -> Iterator[None]:
     lock = Path(folder) / ".lock"
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise UserError(f"{folder} could not be locked for writing: {error.strerror or error}") from error
     try:
