@@ -3,11 +3,12 @@
     python -m tests.faults --kills 54 --seed 0 --output faults
 
 A very small configuration runs once undisturbed. Then it runs in fresh folders, round after round: in every
-stage of a round (dataset, pre-training, fine-tuning, statistics, figure) the job, Snakemake, or both are killed
-(`kill -9`) at a moment drawn at random within the stage, and the same command is given again at once. A round
-ends when the command ends; what it left must be byte-identical to the undisturbed run. `--output` gets
-`faults.json` and `faults.md`: every kill with what it cost, and the outcome of every round. Linux alone, for
-/proc. Exit status 1 where a round went wrong.
+stage of a round (dataset, pre-training, fine-tuning, statistics, figure) the job, Snakemake, or both are
+killed (`kill -9`) at a moment drawn at random within the stage, and the same command is given again at once.
+A round ends when the command ends; what it left must be byte-identical to the undisturbed run. At the end the
+undisturbed run's clock is set: its files are dated to the future and to the past, and the command is given
+again. `--output` gets `faults.json` and `faults.md`: every kill with what it cost, and every outcome. Linux
+alone, for /proc. Exit status 1 where something went wrong.
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ def kill(target: str, job: int, workflow: subprocess.Popen[bytes]) -> bool:
 def disturbed_round(
     folder: Folder, stages: list[str], durations: dict[str, float], random_: random.Random
 ) -> dict[str, Any]:
-    """One run that is killed once in each of `stages`; its kills, and what it said if it failed in the end."""
+    """One run that is killed once in each of `stages`: its kills, and what it said if it failed at last."""
     kills = []
     workflow = folder.start()
     for stage in stages:
@@ -223,6 +224,20 @@ def _saved_anywhere(folder: Folder, stage: str) -> int:
     return max((_updates(path) for path in checkpoints), default=0)
 
 
+def clock_set(folder: Folder, expected: dict[str, bytes]) -> list[dict[str, Any]]:
+    """The command again in a finished folder, after files of one stage were dated to another day."""
+    outcomes = []
+    for place, days in (("datasets", 1), ("curves", -400), ("agents", 400)):
+        when = time.time() + 86_400 * days
+        for path in (folder.path / "results" / "faults" / place).rglob("*"):
+            os.utime(path, (when, when))
+        failure = folder.finish(folder.start())
+        different = differences(folder.results(), expected)
+        outcomes.append({"place": place, "days": days, "different": different, "failure": failure})
+        print(json.dumps(outcomes[-1]), flush=True)
+    return outcomes
+
+
 def differences(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
     """Names that only one of two runs has, or that differ."""
     return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
@@ -247,6 +262,11 @@ def report(document: dict[str, Any]) -> str:
         f"| stage | {' | '.join(TARGETS)} |",
         f"|---|{'---|' * len(TARGETS)}",
         *(f"| {stage} | {' | '.join(str(count[stage, target]) for target in TARGETS)} |" for stage in STAGES),
+    ]
+    lines += ["", "Files dated to another day, and the command again:", ""]
+    lines += [
+        f"- {c['place']}, {c['days']:+} days: {c['different'] or c['failure'] or 'byte-identical'}"
+        for c in document["clock"]
     ]
     for number, round_ in enumerate(document["rounds"]):
         if not round_["identical"]:
@@ -284,6 +304,7 @@ def main() -> int:
             print(f"what it left is in {folder.path}", flush=True)
             break
         shutil.rmtree(folder.path)
+    clock = clock_set(undisturbed, expected)
     document = {
         "command": f"python -m tests.faults --kills {options.kills} --seed {options.seed}",
         "commit": git_commit(),
@@ -294,12 +315,14 @@ def main() -> int:
         "durations_s": durations,
         "missed": sum(not k["hit"] for r in rounds for k in r["kills"]),
         "rounds": rounds,
+        "clock": clock,
     }
     write_json(options.output / "faults.json", document)
     with atomic_path(options.output / "faults.md") as temporary:
         temporary.write_text(report(document), encoding="utf-8")
     print(report(document))
     whole = all(r["identical"] and all(k.get("within_an_interval", True) for k in r["kills"]) for r in rounds)
+    whole = whole and not any(c["different"] or c["failure"] for c in clock)
     return 0 if whole else 1
 
 
