@@ -72,6 +72,8 @@ CONFIGURATION: dict[str, Any] = {
     "statistics": {"repetitions": 20},
     "figures": ["learning_curves"],
 }
+UPDATES = {"pretrain": OFFLINE["updates"], "fine_tune": ONLINE["steps"]}
+"""What a training job makes: there a kill comes after a drawn number of updates, elsewhere after a time."""
 STAGES = ("record", "pretrain", "fine_tune", "statistics", "figure")
 TARGETS = ("job", "workflow", "both")
 PATIENCE = 600.0  # seconds that any one thing may take on a busy machine
@@ -191,11 +193,18 @@ def disturbed_round(
     workflow = folder.start()
     for stage in stages:
         target, delay = random_.choice(TARGETS), random_.uniform(0, durations[stage])
+        updates = random_.randrange(UPDATES.get(stage, 1))
         job = job_of(stage, workflow)
         before = _saved_anywhere(folder, stage)
+        if stage in UPDATES and job is not None:
+            delay = random_.uniform(0, 0.1)
+            while folder.made(job) < updates and alive(job):
+                time.sleep(0.01)
         time.sleep(delay)
         hit = job is not None and kill(target, job, workflow)
         entry: dict[str, Any] = {"stage": stage, "target": target, "delay_s": round(delay, 3), "hit": hit}
+        if stage in UPDATES:
+            entry["after_updates"] = updates
         if hit:
             workflow.wait(PATIENCE)
             workflow = folder.start()

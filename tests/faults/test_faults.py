@@ -7,6 +7,7 @@ at random moments over a whole reproduction, is `python -m tests.faults`.
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import random
 import resource
@@ -109,7 +110,7 @@ def child(folder: Path, function: Callable[[], object]) -> tuple[int, str]:
         try:
             os.chdir(folder)
             # What pytest captures is a file too: it is not what the limits are for.
-            sys.stderr = sys.stdout = Path(os.devnull).open("w")
+            sys.stderr = sys.stdout = io.StringIO()
             function()
         except UserError as error:
             status = 2
