@@ -23,7 +23,7 @@ from records.curves import read_curves, read_provenance
 TOLERANCE = 3.0
 """Standard errors of the difference of two means that another platform may differ by. (Ours.)"""
 SLACK = 0.25
-"""Share of the reference's mean that it may differ by anyhow: three seeds' spread is a rough guess. (Ours.)"""
+"""Share of the reference's mean that it may differ by anyhow: three seeds say little of a spread. (Ours.)"""
 
 
 def compare(ours: Path, reference: Path) -> str:
@@ -45,7 +45,8 @@ def compare(ours: Path, reference: Path) -> str:
             _check_bounds(found, expected, ours / file, "; ".join(sorted(reasons)))
     if not reasons:
         return f"{len(files)} curves are equal to {reference} to the last bit, on its platform."
-    return f"{len(files)} curves are within the bounds of {reference}; not bit by bit: {'; '.join(sorted(reasons))}."
+    why = "; ".join(sorted(reasons))
+    return f"{len(files)} curves are within the bounds of {reference}, not compared bit by bit: {why}."
 
 
 def _platform_differences(ours: Path, reference: Path) -> list[str]:
@@ -94,8 +95,8 @@ def _check_bounds(found: pd.DataFrame, expected: pd.DataFrame, path: Path, reaso
     bound = TOLERANCE * error + SLACK * abs(theirs.mean())
     if not abs(ours.mean() - theirs.mean()) <= bound:
         raise UserError(
-            f"{path} ends at a mean return of {ours.mean():.1f}, expected {theirs.mean():.1f} +- {bound:.1f} of the"
-            f" reference on another platform ({reason})"
+            f"{path} ends at a mean return of {ours.mean():.1f}, expected {theirs.mean():.1f} +- {bound:.1f} of"
+            f" the reference on another platform ({reason})"
         )
 
 

@@ -222,3 +222,20 @@ def fingerprints(jobs: Plan) -> dict[str, str]:
 def test_a_dataset_is_named_by_family_and_quality(dataset: str, parts: tuple[str, str]) -> None:
     assert split_name(dataset) == parts
     assert dataset_id(dataset) == f"{parts[0]}/{parts[1]}-local-v0"
+
+
+def test_what_is_judged_and_drawn_is_made_anew_after_other_training_whatever_the_clock_says(
+    smoke: dict[str, Any],
+) -> None:
+    def longer(configuration: dict[str, Any]) -> None:
+        configuration["pretraining"]["schedule"]["updates"] += 1
+
+    def recorded(configuration: dict[str, Any]) -> None:
+        configuration["curves"] = "recorded"
+
+    before, after = Plan(smoke), change(smoke, longer)
+    assert before.judging()["fingerprint"] != after.judging()["fingerprint"]
+    assert before.drawing()["fingerprint"] != after.drawing()["fingerprint"]
+    # Committed curves are files and not jobs: nothing before them can change.
+    committed = change(smoke, recorded)
+    assert committed.judging() == change(dict(committed.configuration), longer).judging()

@@ -47,7 +47,7 @@ def test_another_platform_is_compared_within_bounds_and_the_reason_is_given(tmp_
     said = compare(write(tmp_path / "near", (47.0, 55.0, 52.0), **elsewhere), reference)
     assert "the processor is another, the reference's a processor" in said
     assert "torch's version is 3, the reference's 1" in said
-    with pytest.raises(UserError, match="ends at a mean return of 5.0, expected 51.0"):
+    with pytest.raises(UserError, match=r"ends at a mean return of 5\.0, expected 51\.0"):
         compare(write(tmp_path / "far", (5.0, 4.0, 6.0), **elsewhere), reference)
 
 
