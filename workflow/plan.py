@@ -377,7 +377,7 @@ def foreign_hash(method: str) -> str:
     except Exception as error:  # importing a foreign package's parents runs foreign code
         raise UserError(f"The method {method} could not be found: {error}.") from error
     if found is None or found.origin is None or not Path(found.origin).is_file():
-        raise UserError(f"The method {method} could not be found: there is no file of a module {module}.")
+        raise UserError(f"The method {method} could not be found: there is no module {module} in a file.")
     return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:12]
 
 

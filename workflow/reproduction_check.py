@@ -95,8 +95,8 @@ def _check_bounds(found: pd.DataFrame, expected: pd.DataFrame, path: Path, reaso
     bound = TOLERANCE * error + SLACK * abs(theirs.mean())
     if not abs(ours.mean() - theirs.mean()) <= bound:
         raise UserError(
-            f"{path} ends at a mean return of {ours.mean():.1f}, expected {theirs.mean():.1f} +- {bound:.1f} of"
-            f" the reference on another platform ({reason})"
+            f"{path} ends at a mean return of {ours.mean():.1f}, expected {theirs.mean():.1f} +- {bound:.1f}"
+            f" of the reference on another platform ({reason})"
         )
 
 
