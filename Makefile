@@ -14,10 +14,10 @@ TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements-torch.lock)
 PIP := $(ENVIRONMENT)/bin/python -m pip --disable-pip-version-check
 export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
 
-.PHONY: help setup reproduce report test lint unit smoke format lock clean
+.PHONY: help setup reproduce reproduction-check report verify test lint unit smoke faults audit format lock clean
 
 help:  ## list the commands
-	@sed -n 's/^\([a-z]*\):.*##/\1 \t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*##/\1 \t/p' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## create .venv and install the locked versions (the others do this by themselves)
 
@@ -41,8 +41,17 @@ endif
 reproduce: $(INSTALLED)  ## from nothing to the figures and the table of CONFIG (default: config/pilot.yaml)
 	snakemake --cores $(CORES) --configfile $(CONFIG)
 
+reproduction-check: $(INSTALLED)  ## run config/check.yaml anew and compare with its committed curves
+	rm -rf results/check
+	snakemake results/check/curves/inverted-double-pendulum-random/off2on/seeds_0-1-2.parquet --cores $(CORES) \
+		--configfile config/check.yaml
+	python -m workflow.reproduction_check results/check/curves results/reference/check/curves
+
 report: $(INSTALLED)  ## one self-contained HTML page of CONFIG's finished results
 	snakemake --configfile $(CONFIG) --report results/$(basename $(notdir $(CONFIG)))/report.html
+
+verify: $(INSTALLED)  ## whether the figures and tables of CONFIG's finished run are as it left them
+	python -m records.checksums results/$(basename $(notdir $(CONFIG)))
 
 test: lint smoke unit  ## what CI runs: the linters, the smoke reproduction, the tests
 
@@ -59,6 +68,16 @@ unit: $(INSTALLED)
 
 smoke: $(INSTALLED)
 	snakemake all sweep_policy_lr --cores $(CORES) --configfile config/smoke.yaml
+
+faults: $(INSTALLED)  ## kill a small reproduction 54 times at random moments (an hour): results/faults
+	python -m tests.faults --kills 54 --output results/faults
+
+audit: $(INSTALLED)  ## bandit over the rooms, pip-audit over the lock (docs/faults.md)
+	$(PYTHON) -m venv $(ENVIRONMENT)/audit
+	$(ENVIRONMENT)/audit/bin/python -m pip install --quiet bandit==1.9.4 pip-audit==2.10.1
+	$(ENVIRONMENT)/audit/bin/bandit --quiet --configfile pyproject.toml --recursive \
+		algorithms analysis datasets envs paper_figures records workflow
+	.ci/audit $(ENVIRONMENT)/audit/bin/pip-audit requirements.lock
 
 format: $(INSTALLED)  ## rewrite the sources in the house's format
 	ruff check --fix .

@@ -4,13 +4,21 @@ One file holds both, so that one rename makes a checkpoint whole: after a kill a
 holds the last complete one. The header's metadata has one entry, `checkpoint`: the SHA-256 of tensors and
 manifest, a space, the manifest. (safetensors writes several entries in a random order, and equal
 checkpoints are to be equal files.)
+
+A checkpoint is read back before it takes its name. Where its manifest has the hash that `load_for` asks
+for, the one that it replaces is kept beside it under the name of `previous`, for the job to go on from where
+the newest is damaged later. So a job takes the disk space of two checkpoints, of three while one is written,
+however long it runs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +33,27 @@ from records.files import atomic_path
 _ENTRY = "checkpoint"
 
 
+def previous(path: Path) -> Path:
+    """Where the checkpoint lies that `path` held before its present one."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
 def save(path: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
     """Write tensors and manifest under `path` in one atomic step; equal ones make byte-identical files.
 
-    UserError where the disk refuses.
+    Where the manifest has a `configuration_hash`, what `path` held before is kept as `previous(path)`.
+    UserError where the disk refuses, or gives back something else than was written; `path` then holds what
+    it held before.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(manifest, sort_keys=True)
+    digest = _digest(sorted(contiguous.items()), text)
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata={_ENTRY: f"{_digest(contiguous, text)} {text}"})
+        save_file(contiguous, temporary, metadata={_ENTRY: f"{digest} {text}"})
+        if _verified(temporary) != digest:
+            raise UserError(f"{path} was not replaced: what was written does not read back as it was")
+        if "configuration_hash" in manifest and path.exists():
+            _keep(path)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -47,17 +67,30 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a readable checkpoint, it is damaged or foreign ({error})") from error
     digest, _, text = header.get(_ENTRY, "").partition(" ")
-    if digest != _digest(tensors, text):
+    if digest != _digest(sorted(tensors.items()), text):
         raise UserError(
             f"{path}: its content does not match the checksum of a checkpoint, it is damaged or foreign"
         )
-    manifest: dict[str, Any] = json.loads(text)
+    # Anybody can write a fitting checksum: the manifest may still be foreign.
+    try:
+        manifest = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: its manifest is not JSON, it is foreign") from error
+    if not isinstance(manifest, dict):
+        raise UserError(f"{path}: its manifest is no JSON object, it is foreign")
     return tensors, manifest
 
 
 def load_for(path: Path, expected_hash: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """`load`, and UserError where the checkpoint was written by a run of another configuration."""
-    tensors, manifest = load(path)
+    """`load`, and UserError where the checkpoint was written by a run of another configuration.
+
+    A damaged checkpoint is replaced by the previous one, where there is one, with a warning. For the
+    process that alone writes `path`.
+    """
+    try:
+        tensors, manifest = load(path)
+    except UserError as damage:
+        tensors, manifest = _fall_back(path, damage)
     found = manifest.get("configuration_hash")
     if found != expected_hash:
         raise UserError(
@@ -72,10 +105,43 @@ def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _digest(tensors: Mapping[str, Tensor], manifest: str) -> str:
+def _keep(path: Path) -> None:
+    """Give the file at `path` its second name; `path` holds a whole checkpoint at every moment."""
+    with atomic_path(previous(path)) as temporary:
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, temporary)
+
+
+def _fall_back(path: Path, damage: UserError) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Put the previous checkpoint in the place of a damaged one, so that it is not replaced by that one."""
+    kept = previous(path)
+    if not kept.exists():
+        raise UserError(f"{damage}; remove it to begin anew, there is no previous one") from damage
+    try:
+        found = load(kept)
+    except UserError as error:
+        raise UserError(f"{damage}; the previous one too: {error}; remove both to begin anew") from damage
+    os.replace(kept, path)
+    warnings.warn(f"{damage}; going on from the previous checkpoint", stacklevel=3)
+    return found
+
+
+def _verified(path: Path) -> str:
+    """The digest of what `path` holds now, read a tensor at a time; empty where it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = file.metadata()[_ENTRY].partition(" ")[2]
+            return _digest(((name, file.get_tensor(name)) for name in sorted(file.keys())), text)
+    except SafetensorError:
+        return ""
+
+
+def _digest(tensors: Iterable[tuple[str, Tensor]], manifest: str) -> str:
+    """The SHA-256 of tensors, in the order of their names, and manifest."""
     digest = hashlib.sha256(manifest.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
+    for name, tensor in tensors:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         if tensor.numel():
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

@@ -32,7 +32,7 @@ def import_method(name: str) -> type[Method]:
     module, _, attribute = name.partition(":")
     try:
         method: Any = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # importing runs foreign code
         raise UserError(f"the method {name} could not be imported: {error}") from error
     missing = [part for part in _PARTS if not hasattr(method, part)]
     if missing or not isinstance(method, type):

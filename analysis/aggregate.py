@@ -28,14 +28,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rliable import library, metrics
 from scipy.stats import trim_mean
 
 from analysis.scores import ScoreArrays, Scores, normalised, score_arrays
 from records import UserError
-from records.files import atomic_path, read_json, write_json
+from records.files import read_json, write_json
+from records.tables import Kind, read_table, write_table
 
 ALL = "all"
 """In the column `dataset`: aggregated over all datasets."""
@@ -71,7 +71,7 @@ _SCHEMA = pa.schema(
     + [(name, pa.float64()) for name in COLUMNS[5:9]]
     + [(name, pa.int64()) for name in COLUMNS[9:]]
 )
-_KEY = b"statistics"
+_KIND = Kind("statistics", _SCHEMA, b"statistics")
 
 
 @dataclass(frozen=True)
@@ -322,17 +322,24 @@ def _drawn(
 
 
 def _keep(path: Path, name: str, found: tuple[Scores, Scores]) -> tuple[Scores, Scores]:
-    write_json(path, {"name": name, "point": found[0].tolist(), "interval": found[1].tolist()})
+    content = {"name": name, "point": found[0].tolist(), "interval": found[1].tolist()}
+    write_json(path, {**content, "sha256": _checksum(content)})
     return found
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _kept(path: Path) -> tuple[Scores, Scores] | None:
     """What a file of the cache holds; None where there is no file, or not a whole one."""
     try:
         content = read_json(path)
+        if content.pop("sha256") != _checksum(content):
+            return None
         point = np.array(content["point"], dtype=np.float64)
         interval = np.array(content["interval"], dtype=np.float64)
-    except (UserError, KeyError, TypeError, ValueError):
+    except (UserError, AttributeError, KeyError, TypeError, ValueError):
         return None
     return (point, interval) if point.ndim == 1 and interval.shape == (2, *point.shape) else None
 
@@ -400,9 +407,7 @@ def write_statistics(statistics: Statistics, json_path: Path, parquet_path: Path
         UserError: a place cannot be written.
     """
     table = pa.Table.from_pandas(statistics.table, schema=_SCHEMA, preserve_index=False)
-    table = table.replace_schema_metadata({_KEY: json.dumps(_header(statistics), sort_keys=True).encode()})
-    with atomic_path(parquet_path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    write_table(parquet_path, table, _KIND, _header(statistics))
     final = statistics.table[
         (statistics.table["dataset"] == ALL)
         & (statistics.table["step"] == statistics.steps[-1])
@@ -423,31 +428,23 @@ def read_statistics(parquet_path: Path) -> Statistics:
     """The statistics that `write_statistics` wrote as Parquet.
 
     Raises:
-        UserError: the file is missing, truncated or something else.
+        UserError: the file is missing, truncated, damaged or something else.
     """
+    table, header = read_table(parquet_path, _KIND)
     try:
-        # Not `pq.read_table`: it would read columns out of folder names like `seed=1`.
-        with pq.ParquetFile(parquet_path) as file:
-            table = file.read()
-    except FileNotFoundError as error:
-        raise UserError(f"{parquet_path} does not exist: expected a Parquet file of statistics.") from error
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{parquet_path} is not a whole Parquet file: make it again.") from error
-    if not table.schema.equals(_SCHEMA) or _KEY not in (table.schema.metadata or {}):
-        columns = ", ".join(COLUMNS)
-        raise UserError(f"{parquet_path} is not a file of statistics: expected the columns {columns}.")
-    header = json.loads(table.schema.metadata[_KEY])
-    return Statistics(
-        table=table.to_pandas(),
-        methods=tuple(header["methods"]),
-        datasets=tuple(header["datasets"]),
-        seeds=tuple(header["seeds"]),
-        steps=tuple(header["steps"]),
-        repetitions=header["bootstrap"]["repetitions"],
-        seed=header["bootstrap"]["seed"],
-        confidence=header["bootstrap"]["confidence"],
-        provenance=header["provenance"],
-    )
+        return Statistics(
+            table=table.to_pandas(),
+            methods=tuple(header["methods"]),
+            datasets=tuple(header["datasets"]),
+            seeds=tuple(header["seeds"]),
+            steps=tuple(header["steps"]),
+            repetitions=header["bootstrap"]["repetitions"],
+            seed=header["bootstrap"]["seed"],
+            confidence=header["bootstrap"]["confidence"],
+            provenance=header["provenance"],
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{parquet_path} is not a file of statistics: its header lacks {error}") from error
 
 
 def _curve_rows(

@@ -398,8 +398,11 @@ def reproduction(
 
 
 def failing(document: Mapping[str, Any], verdicts: Collection[str]) -> list[str]:
-    """Ids of the claims of `reproduction`'s result that have one of `verdicts`."""
-    return [claim["id"] for claim in document["claims"] if claim["verdict"] in verdicts]
+    """Ids of the claims of `reproduction`'s result that have one of `verdicts`. UserError: no such result."""
+    try:
+        return [str(claim["id"]) for claim in document["claims"] if claim["verdict"] in verdicts]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"The document holds no claims with verdicts: it lacks {error}.") from error
 
 
 def verdict_lines(judgements: Sequence[Judgement]) -> str:
@@ -526,7 +529,7 @@ def read_claims(path: Path = CLAIMS, methods: Collection[str] = ()) -> list[Clai
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, list) or not content:
         raise UserError(f"{path} holds no claims: expected a list with at least one.")
@@ -648,10 +651,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         document = read_json(options.reproduction) if options.reproduction else _judged(options)
+        found = failing(document, options.fail_on)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
-    found = failing(document, options.fail_on)
     if found:
         print(f"{' or '.join(options.fail_on)}: {', '.join(found)}", file=sys.stderr)
     return FAILED if found else 0

@@ -120,7 +120,7 @@ def _read(path: Path, environment: str) -> dict[str, NDArray[Any]]:
             _check_types(stored, path)
             _check_shapes(stored, path, environment)
             arrays = {key: _array(key, dataset) for key, dataset in stored.items()}
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise UserError(f"{path} is truncated, damaged or not an HDF5 file: {error}") from error
     for key, array in arrays.items():
         if key in _FLAGS and not np.isin(array, (0, 1)).all():

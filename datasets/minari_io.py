@@ -139,6 +139,8 @@ def read_transitions(folder: Path | str, dataset_id: str, environment: str | Non
     if not (path / _METADATA).exists():
         raise UserError(f"{path} holds no Minari dataset: expected {_METADATA} in it")
     metadata: dict[str, Any] = read_json(path / _METADATA)
+    if not isinstance(metadata, dict):
+        raise UserError(f"{path / _METADATA} holds no JSON object; expected a Minari dataset's metadata")
     data = path / _HDF5
     if not data.exists():
         raise UserError(f"{path} holds no HDF5 data: expected {_HDF5} in it")
@@ -147,7 +149,7 @@ def read_transitions(folder: Path | str, dataset_id: str, environment: str | Non
     try:
         with h5py.File(data, "r") as file:
             arrays = _read_arrays(file, int(metadata["total_episodes"]), int(metadata["total_steps"]))
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError) as error:
         raise UserError(f"{data} is truncated, damaged or of another layout: {error}") from error
     recorded_on = _recorded_on(metadata, path)
     if environment is not None:
@@ -284,10 +286,11 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
     if len(file) != episodes:
         raise ValueError(f"it has {len(file)} episodes where its metadata say {episodes}")
     identifier = file.id
-    width = _shape(_open(identifier, 0, "observations"))[1]
+    first = _episode(identifier, 0)
+    width = _shape(_open(first, "observations"))[1]
     arrays: dict[str, NDArray[Any]] = {
         "observations": np.empty((steps, width), np.float32),
-        "actions": np.empty((steps, _shape(_open(identifier, 0, "actions"))[1]), np.float32),
+        "actions": np.empty((steps, _shape(_open(first, "actions"))[1]), np.float32),
         "rewards": np.empty(steps, np.float32),
         "masks": np.empty(steps, np.float32),
         "next_observations": np.empty((steps, width), np.float32),
@@ -296,17 +299,18 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
     terminations = np.empty(steps, np.bool_)
     start = 0
     for number in range(episodes):
-        length = _shape(_open(identifier, number, "rewards"))[0]
+        episode = _episode(identifier, number)
+        length = _shape(_open(episode, "rewards"))[0]
         rows = slice(start, start + length)
         if length == 0 or rows.stop > steps:
             raise ValueError(f"episode {number} has {length} steps, which its metadata do not allow")
         observations = np.empty((length + 1, width), np.float32)
-        _read(identifier, number, "observations", observations)
+        _read(episode, "observations", observations)
         arrays["observations"][rows] = observations[:-1]
         arrays["next_observations"][rows] = observations[1:]
-        _read(identifier, number, "actions", arrays["actions"][rows])
-        _read(identifier, number, "rewards", arrays["rewards"][rows])
-        _read(identifier, number, "terminations", terminations[rows])
+        _read(episode, "actions", arrays["actions"][rows])
+        _read(episode, "rewards", arrays["rewards"][rows])
+        _read(episode, "terminations", terminations[rows])
         start = rows.stop
         arrays["episode_ends"][start - 1] = True
     if start != steps:
@@ -315,8 +319,26 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
     return arrays
 
 
-def _open(file: Any, episode: int, key: str) -> Any:
-    return h5py.h5d.open(file, f"episode_{episode}/{key}".encode())
+def _episode(file: Any, number: int) -> Any:
+    name = f"episode_{number}".encode()
+    _check_in_file(file, name)
+    return h5py.h5g.open(file, name)
+
+
+def _open(episode: Any, key: str) -> Any:
+    """The HDF5 dataset `key`, of which every number lies in this very file."""
+    _check_in_file(episode, key.encode())
+    dataset = h5py.h5d.open(episode, key.encode())
+    layout = dataset.get_create_plist()
+    if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():
+        raise ValueError(f"{key} lies outside the file; expected no virtual and no external data")
+    return dataset
+
+
+def _check_in_file(group: Any, name: bytes) -> None:
+    """A link could lead to any file that this process may read."""
+    if group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+        raise ValueError(f"{name.decode()} is a link; expected the data themselves")
 
 
 def _shape(dataset: Any) -> tuple[int, ...]:
@@ -324,8 +346,9 @@ def _shape(dataset: Any) -> tuple[int, ...]:
     return shape
 
 
-def _read(file: Any, episode: int, key: str, out: NDArray[Any]) -> None:
-    dataset = _open(file, episode, key)
+def _read(episode: Any, key: str, out: NDArray[Any]) -> None:
+    dataset = _open(episode, key)
     if dataset.shape != out.shape:
-        raise ValueError(f"{key} of episode {episode} has the shape {dataset.shape}, expected {out.shape}")
+        number = h5py.h5i.get_name(episode).decode().rpartition("_")[2]
+        raise ValueError(f"{key} of episode {number} has the shape {dataset.shape}, expected {out.shape}")
     dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, out)

@@ -266,7 +266,10 @@ def described(
 
 def _read_log(path: Path) -> dict[str, NDArray[Any]]:
     keys = ("observations", "actions", "rewards", "masks", "next_observations", "episode_ends")
-    return _read_safetensors(path, keys, "a replay log")[0]
+    arrays, _ = _read_safetensors(path, keys, "a replay log")
+    if len({len(array) for array in arrays.values()}) > 1:
+        raise UserError(f"{path} is not a replay log: its arrays differ in length")
+    return arrays
 
 
 def _read_safetensors(
@@ -278,9 +281,13 @@ def _read_safetensors(
             missing = sorted(set(keys) - set(file.keys()))
             if missing:
                 raise UserError(f"{path} is not {kind}: it lacks {missing[0]!r}")
-            return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+            arrays = {key: file.get_tensor(key) for key in keys}
+            header = file.metadata() or {}
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise UserError(f"{path} is missing, truncated or not a safetensors file: {error}") from error
+    if scalars := [key for key in keys if not arrays[key].ndim]:
+        raise UserError(f"{path} is not {kind}: {scalars[0]!r} is a single number")
+    return arrays, header
 
 
 class _ActionLog(NamedTuple):
@@ -307,6 +314,7 @@ def _read_action_log(path: Path) -> _ActionLog:
         raise UserError(f"{path} is not an action log: its header lacks or garbles {error}") from error
     expected = (int(log.lengths.sum()), specification(log.environment).action_size)
     whole = log.lengths.shape == log.resets.shape == (log.lengths.size,) and log.lengths.size > 0
+    whole = whole and log.lengths.dtype == log.resets.dtype == np.int64 and 0 <= log.reset_seed < 2**32
     if not whole or log.actions.shape != expected or (log.lengths < 1).any() or (log.resets < 1).any():
         raise UserError(f"{path} is not an action log: its arrays do not fit each other or {log.environment}")
     return log

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,6 +16,7 @@ from paper_figures import style
 from paper_figures.panels import OURS, PUBLISHED
 from paper_figures.results import Results
 from records import UserError
+from records.tables import LIKELIHOODS, read_table
 
 COLUMNS = ("dataset", "source", "samples", "kind", "low", "high", "density", "mean", "std", "count")
 HISTOGRAM, SUMMARY = "histogram", "summary"
@@ -31,7 +30,6 @@ _PUBLISHED = {"offline": (-53.7, 4.4), "online": (-61.2, 6.1)}
 
 _COLOURS = {"offline": "#999999", "online": "#222222"}
 """Greys: colours are methods."""
-_INPUT = ("dataset", "source", "value")
 
 
 def read_likelihoods(paths: Iterable[Path]) -> pd.DataFrame:
@@ -42,17 +40,9 @@ def read_likelihoods(paths: Iterable[Path]) -> pd.DataFrame:
     """
     frames = []
     for path in paths:
-        try:
-            # Not `pq.read_table`: it would read columns out of folder names like `seed=1`.
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                frame: pd.DataFrame = file.read().to_pandas()
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path} is missing or not a whole Parquet file; make it again") from error
-        if tuple(frame.columns) != _INPUT or set(frame["source"]) != set(SAMPLES):
-            raise UserError(
-                f"{path} does not hold log likelihoods: expected the columns {', '.join(_INPUT)} with the"
-                f" sources {' and '.join(SAMPLES)}"
-            )
+        frame: pd.DataFrame = read_table(path, LIKELIHOODS)[0].to_pandas()
+        if set(frame["source"]) != set(SAMPLES):
+            raise UserError(f"{path} does not hold the sources {' and '.join(SAMPLES)}, and no others")
         if not np.isfinite(frame["value"]).all():
             raise UserError(f"{path} holds a log likelihood that is not a finite number")
         frames.append(frame)

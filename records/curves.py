@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from records import UserError
-from records.files import atomic_path
+from records.tables import Kind, read_table, write_table
 
 COLUMNS = ("run", "method", "dataset", "seed", "step", "metric", "value")
 
@@ -44,7 +42,7 @@ _SCHEMA = pa.schema(
     [(name, pa.int64() if name in ("seed", "step") else pa.string()) for name in COLUMNS[:-1]]
     + [("value", pa.float64())]
 )
-_KEY = b"provenance"
+_KIND = Kind("curves", _SCHEMA, b"provenance")
 
 
 def write_curves(path: Path | str, frame: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
@@ -64,24 +62,20 @@ def write_curves(path: Path | str, frame: pd.DataFrame, provenance: Mapping[str,
         table = pa.Table.from_pandas(frame[list(COLUMNS)], schema=_SCHEMA, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(f"{path}: a column of the curves has the wrong type: {error}") from error
-    # The metadata is set whole: pandas' own would tie the bytes to its version.
-    table = table.replace_schema_metadata({_KEY: json.dumps(provenance, sort_keys=True).encode()})
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    write_table(path, table, _KIND, provenance)
 
 
 def read_curves(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
     """Return the rows of all `paths`, one file after the other, with the columns `COLUMNS`.
 
     Raises:
-        UserError: no path is given, a file is missing, truncated or not a file of curves, or two files hold
-            the same point of a curve.
+        UserError: no path is given, a file is missing, truncated, damaged or not a file of curves, or two
+            files hold the same point of a curve.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not paths:
         raise UserError("No files of curves were given: expected at least one Parquet file")
-    frames: list[pd.DataFrame] = [_read_table(path).to_pandas() for path in paths]
-    frame = pd.concat(frames, ignore_index=True)
+    frame = pd.concat([_rows(path) for path in paths], ignore_index=True)
     _check_rows(frame, ", ".join(str(path) for path in paths))
     return frame
 
@@ -90,27 +84,18 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
     """Return the provenance that was written with the curves of `path`.
 
     Raises:
-        UserError: the file is missing, truncated or not a file of curves.
+        UserError: the file is missing, truncated, damaged or not a file of curves.
     """
-    provenance: dict[str, Any] = json.loads(_read_table(path).schema.metadata[_KEY])
-    return provenance
+    return read_table(path, _KIND)[1]
 
 
-def _read_table(path: Path | str) -> pa.Table:
-    try:
-        # Not `pq.read_table`: it would read columns out of folder names like `seed=1`.
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read()
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist: expected a Parquet file of curves") from error
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} is not a whole Parquet file; it may be truncated: make it again") from error
-    if not table.schema.equals(_SCHEMA) or _KEY not in (table.schema.metadata or {}):
-        raise UserError(
-            f"{path} is not a file of curves: expected the columns {', '.join(COLUMNS)} and provenance,"
-            f" found the columns {', '.join(table.schema.names)}"
-        )
-    return table
+def _rows(path: Path | str) -> pd.DataFrame:
+    table, _ = read_table(path, _KIND)
+    for name, column in zip(COLUMNS, table.columns, strict=True):
+        if column.null_count:
+            raise UserError(f"{path} is not a file of curves: a {name} is missing")
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
 
 
 def _check_rows(frame: pd.DataFrame, place: Path | str) -> None:

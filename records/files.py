@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,13 @@ from typing import Any
 from records import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EIO)
+_REFUSED = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EIO,
+    errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
+_ASIDE = ".replaced"
+_PATIENCE = 5.0
+"""Seconds that a held folder is waited for: what a killed workflow leaves at work ends within one or two."""
 
 
 @contextmanager
@@ -26,7 +33,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     The temporary name keeps the suffix of `path`, may be used for a file or for a folder, and is removed
     when the block fails, so `path` is the old content or the new one, never half of either. (Replacing an
     existing *folder* takes two renames: a crash just between them leaves the old folder beside `path`, under
-    a hidden name.) Missing parent folders are made.
+    a hidden name, until the next one who writes `path` puts it back.) Missing parent folders are made.
 
     Raises:
         UserError: the disk is full, or the place cannot be written.
@@ -75,7 +82,7 @@ def read_json(path: Path | str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a whole JSON file: {error}") from error
 
 
@@ -83,7 +90,8 @@ def read_json(path: Path | str) -> Any:
 def exclusive(folder: Path | str) -> Iterator[None]:
     """Hold `folder` for one run: a second one, in any process, is refused while the first is alive.
 
-    The lock is the kernel's (`flock` on `folder/.lock`), so it ends with the process however that ends.
+    The lock is the kernel's (`flock` on `folder/.lock`), so it ends with the process however that ends. The
+    second waits a few seconds before it gives up: the first may be about to end.
 
     Raises:
         UserError: another run holds the folder, or it cannot be written.
@@ -91,21 +99,33 @@ def exclusive(folder: Path | str) -> Iterator[None]:
     lock = Path(folder) / ".lock"
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise UserError(f"{folder} could not be locked for writing: {error.strerror or error}") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            message = f"{folder} is already being written by another run (process {holder})"
-            raise UserError(message) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        _acquire(descriptor, folder)
         yield
     finally:
         os.close(descriptor)
+
+
+def _acquire(descriptor: int, folder: Path | str) -> None:
+    """Lock the open file and write this process's number into it. UserError as `exclusive`."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+                message = f"{folder} is already being written by another run (process {holder})"
+                raise UserError(message) from error
+        except OSError as error:
+            raise UserError(f"{folder} could not be locked for writing: {error.strerror or error}") from error
+        time.sleep(0.1)
 
 
 def _prefix(path: Path) -> str:
@@ -113,11 +133,19 @@ def _prefix(path: Path) -> str:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove what earlier writers of `path` on this machine left when they were killed."""
+    """Remove what earlier writers of `path` on this machine left when they were killed.
+
+    What one of them had put aside goes back where nothing has taken its place.
+    """
     prefix = _prefix(path)
-    for candidate in path.parent.iterdir():
-        number = candidate.name.removeprefix(prefix).removesuffix(path.suffix)
-        if candidate.name.startswith(prefix) and number.isdecimal() and not _is_alive(int(number)):
+    for candidate in list(path.parent.iterdir()):
+        name = candidate.name.removesuffix(_ASIDE)
+        number = name.removeprefix(prefix).removesuffix(path.suffix)
+        if not name.startswith(prefix) or not number.isdecimal() or _is_alive(int(number)):
+            continue
+        if name != candidate.name and not path.exists():
+            os.replace(candidate, path)
+        else:
             _remove(candidate)
 
 
@@ -159,7 +187,7 @@ def _replace(temporary: Path, path: Path) -> None:
         os.replace(temporary, path)
         return
     # A folder cannot be renamed over one that is not empty, so the old one steps aside first.
-    aside = temporary.with_name(f"{temporary.name}.replaced")
+    aside = temporary.with_name(f"{temporary.name}{_ASIDE}")
     os.replace(path, aside)
     os.replace(temporary, path)
     _remove(aside)

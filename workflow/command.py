@@ -12,12 +12,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TextIO, TypeVar
 
 from records import UserError
+from workflow import configuration
 
 REFUSED = 2
 """Exit status where a person has to mend something; the log's last line says what."""
@@ -49,8 +51,16 @@ def settings_argument(command: argparse.ArgumentParser, plan: str) -> None:
     )
 
 
-def build(kind: Callable[..., Settings], section: Json, where: str) -> Settings:
-    """The dataclass `kind` with the fields that `section` names. UserError for a field it does not have."""
+def build(kind: Callable[..., Settings], section: Json, where: str, definition: str = "") -> Settings:
+    """The dataclass `kind` with the fields that `section` names.
+
+    UserError for a field it does not have, or a value that does not fit `definition`, where one is given: a
+    definition of the configuration's schema.
+    """
+    if not isinstance(section, Mapping):
+        raise UserError(f"{where} is {section!r}: expected keys with values.")
+    if definition:
+        configuration.check_section(section, where, definition)
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     for key in section:
         if key not in known:
@@ -66,7 +76,13 @@ def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentPa
     options = command.parse_args()
     signal.signal(signal.SIGTERM, _terminate)
     _end_with_parent()
-    with _Messages(sys.stderr, options.log) as messages:
+    try:
+        messages = _Messages(sys.stderr, options.log)
+    except OSError as error:
+        reason = error.strerror or error
+        print(f"{Path(sys.argv[0]).stem}: {options.log} could not be written: {reason}", file=sys.stderr)
+        sys.exit(REFUSED)
+    with messages:
         sys.stderr = messages
         messages.note(shlex.join(sys.orig_argv))
         try:
@@ -87,10 +103,17 @@ def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentPa
     sys.exit(status)
 
 
+class _Settings(dict[str, Any]):
+    """The object given as --settings; a key that is asked for and missing is a UserError."""
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(f"--settings: the key '{key}' is missing.")
+
+
 def _object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = json.loads(text, object_hook=_Settings)
+    except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError("not a JSON object")
@@ -131,7 +154,8 @@ class _Messages:
     def __init__(self, terminal: TextIO, log: Path | None) -> None:
         self.terminal = terminal
         self._bars = terminal.isatty()
-        self._log = None
+        self._log: TextIO | None = None
+        self._log_path = log
         self._bar = ""
         self._last = 0.0
         if log is not None:
@@ -143,7 +167,8 @@ class _Messages:
 
     def __exit__(self, *_: object) -> None:
         if self._log is not None:
-            self._log.close()
+            with suppress(OSError):
+                self._log.close()
 
     def write(self, text: str) -> int:
         """Pass `text` on; a carriage return marks a progress bar, which the next one overwrites."""
@@ -156,14 +181,21 @@ class _Messages:
                 self.terminal.write(text)
         else:
             self.terminal.write(text)
-            if self._log is not None:
-                self._log.write(text)
+            self._record(text)
         return len(text)
 
     def note(self, line: str) -> None:
         """Write a line to the log alone."""
-        if self._log is not None:
-            self._log.write(line + "\n")
+        self._record(line + "\n")
+
+    def _record(self, text: str) -> None:
+        """Write to the log; a disk that refuses ends the log and not the job, whose results it may take."""
+        try:
+            if self._log is not None:
+                self._log.write(text)
+        except OSError as error:
+            self.terminal.write(f"{self._log_path} ends here: {error.strerror or error}\n")
+            self._log = None
 
     def flush(self) -> None:
         """Flush the terminal; the log is flushed a line at a time."""

@@ -83,12 +83,20 @@ def read(path: Path) -> dict[str, Any]:
     return check(_load(path))
 
 
+def check_section(section: Mapping[str, Any], where: str, definition: str) -> None:
+    """UserError unless `section`, which stands at `where`, fits `definition` of the schema.
+
+    An ensemble's size is the one field of a method's settings that stands elsewhere in a configuration.
+    """
+    _check_schema({k: v for k, v in section.items() if k != "ensemble_size"}, where, definition)
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror or error}.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a configuration: expected keys with values.")

@@ -367,7 +367,7 @@ class Plan:
     def judging(self) -> Json:
         """The settings of the statistics, and their fingerprint."""
         source = source_hash(*JUDGING, "workflow/steps/statistics.py", "workflow/steps/reproduction.py")
-        return with_fingerprint(self.configuration["statistics"], source)
+        return with_fingerprint(self.configuration["statistics"], source, *self._trained())
 
     def drawing(self) -> Json:
         """What captions and legends say beside the statistics, and a fingerprint."""
@@ -378,7 +378,15 @@ class Plan:
             "pretraining_updates": self.configuration["pretraining"]["schedule"]["updates"],
             "demonstration": self.configuration.get("demonstration", False),
         }
-        return with_fingerprint(settings, source_hash(*DRAWING, "workflow/steps/figure.py"))
+        source = source_hash(*DRAWING, "workflow/steps/figure.py")
+        return with_fingerprint(settings, source, *self._trained())
+
+    def _trained(self) -> list[str]:
+        """The fingerprints of all curves: by times alone, results of a clock set back would pass for new."""
+        if self.recorded:
+            return []
+        jobs = [(dataset, label) for dataset in self.configuration["datasets"] for label in self.methods]
+        return [str(self.fine_tuning(dataset, label)["fingerprint"]) for dataset, label in jobs]
 
 
 def dataset_id(dataset: str) -> str:
@@ -406,10 +414,10 @@ def foreign_hash(method: str) -> str:
     module = method.partition(":")[0]
     try:
         found = importlib.util.find_spec(module)
-    except ImportError as error:
+    except Exception as error:  # importing a foreign package's parents runs foreign code
         raise UserError(f"The method {method} could not be found: {error}.") from error
-    if found is None or found.origin is None:
-        raise UserError(f"The method {method} could not be found: there is no module {module}.")
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        raise UserError(f"The method {method} could not be found: there is no module {module} in a file.")
     return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:12]
 
 

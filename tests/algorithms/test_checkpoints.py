@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,112 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(path: Path, monkeypatch: p
         checkpoints.save(path, tensors(), MANIFEST)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def names(path: Path) -> list[str]:
+    return sorted(file.name for file in path.parent.iterdir())
+
+
+def save_step(path: Path, step: int) -> bytes:
+    checkpoints.save(path, tensors(), {**MANIFEST, "step": step})
+    return path.read_bytes()
+
+
+def truncate(content: bytes) -> bytes:
+    return content[:-9]
+
+
+def flip(content: bytes) -> bytes:
+    return content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+
+
+def test_two_checkpoints_are_kept_however_many_are_written(path: Path) -> None:
+    written = [save_step(path, step) for step in range(5001, 5005)]
+    assert path.read_bytes() == written[-1]
+    assert checkpoints.previous(path).read_bytes() == written[-2]
+    assert names(path) == ["checkpoint.previous.safetensors", "checkpoint.safetensors"]
+
+
+def test_at_most_three_are_on_the_disk_while_one_is_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_step(path, 5001)
+    inodes: list[int] = []
+    replace = os.replace
+
+    def counted(source: Path, target: Path) -> None:
+        inodes.append(len({file.stat().st_ino for file in path.parent.iterdir()}))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", counted)
+    save_step(path, 5002)
+    assert max(inodes) == 3
+
+
+@pytest.mark.parametrize("damage", [truncate, flip])
+def test_a_damaged_checkpoint_falls_back_to_the_previous_with_a_warning(
+    path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    before = path.read_bytes()
+    path.write_bytes(damage(save_step(path, 5001)))
+    with pytest.warns(UserWarning, match=r"checkpoint\.safetensors: .*damaged.*; going on from the previous"):
+        found, manifest = checkpoints.load_for(path, "0123456789ab")
+    assert manifest["step"] == 5000
+    assert all(bits(found[name]) == bits(tensor) for name, tensor in tensors().items())
+    # The damaged one is gone: the next save keeps the whole one.
+    assert path.read_bytes() == before
+    save_step(path, 5001)
+    assert checkpoints.previous(path).read_bytes() == before
+
+
+def test_where_both_are_damaged_a_person_is_told_what_to_remove(path: Path) -> None:
+    save_step(path, 5001)
+    for file in (path, checkpoints.previous(path)):
+        file.write_bytes(truncate(file.read_bytes()))
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    with pytest.raises(UserError, match=r"damaged.*; the previous one too: .*; remove both to begin anew"):
+        checkpoints.load_for(path, "0123456789ab")
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_a_plain_load_never_gives_another_checkpoint_than_the_one_asked_for(path: Path) -> None:
+    path.write_bytes(flip(save_step(path, 5001)))
+    with pytest.raises(UserError, match="damaged"):
+        checkpoints.load(path)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip])
+def test_what_does_not_read_back_replaces_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+) -> None:
+    before = path.read_bytes()
+    save = checkpoints.save_file
+
+    def written_badly(content: Any, temporary: Path, **options: Any) -> None:
+        save(content, temporary, **options)
+        temporary.write_bytes(damage(temporary.read_bytes()))
+
+    monkeypatch.setattr(checkpoints, "save_file", written_badly)
+    with pytest.raises(UserError, match="was not replaced: what was written does not read back"):
+        save_step(path, 5001)
+    assert path.read_bytes() == before
+    assert names(path) == ["checkpoint.safetensors"]
+
+
+def test_the_previous_is_kept_without_hard_links_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "link", refuse)
+    save_step(path, 5001)
+    assert checkpoints.previous(path).read_bytes() == before
+
+
+@pytest.mark.parametrize("manifest", ["", "{", "[1]", "5", "[" * 100_000])
+def test_a_foreign_manifest_with_a_fitting_checksum_is_refused(tmp_path: Path, manifest: str) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    digest = checkpoints._digest([], manifest)
+    save_file({}, path, metadata={"checkpoint": f"{digest} {manifest}"})
+    with pytest.raises(UserError, match=r"checkpoint\.safetensors: its manifest is .*foreign"):
+        checkpoints.load(path)

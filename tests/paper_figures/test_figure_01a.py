@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
@@ -14,6 +15,7 @@ from analysis.aggregate import statistics
 from paper_figures import figure_01a
 from paper_figures.results import Results
 from records import UserError
+from records.tables import LIKELIHOODS, write_table
 from tests.conftest import MakeCurves
 
 
@@ -104,23 +106,26 @@ def test_the_caption_says_that_only_the_shift_compares(results: Results) -> None
 
 
 def test_files_are_read_whole_or_refused(tmp_path: Path) -> None:
+    def write(name: str, frame: pd.DataFrame) -> Path:
+        table = pa.Table.from_pandas(frame, schema=LIKELIHOODS.schema, preserve_index=False)
+        write_table(tmp_path / f"{name}.parquet", table, LIKELIHOODS, {})
+        return tmp_path / f"{name}.parquet"
+
     rows = likelihoods("a")
-    rows.to_parquet(tmp_path / "one.parquet", index=False)
-    rows.assign(dataset="b").to_parquet(tmp_path / "two.parquet", index=False)
-    found = figure_01a.read_likelihoods([tmp_path / "one.parquet", tmp_path / "two.parquet"])
+    one, two = write("one", rows), write("two", rows.assign(dataset="b"))
+    found = figure_01a.read_likelihoods([one, two])
     assert len(found) == 2 * len(rows) and list(found["dataset"].unique()) == ["a", "b"]
 
-    whole = (tmp_path / "one.parquet").read_bytes()
-    (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
-    rows.rename(columns={"value": "height"}).to_parquet(tmp_path / "columns.parquet", index=False)
-    rows[rows["source"] == "online"].to_parquet(tmp_path / "half.parquet", index=False)
-    rows.assign(value=np.nan).to_parquet(tmp_path / "nan.parquet", index=False)
+    write("cut", rows).write_bytes(one.read_bytes()[:-100])
+    rows.to_parquet(tmp_path / "foreign.parquet", index=False)
+    write("half", rows[rows["source"] == "online"])
+    write("infinite", rows.assign(value=np.inf))
     for name, message in (
-        ("none", "missing or not a whole Parquet file"),
-        ("cut", "missing or not a whole Parquet file"),
-        ("columns", "expected the columns dataset, source, value"),
+        ("none", "does not exist"),
+        ("cut", "not a whole Parquet file"),
+        ("foreign", "expected the columns dataset, source, value"),
         ("half", "sources offline and online"),
-        ("nan", "not a finite number"),
+        ("infinite", "not a finite number"),
     ):
         with pytest.raises(UserError, match=message):
             figure_01a.read_likelihoods([tmp_path / f"{name}.parquet"])

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from records import UserError
+from records import UserError, files
 from records.files import atomic_path, exclusive, read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,12 +110,44 @@ def test_a_folder_replaces_a_folder_whole(tmp_path: Path) -> None:
     assert names(tmp_path / "folder" / "inner") == ["new"]
 
 
+@pytest.mark.parametrize("renames_before_the_kill", [0, 1, 2])
+def test_a_kill_between_the_renames_of_a_folder_loses_neither_the_old_nor_the_new(
+    tmp_path: Path, renames_before_the_kill: int
+) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "content").write_text("old")
+    code = """
+import os, signal, sys
+from records import files
+replace, left = os.replace, int(sys.argv[2])
+def counted(*arguments):
+    global left
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    replace(*arguments)
+os.replace = counted
+with files.atomic_path(sys.argv[1]) as temporary:
+    temporary.mkdir()
+    (temporary / "content").write_text("new")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    process = python(code, path, renames_before_the_kill)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    with pytest.raises(ZeroDivisionError), atomic_path(path):
+        raise ZeroDivisionError
+    assert names(tmp_path) == ["folder"]
+    assert (path / "content").read_text() == ("new" if renames_before_the_kill == 2 else "old")
+
+
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     code = """
 import resource, signal, sys
-from records import UserError
+from records import UserError, files
 from records.files import atomic_path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
@@ -167,6 +199,9 @@ def test_bad_json_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "half.json").write_text('{"a": ')
     with pytest.raises(UserError, match=r"half\.json is not a whole JSON file"):
         read_json(tmp_path / "half.json")
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    with pytest.raises(UserError, match=r"deep\.json is not a whole JSON file"):
+        read_json(tmp_path / "deep.json")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"binary\.json is not a whole JSON file"):
         read_json(tmp_path / "binary.json")
@@ -184,10 +219,13 @@ with exclusive(sys.argv[1]):
 """
 
 
-def test_a_second_run_is_refused_while_the_first_lives_and_not_after(tmp_path: Path) -> None:
+def test_a_second_run_is_refused_while_the_first_lives_and_not_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     holder = python(HOLD, tmp_path)
     assert holder.stdout is not None and holder.stdout.readline() == "held\n"
     message = rf"is already being written by another run \(process {holder.pid}\)"
+    monkeypatch.setattr(files, "_PATIENCE", 0.0)
     with pytest.raises(UserError, match=message), exclusive(tmp_path):
         pass
     holder.kill()
@@ -196,6 +234,38 @@ def test_a_second_run_is_refused_while_the_first_lives_and_not_after(tmp_path: P
         assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
     with exclusive(tmp_path):
         pass
+
+
+def test_a_run_waits_for_one_that_is_about_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = python(HOLD, tmp_path)
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+
+    def end_the_holder(_: float) -> None:
+        holder.kill()
+        holder.communicate()
+
+    monkeypatch.setattr(files.time, "sleep", end_the_holder)
+    with exclusive(tmp_path):
+        assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_lock_that_a_full_disk_refuses_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", fill_the_disk)
+    with (
+        pytest.raises(UserError, match="could not be locked for writing: No space left"),
+        exclusive(tmp_path),
+    ):
+        pass
+
+
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="could not be written: file name too long"):
+        write_json(tmp_path / ("x" * 300), 1)
 
 
 def test_the_lock_ends_with_an_error_too(tmp_path: Path) -> None:

@@ -104,8 +104,8 @@ WRONG = [
     ("statistics.confidence", 1, "statistics.confidence is 1: expected less than 1"),
     ("name", "Up/../down", "name is 'Up/../down': expected lower-case letters"),
     ("datasets.halfcheetah-random.pretrained", "download", "expected one of continued, released, train"),
-    ("extends", "no_such.yaml", "extends is 'no_such.yaml': expected one of figure_03.yaml"),
-    ("extends", "../setup.yaml", "extends is '../setup.yaml': expected one of figure_03.yaml"),
+    ("extends", "no_such.yaml", "extends is 'no_such.yaml': expected one of check.yaml"),
+    ("extends", "../setup.yaml", "extends is '../setup.yaml': expected one of check.yaml"),
     ("extends", "locomotion.yaml", "extends is 'locomotion.yaml', which itself extends another"),
     # missing keys
     ("name", DELETE, "the key 'name' is missing"),

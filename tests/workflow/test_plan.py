@@ -181,13 +181,16 @@ def test_the_nearer_setting_overrides_the_farther(smoke: dict[str, Any]) -> None
         (lambda c: c["pretraining"].update(agents_per_job=1), set()),
         (lambda c: c["fine_tuning"].update(seeds_per_job=1), set()),
         (lambda c: c["statistics"].update(repetitions=7), {"judging"}),
-        (lambda c: c["fine_tuning"]["schedule"].update(steps=500), {"off2on", "sac"}),
-        (lambda c: c["fine_tuning"]["methods"]["off2on"]["config"].update(batch_size=8), {"off2on"}),
+        (lambda c: c["fine_tuning"]["schedule"].update(steps=500), {"off2on", "sac", "judging"}),
+        (
+            lambda c: c["fine_tuning"]["methods"]["off2on"]["config"].update(batch_size=8),
+            {"off2on", "judging"},
+        ),
         (
             lambda c: c["pretraining"]["methods"]["cql"]["config"].update(batch_size=8),
-            {"pretraining", "off2on"},
+            {"pretraining", "off2on", "judging"},
         ),
-        (lambda c: c["datasets"][DATASET].update(seed=9), {"recording", "pretraining", "off2on"}),
+        (lambda c: c["datasets"][DATASET].update(seed=9), {"recording", "pretraining", "off2on", "judging"}),
     ],
 )
 def test_a_setting_changes_the_jobs_it_concerns_and_those_after_them(
@@ -215,7 +218,12 @@ def test_an_edit_to_a_room_concerns_what_runs_its_code(
 
     monkeypatch.setattr(plan, "source_hash", edited)
     after = fingerprints(Plan(smoke))
-    assert {name for name in before if before[name] != after[name]} == {"pretraining", "off2on", "sac"}
+    assert {name for name in before if before[name] != after[name]} == {
+        "pretraining",
+        "off2on",
+        "sac",
+        "judging",
+    }
 
 
 def fingerprints(jobs: Plan) -> dict[str, str]:
@@ -240,3 +248,20 @@ def fingerprints(jobs: Plan) -> dict[str, str]:
 def test_a_dataset_is_named_by_family_and_quality(dataset: str, parts: tuple[str, str]) -> None:
     assert split_name(dataset) == parts
     assert dataset_id(dataset) == f"{parts[0]}/{parts[1]}-local-v0"
+
+
+def test_what_is_judged_and_drawn_is_made_anew_after_other_training_whatever_the_clock_says(
+    smoke: dict[str, Any],
+) -> None:
+    def longer(configuration: dict[str, Any]) -> None:
+        configuration["pretraining"]["schedule"]["updates"] += 1
+
+    def recorded(configuration: dict[str, Any]) -> None:
+        configuration["curves"] = "recorded"
+
+    before, after = Plan(smoke), change(smoke, longer)
+    assert before.judging()["fingerprint"] != after.judging()["fingerprint"]
+    assert before.drawing()["fingerprint"] != after.drawing()["fingerprint"]
+    # Committed curves are files and not jobs: nothing before them can change.
+    committed = change(smoke, recorded)
+    assert committed.judging() == change(dict(committed.configuration), longer).judging()

@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from records import UserError
+from records.checksums import write_checksums
 from records.files import exclusive
 from workflow.configuration import check
 from workflow.plan import OFFLINE_METHODS, Plan, as_json

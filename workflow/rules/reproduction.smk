@@ -51,6 +51,7 @@ rule verdict:
 
 
 onsuccess:
+    write_checksums(PLAN.results)
     table = Path(PLAN.results, "reproduction.txt")
     if table.exists():
         print(

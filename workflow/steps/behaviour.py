@@ -23,8 +23,8 @@ def main(options: argparse.Namespace) -> None:
     settings = options.settings
     fingerprint = settings["fingerprint"]
     result = train_behaviour(
-        command.build(SACConfig, settings.get("sac", {}), "sac"),
-        command.build(OnlineConfig, settings.get("schedule", {}), "schedule"),
+        command.build(SACConfig, settings.get("sac", {}), "sac", "sac"),
+        command.build(OnlineConfig, settings.get("schedule", {}), "schedule", "online"),
         settings["seed"],
         Job(options.run, options.policy, settings["environment"], fingerprint, options.state / fingerprint),
         settings.get("reward_scale", 1.0),

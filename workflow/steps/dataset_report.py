@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from paper_figures import dataset_report
+from records import UserError
 from records.files import atomic_path, read_json
 from workflow import command
 
@@ -13,7 +14,10 @@ from workflow import command
 def main(options: argparse.Namespace) -> None:
     """Read every summary, draw, write."""
     path = options.output.with_suffix("")
-    drawn = dataset_report.write([read_json(summary) for summary in options.summaries], path)
+    try:
+        drawn = dataset_report.write([read_json(summary) for summary in options.summaries], path)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: a file of --summaries is no dataset's summary: it lacks {error}") from error
     with atomic_path(path.with_suffix(".txt")) as temporary:
         temporary.write_text(dataset_report.caption(drawn) + "\n", encoding="utf-8")
 

@@ -13,6 +13,7 @@ from algorithms.online import OnlineConfig
 from records.curves import write_curves
 from records.provenance import collect
 from workflow import command, data
+from workflow.configuration import DEFINITION
 
 
 def main(options: argparse.Namespace) -> None:
@@ -21,7 +22,8 @@ def main(options: argparse.Namespace) -> None:
     settings = options.settings
     fingerprint = settings["fingerprint"]
     method = find_method(settings["method"])
-    config = command.build(method.Config, settings["config"], "config")
+    definition = DEFINITION.get(settings["method"], "")
+    config = command.build(method.Config, settings["config"], "config", definition)
     transitions = data.read(options.data, settings["reward_scale"]) if options.data else None
     members = [checkpoints.load(path)[0] for path in options.members]
     if ":" in settings["method"]:
@@ -31,7 +33,7 @@ def main(options: argparse.Namespace) -> None:
         options.label,
         method,
         config,
-        command.build(OnlineConfig, settings["schedule"], "schedule"),
+        command.build(OnlineConfig, settings["schedule"], "schedule", "online"),
         transitions,
         members,
         options.seeds,

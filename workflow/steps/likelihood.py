@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from algorithms import acceleration, checkpoints
 from algorithms.jobs import check_sizes
 from algorithms.likelihood import LikelihoodConfig, compare, gather
-from records.files import atomic_path
 from records.provenance import collect
+from records.tables import LIKELIHOODS, write_table
 from workflow import command, data
 
 
@@ -22,7 +20,7 @@ def main(options: argparse.Namespace) -> None:
     """Gather, train, and write a row a sample: dataset, source ("offline" or "online"), value in nats."""
     acceleration.prepare_process()
     settings = options.settings
-    config = command.build(LikelihoodConfig, settings["config"], "config")
+    config = command.build(LikelihoodConfig, settings["config"], "config", "likelihood")
     environment, seed = settings["environment"], settings["seed"]
     offline = data.read(options.data, reward_scale=1.0)
     check_sizes(offline, environment)
@@ -31,12 +29,8 @@ def main(options: argparse.Namespace) -> None:
     rows = [pd.DataFrame({"source": source, "value": values}) for source, values in found.items()]
     frame = pd.concat(rows, ignore_index=True).astype({"value": "float64"})
     frame.insert(0, "dataset", options.dataset)
-    provenance = json.dumps(collect(settings, [seed]), sort_keys=True).encode()
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    # The metadata is set whole: pandas' own would tie the bytes to its version.
-    table = table.replace_schema_metadata({b"provenance": provenance})
-    with atomic_path(options.output) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    table = pa.Table.from_pandas(frame, schema=LIKELIHOODS.schema, preserve_index=False)
+    write_table(options.output, table, LIKELIHOODS, collect(settings, [seed]))
 
 
 if __name__ == "__main__":

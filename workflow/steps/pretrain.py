@@ -15,6 +15,7 @@ from records.curves import write_curves
 from records.files import atomic_path
 from records.provenance import collect
 from workflow import command, data
+from workflow.configuration import DEFINITION
 
 
 def starting_agents(paths: Sequence[Path], method: str) -> StartingAgents | None:
@@ -22,15 +23,19 @@ def starting_agents(paths: Sequence[Path], method: str) -> StartingAgents | None
     if not paths:
         return None
     loaded = [checkpoints.load(path) for path in paths]
-    updates = [_updates(manifest["configuration"], method) for _, manifest in loaded]
+    updates = [_updates(path, manifest, method) for path, (_, manifest) in zip(paths, loaded, strict=True)]
     if len(set(updates)) > 1:
         raise UserError(f"The starting agents have had {updates} updates: expected as many of each.")
     return StartingAgents([tensors for tensors, _ in loaded], updates[0])
 
 
-def _updates(settings: command.Json, method: str) -> int:
-    """How many updates of `method` an agent made with `settings` has had."""
-    return int(settings["schedule"]["updates"]) if settings["method"] == method else 0
+def _updates(path: Path, manifest: command.Json, method: str) -> int:
+    """How many updates of `method` an agent has had. UserError where its manifest does not say."""
+    try:
+        settings = manifest["configuration"]
+        return int(settings["schedule"]["updates"]) if settings["method"] == method else 0
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: its manifest does not say how it was trained: it lacks {error}") from error
 
 
 def main(options: argparse.Namespace) -> None:
@@ -46,12 +51,14 @@ def main(options: argparse.Namespace) -> None:
         options.state / settings["fingerprint"],
     )
     name = settings["method"]
+    if name not in OFFLINE_METHODS:
+        raise UserError(f"unknown method {name!r}, expected one of {', '.join(OFFLINE_METHODS)}")
     method = OFFLINE_METHODS[name]
     trained = pretrain(
         name,
         method,
-        command.build(method.Config, settings["config"], "config"),
-        command.build(OfflineConfig, settings["schedule"], "schedule"),
+        command.build(method.Config, settings["config"], "config", DEFINITION[name]),
+        command.build(OfflineConfig, settings["schedule"], "schedule", "offline"),
         transitions,
         options.agents,
         job,

@@ -39,8 +39,15 @@ def recorded(settings: command.Json, behaviour: Path | None) -> recipes.Recordin
     if recipe == "medium-replay":
         if not replay.exists():
             return recipes.replay_of_actions(environment, behaviour / "actions.safetensors", [seed])
-        steps = read_json(behaviour / "summary.json")["medium_steps"]
+        steps = _medium_steps(behaviour / "summary.json")
     return recipes.replay(environment, replay, [seed], steps)
+
+
+def _medium_steps(path: Path) -> int:
+    try:
+        return int(read_json(path)["medium_steps"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no behaviour policy's summary: expected medium_steps.") from error
 
 
 def _rollout(environment: str, actor: Path, seed: int) -> recipes.Rollout:

@@ -8,6 +8,7 @@ from pathlib import Path
 from analysis.aggregate import statistics, write_statistics
 from records.curves import read_curves, read_provenance
 from workflow import command
+from workflow.configuration import check_section
 
 BOOTSTRAP = ("repetitions", "seed", "confidence")
 
@@ -15,9 +16,10 @@ BOOTSTRAP = ("repetitions", "seed", "confidence")
 def main(options: argparse.Namespace) -> None:
     """Read every curve, compute, write."""
     settings = {key: options.settings[key] for key in BOOTSTRAP if key in options.settings}
+    check_section(settings, "--settings", "statistics")
     provenance = {
         "bootstrap": settings,
-        "curves": {str(path): read_provenance(path)["configuration_hash"] for path in options.curves},
+        "curves": {str(path): read_provenance(path).get("configuration_hash") for path in options.curves},
     }
     result = statistics(read_curves(options.curves), **settings, provenance=provenance, cache=options.cache)
     write_statistics(result, options.json, options.table)

@@ -1,0 +1,599 @@
+"""One table of bad input: each case ends in one sentence that names the thing; nothing half-written stays.
+
+A case is a function of an empty folder; what it raises must be a UserError. Cases that belong to one reader's
+own rules stand in that reader's tests; here stands what crosses rooms, and what files of other people bring.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from algorithms import checkpoints
+from algorithms.behaviour import load_behaviour_policy
+from algorithms.fine_tuning import find_method
+from analysis import aggregate
+from analysis.aggregate import read_statistics
+from analysis.claims import main as judge_claims
+from analysis.claims import read_claims
+from datasets import d4rl_hdf5, minari_io, recipes
+from datasets.transitions import Episode
+from records import UserError
+from records.curves import COLUMNS, read_curves, read_provenance, write_curves
+from records.files import read_json
+from records.tables import write_table
+from tests.workflow.test_configuration import DELETE, spoilt
+from workflow.configuration import check, read
+from workflow.plan import foreign_hash
+from workflow.sources import ROOT
+
+ENVIRONMENT, OBSERVATIONS, ACTIONS = "InvertedDoublePendulum-v4", 11, 1
+DATASET_ID = "inverted-double-pendulum/test-local-v0"
+Call = Callable[[Path], object]
+
+
+class Case(NamedTuple):
+    """What is called in an empty folder, and a part of the sentence that it ends with."""
+
+    name: str
+    call: Call
+    sentence: str
+
+
+# --- configuration ----------------------------------------------------------------------------------------
+
+RANDOM = "datasets.halfcheetah-random"
+OFF2ON = "fine_tuning.methods.off2on.config"
+
+
+def configured(name: str, path: str, value: Any, sentence: str) -> Case:
+    def call(_: Path) -> object:
+        smoke = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
+        return check(spoilt(smoke, path, value))
+
+    return Case(f"configuration: {name}", call, sentence)
+
+
+def written_configuration(name: str, content: bytes, sentence: str) -> Case:
+    def call(folder: Path) -> object:
+        (folder / "mine.yaml").write_bytes(content)
+        return read(folder / "mine.yaml")
+
+    return Case(f"configuration file: {name}", call, sentence)
+
+
+CONFIGURATIONS = [
+    configured("no datasets", "datasets", {}, "datasets is empty"),
+    configured("a dataset without keys", RANDOM, None, "is None: expected keys with values"),
+    configured("a key that is a number", "datasets", {1: {}}, "datasets"),
+    configured("a key that is nothing", "pretraining", {None: 1}, "pretraining: unknown key 'None'"),
+    configured("a dataset in the name of another", "datasets", {"hopper-x\n": {}}, "has the name"),
+    configured("no methods", "fine_tuning.methods", {}, "fine_tuning.methods is empty"),
+    configured("one figure, no list", "figures", "figure_03", "figures is 'figure_03': expected a list"),
+    configured("a figure twice", "figures", ["figure_03", "figure_03"], "expected no repetition"),
+    configured("no repetitions", "statistics.repetitions", 0, "repetitions is 0: expected at least 1"),
+    configured("a negative seed", "statistics.seed", -1, "statistics.seed is -1: expected at least 0"),
+    configured("a seed too large", "fine_tuning.seeds", [2**32], "expected at most 4294967295"),
+    configured("to fail on success", "statistics.fail_on", ["reproduced"], "expected one of contradicted"),
+    configured("no copies", f"{RANDOM}.copies", 0, "copies is 0: expected at least 1"),
+    configured("no transitions", f"{RANDOM}.transitions", 0, "transitions is 0: expected at least 1"),
+    configured("a reward scale of nothing", f"{RANDOM}.reward_scale", 0, "expected more than 0"),
+    configured("an infinite reward scale", f"{RANDOM}.reward_scale", float("inf"), "expected a number"),
+    configured("an ensemble too large", "fine_tuning.ensemble_size", 101, "expected at most 100"),
+    configured("half a range", f"{OFF2ON}.priority_range", [1.0], "priority_range"),
+    configured("no layers", f"{OFF2ON}.hidden_widths", [], "hidden_widths is empty"),
+    configured("a layer of nothing", f"{OFF2ON}.hidden_widths", [0], "hidden_widths.0 is 0"),
+    configured("all online at first", f"{OFF2ON}.initial_online_fraction", 1, "expected less than 1"),
+    configured("a name with a line's end", "name", "smoke\n", "name is 'smoke\\n': expected lower-case"),
+    configured("a name that climbs", "name", "..", "name is '..': expected lower-case letters"),
+    configured("an absolute name", "name", "/tmp/x", "name is '/tmp/x': expected lower-case letters"),
+    configured("a hidden name", "name", ".snakemake", "name is '.snakemake': expected lower-case"),
+    configured("no name", "name", DELETE, "the key 'name' is missing"),
+    configured("a date for a name", "name", datetime.date(2021, 7, 1), "expected text"),
+    configured(
+        "a Minari id that climbs",
+        RANDOM,
+        {
+            "environment": "HalfCheetah-v4",
+            "recipe": "minari",
+            "minari_id": "a/../../b-v0",
+            "pretrained": "train",
+        },
+        "minari_id is 'a/../../b-v0': expected the id",
+    ),
+    configured(
+        "an absolute Minari id",
+        RANDOM,
+        {
+            "environment": "HalfCheetah-v4",
+            "recipe": "minari",
+            "minari_id": "/etc/x-v0",
+            "pretrained": "train",
+        },
+        "minari_id is '/etc/x-v0': expected the id",
+    ),
+    configured(
+        "a behaviour policy that climbs", "behaviour_policies", {"../../x": {}}, "has the name '../../x'"
+    ),
+    written_configuration("bytes that are no text", b"name: \xff\xfe", "is not YAML"),
+    written_configuration("a zero byte", b"name: a\0b", "is not YAML"),
+    written_configuration("a hundred thousand brackets", b"[" * 100_000, "is not YAML"),
+    written_configuration("an object to build", b"!!python/object/apply:os.abort []", "is not YAML"),
+    written_configuration("a list that holds itself", b"name: &a [*a]", "the key 'datasets' is missing"),
+    written_configuration("nothing", b"", "is not a configuration"),
+    Case("configuration file: a folder", read, "could not be read: Is a directory"),
+    *(
+        Case(f"foreign method: {name!r}", lambda _, name=name: find_method(name), sentence)
+        for name, sentence in (
+            ("os:system", "lacks"),
+            ("os:no_such", "could not be imported"),
+            (":Class", "could not be imported"),
+            (".relative:Class", "could not be imported"),
+            ("tests.input.no_such:Class", "could not be imported"),
+            ("no method", "unknown method 'no method'"),
+        )
+    ),
+    *(
+        Case(f"foreign file: {name!r}", lambda _, name=name: foreign_hash(name), "could not be found")
+        for name in ("sys:x", ":Class", ".relative:Class", "no.such:Class", "no_such:Class")
+    ),
+]
+
+
+# --- datasets ---------------------------------------------------------------------------------------------
+
+
+def episodes() -> list[Episode]:
+    generator = np.random.default_rng(0)
+    return [
+        Episode(
+            observations=generator.normal(size=(length + 1, OBSERVATIONS)).astype(np.float32),
+            actions=generator.uniform(-1, 1, size=(length, ACTIONS)).astype(np.float32),
+            rewards=generator.normal(size=length).astype(np.float32),
+            terminated=True,
+            truncated=False,
+        )
+        for length in (5, 4)
+    ]
+
+
+def minari(name: str, spoil: Callable[[Path, dict[str, Any]], object], sentence: str) -> Case:
+    """A whole Minari dataset without its checksum, spoilt: `spoil` is given its data folder and metadata."""
+
+    def call(folder: Path) -> object:
+        minari_io.write_dataset(folder, DATASET_ID, episodes(), ENVIRONMENT, {})
+        data = folder / DATASET_ID / "data"
+        metadata = json.loads((data / "metadata.json").read_text())
+        del metadata["data_sha256"]
+        replaced = spoil(data, metadata)
+        (data / "metadata.json").write_text(json.dumps(metadata if replaced is None else replaced))
+        return minari_io.read_transitions(folder, DATASET_ID, ENVIRONMENT)
+
+    return Case(f"minari: {name}", call, sentence)
+
+
+def metadata(key: str, value: Any) -> Callable[[Path, dict[str, Any]], None]:
+    return lambda _, content: content.update({key: value})
+
+
+def hdf5(change: Callable[[h5py.File, Path], object]) -> Callable[[Path, dict[str, Any]], None]:
+    def spoil(data: Path, _: dict[str, Any]) -> None:
+        with h5py.File(data / "main_data.hdf5", "r+") as file:
+            change(file, data)
+
+    return spoil
+
+
+def replaced(key: str, value: Any) -> Callable[[Path, dict[str, Any]], None]:
+    def change(file: h5py.File, _: Path) -> None:
+        del file[key]
+        if value is not None:
+            file[key] = value
+
+    return hdf5(change)
+
+
+def outside(file: h5py.File, data: Path) -> None:
+    """Rewards that are the bytes of another file."""
+    (data / "secret").write_bytes(bytes(100))
+    del file["episode_0/rewards"]
+    file.create_dataset("episode_0/rewards", (5,), "f4", external=[(str(data / "secret"), 0, 20)])
+
+
+def virtual(file: h5py.File, data: Path) -> None:
+    del file["episode_0/rewards"]
+    layout = h5py.VirtualLayout((5,), "f4")
+    layout[:] = h5py.VirtualSource(data / "other.hdf5", "x", (5,))
+    file.create_virtual_dataset("episode_0/rewards", layout)
+
+
+MINARI = [
+    minari("metadata that are a list", lambda *_: [1], "holds no JSON object"),
+    minari("metadata that are a number", lambda *_: 5, "holds no JSON object"),
+    minari("a word for a number", metadata("total_steps", "many"), "damaged or of another layout"),
+    minari("infinitely many steps", metadata("total_steps", float("inf")), "damaged or of another layout"),
+    minari("more steps than memory", metadata("total_steps", 10**17), "damaged or of another layout"),
+    minari("more steps than numbers", metadata("total_steps", 10**30), "damaged or of another layout"),
+    minari("fewer than no episodes", metadata("total_episodes", -1), "the metadata say -1 episodes"),
+    minari("no count", metadata("total_steps", None), "damaged or of another layout"),
+    minari("an environment of nonsense", metadata("env_spec", "{"), "names no environment"),
+    minari("an environment of another kind", metadata("env_spec", "[]"), "names no environment"),
+    minari("an episode gone", replaced("episode_1", None), "it has 1 episodes where its metadata say 2"),
+    minari("an episode that is a number", replaced("episode_1", 5.0), "damaged or of another layout"),
+    minari("rewards that are a number", replaced("episode_0/rewards", 5.0), "damaged or of another layout"),
+    minari("rewards of nothing", replaced("episode_0/rewards", h5py.Empty("f4")), "of another layout"),
+    minari("rewards that are words", replaced("episode_0/rewards", ["a"] * 5), "of another layout"),
+    minari("a soft link", replaced("episode_0/rewards", h5py.SoftLink("/episode_1/rewards")), "is a link"),
+    minari("a link to a file", replaced("episode_1", h5py.ExternalLink("x.hdf5", "/")), "is a link"),
+    minari("bytes of another file", hdf5(outside), "lies outside the file"),
+    minari("data of another file", hdf5(virtual), "lies outside the file"),
+    minari("text for HDF5", lambda data, _: (data / "main_data.hdf5").write_text("HDF") and None, "damaged"),
+]
+
+
+def d4rl(name: str, change: Callable[[h5py.File], object], sentence: str) -> Case:
+    """A whole D4RL file, spoilt."""
+
+    def call(folder: Path) -> object:
+        with h5py.File(folder / "data.hdf5", "w") as file:
+            file["observations"] = np.zeros((6, OBSERVATIONS), np.float32)
+            file["actions"] = np.zeros((6, ACTIONS), np.float32)
+            file["rewards"] = np.zeros(6, np.float32)
+            file["terminals"] = np.zeros(6, np.bool_)
+            change(file)
+        return d4rl_hdf5.read_episodes(folder / "data.hdf5", ENVIRONMENT)
+
+    return Case(f"d4rl: {name}", call, sentence)
+
+
+def in_place(key: str, value: Any) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[key]
+        if isinstance(value, dict):
+            file.create_dataset(key, **value)
+        else:
+            file[key] = value
+
+    return change
+
+
+D4RL = [
+    d4rl("rewards of nothing", in_place("rewards", h5py.Empty("f4")), "data.hdf5"),
+    d4rl("a type for data", in_place("rewards", np.dtype("f4")), "rewards is not an array"),
+    d4rl("words for rewards", in_place("rewards", ["a"] * 6), "rewards is object, expected float32"),
+    d4rl("complex rewards", in_place("rewards", np.zeros(6, np.complex64)), "rewards is complex64"),
+    d4rl(
+        "more rows than memory",
+        lambda file: [
+            in_place(key, {"shape": (2**50, *tail), "dtype": kind, "chunks": True})(file)
+            for key, tail, kind in (
+                ("observations", (OBSERVATIONS,), "f4"),
+                ("actions", (ACTIONS,), "f4"),
+                ("rewards", (), "f4"),
+                ("terminals", (), "?"),
+            )
+        ],
+        "data.hdf5 is truncated, damaged or not an HDF5 file",
+    ),
+    Case("d4rl: a folder", lambda folder: d4rl_hdf5.read_episodes(folder, ENVIRONMENT), "does not exist"),
+]
+
+
+# --- checkpoints and logs of runs -------------------------------------------------------------------------
+
+
+def content(name: str, write: Callable[[Path], object], load: Call, sentence: str) -> Case:
+    """A file that `write` makes, given to `load`."""
+
+    def call(folder: Path) -> object:
+        write(folder / "file.safetensors")
+        return load(folder / "file.safetensors")
+
+    return Case(name, call, sentence)
+
+
+def bytes_of(value: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(value)
+
+
+def log(**changes: Any) -> Callable[[Path], object]:
+    """A replay log of three transitions, with changes."""
+    arrays = {
+        "observations": torch.zeros(3, OBSERVATIONS),
+        "actions": torch.zeros(3, ACTIONS),
+        "rewards": torch.zeros(3),
+        "masks": torch.ones(3),
+        "next_observations": torch.zeros(3, OBSERVATIONS),
+        "episode_ends": torch.tensor([False, False, True]),
+    }
+    return lambda path: save_file(arrays | changes, path)
+
+
+def action_log(header: dict[str, str], **changes: Any) -> Callable[[Path], object]:
+    arrays = {
+        "actions": torch.zeros(3, ACTIONS),
+        "lengths": torch.tensor([3]),
+        "resets": torch.tensor([1]),
+    }
+    full = {
+        "environment": ENVIRONMENT,
+        "reset_seed": "0",
+        "simulation_sha256": "0",
+        "simulated_with": "mujoco",
+    }
+    return lambda path: save_file(arrays | changes, path, full | header)
+
+
+def actor(path: Path) -> object:
+    return load_behaviour_policy(path, OBSERVATIONS, ACTIONS, 0)
+
+
+PICKLE = b"\x80\x04\x95\x1e\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94."
+CHECKPOINTS = [
+    content("checkpoint: nothing", bytes_of(b""), checkpoints.load, "not a readable checkpoint"),
+    content("checkpoint: a pickle", bytes_of(PICKLE), checkpoints.load, "not a readable checkpoint"),
+    content("checkpoint: an archive", bytes_of(b"PK\3\4" + bytes(99)), checkpoints.load, "not a readable"),
+    content("checkpoint: a long header", bytes_of(b"\xff" * 99), checkpoints.load, "not a readable"),
+    content("actor: not a checkpoint", bytes_of(b"{}"), actor, "not a readable checkpoint"),
+    content(
+        "actor: another network",
+        lambda path: checkpoints.save(path, {"x": torch.zeros(1)}, {}),
+        actor,
+        "file.safetensors",
+    ),
+    content(
+        "replay log: a number for rewards",
+        log(rewards=torch.tensor(1.0)),
+        recipes.from_replay_log,
+        "'rewards'",
+    ),
+    content(
+        "replay log: brain floats", log(rewards=torch.zeros(3).bfloat16()), recipes.from_replay_log, "file"
+    ),
+    content("replay log: doubles", log(rewards=torch.zeros(3).double()), recipes.from_replay_log, "file"),
+    content(
+        "replay log: too few rewards",
+        log(rewards=torch.zeros(2)),
+        recipes.from_replay_log,
+        "differ in length",
+    ),
+    content(
+        "replay log: not finite", log(rewards=torch.full((3,), torch.nan)), recipes.from_replay_log, "file"
+    ),
+    content("action log: no seed", action_log({"reset_seed": "x"}), recipes.resimulate, "lacks or garbles"),
+    content(
+        "action log: a negative seed",
+        action_log({"reset_seed": "-1"}),
+        recipes.resimulate,
+        "not an action log",
+    ),
+    content("action log: no such world", action_log({"environment": "Ant-v9"}), recipes.resimulate, "Ant-v9"),
+    content(
+        "action log: broken lengths",
+        action_log({}, lengths=torch.tensor([3.0])),
+        recipes.resimulate,
+        "not an action log",
+    ),
+    content(
+        "action log: too long",
+        action_log({}, lengths=torch.tensor([2**62])),
+        recipes.resimulate,
+        "not an action log",
+    ),
+]
+
+
+# --- results ----------------------------------------------------------------------------------------------
+
+
+def curve_frame() -> pd.DataFrame:
+    rows = [("r", "sac", "halfcheetah-random", 0, step, "return", 1.0) for step in (0, 10)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def curves_with_a_hole(column: str) -> Case:
+    def call(folder: Path) -> object:
+        write_curves(folder / "whole.parquet", curve_frame(), {})
+        table = pq.ParquetFile(folder / "whole.parquet").read()
+        hole = pa.array([None, *table[column].to_pylist()[1:]], table.schema.field(column).type)
+        position = table.schema.get_field_index(column)
+        pq.write_table(
+            table.set_column(position, table.schema.field(column), hole).replace_schema_metadata(
+                {"provenance": "{}"}
+            ),
+            folder / "hole.parquet",
+        )
+        return read_curves(folder / "hole.parquet")
+
+    return Case(f"curves: a {column} is missing", call, f"a {column} is missing")
+
+
+def statistics_with(header: dict[str, Any]) -> Call:
+    def call(folder: Path) -> object:
+        table = aggregate._SCHEMA.empty_table()
+        write_table(folder / "statistics.parquet", table, aggregate._KIND, header)
+        return read_statistics(folder / "statistics.parquet")
+
+    return call
+
+
+def curves_as_statistics(folder: Path) -> object:
+    write_curves(folder / "curve.parquet", curve_frame(), {})
+    return read_statistics(folder / "curve.parquet")
+
+
+def provenance_that_is_a_list(folder: Path) -> object:
+    write_curves(folder / "curve.parquet", curve_frame(), {})
+    table = pq.ParquetFile(folder / "curve.parquet").read()
+    pq.write_table(table.replace_schema_metadata({"provenance": "[]"}), folder / "curve.parquet")
+    return read_provenance(folder / "curve.parquet")
+
+
+def claims(name: str, content: bytes, sentence: str) -> Case:
+    def call(folder: Path) -> object:
+        (folder / "claims.yaml").write_bytes(content)
+        return read_claims(folder / "claims.yaml")
+
+    return Case(f"claims: {name}", call, sentence)
+
+
+RESULTS = [
+    *(curves_with_a_hole(column) for column in COLUMNS),
+    Case("curves: a folder", read_curves, "is not a whole Parquet file"),
+    Case("curves: statistics expected", curves_as_statistics, "is not a file of statistics"),
+    Case("curves: provenance that is a list", provenance_that_is_a_list, "no JSON object"),
+    Case("statistics: an empty header", statistics_with({}), "its header lacks 'methods'"),
+    Case("statistics: numbers for names", statistics_with({"methods": 1}), "is not a file of statistics"),
+    claims("bytes that are no text", b"- \xff", "is not YAML"),
+    claims("a hundred thousand brackets", b"[" * 100_000, "is not YAML"),
+    claims("an object to build", b"- !!python/object/apply:os.abort []", "is not YAML"),
+    claims("a word", b"- word", "expected keys with values"),
+    Case(
+        "JSON: a hundred thousand brackets", lambda f: bracket_json(f / "x.json"), "is not a whole JSON file"
+    ),
+]
+
+
+def bracket_json(path: Path) -> object:
+    path.write_text("[" * 100_000)
+    return read_json(path)
+
+
+CASES = [*CONFIGURATIONS, *MINARI, *D4RL, *CHECKPOINTS, *RESULTS]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bad_input_ends_in_one_sentence(tmp_path: Path, case: Case) -> None:
+    with pytest.raises(UserError) as refusal:
+        case.call(tmp_path)
+    message = str(refusal.value)
+    assert case.sentence in message
+    assert message.strip() and "Traceback" not in message
+    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
+
+
+# --- command lines ----------------------------------------------------------------------------------------
+
+SETTINGS = {"environment": ENVIRONMENT, "fingerprint": "0", "reward_scale": 1.0, "method": "cql"}
+SETTINGS |= {"config": {}, "schedule": {}}
+PRETRAIN = "pretrain --run r --dataset d --agents 0 --state state --output made --curves made.parquet --data"
+TUNE = "fine_tune --run r --dataset d --label l --seeds 0 --state state --output made --settings"
+BEHAVE = "behaviour --run r --policy p --state state --output made --settings"
+LINES: list[tuple[str, Any, str]] = [
+    ("pretrain", None, "the following arguments are required"),
+    (f"{PRETRAIN} no --settings", "{", "not JSON"),
+    (f"{PRETRAIN} no --settings", "[]", "not a JSON object"),
+    (f"{PRETRAIN} no --settings", "[" * 50_000, "not JSON"),
+    (f"{PRETRAIN} no/such --settings", SETTINGS, "holds no Minari dataset"),
+    (f"{PRETRAIN} no --settings", {}, "the key 'reward_scale' is missing"),
+    ("pretrain --agents one", None, "invalid int value: 'one'"),
+    (f"{PRETRAIN} no --colour blue --settings", SETTINGS, "unrecognized arguments: --colour"),
+    (f"{TUNE}", {}, "the key 'fingerprint' is missing"),
+    (f"{TUNE}", {**SETTINGS, "method": "iql"}, "unknown method 'iql'"),
+    (f"{TUNE}", {**SETTINGS, "method": "sac", "config": 5}, "config is 5: expected keys with values"),
+    (f"{TUNE}", {**SETTINGS, "method": "sac", "config": {"alpha": 1}}, "config: unknown key 'alpha'"),
+    (
+        f"{TUNE}",
+        {**SETTINGS, "method": "sac", "config": {"batch_size": "x"}},
+        "config.batch_size is 'x': expected a whole number",
+    ),
+    (f"{TUNE}", {**SETTINGS, "method": "sac", "schedule": {"steps": 0}}, "steps is 0: expected at least 1"),
+    (f"{TUNE}", {**SETTINGS, "method": "sac", "environment": "Ant-v9"}, "Ant-v9"),
+    (
+        f"{TUNE}",
+        {**SETTINGS, "method": "sac", "schedule": {"block_size": 3, "steps": 6}},
+        "evaluation_interval is 1000, expected a multiple of block_size",
+    ),
+    (f"{BEHAVE}", {"fingerprint": "0"}, "the key 'seed' is missing"),
+    (f"{BEHAVE}", {"fingerprint": "0", "sac": {"discount": 2}}, "sac.discount is 2: expected at most 1"),
+    ("record --output a/b --summary s --settings", {}, "the key 'environment' is missing"),
+    (
+        "record --output a/b --summary s --settings",
+        {"environment": ENVIRONMENT, "recipe": "d4rl", "file": "no.hdf5"},
+        "no.hdf5 does not exist",
+    ),
+    (
+        "record --output a/b --summary s --settings",
+        {"environment": ENVIRONMENT, "recipe": "medium", "seed": 0, "transitions": 1, "copies": 1},
+        "records a behaviour policy: expected --behaviour",
+    ),
+    (
+        "record --output a/b --summary s --behaviour no --settings",
+        {"environment": ENVIRONMENT, "recipe": "replay", "seed": 0},
+        "replay.safetensors is missing",
+    ),
+    ("likelihood --dataset d --data no/such --agent a --output made --settings", {}, "'config' is missing"),
+    ("statistics --curves no.parquet --json j --table t --settings", {}, "no.parquet does not exist"),
+    ("statistics --curves no --json j --table t --settings", {"repetitions": "x"}, "expected a whole number"),
+    ("figure --figure figure_99 --statistics s --curves c --output o --settings", {}, "invalid choice"),
+    ("figure --figure figure_03 --statistics no --curves c --output o --settings", {}, "no does not exist"),
+    ("dataset_report --summaries no.json --output o.pdf", None, "no.json could not be read"),
+    ("dataset_report --summaries list.json --output o.pdf", None, "is no dataset's summary"),
+    (
+        "reproduction --statistics no --curves c --text t --markdown m --csv c --json j --errors e",
+        None,
+        "no does not exist",
+    ),
+    ("dataset_report --summaries no.json --output o.pdf --log list.json/x.log", None, "could not be written"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working directory, but for one foreign file; the process as it was afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OFF2ON_PARENT", raising=False)
+    (tmp_path / "list.json").write_text("[]")
+    handler = signal.getsignal(signal.SIGTERM)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.parametrize(("line", "settings", "sentence"), LINES, ids=[f"{n} {s}"[:60] for n, _, s in LINES])
+def test_a_bad_command_line_ends_in_one_sentence_and_status_2(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    settings: Any,
+    sentence: str,
+) -> None:
+    step, *arguments = line.split()
+    if settings is not None:
+        arguments.append(settings if isinstance(settings, str) else json.dumps(settings))
+    monkeypatch.setattr(sys, "argv", [step, *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(f"workflow.steps.{step}", run_name="__main__")
+    errors = capsys.readouterr().err
+    assert end.value.code == 2
+    assert sentence in errors
+    assert "Traceback" not in errors
+    left = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert left <= {"list.json", ".lock"}
+
+
+@pytest.mark.parametrize("document", [[], {}, {"claims": 5}, {"claims": [{}]}, {"claims": ["x"]}])
+def test_verdicts_are_not_looked_for_in_another_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], document: Any
+) -> None:
+    (tmp_path / "other.json").write_text(json.dumps(document))
+    status = judge_claims(["--reproduction", os.fspath(tmp_path / "other.json"), "--fail-on", "undecided"])
+    assert status == 1
+    assert "holds no claims with verdicts" in capsys.readouterr().err

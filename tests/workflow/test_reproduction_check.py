@@ -1,0 +1,65 @@
+"""The check says "equal" on one platform for equal curves alone, and why it is not bit by bit on another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from records import UserError
+from records.curves import COLUMNS, read_provenance, write_curves
+from workflow.reproduction_check import compare
+from workflow.sources import ROOT
+
+PROVENANCE: dict[str, Any] = {
+    "configuration": {"steps": 10, "fingerprint": "a"},
+    "versions": {"torch": "1", "numpy": "2"},
+    "hardware": {"cpu": "a processor", "omp_num_threads": "1"},
+}
+
+
+def write(folder: Path, values: tuple[float, ...] = (50.0, 51.0, 52.0), **changes: Any) -> Path:
+    rows = [("r", "off2on", "d", seed, 10, "return", value) for seed, value in enumerate(values)]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    write_curves(folder / "d" / "curve.parquet", frame, PROVENANCE | changes)
+    return folder
+
+
+def test_equal_curves_on_one_platform_are_equal_to_the_last_bit(tmp_path: Path) -> None:
+    ours = write(tmp_path / "ours", configuration={"steps": 10, "fingerprint": "b"}, git_commit="another")
+    assert "to the last bit" in compare(ours, write(tmp_path / "reference"))
+
+
+def test_one_bit_is_found_on_one_platform(tmp_path: Path) -> None:
+    ours = write(tmp_path / "ours", (50.0, 51.000000000000007, 52.0))
+    with pytest.raises(UserError, match="on the same platform, first at step 10 of seed 1"):
+        compare(ours, write(tmp_path / "reference"))
+
+
+def test_another_platform_is_compared_within_bounds_and_the_reason_is_given(tmp_path: Path) -> None:
+    reference = write(tmp_path / "reference")
+    elsewhere = {
+        "hardware": {"cpu": "another", "omp_num_threads": "1"},
+        "versions": {"torch": "3", "numpy": "2"},
+    }
+    said = compare(write(tmp_path / "near", (47.0, 55.0, 52.0), **elsewhere), reference)
+    assert "the processor is another, the reference's a processor" in said
+    assert "torch's version is 3, the reference's 1" in said
+    with pytest.raises(UserError, match=r"ends at a mean return of 5\.0, expected 51\.0"):
+        compare(write(tmp_path / "far", (5.0, 4.0, 6.0), **elsewhere), reference)
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    ours = write(tmp_path / "ours", configuration={"steps": 20})
+    with pytest.raises(UserError, match="was made with other settings"):
+        compare(ours, write(tmp_path / "reference"))
+
+
+def test_the_committed_reference_says_where_it_was_made() -> None:
+    files = sorted((ROOT / "results" / "reference" / "check" / "curves").rglob("*.parquet"))
+    assert files
+    for file in files:
+        provenance = read_provenance(file)
+        assert provenance["hardware"]["cpu"] and provenance["versions"]["torch"]
