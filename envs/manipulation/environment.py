@@ -7,14 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from envs.manipulation import rendering
 from envs.manipulation.actions import action_form as _action_form
 from envs.manipulation.physics import IMAGE_SIZE
+from envs.manipulation.rendering import Camera, control
 from envs.manipulation.scene import Quality
 from envs.manipulation.task import STARTS, SUBSTEPS, ManipulationTask
 from records import UserError
-
-from dm_control.rl import control  # isort: skip  after physics, which settles OpenGL
 
 Observation = dict[str, NDArray[Any]]
 
@@ -84,7 +82,7 @@ class ManipulationEnvironment:
         """Do `action` [action_size].
 
         Returns the observation after it, the reward (1 where the task is done, else 0), whether the horizon
-        is reached, and `info` with `success`, the reward as a truth value. Numbers beyond [-1, 1] are clipped.
+        is reached, and `info` with `success`, the reward as a bool. Numbers beyond [-1, 1] are clipped.
         Raises UserError for actions of another shape or not finite, and where no episode is running.
         """
         if not self._running:
@@ -102,7 +100,7 @@ class ManipulationEnvironment:
             self._fair = type(self.physics).from_xml_string(type(self.task).scene(Quality.PRINT))
         self._fair.data.qpos[:] = self.physics.data.qpos
         self._fair.forward()
-        return rendering.Camera(self._fair, camera, size).image()
+        return Camera(self._fair, camera, size).image()
 
     def close(self) -> None:
         """Give the simulators' and the cameras' memory back."""

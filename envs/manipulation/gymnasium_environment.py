@@ -29,7 +29,7 @@ def spaces(image_shape: tuple[int, ...], action_size: int) -> tuple[Any, Any]:
     return observations, box(-1.0, 1.0, (action_size,), np.float32)
 
 
-class GymnasiumEnvironment(gymnasium.Env):  # type: ignore[misc]  # Gymnasium is untyped here
+class GymnasiumEnvironment(gymnasium.Env):
     """A task behind Gymnasium's interface; `options` as `ManipulationEnvironment`'s."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 25}  # noqa: RUF012  Gymnasium's own form

@@ -8,8 +8,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.manipulation import rendering  # isort: skip  settles OpenGL before dm_control is imported
-from dm_control.mujoco import Physics as _Physics
+from envs.manipulation.rendering import Camera, dm_mujoco
 from envs.manipulation.scene import FINGER_OPEN, joints_of_hand_down
 
 Vector = NDArray[np.float64]
@@ -26,7 +25,7 @@ IMAGE_SIZE = 48
 _PIECES = 5  # of a ramp; a jump of the mocap body flings what the hand holds
 
 
-class Physics(_Physics):
+class Physics(dm_mujoco.Physics):  # type: ignore[misc]  # dm_control is untyped
     """MuJoCo with named measurements, in metres and radians."""
 
     def _reload_from_data(self, data: Any) -> None:
@@ -37,13 +36,16 @@ class Physics(_Physics):
             return int(mujoco.mj_name2id(model, kind, name))
 
         # Views of MuJoCo's own memory: dm_control's named access takes longer than a substep.
-        hand, thing = (index(mujoco.mjtObj.mjOBJ_BODY, name) for name in ("hand", "object"))
-        self._hand_position, self._hand_quaternion = raw.xpos[hand], raw.xquat[hand]
-        self._object_position = raw.xpos[thing]
-        self._mocap_position, self._mocap_quaternion = raw.mocap_pos[0], raw.mocap_quat[0]
-        self._fingers, self._control = raw.qpos[6:8], raw.ctrl
+        hand = index(mujoco.mjtObj.mjOBJ_BODY, "hand")
+        self._hand_position: Vector = raw.xpos[hand]
+        self._hand_quaternion: Vector = raw.xquat[hand]
+        self._object_position: Vector = raw.xpos[index(mujoco.mjtObj.mjOBJ_BODY, "object")]
+        self._mocap_position: Vector = raw.mocap_pos[0]
+        self._mocap_quaternion: Vector = raw.mocap_quat[0]
+        self._fingers: Vector = raw.qpos[6:8]
+        self._control: Vector = raw.ctrl
         self._target_position, self._target_quaternion = NEUTRAL.copy(), DOWN.copy()
-        self._camera: rendering.Camera | None = None
+        self._camera: Camera | None = None
 
     def hand_position(self) -> Vector:
         """The point between the finger tips [3]."""
@@ -110,11 +112,10 @@ class Physics(_Physics):
                 mujoco.mj_step(model, raw, nstep * piece // pieces - nstep * (piece - 1) // pieces)
             mujoco.mj_kinematics(model, raw)  # mj_step leaves the bodies where they were a step ago
 
-
     def image(self) -> NDArray[np.uint8]:
         """What the agent sees [IMAGE_SIZE, IMAGE_SIZE, 3]."""
         if self._camera is None:
-            self._camera = rendering.Camera(self, "front", IMAGE_SIZE)
+            self._camera = Camera(self, "front", IMAGE_SIZE)
         return self._camera.image()
 
 
@@ -123,9 +124,7 @@ class DrawerPhysics(Physics):
 
     def _reload_from_data(self, data: Any) -> None:
         super()._reload_from_data(data)
-        self._drawers = {
-            name: self.data.ptr.joint(f"{name} drawer").qpos for name in ("top", "bottom")
-        }
+        self._drawers = {name: self.data.ptr.joint(f"{name} drawer").qpos for name in ("top", "bottom")}
 
     def drawer_opening(self, name: str) -> float:
         """How far the "top" or "bottom" drawer is out: 0 closed, `scene.DRAWER_TRAVEL` open."""

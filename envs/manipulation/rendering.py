@@ -1,7 +1,8 @@
 """Drawing without a display: which OpenGL is used, and one camera an environment.
 
-Importing this module settles the backend, and must come before the first import of `dm_control`, which looks
-at MUJOCO_GL once. Where MUJOCO_GL is set, it is respected; else EGL is used where it works, or OSMesa.
+Importing this module settles the backend; `dm_control` looks at MUJOCO_GL once, when it is imported, and so
+the other modules have it from here. Where MUJOCO_GL is set, it is respected; else EGL is used where it works,
+or OSMesa.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from records import UserError
+
+__all__ = ["Camera", "control", "dm_mujoco"]
 
 _PACKAGES = "install Debian's libegl1, libegl-mesa0 and libgl1-mesa-dri (EGL), or libosmesa6 (OSMesa)"
 _EGL_PLATFORM_DEVICE = 0x313F
@@ -59,7 +62,8 @@ def _settle_backend() -> None:
 _settle_backend()
 
 try:
-    from dm_control import mujoco as _mujoco
+    from dm_control import mujoco as dm_mujoco
+    from dm_control.rl import control
 except (ImportError, AttributeError, RuntimeError) as _error:  # whatever PyOpenGL raises without a library
     raise UserError(
         f"MUJOCO_GL={os.environ['MUJOCO_GL']} cannot draw on this machine: unset it, or {_PACKAGES}"
@@ -76,7 +80,7 @@ class Camera:
     def __init__(self, physics: Any, name: str, size: int) -> None:
         if os.environ["MUJOCO_GL"] == _NONE:
             raise UserError(f"no OpenGL that draws without a display was found: {_PACKAGES}")
-        self._camera = _mujoco.Camera(physics, height=size, width=size, camera_id=name)
+        self._camera = dm_mujoco.Camera(physics, height=size, width=size, camera_id=name)
 
     def image(self) -> NDArray[np.uint8]:
         """What the camera sees [size, size, 3], a new array."""

@@ -77,7 +77,10 @@ def tray_scene(quality: Quality) -> str:
 
 def drawer_scene(quality: Quality) -> str:
     """MJCF of the robot, the two drawers and the object."""
-    return _scene(_cabinet() + _drawer("top", _TOP_DRAWER_Z, _CREAM) + _drawer("bottom", 0.0, _LIGHT_WOOD, _handle()), quality)
+    return _scene(
+        _cabinet() + _drawer("top", _TOP_DRAWER_Z, _CREAM) + _drawer("bottom", 0.0, _LIGHT_WOOD, _handle()),
+        quality,
+    )
 
 
 def joints_of_hand_down(position: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,6 +103,7 @@ def joints_of_hand_down(position: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _scene(furniture: str, quality: Quality) -> str:
     shadows = str(quality is Quality.PRINT).lower()
+    hand = f"0 {_UPPER_ARM[0] + _FOREARM} {_SHOULDER_HEIGHT + _UPPER_ARM[1] - _HAND}"
     return f"""
 <mujoco>
   <compiler angle="radian" autolimits="true"/>
@@ -129,8 +133,8 @@ def _scene(furniture: str, quality: Quality) -> str:
            castshadow="{shadows}"/>
     <camera name="front" pos="0.02 0.552 0.396" xyaxes="-1 0 0 0 -0.643 0.766" fovy="54"/>
     <camera name="overview" pos="0.47 0.80 0.50" xyaxes="-0.84 0.543 0 -0.225 -0.348 0.910" fovy="40"/>
-    <geom name="table" type="plane" size="3 3 0.1" rgba="{_TABLE}"/>
-    <body name="target" mocap="true" pos="0 {_UPPER_ARM[0] + _FOREARM} {_SHOULDER_HEIGHT + _UPPER_ARM[1] - _HAND}"/>
+    <geom name="table" type="plane" size="20 20 0.1" rgba="{_TABLE}"/>
+    <body name="target" mocap="true" pos="{hand}"/>
     {_robot()}
     {furniture}
     <body name="object" pos="0.06 {CABINET_Y} {OBJECT_HALF}">
@@ -151,7 +155,7 @@ def _scene(furniture: str, quality: Quality) -> str:
 
 
 def _robot() -> str:
-    """The arm with its joints at zero: upper arm up, forearm forward, hand down, all frames as the world's."""
+    """The arm, its joints at zero: upper arm up, forearm forward, hand down, all frames as the world's."""
     forward, up = _UPPER_ARM
     return f"""
     <geom class="link" type="cylinder" size="0.05 0.02" pos="0 0 0.02" rgba="{_DARK}"/>
@@ -174,8 +178,8 @@ def _robot() -> str:
               <body name="hand" pos="0 0 {-_HAND}" gravcomp="1">
                 <joint name="wrist rotate" axis="0 0 1"/>
                 <geom class="link" fromto="0 0 0.095 0 0 0.06" size="0.016" mass="0.05"/>
-                <geom type="box" pos="0 0 0.052" size="0.048 0.016 0.011" contype="2" conaffinity="1" mass="0.1"
-                      rgba="{_DARK}"/>
+                <geom type="box" pos="0 0 0.052" size="0.048 0.016 0.011" contype="2" conaffinity="1"
+                      mass="0.1" rgba="{_DARK}"/>
                 {_finger("left", 1)}
                 {_finger("right", -1)}
               </body>
@@ -227,7 +231,8 @@ def _drawer(name: str, height: float, colour: str, handle: str = "") -> str:
     thin, front = _BOARD / 2, _FRONT / 2
     return f"""
     <body name="{name} drawer" pos="{-half_length} {CABINET_Y} {height}">
-      <joint name="{name} drawer" type="slide" axis="1 0 0" range="0 {DRAWER_TRAVEL}" damping="4" armature="0.05"/>
+      <joint name="{name} drawer" type="slide" axis="1 0 0" range="0 {DRAWER_TRAVEL}" damping="4"
+             armature="0.05"/>
       {_box((0, 0, thin), (half_length, half_width, thin), colour, 0.1)}
       {_box((half_length - front, 0, half_height), (front, half_width, half_height), colour, 0.03)}
       {_box((thin - half_length, 0, half_height), (thin, half_width, half_height), colour, 0.03)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -11,10 +10,9 @@ from numpy.typing import NDArray
 
 from envs.manipulation.actions import ActionForm, Command
 from envs.manipulation.physics import DOWN, NEUTRAL, Physics
+from envs.manipulation.rendering import control
 from envs.manipulation.scene import Quality
 from records import UserError
-
-from dm_control.rl import control  # isort: skip  after physics, which settles OpenGL
 
 SUBSTEPS = 10
 """Time steps of the simulator in a step of the environment: 40 ms, where COG has 41.7."""
@@ -51,7 +49,6 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
     name: ClassVar[str]
     horizon: ClassVar[int]
     physics: ClassVar[type[Physics]]
-    scene: ClassVar[Callable[[Quality], str]]
     has_neutral: ClassVar[bool]
 
     def __init__(self, form: ActionForm, start: str, horizon: int) -> None:
@@ -62,6 +59,11 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
         self.is_open = True
         self._command = Command(np.zeros(3), None, True, False)
         self.random = np.random.default_rng(0)
+
+    @staticmethod
+    @abstractmethod
+    def scene(quality: Quality) -> str:
+        """The MJCF of its scene."""
 
     @abstractmethod
     def begin(self, physics: PhysicsT) -> None:
