@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import mujoco
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 
 from envs.manipulation.actions import action_form
 from envs.manipulation.environment import ManipulationEnvironment
-from envs.manipulation.physics import NEUTRAL, Physics
-from envs.manipulation.scene import FINGER_OPEN
+from envs.manipulation.physics import DOWN, NEUTRAL, Physics
+from envs.manipulation.scene import OBJECT_HALF
 from records import UserError
 
 Get = Callable[..., ManipulationEnvironment]
@@ -65,7 +66,8 @@ def test_toggling_moves_the_fingers_and_holding_leaves_them(environment_of: Get)
     for gripper, is_open in ((-0.4, True), (-0.6, False), (-0.6, False), (0.4, False), (0.6, True)):
         state = environment.step(full(gripper=gripper)).observation["state"]
         assert bool(state[9]) == is_open
-        np.testing.assert_allclose(state[7:9], FINGER_OPEN if is_open else 0.0, atol=0.004)
+        # Wide enough for the object, or too narrow.
+        assert (state[7:9] > OBJECT_HALF if is_open else state[7:9] < OBJECT_HALF).all()
 
 
 def test_neutral_takes_the_hand_back_and_keeps_the_gripper(environment_of: Get) -> None:
@@ -126,16 +128,22 @@ def test_no_step_moves_the_hand_more_than_6_centimetres(environment_of: Get) -> 
         last = now
 
 
+def turned(environment: ManipulationEnvironment) -> float:
+    """How far the hand is turned about the vertical, in degrees, when it has come to rest."""
+    for _ in range(8):
+        state = environment.step(full()).observation["state"]
+    return float(np.rad2deg(2 * np.arctan2(state[6], state[3])))
+
+
 def test_rotation_turns_the_hand_and_stops_at_35_degrees(environment_of: Get) -> None:
     environment = environment_of("PickPlace-v0")
     environment.reset(0)
     for _ in range(4):
-        state = environment.step(full(rotation=[0, 0, 0.5])).observation["state"]
-    angle = 2 * np.arctan2(state[6], state[3])
-    assert np.rad2deg(angle) == pytest.approx(35, abs=3)
-    for _ in range(8):
-        state = environment.step(full(rotation=[0, 0, -0.2])).observation["state"]
-    assert np.rad2deg(2 * np.arctan2(state[6], state[3])) == pytest.approx(35 - 8 * 4, abs=3)
+        environment.step(full(rotation=[0, 0, 0.5]))
+    assert turned(environment) == pytest.approx(35, abs=3)
+    for _ in range(4):
+        environment.step(full(rotation=[0, 0, -0.5]))
+    assert turned(environment) == pytest.approx(35 - 4 * 0.5 * 20, abs=3)
 
 
 def test_the_position_form_keeps_the_hand_straight_down(environment_of: Get) -> None:
@@ -147,22 +155,21 @@ def test_the_position_form_keeps_the_hand_straight_down(environment_of: Get) -> 
         assert abs(state[3]) > np.cos(np.deg2rad(10))
 
 
-def test_the_way_to_a_target_is_even(environment_of: Get) -> None:
+def test_the_way_to_a_target_is_even(environment_of: Get, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = environment_of("PickPlace-v0")
     environment.reset(0)
     physics: Physics = environment.physics
-    places = []
-    step = type(physics).step
-    physics.steer(NEUTRAL + [0.1, 0, 0], np.array([1.0, 0, 0, 0]))
-    for left in range(10, 0, -1):
-        # Each call leads over what is left of the way, so the mocap body moves a tenth each time.
-        physics.steer(NEUTRAL + [0.1 * (11 - left) / 10, 0, 0], np.array([1.0, 0, 0, 0]))
-        step(physics, 1)
-        places.append(physics.data.mocap_pos[0, 0])
-    np.testing.assert_allclose(np.diff([0.0, *places]), 0.01, atol=1e-12)
-    physics.steer(NEUTRAL, np.array([1.0, 0, 0, 0]))
-    step(physics, 10)
-    assert physics.data.mocap_pos[0, 0] == pytest.approx(0.0, abs=1e-12)
+    places, step = [0.0], mujoco.mj_step
+
+    def watched(model: Any, data: Any, nstep: int) -> None:
+        assert nstep == 2
+        places.append(float(data.mocap_pos[0, 0]))
+        step(model, data, nstep)
+
+    monkeypatch.setattr(mujoco, "mj_step", watched)
+    physics.steer(NEUTRAL + np.array([0.05, 0, 0]), DOWN)
+    physics.step(10)
+    np.testing.assert_allclose(places, np.linspace(0, 0.05, 6), atol=1e-12)
 
 
 def test_numbers_beyond_the_range_are_clipped(environment_of: Get) -> None:
