@@ -241,7 +241,7 @@ def _joined(
 
 def _frame_index(episode_ends: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The frame that each transition starts at: every episode before it has one more than it has steps."""
-    ended_before = np.cumsum(episode_ends) - episode_ends
+    ended_before: NDArray[np.int64] = np.cumsum(episode_ends) - episode_ends
     return np.arange(len(episode_ends)) + ended_before
 
 
