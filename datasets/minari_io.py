@@ -7,7 +7,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,33 @@ def write_dataset(
         UserError: the id is not a local one, an episode does not fit the environment or holds a number that
             is not finite, or the place cannot be written.
     """
+    check_local_id(dataset_id, episodes)
+    spec = specification(environment)
+    low, high = np.asarray(spec.action_low, np.float32), np.asarray(spec.action_high, np.float32)
+    box = gymnasium.spaces.Box
+    buffers = (
+        _buffer(episode, f"{dataset_id}: episode {number}", spec.observation_size, low, high)
+        for number, episode in enumerate(episodes)
+    )
+    minimum, maximum = reference_scores(environment)
+    write_buffers(
+        Path(folder) / dataset_id,
+        buffers,
+        len(episodes),
+        _largest_size(episodes),
+        (box(-np.inf, np.inf, (spec.observation_size,), np.float32), box(low, high, dtype=np.float32)),
+        _gymnasium_spec(environment),
+        {
+            **metadata,
+            **described(dataset_id, environment, ("gymnasium", "mujoco")),
+            "ref_min_score": minimum,
+            "ref_max_score": maximum,
+        },
+    )
+
+
+def check_local_id(dataset_id: str, episodes: Sequence[Any]) -> None:
+    """Raise UserError unless `dataset_id` is a name that only local datasets have, and there are episodes."""
     if not _LOCAL_ID.fullmatch(dataset_id):
         raise UserError(
             f"{dataset_id!r} is not the id of a local dataset: expected a name such as"
@@ -66,32 +93,45 @@ def write_dataset(
         )
     if not episodes:
         raise UserError(f"{dataset_id}: no episodes were given, expected at least one")
-    spec = specification(environment)
-    low, high = np.asarray(spec.action_low, np.float32), np.asarray(spec.action_high, np.float32)
-    box = gymnasium.spaces.Box
-    path = Path(folder).resolve() / dataset_id  # Minari joins a relative path with itself
+
+
+def write_buffers(
+    path: Path,
+    buffers: Iterable[EpisodeBuffer],
+    count: int,
+    size: int,
+    spaces: tuple[Any, Any],
+    environment_spec: Any,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write the `count` episodes `buffers` as the Minari dataset in the folder `path`, atomically.
+
+    Args:
+        path: the Minari root and below it the dataset's id.
+        buffers: made one after the other, as they are written.
+        count: how many.
+        size: bytes that the HDF5 file stays under.
+        spaces: of observations and of actions, Gymnasium's.
+        environment_spec: Gymnasium's.
+        metadata: JSON values; the checksum of the data is added.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    path = path.resolve()  # Minari joins a relative path with itself
     with atomic_path(path) as temporary:
         temporary.mkdir()
-        _check_space(temporary, _largest_size(episodes))
+        _check_space(temporary, size)
         storage = MinariStorage.new(
             temporary / _DATA,
-            observation_space=box(-np.inf, np.inf, (spec.observation_size,), np.float32),
-            action_space=box(low, high, (spec.action_size,), np.float32),
-            env_spec=_gymnasium_spec(environment),
+            observation_space=spaces[0],
+            action_space=spaces[1],
+            env_spec=environment_spec,
             jpeg_encoding=False,
         )
-        with tqdm(episodes, desc="writing", unit="episode", mininterval=1) as progress:
-            storage.update_episodes(
-                _buffer(episode, f"{dataset_id}: episode {number}", spec.observation_size, low, high)
-                for number, episode in enumerate(progress)
-            )
-        storage.update_metadata(
-            {
-                **metadata,
-                **_described(dataset_id, environment),
-                "data_sha256": sha256(temporary / _HDF5),
-            }
-        )
+        with tqdm(buffers, desc="writing", total=count, unit="episode", mininterval=1) as progress:
+            storage.update_episodes(progress)
+        storage.update_metadata({**metadata, "data_sha256": sha256(temporary / _HDF5)})
     _mark_namespace(path)
 
 
@@ -135,6 +175,24 @@ def read_transitions(folder: Path | str, dataset_id: str, environment: str | Non
         UserError: the dataset is missing, truncated, damaged, of another shape than its metadata say, of
             another environment, or holds a number that is not finite.
     """
+    metadata, arrays = read_arrays(folder, dataset_id, _read_arrays)
+    path = Path(folder) / dataset_id
+    recorded_on = _recorded_on(metadata, path)
+    if environment is not None:
+        _check_environment(dataset_id, arrays, recorded_on, environment)
+    return Transitions(**arrays, metadata=_with_reference_scores(metadata, recorded_on or environment))
+
+
+def read_arrays(
+    folder: Path | str, dataset_id: str, read: Callable[[Any, int, int], dict[str, NDArray[Any]]]
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The metadata of a Minari dataset, and what `read(file, episodes, steps)` makes of its checked data.
+
+    `read` raises ValueError for data that contradict the metadata, which say how many episodes and steps.
+
+    Raises:
+        UserError: the dataset is missing, truncated, damaged or of another layout than `read` expects.
+    """
     path = Path(folder) / dataset_id
     if not (path / _METADATA).exists():
         raise UserError(f"{path} holds no Minari dataset: expected {_METADATA} in it")
@@ -148,13 +206,14 @@ def read_transitions(folder: Path | str, dataset_id: str, environment: str | Non
         raise UserError(f"{data} is truncated or damaged: its checksum is not the one in its metadata")
     try:
         with h5py.File(data, "r") as file:
-            arrays = _read_arrays(file, int(metadata["total_episodes"]), int(metadata["total_steps"]))
+            episodes, steps = int(metadata["total_episodes"]), int(metadata["total_steps"])
+            if episodes < 1 or steps < 1:
+                raise ValueError(f"the metadata say {episodes} episodes and {steps} steps")
+            if len(file) != episodes:
+                raise ValueError(f"it has {len(file)} episodes where its metadata say {episodes}")
+            return metadata, read(file, episodes, steps)
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError) as error:
         raise UserError(f"{data} is truncated, damaged or of another layout: {error}") from error
-    recorded_on = _recorded_on(metadata, path)
-    if environment is not None:
-        _check_environment(dataset_id, arrays, recorded_on, environment)
-    return Transitions(**arrays, metadata=_with_reference_scores(metadata, recorded_on or environment))
 
 
 def sha256(path: Path) -> str:
@@ -247,18 +306,16 @@ def _buffer(
     )
 
 
-def _described(dataset_id: str, environment: str) -> dict[str, Any]:
-    minimum, maximum = reference_scores(environment)
+def described(dataset_id: str, environment: str, required: Sequence[str]) -> dict[str, Any]:
+    """The metadata that every dataset has; `required` are the packages that its environment needs."""
     installed = versions()
     return {
         "dataset_id": dataset_id,
         "environment": environment,
-        "ref_min_score": minimum,
-        "ref_max_score": maximum,
         "versions": installed,
         "minari_version": installed["minari"],
         "author": {"Off2On Replication Suite"},
-        "requirements": [f"{name}=={installed[name]}" for name in ("gymnasium", "mujoco")],
+        "requirements": [f"{name}=={installed[name]}" for name in required],
     }
 
 
@@ -281,16 +338,11 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
 
     Opening a dataset costs far more than reading a short episode from it.
     """
-    if episodes < 1 or steps < 1:
-        raise ValueError(f"the metadata say {episodes} episodes and {steps} steps")
-    if len(file) != episodes:
-        raise ValueError(f"it has {len(file)} episodes where its metadata say {episodes}")
     identifier = file.id
-    first = _episode(identifier, 0)
-    width = _shape(_open(first, "observations"))[1]
+    width = stored_shape(identifier, 0, "observations")[1]
     arrays: dict[str, NDArray[Any]] = {
         "observations": np.empty((steps, width), np.float32),
-        "actions": np.empty((steps, _shape(_open(first, "actions"))[1]), np.float32),
+        "actions": np.empty((steps, stored_shape(identifier, 0, "actions")[1]), np.float32),
         "rewards": np.empty(steps, np.float32),
         "masks": np.empty(steps, np.float32),
         "next_observations": np.empty((steps, width), np.float32),
@@ -299,18 +351,17 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
     terminations = np.empty(steps, np.bool_)
     start = 0
     for number in range(episodes):
-        episode = _episode(identifier, number)
-        length = _shape(_open(episode, "rewards"))[0]
+        length = stored_shape(identifier, number, "rewards")[0]
         rows = slice(start, start + length)
         if length == 0 or rows.stop > steps:
             raise ValueError(f"episode {number} has {length} steps, which its metadata do not allow")
         observations = np.empty((length + 1, width), np.float32)
-        _read(episode, "observations", observations)
+        read_stored(identifier, number, "observations", observations)
         arrays["observations"][rows] = observations[:-1]
         arrays["next_observations"][rows] = observations[1:]
-        _read(episode, "actions", arrays["actions"][rows])
-        _read(episode, "rewards", arrays["rewards"][rows])
-        _read(episode, "terminations", terminations[rows])
+        read_stored(identifier, number, "actions", arrays["actions"][rows])
+        read_stored(identifier, number, "rewards", arrays["rewards"][rows])
+        read_stored(identifier, number, "terminations", terminations[rows])
         start = rows.stop
         arrays["episode_ends"][start - 1] = True
     if start != steps:
@@ -319,16 +370,29 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
     return arrays
 
 
-def _episode(file: Any, number: int) -> Any:
-    name = f"episode_{number}".encode()
-    _check_in_file(file, name)
-    return h5py.h5g.open(file, name)
+def stored_shape(file: Any, episode: int, key: str) -> tuple[int, ...]:
+    """The shape of an episode's array in the opened HDF5 file's identifier `file`."""
+    shape: tuple[int, ...] = _open(file, episode, key).shape
+    return shape
 
 
-def _open(episode: Any, key: str) -> Any:
-    """The HDF5 dataset `key`, of which every number lies in this very file."""
-    _check_in_file(episode, key.encode())
-    dataset = h5py.h5d.open(episode, key.encode())
+def read_stored(file: Any, episode: int, key: str, out: NDArray[Any]) -> None:
+    """Read an episode's array into `out`. Raises ValueError where its shape is another."""
+    dataset = _open(file, episode, key)
+    if dataset.shape != out.shape:
+        raise ValueError(f"{key} of episode {episode} has the shape {dataset.shape}, expected {out.shape}")
+    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, out)
+
+
+def _open(file: Any, episode: int, key: str) -> Any:
+    """The HDF5 dataset `key` of an episode, of which every number lies in this very file."""
+    *groups, name = f"episode_{episode}/{key}".encode().split(b"/")
+    place = file
+    for group in groups:
+        _check_in_file(place, group)
+        place = h5py.h5g.open(place, group)
+    _check_in_file(place, name)
+    dataset = h5py.h5d.open(place, name)
     layout = dataset.get_create_plist()
     if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():
         raise ValueError(f"{key} lies outside the file; expected no virtual and no external data")
@@ -339,16 +403,3 @@ def _check_in_file(group: Any, name: bytes) -> None:
     """A link could lead to any file that this process may read."""
     if group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
         raise ValueError(f"{name.decode()} is a link; expected the data themselves")
-
-
-def _shape(dataset: Any) -> tuple[int, ...]:
-    shape: tuple[int, ...] = dataset.shape
-    return shape
-
-
-def _read(episode: Any, key: str, out: NDArray[Any]) -> None:
-    dataset = _open(episode, key)
-    if dataset.shape != out.shape:
-        number = h5py.h5i.get_name(episode).decode().rpartition("_")[2]
-        raise ValueError(f"{key} of episode {number} has the shape {dataset.shape}, expected {out.shape}")
-    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, out)

@@ -1,1 +1,1 @@
-"""Simulated tasks, stepped as batches, and the reference scores their returns are normalised by."""
+"""Simulated tasks: locomotion, stepped as batches, its reference scores, and manipulation from images."""

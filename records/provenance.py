@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = (
-    "torch", "numpy", "scipy", "mujoco", "gymnasium", "minari", "h5py", "pandas", "pyarrow", "safetensors"
+    "torch", "numpy", "scipy", "mujoco", "dm-control", "gymnasium", "minari", "h5py", "pandas", "pyarrow",
+    "safetensors",
 )  # fmt: skip
 
 

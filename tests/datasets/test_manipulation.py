@@ -1,0 +1,75 @@
+"""Recorded manipulation data: of each kind what was asked for, prior rewards zeroed, decided by the seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.image_episodes import PRIOR, RANDOM, TASK, ImageEpisode, from_image_episodes
+from datasets.manipulation import Settings, image_summary, record, store
+from envs.manipulation.closed_drawer import GraspClosedDrawer
+from envs.manipulation.controllers import NONE
+from records import UserError
+
+NAME = "GraspClosedDrawer-v0"
+CLEAN = Settings(
+    prior=2, task=3, random=1, prior_noise=NONE, task_noise=NONE, action_form="position", horizon=30
+)
+
+
+@pytest.fixture(scope="module")
+def episodes() -> list[ImageEpisode]:
+    return record(NAME, CLEAN).episodes
+
+
+def test_there_are_as_many_of_each_kind_as_asked_for(episodes: list[ImageEpisode]) -> None:
+    assert [episode.source for episode in episodes] == [PRIOR] * 2 + [TASK] * 3 + [RANDOM]
+    for episode in episodes:
+        assert episode.images.shape == (31, 48, 48, 3)
+        assert episode.states.shape == (31, 10)
+        assert episode.actions.shape == (30, 4)
+        assert episode.rewards.shape == (30,)
+
+
+def test_task_episodes_are_rewarded_and_others_are_not(episodes: list[ImageEpisode]) -> None:
+    assert [bool(episode.rewards[-1]) for episode in episodes] == [False] * 2 + [True] * 3 + [False]
+
+
+def test_rewards_of_prior_data_are_zeroed_even_in_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GraspClosedDrawer, "success", lambda task, physics: True)
+    recording = record(NAME, dataclasses.replace(CLEAN, prior=1, task=1, horizon=3))
+    rewards = [episode.rewards.tolist() for episode in recording.episodes]
+    assert rewards == [[0.0] * 3, [1.0] * 3, [1.0] * 3]
+
+
+def test_the_seed_decides_and_numbers_of_episodes_do_not(episodes: list[ImageEpisode]) -> None:
+    fewer = record(NAME, dataclasses.replace(CLEAN, prior=1, task=1, random=1)).episodes
+    for again, first in zip(fewer, (episodes[0], episodes[2], episodes[5]), strict=True):
+        np.testing.assert_array_equal(again.images, first.images)
+        np.testing.assert_array_equal(again.actions, first.actions)
+    other = record(NAME, dataclasses.replace(CLEAN, prior=0, task=0, seed=1)).episodes[0]
+    assert not np.array_equal(other.actions, episodes[5].actions)
+
+
+def test_the_summary_counts_what_is_there(tmp_path: Path) -> None:
+    recording = record(NAME, CLEAN)
+    dataset_id = "manipulation/grasp-closed-drawer-local-v0"
+    told = store(tmp_path, dataset_id, recording)
+    joined = from_image_episodes(recording.episodes, recording.metadata)
+    assert json.loads(json.dumps(told)) == told
+    assert told == image_summary(joined) | {"dataset_id": dataset_id, "environment": NAME}
+    assert (told["steps"], told["episodes"], told["length_mean"]) == (180, 6, 30.0)
+    assert told["rewarded_steps"] == sum(episode.rewards.sum() for episode in recording.episodes)
+    assert told["sources"]["prior"] == {"episodes": 2, "steps": 60, "success": 0.0, "first_stage": 1.0}
+    assert told["sources"]["task"] == {"episodes": 3, "steps": 90, "success": 1.0, "first_stage": 1.0}
+    assert told["sources"]["random"]["steps"] == 30
+
+
+@pytest.mark.parametrize("counts", [(0, 0, 0), (1, -1, 1)])
+def test_numbers_of_episodes_out_of_range_are_refused(counts: tuple[int, int, int]) -> None:
+    with pytest.raises(UserError, match="expected at least one in all"):
+        record(NAME, Settings(*counts))
