@@ -65,7 +65,9 @@ class Encoders(nn.Module):
         """The features, one image's values in rows of pixels."""
         if images.is_cuda:
             return self._side_by_side(images)
-        # On a CPU a grouped convolution takes almost twice as long as one after the other.
+        return self._one_after_the_other(images)  # on a CPU in little more than half the time
+
+    def _one_after_the_other(self, images: Tensor) -> Tensor:
         return torch.stack([self._one_encoder(index, rows) for index, rows in enumerate(images)])
 
     def _one_encoder(self, index: int, images: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ COLUMNS = ("run", "method", "dataset", "seed", "step", "metric", "value")
 METRICS: dict[str, str] = {
     "return": "mean undiscounted return of the deterministic evaluation episodes [reward]",
     "normalised_score": "100 (return - reference minimum) / (reference maximum - minimum) [percent]",
-    "success_deterministic": "share of evaluation episodes with a rewarded last step, by deterministic actions",
+    "success_deterministic": "share of evaluation episodes with a rewarded last step, by the mode [1]",
     "success_stochastic": "the same from the same starts, by actions drawn from the policy [1]",
     "episode_length": "mean length of the evaluation episodes [steps]",
     "critic_loss": "mean critic loss since the last evaluation, all terms [reward squared]",
