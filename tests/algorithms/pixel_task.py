@@ -16,29 +16,29 @@ SHAPE = (SIZE, SIZE, 3)
 
 
 class Spot:
-    """A bright spot, left or right; rewarded at the end of a step in which it stands in the middle.
+    """A picture that is too blue or too red; rewarded after a step that leaves it in between.
 
-    The first component of an action moves it by up to 4 pixels, the second does nothing.
+    The first component of an action reddens it by up to 2.5 of 10, the second does nothing. It is a colour
+    that has to be seen because crops shift what lies where.
     """
 
     horizon, action_size, image_shape = HORIZON, ACTION, SHAPE
 
     def reset(self, seed: int) -> Mapping[str, Any]:
         generator = np.random.default_rng(seed)
-        self.column = float(generator.integers(0, 3) + 8 * generator.integers(0, 2))
+        self.red = float(generator.integers(0, 3) + 8 * generator.integers(0, 2))
         self.time = 0
         return self.observation()
 
     def step(self, action: NDArray[np.float32]) -> tuple[Mapping[str, Any], float, bool, Mapping[str, Any]]:
-        self.column = float(np.clip(self.column + 4 * action[0], 0, SIZE - 2))
+        self.red = float(np.clip(self.red + 2.5 * action[0], 0, 10))
         self.time += 1
-        reward = float(3.5 <= self.column <= 6.5)
+        reward = float(2.4 <= self.red <= 7.6)
         return self.observation(), reward, self.time == HORIZON, {}
 
     def observation(self) -> Mapping[str, Any]:
-        image = np.zeros(SHAPE, np.uint8)
-        left = round(self.column)
-        image[4:8, left : left + 2] = (255, 200, 100)
+        image = np.empty(SHAPE, np.uint8)
+        image[:] = (25 * self.red, 100, 250 - 25 * self.red)
         return {"image": image}
 
 
@@ -71,7 +71,7 @@ def record(episodes: int, seed: int = 0) -> Recorded:
         for _ in range(HORIZON):
             action = generator.uniform(-0.9, 0.9, ACTION)
             if kind != RANDOM:
-                aim = (5 - environment.column) / 4 * (1 if generator.random() < 0.8 else -1)
+                aim = (5 - environment.red) / 2.5 * (1 if generator.random() < 0.8 else -1)
                 action[0] = np.clip(aim + 0.1 * generator.normal(), -0.9, 0.9)
             index.append(len(frames) - 1)
             observation, reward, _, _ = environment.step(action.astype(np.float32))
