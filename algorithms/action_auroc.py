@@ -14,7 +14,7 @@ from torch import Tensor
 
 from algorithms.off2on import Off2OnAgents
 from algorithms.randomness import Streams
-from algorithms.replay import OnlineBuffer
+from algorithms.replay import Collected
 from records import UserError
 
 BLOCK_STATES = 16  # whose Q values are computed at a time: 816 rows of 51 actions stay in cache
@@ -35,7 +35,7 @@ class ActionAUROCConfig:
 
 @torch.no_grad()
 def measure(
-    agents: Off2OnAgents, online: OnlineBuffer, streams: Streams, config: ActionAUROCConfig
+    agents: Off2OnAgents, online: Collected, streams: Streams, config: ActionAUROCConfig
 ) -> dict[str, Tensor]:
     """`auroc_ensemble` and `auroc_individual` of each run, in percent. float64 [S] each
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.checkpoints import section
-from algorithms.networks import Critics, Policy
+from algorithms.networks import Critics, Policy, TanhGaussian
 from algorithms.randomness import Streams
 from records import UserError
 
@@ -58,8 +58,8 @@ class Population(nn.Module):
         raise NotImplementedError
 
     def for_members(self, rows: Tensor) -> Tensor:
-        """Each run's rows [S, ...] for each of its members. [P, ...]"""
-        return rows.repeat_interleave(self.members, dim=0)
+        """Each run's rows [S, ...] for each of its members. [P, ...]; rows of members stay as they are."""
+        return rows if len(rows) == self.count else rows.repeat_interleave(self.members, dim=0)
 
     def per_run(self, values: Tensor) -> Tensor:
         """Members of a run on an axis of their own: [P, ...] -> [S, N, ...]."""
@@ -112,13 +112,16 @@ class Agents(Population):
         members: int = 1,
     ) -> None:
         super().__init__(seeds, action_size, members)
-        sizes = (observation_size, action_size, config.hidden_widths)
-        self.policy = Policy(self.count, *sizes)
-        self.q = Critics(self.count, *sizes)
-        self.target_q = Critics(self.count, *sizes)
+        self._make_networks(observation_size, config)
         log_coefficient = torch.full((len(seeds),), config.initial_entropy_coefficient).log()
         self.log_entropy_coefficient = nn.Parameter(log_coefficient)
         self.optimiser = self._optimiser(config)
+
+    def _make_networks(self, observation_size: int, config: AgentConfig) -> None:
+        sizes = (observation_size, self.action_size, config.hidden_widths)
+        self.policy = Policy(self.count, *sizes)
+        self.q = Critics(self.count, *sizes)
+        self.target_q = Critics(self.count, *sizes)
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, and targets equal to the critics."""
@@ -129,6 +132,11 @@ class Agents(Population):
     def copy_targets(self) -> None:
         """Set the target critics equal to the critics."""
         self.target_q.load_state_dict(self.q.state_dict())
+
+    def distribution(self, observations: Tensor) -> TanhGaussian:
+        """The policy that each run (with one member: each agent) acts by, in the states [S, B, ...]."""
+        policy: TanhGaussian = self.policy(observations)
+        return policy
 
     @property
     def entropy_coefficient(self) -> Tensor:

@@ -55,14 +55,14 @@ def proposals(agents: Agents, policy: TanhGaussian, batch: Batch, config: CQLCon
     """Candidate actions for the soft maximum and the log density each was drawn with.
 
     `sampled_actions` (n) each of the uniform distribution on the action box, pi(.|s) and pi(.|s'); all
-    are judged in s. Returns [P, B, 3 n, A] and [P, B, 3 n].
+    are judged in s. Returns [P, B, 3 n, A] and [P, B, 3 n], for an ensemble one row a run.
     """
     rows, action_size = batch.actions.shape[1:]
     n = config.sampled_actions
     uniform = 2 * agents.streams.uniform(rows, n, action_size) - 1
     uniform_density = uniform.new_full(uniform.shape[:-1], -action_size * math.log(2))
     actions, densities = [uniform], [uniform_density]
-    for distribution in (policy, agents.policy(batch.next_observations)):
+    for distribution in (policy, agents.distribution(batch.next_observations)):
         noise = agents.streams.normal(rows, n, action_size)
         sample, density = TanhGaussian(*(part.unsqueeze(2) for part in distribution)).sample(noise)
         actions.append(sample)
@@ -81,9 +81,15 @@ def conservative_penalty(
     actions, log_density = proposals(agents, policy, batch, config)
     draws = None
     if config.penalty_gradient_actions is not None:
-        draws = _systematic_draws(agents.streams, len(batch.observations[0]), config.penalty_gradient_actions)
+        rows = len(batch.actions[0])
+        draws = _systematic_draws(agents.streams, rows, config.penalty_gradient_actions)
+        draws = agents.for_members(draws)
     soft_maximum = agents.q.soft_maximum(
-        batch.observations, actions, log_density, draws, config.reduced_precision_penalty
+        agents.for_members(batch.observations),
+        agents.for_members(actions),
+        agents.for_members(log_density),
+        draws,
+        config.reduced_precision_penalty,
     )
     return soft_maximum - q_data.mean(dim=-1)
 

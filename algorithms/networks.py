@@ -38,11 +38,16 @@ class PopulationLinear(nn.Module):
 
     def initialise(self, bound: float, streams: Streams) -> None:
         """Weights uniform in [-bound, bound], each agent's from its own stream; biases zero."""
-        rows = len(self.weight) // len(streams)
-        draws = streams.uniform(rows, *self.weight.shape[1:]).reshape(self.weight.shape)
-        with torch.no_grad():
-            self.weight.copy_((2 * draws - 1) * bound)
-            self.bias.zero_()
+        fill_uniform(self.weight, bound, streams)
+        nn.init.zeros_(self.bias)
+
+
+@torch.no_grad()
+def fill_uniform(parameter: Tensor, bound: float, streams: Streams) -> None:
+    """Uniform in [-bound, bound], each agent's share of the first axis from its own stream."""
+    rows = len(parameter) // len(streams)
+    draws = streams.uniform(rows, *parameter.shape[1:]).reshape(parameter.shape)
+    parameter.copy_((2 * draws - 1) * bound)
 
 
 class PopulationMLP(nn.Module):
@@ -111,15 +116,21 @@ class Policy(nn.Module):
     """P tanh-Gaussian policies: `[P, B, observation_size] -> TanhGaussian [P, B, action_size]`."""
 
     def __init__(
-        self, agents: int, observation_size: int, action_size: int, hidden_widths: Sequence[int]
+        self,
+        agents: int,
+        observation_size: int,
+        action_size: int,
+        hidden_widths: Sequence[int],
+        log_std_range: tuple[float, float] = LOG_STD_RANGE,
     ) -> None:
         super().__init__()
         self.net = PopulationMLP(agents, observation_size, hidden_widths, 2 * action_size)
+        self.log_std_range = log_std_range
 
     def forward(self, observations: Tensor) -> TanhGaussian:
         """The action distribution in each state."""
         mean, log_std = self.net(observations).chunk(2, dim=-1)
-        return TanhGaussian(mean, log_std.clamp(*LOG_STD_RANGE))
+        return TanhGaussian(mean, log_std.clamp(*self.log_std_range))
 
     def initialise(self, streams: Streams) -> None:
         """Near-zero mean and unit standard deviation. [C] init_w = 1e-3"""
@@ -138,10 +149,13 @@ class Critics(nn.Module):
 
     def forward(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
         """Q values of both twins; `frozen` lets gradients through to the actions only."""
-        inputs = torch.cat([observations, actions], dim=-1)
-        both = inputs.repeat_interleave(2, dim=0)
-        q: Tensor = self.net(both, frozen)
+        states = self.state_inputs(observations.detach() if frozen else observations)
+        q: Tensor = self.net(torch.cat([states, actions.repeat_interleave(2, dim=0)], dim=-1), frozen)
         return q.reshape(self.agents, 2, -1)
+
+    def state_inputs(self, observations: Tensor) -> Tensor:
+        """What each twin sees of the observations, agent 0's twins first. [2 P, B, observation_size]"""
+        return observations.repeat_interleave(2, dim=0)
 
     def initialise(self, streams: Streams) -> None:
         """Near-zero values. [C] init_w = 3e-3"""
@@ -157,8 +171,8 @@ class Critics(nn.Module):
     ) -> Tensor:
         """Mean over states of log sum_j exp(Q(s, a_j) - log_density_j), for each agent and twin. [P, 2]
 
-        `observations [P, B, obs]`, `actions [P, B, n, A]` and `log_density [P, B, n]` are constants: only
-        the critics' parameters receive gradients.
+        `actions [P, B, n, A]` and `log_density [P, B, n]` are constants: the critics' parameters receive
+        gradients, and so do the `observations [P, B, obs]` where they ask for them (an encoder's features).
 
         The gradient is the softmax-weighted mean of the candidates' gradients. With `gradient_draws
         [P, 2, B, k]`, ascending in [0, 1) in each state, it is estimated without bias by the k candidates
@@ -169,23 +183,23 @@ class Critics(nn.Module):
         parameters = [tensor for layer in self.net.affine_maps() for tensor in (layer.weight, layer.bias)]
         precision = torch.bfloat16 if reduced_precision else torch.float32
         result: Tensor = _SoftMaximum.apply(  # type: ignore[no-untyped-call]
-            observations, actions, log_density, gradient_draws, precision, *parameters
+            self.state_inputs(observations), actions, log_density, gradient_draws, precision, *parameters
         )
         return result
 
 
 class _SoftMaximum(torch.autograd.Function):
-    """Value and parameter gradients of `Critics.soft_maximum` in one pass over cache-sized blocks of states.
+    """Value and gradients of `Critics.soft_maximum` in one pass over cache-sized blocks of states.
 
-    The output [P, 2] has one number per network, so the gradient of each network's parameters is known
-    up to that number's incoming gradient: it is computed while the block's activations are still in
-    cache, and only scaled in `backward`.
+    The output [P, 2] has one number per network, so the gradients of each network's parameters and of its
+    states [2 P, B, obs] are known up to that number's incoming gradient: they are computed while the
+    block's activations are still in cache, and only scaled in `backward`.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        observations: Tensor,
+        state_inputs: Tensor,
         actions: Tensor,
         log_density: Tensor,
         gradient_draws: Tensor | None,
@@ -193,17 +207,16 @@ class _SoftMaximum(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:
         agents, states, candidates = actions.shape[:3]
-        observation_size = observations.shape[-1]
-        value = observations.new_zeros(agents, 2)
+        observation_size = state_inputs.shape[-1]
+        value = state_inputs.new_zeros(agents, 2)
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
         first, middle, last = parameters[:2], parameters[2:-2], parameters[-2:]
         # The first layer's product with a state is shared by all of its candidates.
-        state_inputs = observations.repeat_interleave(2, dim=0)
         from_state = torch.baddbmm(first[1], state_inputs, first[0][:, :observation_size])
         to_state = torch.empty_like(from_state)
         working = [first[0][:, observation_size:], *(tensor.to(precision) for tensor in middle), *last]
         sums = [gradients[0][:, observation_size:], *gradients[2:]]
-        whole = observations.is_cuda  # a GPU wants few large products, a CPU wants its cache
+        whole = state_inputs.is_cuda  # a GPU wants few large products, a CPU wants its cache
         block = states if whole else max(1, PENALTY_BLOCK_ROWS // candidates)
         for agent in (slice(None),) if whole else (slice(i, i + 1) for i in range(agents)):
             twins = slice(None) if whole else slice(2 * agent.start, 2 * agent.stop)
@@ -220,6 +233,8 @@ class _SoftMaximum(torch.autograd.Function):
                 )
         gradients[0][:, :observation_size].baddbmm_(state_inputs.transpose(1, 2), to_state)
         gradients[1].add_(to_state.sum(dim=1, keepdim=True))
+        if ctx.needs_input_grad[0]:
+            gradients.append(torch.bmm(to_state, first[0][:, :observation_size].transpose(1, 2)))
         for tensor in (value, *gradients):
             tensor /= states
         ctx.save_for_backward(*gradients)
@@ -228,8 +243,9 @@ class _SoftMaximum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        scale = upstream.reshape(-1, 1, 1)
-        return (None, None, None, None, None, *(scale * gradient for gradient in ctx.saved_tensors))
+        scaled = [upstream.reshape(-1, 1, 1) * gradient for gradient in ctx.saved_tensors]
+        to_states = scaled.pop() if ctx.needs_input_grad[0] else None
+        return (to_states, None, None, None, None, *scaled)
 
 
 def _soft_maximum_block(

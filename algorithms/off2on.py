@@ -25,7 +25,14 @@ from algorithms.sac import SACConfig, entropy_coefficient_loss
 
 
 @dataclass(frozen=True)
-class Off2OnConfig(SACConfig):
+class EnsembleConfig(SACConfig):
+    """How the members of an ensemble learn together, beside SAC's numbers."""
+
+    critic_regression: Literal["per_member", "mean"] = "per_member"  # [C]; [P] eq. 1 and 5 read as "mean"
+
+
+@dataclass(frozen=True)
+class Off2OnConfig(EnsembleConfig):
     """Off2On's numbers beside SAC's."""
 
     ensemble_size: int = 5  # [S] D.1: N = 5 locomotion, 4 manipulation
@@ -38,7 +45,6 @@ class Off2OnConfig(SACConfig):
     density_batch_size: int = 256  # [C]: of each kind; [P] takes eq. 6's expectation over all offline data
     density_activation: Literal["relu", "softplus"] = "relu"  # [C]; [P] leaves it open
     priority_range: tuple[float, float] = (1e-3, 1e3)  # [C]; not in [P]
-    critic_regression: Literal["per_member", "mean"] = "per_member"  # [C]; [P] eq. 1 and 5 read as "mean"
 
 
 def mixture_policy(member: TanhGaussian, ensemble_size: int) -> TanhGaussian:
@@ -55,7 +61,15 @@ def mixture_policy(member: TanhGaussian, ensemble_size: int) -> TanhGaussian:
     return TanhGaussian(mean, (0.5 * variance.log()).clamp(*LOG_STD_RANGE))
 
 
-class Off2OnAgents(Agents):
+class EnsembleAgents(Agents):
+    """S ensembles of N members, each with one policy: its members' mixture, as one Gaussian."""
+
+    def distribution(self, observations: Tensor) -> TanhGaussian:
+        """The ensemble's policy in the states [S, B, ...], or [S N, B, ...] where each member has its own."""
+        return mixture_policy(self.policy(self.for_members(observations)), self.members)
+
+
+class Off2OnAgents(EnsembleAgents):
     """S ensembles of N members, their density-ratio networks and one entropy coefficient an ensemble."""
 
     def __init__(
@@ -73,33 +87,32 @@ class Off2OnAgents(Agents):
         load_members(self, members)
         self.density.initialise(self.streams)
 
-    def mixture(self, observations: Tensor) -> TanhGaussian:
-        """The ensemble's policy in the states [S, B, observation_size]."""
-        return mixture_policy(self.policy(self.for_members(observations)), self.members)
 
-
-def td_target(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig) -> Tensor:
+def td_target(
+    agents: EnsembleAgents, batch: Batch, config: EnsembleConfig, deterministic_backup: bool = False
+) -> Tensor:
     """r + discount mask (min Q_target_i(s', a') - alpha log pi(a'|s')) of each member. [S, N, B]
 
     One a' of the mixture policy serves all members. With `critic_regression` "mean" the members share
-    the target of the mean over i. [C]; [P] eq. 1
+    the target of the mean over i. [C]; [P] eq. 1. A deterministic backup has no entropy term.
     """
     with torch.no_grad():
         noise = agents.streams.normal(*batch.actions.shape[1:])
-        actions, log_density = agents.mixture(batch.next_observations).sample(noise)
+        actions, log_density = agents.distribution(batch.next_observations).sample(noise)
         next_q: Tensor = agents.target_q(
             agents.for_members(batch.next_observations), agents.for_members(actions)
         )
         values = agents.per_run(next_q.amin(dim=1))
         if config.critic_regression == "mean":
             values = values.mean(dim=1, keepdim=True).expand_as(values)
-        soft_values = values - (agents.entropy_coefficient[:, None] * log_density).unsqueeze(1)
-        bootstrap = config.discount * batch.masks.unsqueeze(1) * soft_values
+        if not deterministic_backup:
+            values = values - (agents.entropy_coefficient[:, None] * log_density).unsqueeze(1)
+        bootstrap = config.discount * batch.masks.unsqueeze(1) * values
         return batch.rewards.unsqueeze(1) + bootstrap
 
 
 def critic_loss(
-    agents: Off2OnAgents, batch: Batch, target: Tensor, config: Off2OnConfig
+    agents: EnsembleAgents, batch: Batch, target: Tensor, config: EnsembleConfig
 ) -> tuple[Tensor, Tensor]:
     """Squared TD error, summed over members and twins, averaged over the batch [S]; Q [S, N, 2, B]."""
     q = agents.q(agents.for_members(batch.observations), agents.for_members(batch.actions))
@@ -111,10 +124,9 @@ def critic_loss(
     return error.square().mean(dim=-1).sum(dim=(1, 2)), q
 
 
-def actor_loss(agents: Off2OnAgents, batch: Batch) -> tuple[Tensor, Tensor]:
-    """E[alpha log pi(a|s) - mean_i min(Q_i1, Q_i2)(s, a)], a of the mixture policy [S]; and log pi [S, B]."""
-    noise = agents.streams.normal(*batch.actions.shape[1:])
-    actions, log_density = agents.mixture(batch.observations).sample(noise)
+def actor_loss(agents: EnsembleAgents, policy: TanhGaussian, batch: Batch) -> tuple[Tensor, Tensor]:
+    """E[alpha log pi(a|s) - mean_i min(Q_i1, Q_i2)(s, a)], a of the mixture `policy` [S]; log pi [S, B]."""
+    actions, log_density = policy.sample(agents.streams.normal(*batch.actions.shape[1:]))
     observations = agents.for_members(batch.observations)
     q = agents.per_run(agents.q(observations, agents.for_members(actions), frozen=True).amin(dim=1))
     loss = agents.entropy_coefficient[:, None] * log_density - q.mean(dim=1)
@@ -122,18 +134,18 @@ def actor_loss(agents: Off2OnAgents, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def density_update(
-    agents: Off2OnAgents, batch: Batch, reference: Batch, online: Batch, config: Off2OnConfig
+    density: DensityRatio, batch: Batch, reference: Batch, online: Batch, config: Off2OnConfig
 ) -> tuple[Tensor, Tensor, Metrics]:
-    """The density networks' loss [S], the new priorities of `batch` [S, B], and metrics.
+    """The networks' (`density`) loss [S], the new priorities of `batch` [S, B], and metrics.
 
     `online` is drawn uniformly from the online data, `reference` from the offline data (or, with
     `density_reference` "union", from both: [S] Figure 14). Priorities come from the old parameters. [C]
     """
-    reference_weights = agents.density(reference.observations, reference.actions)
-    online_weights = agents.density(online.observations, online.actions)
+    reference_weights = density(reference.observations, reference.actions)
+    online_weights = density(online.observations, online.actions)
     loss = density_ratio_loss(online_weights, reference_weights)
     with torch.no_grad():
-        weights = agents.density(batch.observations, batch.actions)
+        weights = density(batch.observations, batch.actions)
         new_priorities = priorities(
             weights, reference_weights, config.weight_temperature, config.priority_range
         )
@@ -157,7 +169,7 @@ def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig
     """
     target = td_target(agents, batch, config)
     critics, q = critic_loss(agents, batch, target, config)
-    actor, log_density = actor_loss(agents, batch)
+    actor, log_density = actor_loss(agents, agents.distribution(batch.observations), batch)
     agents.step(*others, critics, actor, entropy_coefficient_loss(agents, log_density))
     agents.move_targets(config.target_update_rate)
     return {
@@ -176,8 +188,24 @@ def update(
 
     `batch` comes from the balanced replay, `reference` and `online` are `density_update`'s.
     """
-    loss, new_priorities, weighing = density_update(agents, batch, reference, online, config)
+    loss, new_priorities, weighing = density_update(agents.density, batch, reference, online, config)
     return new_priorities, actor_critic_update(agents, batch, config, loss) | weighing
+
+
+def make_replay(start: Start, config: Off2OnConfig) -> BalancedReplay | OnlineReplay:
+    """The replay that the configuration names. UserError for no data or an impossible fraction."""
+    if config.replay == "balanced":
+        fraction = config.initial_online_fraction
+        return BalancedReplay(start.offline_data(), start.buffer, fraction, start.block_size)
+    return plain_replay(config.replay, start.offline_data(), start.buffer)
+
+
+def density_batches(replay: BalancedReplay, config: Off2OnConfig, draws: Streams) -> tuple[Batch, Batch]:
+    """What the density networks learn from: the reference and the online batch of `density_update`."""
+    union = config.density_reference == "union"
+    sample_reference = replay.sample_union if union else replay.sample_offline
+    reference = sample_reference(config.density_batch_size, draws)
+    return reference, replay.sample_online(config.density_batch_size, draws)
 
 
 class Off2OnLearner:
@@ -197,25 +225,18 @@ class Off2OnLearner:
     @classmethod
     def begin(cls, start: Start, config: Any) -> Self:
         """N pre-trained agents a run. UserError for other agents, no data or an impossible fraction."""
-        offline = start.offline_data()
         agents = Off2OnAgents(start.seeds, start.observation_size, start.action_size, config)
         agents.start_from(start.members)
-        replay: BalancedReplay | OnlineReplay
-        if config.replay == "balanced":
-            fraction = config.initial_online_fraction
-            replay = BalancedReplay(offline, start.buffer, fraction, start.block_size)
-        else:
-            replay = plain_replay(config.replay, offline, start.buffer)
-        return cls(agents, replay, start.draws, config)
+        return cls(agents, make_replay(start, config), start.draws, config)
 
     def explore(self, observations: Tensor) -> Tensor:
         """Sampled actions for collection: [S, E, obs] -> [S, E, A]."""
         shape = (observations.shape[1], self.agents.action_size)
-        return self.agents.mixture(observations).sample(self.agents.streams.normal(*shape))[0]
+        return self.agents.distribution(observations).sample(self.agents.streams.normal(*shape))[0]
 
     def exploit(self, observations: Tensor) -> Tensor:
         """Deterministic actions tanh(mean of the members' means), for evaluation. [C]"""
-        return self.agents.mixture(observations).mode()
+        return self.agents.distribution(observations).mode()
 
     def learn(self) -> Metrics:
         """Draw, update, write the drawn transitions' priorities. [S] algorithm 2"""
@@ -223,10 +244,7 @@ class Off2OnLearner:
         share = {"offline_fraction": self.replay.offline_share(indices)}
         if not isinstance(self.replay, BalancedReplay):
             return actor_critic_update(self.agents, batch, self.config) | share
-        union = self.config.density_reference == "union"
-        sample_reference = self.replay.sample_union if union else self.replay.sample_offline
-        reference = sample_reference(self.config.density_batch_size, self.draws)
-        online = self.replay.sample_online(self.config.density_batch_size, self.draws)
-        new_priorities, metrics = update(self.agents, batch, reference, online, self.config)
+        drawn = density_batches(self.replay, self.config, self.draws)
+        new_priorities, metrics = update(self.agents, batch, *drawn, self.config)
         self.replay.update_priorities(indices, new_priorities)
         return metrics | share

@@ -5,17 +5,19 @@ Killed at any moment, it goes on from its last checkpoint and ends with the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from algorithms import checkpoints, warm_start
 from algorithms.agents import Agents, Metrics, Population, load_members, one_agent
 from algorithms.batch import Batch
+from algorithms.encoders import ImageShape
 from algorithms.evaluation import evaluate
 from algorithms.jobs import Job, check_sizes, progress_bar
 from algorithms.randomness import Streams, derived_seed
@@ -55,6 +57,7 @@ class OfflineStart(NamedTuple):
     observation_size: int
     action_size: int
     agents: Sequence[Mapping[str, Tensor]]  # to start from, or empty for fresh ones
+    image_shape: ImageShape | None = None  # of observations that are images
 
 
 class OfflineLearner(Protocol):
@@ -131,51 +134,80 @@ def pretrain(
     with exclusive(job.state_folder):
         training = _Training(label, method, config, schedule, transitions, seeds, job, starting)
         training.run()
-    agents = [one_agent(training.learner.agents, index) for index in range(len(seeds))]
-    return PretrainedAgents(agents, training.log.frame())
+    return training.result()
 
 
-class _Training:
-    """The state of one pre-training job: agents, random streams, log and the number of updates made."""
+class Schedule(Protocol):
+    """How long to pre-train and how often to look; `OfflineConfig` is one."""
+
+    @property
+    def updates(self) -> int: ...
+    @property
+    def evaluation_interval(self) -> int: ...
+    @property
+    def evaluation_episodes(self) -> int: ...
+    @property
+    def checkpoint_interval(self) -> int: ...
+
+
+class Trained(Protocol):
+    """What the loop asks of a learner, whatever it observes."""
+
+    @property
+    def agents(self) -> Population: ...
+
+
+class OfflineLoop:
+    """The state of one pre-training job: agents, random streams, log and the number of updates made.
+
+    A subclass makes its data before, and one update and one measurement after.
+    """
+
+    headline: ClassVar[str]
+    """The measured metric that the progress bar shows."""
 
     def __init__(
         self,
         label: str,
-        method: type[OfflineLearner],
-        config: Any,
-        schedule: OfflineConfig,
-        transitions: Transitions,
+        schedule: Schedule,
         seeds: Sequence[int],
         job: Job,
         starting: StartingAgents | None,
     ) -> None:
-        self.config, self.schedule, self.seeds, self.job = config, schedule, seeds, job
+        self.schedule, self.seeds, self.job = schedule, seeds, job
         self.first_step = starting.updates if starting else 0
+        self._check_start()
         # Agents trained further are not to see the batches of their first updates again.
         again = f" from {self.first_step}" if self.first_step else ""
-        check_sizes(transitions, job.environment)
-        self.data = OfflineData.from_transitions(transitions)
-        self.returns = torch.empty(0)
-        if schedule.monte_carlo_warm_start:
-            self.returns = torch.from_numpy(transitions.discounted_returns(config.discount))
-        start = OfflineStart(
-            [derived_seed(seed, label + again) for seed in seeds],
-            transitions.observations.shape[1],
-            transitions.actions.shape[1],
-            starting.agents if starting else (),
-        )
-        self._check_start()
-        self.learner = method.begin(start, config)
+        self.agent_seeds = [derived_seed(seed, label + again) for seed in seeds]
         self.draws = Streams([derived_seed(seed, f"{label} batches" + again) for seed in seeds])
         self.log = TrainingLog(job.run, label, job.dataset, seeds)
         self.step = self.first_step
         self.checkpoint = job.state_folder / "checkpoint.safetensors"
+        self.learner = self._begin(starting.agents if starting else ())
         if self.checkpoint.exists():
             self._restore()
 
     @property
     def warm_start(self) -> int:
-        return self.schedule.cloning_warm_start + self.schedule.monte_carlo_warm_start
+        """Updates before the method's first."""
+        return 0
+
+    def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> Trained:
+        """The learner before its first update, from `agents` or (where they are none) fresh ones."""
+        raise NotImplementedError
+
+    def _update(self) -> Metrics:
+        """Update number `step` of every agent."""
+        raise NotImplementedError
+
+    def _measure(self) -> dict[str, ArrayLike]:
+        """How good the agents are now, by the names of `records.curves.METRICS`; [P] each."""
+        raise NotImplementedError
+
+    def _phase_ends(self, total: int) -> tuple[int, ...]:
+        """Steps at which a row of the curve ends because other metrics follow."""
+        return (total,)
 
     def _check_start(self) -> None:
         if self.first_step >= self.schedule.updates:
@@ -183,47 +215,32 @@ class _Training:
                 f"updates is {self.schedule.updates}: expected more than {self.first_step}, the updates that"
                 " the agents to train further have had"
             )
-        if self.first_step and self.warm_start:
-            raise UserError("A warm start is for fresh agents: expected none beside agents to train further")
 
     def run(self) -> None:
+        """From the present step to the last."""
         total = self.warm_start + self.schedule.updates
-        # Each phase has metrics of its own, so that a row ends with it.
-        phase_ends = (self.schedule.cloning_warm_start, self.warm_start, total)
+        phase_ends = self._phase_ends(total)
         if self.step == self.first_step:
             self._evaluate()
         with progress_bar(self.job, total=total, initial=self.step, unit="update") as bar:
-            for metrics in self._updates(total):
+            while self.step < total:
+                metrics = self._update()
                 self.step += 1
                 self.log.add(metrics, self.step)
                 bar.update()
                 if self.step % self.schedule.evaluation_interval == 0 or self.step in phase_ends:
-                    bar.set_postfix(score=f"{self._evaluate():.1f}")
+                    bar.set_postfix({self.headline: f"{self._evaluate():.3g}"})
                 if self.step % self.schedule.checkpoint_interval == 0 or self.step == total:
                     self._save()
 
-    def _updates(self, total: int) -> Iterator[Metrics]:
-        while self.step < total:
-            indices = self.draws.integers(len(self.data), self.config.batch_size)
-            batch = self.data.gather(indices)
-            if self.step < self.schedule.cloning_warm_start:
-                yield warm_start.clone(self._actor_critics(), batch)
-            elif self.step < self.warm_start:
-                yield warm_start.fit_returns(self._actor_critics(), batch, self.returns[indices])
-            else:
-                yield self.learner.learn(batch, self.step - self.warm_start)
-
-    def _actor_critics(self) -> Agents:
-        agents = self.learner.agents
-        if not isinstance(agents, Agents):
-            raise UserError(f"A warm start is for CQL's agents: expected none beside {type(agents).__name__}")
-        return agents
+    def result(self) -> PretrainedAgents:
+        """The agents as they are now, and their curve."""
+        agents = [one_agent(self.learner.agents, index) for index in range(len(self.seeds))]
+        return PretrainedAgents(agents, self.log.frame())
 
     def _evaluate(self) -> float:
-        """Write a row of the curve; returns the mean normalised score."""
-        episodes = self.schedule.evaluation_episodes
-        result = evaluate(self.learner.exploit, self.job.environment, self.seeds, self.step, episodes)
-        return self.log.flush(self.step, result.metrics(self.job.environment))["normalised_score"]
+        """Write a row of the curve; returns the mean of the headline."""
+        return self.log.flush(self.step, self._measure())[self.headline]
 
     def _save(self) -> None:
         tensors = {**self.learner.agents.training_state(), "draws": self.draws.state()}
@@ -240,3 +257,67 @@ class _Training:
         self.draws.restore(tensors["draws"])
         self.log.restore(manifest["log"])
         self.step = manifest["step"]
+
+
+class _Training(OfflineLoop):
+    """The loop on vectors in MuJoCo's tasks, with its warm starts."""
+
+    headline = "normalised_score"
+    schedule: OfflineConfig
+    learner: OfflineLearner
+
+    def __init__(
+        self,
+        label: str,
+        method: type[OfflineLearner],
+        config: Any,
+        schedule: OfflineConfig,
+        transitions: Transitions,
+        seeds: Sequence[int],
+        job: Job,
+        starting: StartingAgents | None,
+    ) -> None:
+        self.method, self.config = method, config
+        check_sizes(transitions, job.environment)
+        self.data = OfflineData.from_transitions(transitions)
+        self.sizes = (transitions.observations.shape[1], transitions.actions.shape[1])
+        self.returns = torch.empty(0)
+        if schedule.monte_carlo_warm_start:
+            self.returns = torch.from_numpy(transitions.discounted_returns(config.discount))
+        super().__init__(label, schedule, seeds, job, starting)
+
+    @property
+    def warm_start(self) -> int:
+        return self.schedule.cloning_warm_start + self.schedule.monte_carlo_warm_start
+
+    def _check_start(self) -> None:
+        super()._check_start()
+        if self.first_step and self.warm_start:
+            raise UserError("A warm start is for fresh agents: expected none beside agents to train further")
+
+    def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> OfflineLearner:
+        return self.method.begin(OfflineStart(self.agent_seeds, *self.sizes, agents), self.config)
+
+    def _phase_ends(self, total: int) -> tuple[int, ...]:
+        # Each phase has metrics of its own.
+        return (self.schedule.cloning_warm_start, self.warm_start, total)
+
+    def _update(self) -> Metrics:
+        indices = self.draws.integers(len(self.data), self.config.batch_size)
+        batch = self.data.gather(indices)
+        if self.step < self.schedule.cloning_warm_start:
+            return warm_start.clone(self._actor_critics(), batch)
+        if self.step < self.warm_start:
+            return warm_start.fit_returns(self._actor_critics(), batch, self.returns[indices])
+        return self.learner.learn(batch, self.step - self.warm_start)
+
+    def _actor_critics(self) -> Agents:
+        agents = self.learner.agents
+        if not isinstance(agents, Agents):
+            raise UserError(f"A warm start is for CQL's agents: expected none beside {type(agents).__name__}")
+        return agents
+
+    def _measure(self) -> dict[str, ArrayLike]:
+        episodes = self.schedule.evaluation_episodes
+        result = evaluate(self.learner.exploit, self.job.environment, self.seeds, self.step, episodes)
+        return dict(result.metrics(self.job.environment))

@@ -20,10 +20,11 @@ from tqdm import tqdm
 from algorithms import checkpoints
 from algorithms.agents import Metrics, Population
 from algorithms.batch import Batch
+from algorithms.encoders import ImageShape
 from algorithms.evaluation import evaluate
 from algorithms.jobs import Job, progress_bar
 from algorithms.randomness import Streams, derived_seed
-from algorithms.replay import OfflineData, OnlineBuffer, Replay
+from algorithms.replay import Collected, Recorded, Replay
 from algorithms.training_log import TrainingLog
 from envs.locomotion import EnvironmentBatch
 from records import UserError
@@ -66,20 +67,21 @@ class Start(NamedTuple):
     draws: Streams  # which the batches are drawn with
     observation_size: int
     action_size: int
-    offline: OfflineData | None  # None where the configuration gives the method no data
-    buffer: OnlineBuffer  # empty
+    offline: Recorded | None  # None where the configuration gives the method no data
+    buffer: Collected  # empty
     members: Sequence[Mapping[str, Tensor]]  # pre-trained agents, run by run
     block_size: int  # environment steps between two rounds of updates
+    image_shape: ImageShape | None = None  # of observations that are images
 
-    def offline_data(self) -> OfflineData:
+    def offline_data(self) -> Recorded:
         """The offline data. UserError where there are none."""
         if self.offline is None:
             raise UserError("the method fine-tunes on offline data, and none were given")
         return self.offline
 
 
-class Learner(Protocol):
-    """A method as the loop drives it; S runs side by side."""
+class Trained(Protocol):
+    """What a loop asks of a learner, whatever it observes; S runs side by side."""
 
     @property
     def agents(self) -> Population: ...
@@ -88,14 +90,18 @@ class Learner(Protocol):
     @property
     def draws(self) -> Streams: ...
 
+    def learn(self) -> Metrics:
+        """One update of every run. [S] each"""
+
+
+class Learner(Trained, Protocol):
+    """A method as the loop drives it; S runs side by side."""
+
     def explore(self, observations: Tensor) -> Tensor:
         """Actions for collection: [S, E, obs] -> [S, E, A]."""
 
     def exploit(self, observations: Tensor) -> Tensor:
         """Actions for evaluation: [S, E, obs] -> [S, E, A]."""
-
-    def learn(self) -> Metrics:
-        """One update of every run. [S] each"""
 
 
 class Method(Learner, Protocol):
@@ -164,8 +170,126 @@ def collection_seed(seed: int) -> int:
     return derived_seed(seed, "collection") % 2**32
 
 
-class _OnlineLoop:
-    """The state of one online job: learner, environments, log, steps and updates made."""
+class Schedule(Protocol):
+    """An online schedule in steps of some unit; `OnlineConfig` is one, in environment steps."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def first_block_multiplier(self) -> int: ...
+    @property
+    def evaluation_interval(self) -> int: ...
+    @property
+    def evaluation_episodes(self) -> int: ...
+    @property
+    def checkpoint_interval(self) -> int: ...
+
+
+class OnlineLoop:
+    """The state of one online job: learner, log, steps and updates made.
+
+    A subclass has the world: what it collects from, how it measures, and what of it a checkpoint keeps.
+    """
+
+    headline: ClassVar[str]
+    """The measured metric that the progress bar shows."""
+    unit: ClassVar[str] = "step"
+    updates_per_step: int = 1
+
+    def __init__(
+        self, config: Schedule, method: str, learner: Trained, seeds: Sequence[int], job: Job
+    ) -> None:
+        self.config, self.learner, self.seeds, self.job = config, learner, seeds, job
+        self.log = TrainingLog(job.run, method, job.dataset, seeds)
+        self.step = self.updates = 0
+        self.checkpoint = job.state_folder / "checkpoint.safetensors"
+        self.resumed = self.checkpoint.exists()
+
+    def _begin(self) -> None:
+        """What comes before the first block."""
+        self._evaluate()
+
+    def _collect(self, steps: int) -> None:
+        """Add `steps` new steps of each run to the replay."""
+        raise NotImplementedError
+
+    def _measure(self) -> dict[str, ArrayLike]:
+        """How good the runs are now, by the names of `records.curves.METRICS`; [S] each."""
+        raise NotImplementedError
+
+    def _world(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps of the world."""
+        return {}
+
+    def _restore_world(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from `_world()`."""
+
+    def run(self) -> None:
+        """From the present step to the last; a checkpoint holds the state between two blocks."""
+        if self.resumed:
+            self._restore()
+        else:
+            self._begin()
+        with progress_bar(self.job, total=self.config.steps, initial=self.step, unit=self.unit) as bar:
+            while self.step < self.config.steps:
+                block = min(self.config.block_size, self.config.steps - self.step)
+                self._collect(block)
+                self._learn(block, bar)
+                if self._due(self.config.evaluation_interval):
+                    bar.set_postfix({self.headline: f"{self._evaluate():.3g}"})
+                if self._due(self.config.checkpoint_interval):
+                    self._save()
+
+    def _due(self, interval: int) -> bool:
+        return self.step % interval == 0 or self.step == self.config.steps
+
+    def _learn(self, block: int, bar: tqdm[Any]) -> None:
+        """Updates for the steps of the last block, more after the first; the bar follows the updates."""
+        count = block * self.updates_per_step
+        count *= self.config.first_block_multiplier if self.step == 0 else 1
+        for done in range(count):
+            self.updates += 1
+            metrics = self.learner.learn()
+            self.log.add(metrics, self.updates)
+            if done % LOGGING_STRIDE == 0 and "offline_fraction" in metrics:
+                self.log.add_thinned({"offline_fraction_logged": metrics["offline_fraction"]})
+            bar.update(block * (done + 1) // count - block * done // count)
+        self.step += block
+
+    def _evaluate(self) -> float:
+        """Write a row of the curve; returns the mean of the headline."""
+        return self.log.flush(self.step, self._measure())[self.headline]
+
+    def _save(self) -> None:
+        tensors = {f"agents.{k}": v for k, v in self.learner.agents.training_state().items()}
+        tensors |= {f"replay.{k}": v for k, v in self.learner.replay.state().items()}
+        tensors |= {"draws": self.learner.draws.state(), **self._world()}
+        manifest = {
+            "configuration_hash": self.job.configuration_hash,
+            "step": self.step,
+            "updates": self.updates,
+            "log": self.log.state(),
+        }
+        checkpoints.save(self.checkpoint, tensors, manifest)
+
+    def _restore(self) -> None:
+        tensors, manifest = checkpoints.load_for(self.checkpoint, self.job.configuration_hash)
+        self.learner.agents.restore_training_state(checkpoints.section(tensors, "agents."))
+        self.learner.replay.restore(checkpoints.section(tensors, "replay."))
+        self.learner.draws.restore(tensors["draws"])
+        self._restore_world(tensors)
+        self.log.restore(manifest["log"])
+        self.step, self.updates = manifest["step"], manifest["updates"]
+
+
+class _OnlineLoop(OnlineLoop):
+    """The loop in MuJoCo's tasks, stepped as a batch."""
+
+    headline = "normalised_score"
+    config: OnlineConfig
+    learner: Learner
 
     def __init__(
         self,
@@ -177,46 +301,15 @@ class _OnlineLoop:
         reward_scale: float,
         measure: Measure | None,
     ) -> None:
-        self.config, self.learner, self.seeds, self.job = config, learner, seeds, job
+        super().__init__(config, method, learner, seeds, job)
         self.reward_scale, self.measure = reward_scale, measure
         self.environments = EnvironmentBatch(job.environment, [collection_seed(seed) for seed in seeds])
-        self.log = TrainingLog(job.run, method, job.dataset, seeds)
         self.episode_ends: list[NDArray[np.bool_]] = []
-        self.step = self.updates = 0
-        self.checkpoint = job.state_folder / "checkpoint.safetensors"
-        if self.checkpoint.exists():
-            self._restore()
 
-    def run(self) -> None:
-        """From the present step to the last; a checkpoint holds the state between two blocks."""
-        if not self.episode_ends:
-            self._evaluate()
-            if self.config.initial_steps:
-                self._collect(self.config.initial_steps)
-        with progress_bar(self.job, total=self.config.steps, initial=self.step, unit="step") as bar:
-            while self.step < self.config.steps:
-                self._collect(min(self.config.block_size, self.config.steps - self.step))
-                self._learn(bar)
-                if self._due(self.config.evaluation_interval):
-                    bar.set_postfix(score=f"{self._evaluate():.1f}")
-                if self._due(self.config.checkpoint_interval):
-                    self._save()
-
-    def _due(self, interval: int) -> bool:
-        return self.step % interval == 0 or self.step == self.config.steps
-
-    def _learn(self, bar: tqdm[Any]) -> None:
-        """As many updates as the last block has steps, more after the first; the bar follows the updates."""
-        block = self.episode_ends[-1].shape[1]
-        count = block * (self.config.first_block_multiplier if self.step == 0 else 1)
-        for done in range(count):
-            self.updates += 1
-            metrics = self.learner.learn()
-            self.log.add(metrics, self.updates)
-            if done % LOGGING_STRIDE == 0 and "offline_fraction" in metrics:
-                self.log.add_thinned({"offline_fraction_logged": metrics["offline_fraction"]})
-            bar.update(block * (done + 1) // count - block * done // count)
-        self.step += block
+    def _begin(self) -> None:
+        super()._begin()
+        if self.config.initial_steps:
+            self._collect(self.config.initial_steps)
 
     def _collect(self, steps: int) -> None:
         """Append `steps` transitions of each run, from a fresh reset; a cut episode is no terminal. [C]"""
@@ -247,34 +340,23 @@ class _OnlineLoop:
         actions: NDArray[np.float32] = self.learner.explore(shaped).squeeze(1).numpy()
         return actions
 
-    def _evaluate(self) -> float:
-        """Write a row of the curve; returns the mean normalised score."""
+    def _measure(self) -> dict[str, ArrayLike]:
         episodes = self.config.evaluation_episodes
         result = evaluate(self.learner.exploit, self.job.environment, self.seeds, self.step, episodes)
         measured: dict[str, ArrayLike] = {**result.metrics(self.job.environment)}
         if self.measure is not None:
             measured |= self.measure(self.step)
-        return self.log.flush(self.step, measured)["normalised_score"]
+        return measured
 
-    def _save(self) -> None:
-        tensors = {f"agents.{k}": v for k, v in self.learner.agents.training_state().items()}
-        tensors |= {f"replay.{k}": v for k, v in self.learner.replay.state().items()}
-        for name, array in self.environments.state().items():
-            tensors[f"environments.{name}"] = torch.from_numpy(np.ascontiguousarray(array).view(np.uint8))
-        tensors["draws"] = self.learner.draws.state()
-        tensors["episode_ends"] = torch.from_numpy(np.concatenate(self.episode_ends, axis=1))
-        manifest = {
-            "configuration_hash": self.job.configuration_hash,
-            "step": self.step,
-            "updates": self.updates,
-            "log": self.log.state(),
+    def _world(self) -> dict[str, Tensor]:
+        environments = {
+            f"environments.{name}": torch.from_numpy(np.ascontiguousarray(array).view(np.uint8))
+            for name, array in self.environments.state().items()
         }
-        checkpoints.save(self.checkpoint, tensors, manifest)
+        ends = torch.from_numpy(np.concatenate(self.episode_ends, axis=1))
+        return {**environments, "episode_ends": ends}
 
-    def _restore(self) -> None:
-        tensors, manifest = checkpoints.load_for(self.checkpoint, self.job.configuration_hash)
-        self.learner.agents.restore_training_state(checkpoints.section(tensors, "agents."))
-        self.learner.replay.restore(checkpoints.section(tensors, "replay."))
+    def _restore_world(self, tensors: Mapping[str, Tensor]) -> None:
         saved = checkpoints.section(tensors, "environments.")
         self.environments.restore(
             {
@@ -282,7 +364,4 @@ class _OnlineLoop:
                 for name, like in self.environments.state().items()
             }
         )
-        self.learner.draws.restore(tensors["draws"])
         self.episode_ends = [tensors["episode_ends"].numpy()]
-        self.log.restore(manifest["log"])
-        self.step, self.updates = manifest["step"], manifest["updates"]

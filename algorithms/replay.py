@@ -1,9 +1,10 @@
 """Where batches come from: offline data, the growing online buffer, and three ways to draw from them.
 
 A run is one seed's fine-tuning; the first axis S of every tensor counts the runs that learn side by side.
-The offline data are held once for all runs; each run has an online buffer of its own. Indices name the
-union of both: index i < M is offline transition i, index M + i is the run's online transition i (in
-`OnlineReplay`, which has no offline data, M = 0).
+The offline data are held once for all runs; each run has an online buffer of its own. Both hold vectors
+(`OfflineData`, `OnlineBuffer`) or images (`algorithms.image_replay`): a replay draws indices and does not
+look. Indices name the union of both: index i < M is offline transition i, index M + i is the run's online
+transition i (in `OnlineReplay`, which has no offline data, M = 0).
 """
 
 from __future__ import annotations
@@ -21,6 +22,37 @@ from algorithms.randomness import Streams
 from algorithms.sum_tree import SumTree
 from datasets.transitions import Transitions
 from records import UserError
+
+
+class Recorded(Protocol):
+    """M recorded transitions, as every replay reads them."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, indices: Tensor) -> Batch:
+        """The transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
+
+
+class Collected(Protocol):
+    """What S runs have collected so far, as every replay grows and reads it."""
+
+    runs: int
+    capacity: int  # transitions that a run may collect
+    size: int  # transitions that each run has collected
+    count: Tensor  # the size once more, float64 []
+    device: torch.device
+
+    def add(self, block: Batch) -> None:
+        """Append n transitions to every run; tensors [S, n, ...]."""
+
+    def gather(self, indices: Tensor) -> Batch:
+        """Each run's own transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of all that was added."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state()`. Raises UserError for another buffer's state."""
 
 
 class OfflineData:
@@ -171,7 +203,7 @@ class Replay(Protocol):
 class OnlineReplay:
     """Uniform draws from what was collected online alone: SAC from scratch."""
 
-    def __init__(self, online: OnlineBuffer) -> None:
+    def __init__(self, online: Collected) -> None:
         self.online = online
 
     def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
@@ -200,7 +232,7 @@ class OnlineReplay:
 class UniformReplay(OnlineReplay):
     """Uniform draws from offline and online data together: the baseline SAC-ft."""
 
-    def __init__(self, offline: OfflineData, online: OnlineBuffer) -> None:
+    def __init__(self, offline: Recorded, online: Collected) -> None:
         super().__init__(online)
         self.offline = offline
 
@@ -217,7 +249,7 @@ class UniformReplay(OnlineReplay):
 PlainReplayName = Literal["uniform", "online_only"]
 
 
-def plain_replay(name: PlainReplayName, offline: OfflineData, online: OnlineBuffer) -> OnlineReplay:
+def plain_replay(name: PlainReplayName, offline: Recorded, online: Collected) -> OnlineReplay:
     """Uniform draws from offline and online data together, or from the online data alone."""
     return UniformReplay(offline, online) if name == "uniform" else OnlineReplay(online)
 
@@ -235,8 +267,8 @@ class BalancedReplay:
 
     def __init__(
         self,
-        offline: OfflineData,
-        online: OnlineBuffer,
+        offline: Recorded,
+        online: Collected,
         initial_online_fraction: float,
         block_size: int = 1000,
     ) -> None:
@@ -344,7 +376,7 @@ def initial_priority(offline_size: int, initial_online_fraction: float, block_si
     return offline_size / block_size * initial_online_fraction / (1.0 - initial_online_fraction)
 
 
-def gather_union(offline: OfflineData, online: OnlineBuffer, indices: Tensor) -> Batch:
+def gather_union(offline: Recorded, online: Collected, indices: Tensor) -> Batch:
     """The transitions `indices`, int64 [S, B], of offline and online data in a row. Tensors [S, B, ...]
 
     Both parts are read at clamped indices and the wrong one is dropped: no copy of the offline data,
@@ -379,6 +411,6 @@ def _share_below(boundary: int, indices: Tensor) -> Tensor:
     return (indices < boundary).to(torch.float32).mean(dim=1)
 
 
-def _require_online(online: OnlineBuffer) -> None:
+def _require_online(online: Collected) -> None:
     if online.size == 0:
         raise UserError("nothing has been collected online yet, expected at least one transition")

@@ -18,6 +18,8 @@ COLUMNS = ("run", "method", "dataset", "seed", "step", "metric", "value")
 METRICS: dict[str, str] = {
     "return": "mean undiscounted return of the deterministic evaluation episodes [reward]",
     "normalised_score": "100 (return - reference minimum) / (reference maximum - minimum) [percent]",
+    "success_deterministic": "share of evaluation episodes with a rewarded last step, by the mode [1]",
+    "success_stochastic": "the same from the same starts, by actions drawn from the policy [1]",
     "episode_length": "mean length of the evaluation episodes [steps]",
     "critic_loss": "mean critic loss since the last evaluation, all terms [reward squared]",
     "td_error": "mean squared temporal-difference error since the last evaluation [reward squared]",
@@ -33,6 +35,8 @@ METRICS: dict[str, str] = {
     "density_ratio_loss": "mean loss of the density-ratio network since the last evaluation [1]",
     "offline_fraction": "share of offline samples in all draws since the last evaluation [1]",
     "offline_fraction_logged": "the same in one update of 100, the first of each block among them [1]",
+    "online_share": "share of the run's own samples in all draws since the last evaluation [1]",
+    "random_share": "share of samples of offline random-action episodes in the same draws [1]",
     "priority_mean": "mean of the priorities written since the last evaluation [1]",
     "priority_max": "mean over updates of the largest priority each wrote [1]",
     "online_weight_zero_fraction": "share of online draws whose density-ratio weight is zero [1]",

@@ -254,7 +254,7 @@ def test_the_released_agents_compute_what_the_authors_networks_compute(ensemble:
 
 @needs_release
 def test_the_released_ensemble_scores_what_the_authors_agents_score(ensemble: Off2OnAgents) -> None:
-    result = evaluate(lambda o: ensemble.mixture(o).mode(), "HalfCheetah-v4", [0], step=0, episodes=3)
+    result = evaluate(lambda o: ensemble.distribution(o).mode(), "HalfCheetah-v4", [0], step=0, episodes=3)
     assert result.metrics("HalfCheetah-v4")["normalised_score"] == pytest.approx([37.8], abs=1.5)
 
 

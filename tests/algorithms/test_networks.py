@@ -316,7 +316,32 @@ class TestSoftMaximum:
         critics = make_critics(1, (6,))
         observations, actions, log_density = (tensor.requires_grad_() for tensor in candidates(1, 3, 4))
         critics.soft_maximum(observations, actions, log_density).sum().backward()
-        assert observations.grad is None and actions.grad is None and log_density.grad is None
+        assert actions.grad is None and log_density.grad is None
+
+    @pytest.mark.parametrize("draws", [None, 3])
+    def test_the_states_receive_the_gradient_of_float64_autograd(self, draws: int | None) -> None:
+        critics = make_critics(3, (7, 6))
+        inputs = candidates(3, 5, 4)
+        observations = inputs[0].clone().requires_grad_()
+        fractions = None if draws is None else (torch.arange(draws) + uniform(3, 2, 5, 1, seed=9)) / draws
+        value = critics.soft_maximum(observations, *inputs[1:], fractions)
+        weights = torch.tensor([[1.0, -0.5], [0.3, 2.0], [-1.0, 0.7]])  # of agents and twins
+        (found,) = torch.autograd.grad((value * weights).sum(), observations)
+
+        exact = observations.detach().double().requires_grad_()
+        net = Critics(3, OBSERVATION, ACTION, (7, 6)).double()
+        net.load_state_dict({name: tensor.double() for name, tensor in critics.state_dict().items()})
+        rows = exact.unsqueeze(2).expand(-1, -1, 4, -1).flatten(1, 2)
+        logits = net(rows, inputs[1].double().flatten(1, 2)).reshape(3, 2, 5, 4)
+        logits = logits - inputs[2].double().unsqueeze(1)
+        if fractions is None:
+            expected_value = torch.logsumexp(logits, dim=-1).mean(dim=-1)
+        else:
+            cumulative = torch.softmax(logits.detach(), dim=-1).cumsum(dim=-1)
+            chosen = (fractions.unsqueeze(-1) >= cumulative.unsqueeze(3)).sum(dim=-1).clamp(max=3)
+            expected_value = logits.gather(3, chosen).mean(dim=(2, 3))
+        (expected,) = torch.autograd.grad((expected_value * weights.double()).sum(), exact)
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
 
     @pytest.mark.parametrize("draws", [1, 3])
     def test_drawn_gradients_have_the_full_gradient_as_their_mean(

@@ -254,7 +254,7 @@ class TestLosses:
     def test_the_actor_loss_and_its_gradient_equal_slow_loops(self) -> None:
         agents, batch = make_agents(), make_batch()
         noise = same_streams(agents).normal(SIZE, ACTION)
-        loss, log_density = off2on.actor_loss(agents, batch)
+        loss, log_density = off2on.actor_loss(agents, agents.distribution(batch.observations), batch)
         exact = slow.float64_parameters(agents)
         expected, expected_density = slow_actor_loss(exact, batch, noise)
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
@@ -263,7 +263,8 @@ class TestLosses:
 
     def test_the_gradient_reaches_mean_and_deviation_of_every_member(self) -> None:
         agents = make_agents()
-        loss, _ = off2on.actor_loss(agents, make_batch())
+        batch = make_batch()
+        loss, _ = off2on.actor_loss(agents, agents.distribution(batch.observations), batch)
         loss.sum().backward()
         head = agents.policy.net.affine_maps()[-1].bias.grad
         assert head is not None and head.shape == (len(SEEDS) * MEMBERS, 1, 2 * ACTION)

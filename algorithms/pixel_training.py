@@ -1,0 +1,201 @@
+"""The two training loops on images: CQL from a dataset, then episodes online ([S] D.2, [COG] cog_finetune).
+
+They are `algorithms.offline` and `algorithms.online`, which count updates there and episodes here: the curve
+of a fine-tuning run has the number of collected episodes as its step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from algorithms.agents import Metrics
+from algorithms.episodes import MakeEnvironment, Stage, evaluate_success
+from algorithms.image_replay import ImageBuffer, ImageData, ImageEpisodes
+from algorithms.jobs import Job
+from algorithms.offline import OfflineLoop, OfflineStart, PretrainedAgents, StartingAgents
+from algorithms.online import OnlineLoop, Start
+from algorithms.pixels import PixelConfig, PixelFineTuning, PixelFineTuningConfig, PixelPretraining
+from algorithms.randomness import Streams, derived_seed
+from records import UserError
+from records.files import exclusive
+
+
+@dataclass(frozen=True)
+class PixelOfflineConfig:
+    """How long to pre-train and how often to look."""
+
+    updates: int = 500_000  # [S] D.2
+    evaluation_interval: int = 1_000  # [COG] an epoch
+    evaluation_episodes: int = 5  # [COG]
+    checkpoint_interval: int = 1_000
+
+
+@dataclass(frozen=True)
+class EpisodeConfig:
+    """The online schedule, in episodes. UserError where the loop would never be at an interval's end."""
+
+    steps: int = 1_000  # [S] D.2: episodes of each run
+    block_size: int = 10  # [COG] episodes between two rounds of updates
+    updates_per_episode: int = 100  # [COG] 1,000 after every 10
+    first_block_multiplier: int = 5  # [S] D.2: updates after the first block, times this
+    evaluation_interval: int = 10  # [COG] every block; a multiple of the block size
+    evaluation_episodes: int = 5  # [COG], of each kind
+    checkpoint_interval: int = 10  # episodes; a multiple of the block size
+
+    def __post_init__(self) -> None:
+        for name in ("evaluation_interval", "checkpoint_interval"):
+            interval = getattr(self, name)
+            if interval % self.block_size:
+                raise UserError(f"{name} is {interval}, expected a multiple of block_size, {self.block_size}")
+
+
+def pretrain_pixels(
+    label: str,
+    config: PixelConfig,
+    schedule: PixelOfflineConfig,
+    episodes: ImageEpisodes,
+    seeds: Sequence[int],
+    job: Job,
+    make: MakeEnvironment,
+    starting: StartingAgents | None = None,
+) -> PretrainedAgents:
+    """Train one agent for each of `seeds`, side by side; resumes from `job.state_folder` if it can.
+
+    `label`, `starting` and the errors are those of `offline.pretrain`; `make(job.environment)` makes the
+    environments that agents are evaluated in.
+    """
+    with exclusive(job.state_folder):
+        training = _PixelTraining(label, config, schedule, episodes, seeds, job, make, starting)
+        training.run()
+    return training.result()
+
+
+class _PixelTraining(OfflineLoop):
+    """The offline loop on images."""
+
+    headline = "success_deterministic"
+    learner: PixelPretraining
+
+    def __init__(
+        self,
+        label: str,
+        config: PixelConfig,
+        schedule: PixelOfflineConfig,
+        episodes: ImageEpisodes,
+        seeds: Sequence[int],
+        job: Job,
+        make: MakeEnvironment,
+        starting: StartingAgents | None,
+    ) -> None:
+        self.config = config
+        self.stage = Stage(make, job.environment, len(seeds))
+        self.data = _fitting(ImageData(episodes), self.stage, job)
+        super().__init__(label, schedule, seeds, job, starting)
+
+    def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> PixelPretraining:
+        shape, actions = self.data.image_shape, self.data.action_size
+        start = OfflineStart(self.agent_seeds, _values(shape), actions, agents, shape)
+        return PixelPretraining.begin(start, self.config)
+
+    def _update(self) -> Metrics:
+        indices = self.draws.integers(len(self.data), self.config.batch_size)
+        return self.learner.learn(self.data.gather(indices), self.step, self.data.source[indices])
+
+    def _measure(self) -> dict[str, ArrayLike]:
+        return _success(self.stage, self.learner, self.seeds, self.step, self.schedule.evaluation_episodes)
+
+
+def fine_tune_pixels(
+    label: str,
+    config: PixelFineTuningConfig,
+    online: EpisodeConfig,
+    episodes: ImageEpisodes,
+    members: Sequence[Mapping[str, Tensor]],
+    seeds: Sequence[int],
+    job: Job,
+    make: MakeEnvironment,
+) -> pd.DataFrame:
+    """Fine-tune online, one run for each of `seeds`, side by side; returns their curve.
+
+    `members` are the pre-trained agents run by run, `config.ensemble_size` each. Labels, resuming and errors
+    are those of `fine_tuning.fine_tune`; the curve's steps are episodes.
+    """
+    with exclusive(job.state_folder):
+        loop = _EpisodeLoop(label, config, online, episodes, members, seeds, job, make)
+        loop.run()
+    return loop.log.frame()
+
+
+class _EpisodeLoop(OnlineLoop):
+    """The online loop by episodes."""
+
+    headline = "success_deterministic"
+    unit = "episode"
+    learner: PixelFineTuning
+
+    def __init__(
+        self,
+        label: str,
+        config: PixelFineTuningConfig,
+        online: EpisodeConfig,
+        episodes: ImageEpisodes,
+        members: Sequence[Mapping[str, Tensor]],
+        seeds: Sequence[int],
+        job: Job,
+        make: MakeEnvironment,
+    ) -> None:
+        self.stage = Stage(make, job.environment, len(seeds))
+        self.updates_per_step = online.updates_per_episode
+        horizon, shape, actions = self.stage.horizon, self.stage.image_shape, self.stage.action_size
+        start = Start(
+            seeds=[derived_seed(seed, label) for seed in seeds],
+            draws=Streams([derived_seed(seed, label, "batches") for seed in seeds]),
+            observation_size=_values(shape),
+            action_size=actions,
+            offline=_fitting(ImageData(episodes), self.stage, job),
+            buffer=ImageBuffer(len(seeds), online.steps, horizon, shape, actions),
+            members=members,
+            block_size=online.block_size * horizon,
+            image_shape=shape,
+        )
+        super().__init__(online, label, PixelFineTuning.begin(start, config), seeds, job)
+
+    def _collect(self, steps: int) -> None:
+        for episode in range(self.step, self.step + steps):
+            starts = [derived_seed(seed, "collection", episode) % 2**32 for seed in self.seeds]
+            self.learner.replay.add(self.stage.play(self.learner.explore, starts))
+
+    def _measure(self) -> dict[str, ArrayLike]:
+        return _success(self.stage, self.learner, self.seeds, self.step, self.config.evaluation_episodes)
+
+
+def _success(
+    stage: Stage,
+    learner: PixelPretraining | PixelFineTuning,
+    seeds: Sequence[int],
+    step: int,
+    episodes: int,
+) -> dict[str, ArrayLike]:
+    return dict(evaluate_success(stage, learner.exploit, learner.sample, seeds, step, episodes))
+
+
+def _fitting(data: ImageData, stage: Stage, job: Job) -> ImageData:
+    """The same data. UserError where images or actions are not of the task's sizes."""
+    expected = (stage.image_shape, stage.action_size)
+    found = (data.image_shape, data.action_size)
+    if found != expected:
+        raise UserError(
+            f"{job.dataset} has images and actions of sizes {found}, expected {expected} for"
+            f" {job.environment}"
+        )
+    return data
+
+
+def _values(shape: tuple[int, int, int]) -> int:
+    height, width, channels = shape
+    return height * width * channels
