@@ -102,7 +102,8 @@ def _check_bounds(found: pd.DataFrame, expected: pd.DataFrame, path: Path, reaso
 
 def _last_returns(frame: pd.DataFrame) -> pd.Series[float]:
     rows = frame[frame["metric"] == "return"]
-    return rows[rows["step"] == rows["step"].max()]["value"]
+    returns: pd.Series[float] = rows.loc[rows["step"] == rows["step"].max(), "value"]
+    return returns
 
 
 def main() -> None:
