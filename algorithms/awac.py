@@ -19,7 +19,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from algorithms.agents import Metrics, Population, adam_groups, load_members, move_towards
+from algorithms.agents import Metrics, Population, load_members, move_towards
+from algorithms.agentwise_adam import AgentwiseAdam
 from algorithms.batch import Batch
 from algorithms.networks import Critics, TanhGaussian
 from algorithms.off2on import mixture_policy
@@ -117,11 +118,13 @@ class AWACAgents(Population):
         self.policy = GaussianPolicy(self.count, *sizes, config.policy_hidden_widths, config.log_std_range)
         self.q = Critics(self.count, *sizes, config.hidden_widths)
         self.target_q = Critics(self.count, *sizes, config.hidden_widths)
-        policy_groups = adam_groups(self.policy.parameters(), config.policy_learning_rate)
-        for group in policy_groups:
-            group["weight_decay"] = config.policy_weight_decay
-        critic_groups = adam_groups(self.q.parameters(), config.value_learning_rate)
-        self.optimiser = torch.optim.Adam(policy_groups + critic_groups)
+        policy_group = {
+            "params": self.policy.parameters(),
+            "lr": config.policy_learning_rate,
+            "weight_decay": config.policy_weight_decay,
+        }
+        critic_group = {"params": self.q.parameters(), "lr": config.value_learning_rate}
+        self.optimiser = AgentwiseAdam([policy_group, critic_group], self.count)
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, and targets equal to the critics."""

@@ -161,7 +161,7 @@ class BCQAgents(Population):
         fixed = Streams([derived_seed(seed, "exploit") for seed in seeds])
         self.register_buffer("fixed_latents", self._latents(fixed, self.candidates_of_each), persistent=False)
         learned = [*self.vae.parameters(), *self.perturbation.parameters(), *self.q.parameters()]
-        self.optimiser = AgentwiseAdam(learned, config.learning_rate, self.count)
+        self.optimiser = AgentwiseAdam([{"params": learned, "lr": config.learning_rate}], self.count)
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""
