@@ -69,7 +69,7 @@ class Population(nn.Module):
     def step(self, *losses: Tensor) -> None:
         """One step of the optimiser down the sum of the losses (each [P], [S] or a number)."""
         self.optimiser.zero_grad()
-        torch.stack([loss.sum() for loss in losses]).sum().backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(losses, [torch.ones_like(loss) for loss in losses])
         self.optimiser.step()
 
     def training_state(self) -> dict[str, Tensor]:

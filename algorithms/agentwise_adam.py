@@ -64,7 +64,11 @@ class AgentwiseAdam(torch.optim.Optimizer):
 
     def _parts(self, tensors: Iterable[Tensor]) -> list[Tensor]:
         """The tensors, each agent's rows for themselves where the kernel would round them by their place."""
-        return [part for tensor in tensors for part in tensor.tensor_split(self._number_of_parts(tensor))]
+        parts: list[Tensor] = []
+        for tensor in tensors:
+            number = self._number_of_parts(tensor)
+            parts.extend(tensor.tensor_split(number) if number > 1 else [tensor])
+        return parts
 
     def _number_of_parts(self, tensor: Tensor) -> int:
         row_size = tensor.numel() // len(tensor)
