@@ -20,9 +20,6 @@ def prepare_process(threads: int = 1) -> None:
     """
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    # Deterministic mode would fill fresh memory with NaN, for whoever reads it unwritten. Nobody here does:
-    # the tests fill it.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _keep_freed_memory()
     _choose_matrix_products()
 

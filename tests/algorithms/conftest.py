@@ -1,7 +1,4 @@
-"""Every test here runs as training does: one thread, deterministic, training's matrix products.
-
-But fresh memory is full of NaN, in every test: whoever reads it before writing shows.
-"""
+"""Every test here runs as training does: one thread, deterministic, training's matrix products."""
 
 from __future__ import annotations
 
@@ -19,8 +16,3 @@ def _training_process() -> None:
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_in_fresh_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)

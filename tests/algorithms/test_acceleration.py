@@ -84,13 +84,6 @@ def test_a_prepared_process_has_the_threads_asked_for_and_deterministic_algorith
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
 
 
-def test_fresh_memory_is_filled_in_tests_and_not_in_training() -> None:
-    memory: Any = torch.utils.deterministic
-    assert memory.fill_uninitialized_memory and torch.empty(100).isnan().all()
-    acceleration.prepare_process()
-    assert not memory.fill_uninitialized_memory
-
-
 def test_preparing_twice_chooses_the_same_and_gives_the_same_bits() -> None:
     generator = torch.Generator().manual_seed(0)
     left = torch.randn(2, 300, 256, generator=generator)
