@@ -218,8 +218,11 @@ class TestTanhGaussian:
         assert mean.grad is not None and log_std.grad is not None
         assert torch.isfinite(torch.cat([log_density.detach(), mean.grad[:, 0], log_std.grad[:, 0]])).all()
 
-    def test_gradients_of_a_sample_and_its_density_equal_finite_differences(self) -> None:
-        noise = normal(6, ACTION, seed=2).double()
+    @pytest.mark.parametrize("extra_axes", [(), (3,)])
+    def test_gradients_of_a_sample_and_its_density_equal_finite_differences(
+        self, extra_axes: tuple[int, ...]
+    ) -> None:
+        noise = normal(*extra_axes, 6, ACTION, seed=2).double()
 
         def both(mean: Tensor, log_std: Tensor) -> tuple[Tensor, Tensor]:
             return TanhGaussian(mean, log_std).sample(noise)
