@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from algorithms.agentwise_adam import AgentwiseAdam
 from algorithms.checkpoints import section
 from algorithms.networks import Critics, Policy, TanhGaussian
 from algorithms.randomness import Streams
@@ -68,7 +69,7 @@ class Population(nn.Module):
     def step(self, *losses: Tensor) -> None:
         """One step of the optimiser down the sum of the losses (each [P], [S] or a number)."""
         self.optimiser.zero_grad()
-        torch.stack([loss.sum() for loss in losses]).sum().backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(losses, [torch.ones_like(loss) for loss in losses])
         self.optimiser.step()
 
     def training_state(self) -> dict[str, Tensor]:
@@ -143,13 +144,14 @@ class Agents(Population):
         """alpha of each temperature, without gradient. [S]"""
         return self.log_entropy_coefficient.detach().exp()
 
-    def _optimiser(self, config: AgentConfig) -> torch.optim.Adam:
+    def _optimiser(self, config: AgentConfig) -> AgentwiseAdam:
         """Fresh Adam states; the entropy coefficient learns at the policy's rate [C]."""
         policy = [*self.policy.parameters(), self.log_entropy_coefficient]
-        return torch.optim.Adam(
-            adam_groups(policy, config.policy_learning_rate)
-            + adam_groups(self.q.parameters(), config.value_learning_rate)
+        groups = (
+            {"params": policy, "lr": config.policy_learning_rate},
+            {"params": self.q.parameters(), "lr": config.value_learning_rate},
         )
+        return AgentwiseAdam(groups, self.count)
 
     def move_targets(self, rate: float) -> None:
         """target <- (1 - rate) target + rate Q."""
@@ -160,19 +162,6 @@ class Agents(Population):
 def move_towards(target: nn.Module, followed: nn.Module, rate: float) -> None:
     """Every parameter of `target` <- (1 - rate) target + rate followed."""
     torch._foreach_lerp_(list(target.parameters()), list(followed.parameters()), rate)
-
-
-def adam_groups(parameters: Iterable[nn.Parameter], learning_rate: float) -> list[dict[str, Any]]:
-    """Parameter groups for Adam, fused where an agent's bits do not depend on how many agents there are.
-
-    The fused kernel works in vectors of up to 16 numbers and rounds the tensor's remainder differently:
-    agents of other sizes (the heads' biases, the entropy coefficient) would fall into it by their place.
-    """
-    whole: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for parameter in parameters:
-        whole[parameter[0].numel() % 16 == 0].append(parameter)
-    kernels = ((whole[True], {"fused": True}), (whole[False], {"foreach": True}))
-    return [{"params": group, "lr": learning_rate, **kernel} for group, kernel in kernels if group]
 
 
 def one_agent(agents: Population, index: int) -> dict[str, Tensor]:

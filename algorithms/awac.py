@@ -19,13 +19,14 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from algorithms.agents import Metrics, Population, adam_groups, load_members, move_towards
+from algorithms.agents import Metrics, Population, load_members, move_towards
+from algorithms.agentwise_adam import AgentwiseAdam
 from algorithms.batch import Batch
-from algorithms.networks import TanhGaussian
+from algorithms.networks import Critics, TanhGaussian
 from algorithms.off2on import mixture_policy
 from algorithms.offline import OfflineStart, PlainPretraining
 from algorithms.online import PlainLearner, Start
-from algorithms.perceptrons import Perceptrons, TwinCritics
+from algorithms.perceptrons import PopulationMLP
 from algorithms.randomness import Streams
 from algorithms.replay import UniformReplay
 
@@ -83,7 +84,7 @@ class GaussianPolicy(nn.Module):
         log_std_range: tuple[float, float],
     ) -> None:
         super().__init__()
-        self.net = Perceptrons(agents, observation_size, hidden_widths, action_size)
+        self.net = PopulationMLP(agents, observation_size, hidden_widths, action_size)
         self.log_std_logits = nn.Parameter(torch.zeros(agents, 1, action_size))
         self.log_std_range = log_std_range
 
@@ -115,13 +116,15 @@ class AWACAgents(Population):
         super().__init__(seeds, action_size, members)
         sizes = (observation_size, action_size)
         self.policy = GaussianPolicy(self.count, *sizes, config.policy_hidden_widths, config.log_std_range)
-        self.q = TwinCritics(self.count, *sizes, config.hidden_widths)
-        self.target_q = TwinCritics(self.count, *sizes, config.hidden_widths)
-        policy_groups = adam_groups(self.policy.parameters(), config.policy_learning_rate)
-        for group in policy_groups:
-            group["weight_decay"] = config.policy_weight_decay
-        critic_groups = adam_groups(self.q.parameters(), config.value_learning_rate)
-        self.optimiser = torch.optim.Adam(policy_groups + critic_groups)
+        self.q = Critics(self.count, *sizes, config.hidden_widths)
+        self.target_q = Critics(self.count, *sizes, config.hidden_widths)
+        policy_group = {
+            "params": self.policy.parameters(),
+            "lr": config.policy_learning_rate,
+            "weight_decay": config.policy_weight_decay,
+        }
+        critic_group = {"params": self.q.parameters(), "lr": config.value_learning_rate}
+        self.optimiser = AgentwiseAdam([policy_group, critic_group], self.count)
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, and targets equal to the critics."""

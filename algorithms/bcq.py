@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from algorithms.agents import Metrics, Population, load_members, move_towards
 from algorithms.agentwise_adam import AgentwiseAdam
 from algorithms.batch import Batch
+from algorithms.networks import Critics
 from algorithms.offline import OfflineStart, PlainPretraining
 from algorithms.online import PlainLearner, Start
-from algorithms.perceptrons import Perceptrons, TwinCritics
+from algorithms.perceptrons import PopulationMLP, evaluated
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import UniformReplay
 from records import UserError
@@ -32,6 +33,7 @@ from records import UserError
 LATENTS_PER_ACTION = 2  # [BCQ code] latent numbers for each number of an action
 LATENT_LIMIT = 0.5  # [BCQ code] latents of sampled actions are clipped to [-0.5, 0.5]
 ENCODER_LOG_STD_RANGE = (-4.0, 15.0)  # [BCQ code] "clamped for numerical stability"
+FIRST_TWIN = slice(None, None, 2)  # agent 0's twins first, then agent 1's
 DIVERGENCE_WEIGHT = 0.5  # [BCQ code] of the KL term, both terms being means over their components
 
 
@@ -61,8 +63,8 @@ class ActionVAE(nn.Module):
         super().__init__()
         self.latent_size = LATENTS_PER_ACTION * action_size
         pair_size = observation_size + action_size
-        self.encoder = Perceptrons(agents, pair_size, hidden_widths, 2 * self.latent_size)
-        self.decoder = Perceptrons(agents, observation_size + self.latent_size, hidden_widths, action_size)
+        self.encoder = PopulationMLP(agents, pair_size, hidden_widths, 2 * self.latent_size)
+        self.decoder = PopulationMLP(agents, observation_size + self.latent_size, hidden_widths, action_size)
 
     def encode(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of the latents of actions. [P, B, latent_size] each"""
@@ -91,7 +93,7 @@ class Perturbation(nn.Module):
     ) -> None:
         super().__init__()
         self.limit = limit
-        self.net = Perceptrons(agents, observation_size + action_size, hidden_widths, action_size)
+        self.net = PopulationMLP(agents, observation_size + action_size, hidden_widths, action_size)
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
         """a + xi(s, a), kept in the box [-1, 1]. [P, B, action_size]"""
@@ -103,6 +105,24 @@ class Perturbation(nn.Module):
 
     def _moved(self, actions: Tensor, outputs: Tensor) -> Tensor:
         return (actions + self.limit * torch.tanh(outputs)).clamp(-1, 1)
+
+
+class BCQCritics(Critics):
+    """Twin critics that also judge candidates, and by the first twin alone."""
+
+    def first(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Q1 [P, B] of [P, B, ...] each; gradients reach the actions only."""
+        inputs = torch.cat([observations, actions], dim=-1)
+        return evaluated(inputs, self.net.tensors(frozen=True, networks=FIRST_TWIN)).squeeze(-1)
+
+    def of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Both twins' values [P, 2, B n] of n actions in each state, without gradients: [P, B n, A]."""
+        states, candidates = (part.repeat_interleave(2, dim=0) for part in (observations, actions))
+        return self.net.of_candidates(states, candidates).reshape(self.agents, 2, -1)
+
+    def first_of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Q1 [P, B n] alone, otherwise as `of_candidates`."""
+        return self.net.of_candidates(observations, actions, FIRST_TWIN).squeeze(-1)
 
 
 class BCQAgents(Population):
@@ -134,14 +154,14 @@ class BCQAgents(Population):
         self.vae = ActionVAE(*sizes, config.generator_hidden_widths)
         self.perturbation = Perturbation(*sizes, config.hidden_widths, config.perturbation_limit)
         self.target_perturbation = Perturbation(*sizes, config.hidden_widths, config.perturbation_limit)
-        self.q = TwinCritics(*sizes, config.hidden_widths)
-        self.target_q = TwinCritics(*sizes, config.hidden_widths)
+        self.q = BCQCritics(*sizes, config.hidden_widths)
+        self.target_q = BCQCritics(*sizes, config.hidden_widths)
         self.candidates_of_each = config.acting_candidates // members
         # From streams of their own: evaluation must not move those that training draws from.
         fixed = Streams([derived_seed(seed, "exploit") for seed in seeds])
         self.register_buffer("fixed_latents", self._latents(fixed, self.candidates_of_each), persistent=False)
         learned = [*self.vae.parameters(), *self.perturbation.parameters(), *self.q.parameters()]
-        self.optimiser = AgentwiseAdam(learned, config.learning_rate, self.count)
+        self.optimiser = AgentwiseAdam([{"params": learned, "lr": config.learning_rate}], self.count)
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""
@@ -202,7 +222,7 @@ class BCQAgents(Population):
         return normal.clamp(-LATENT_LIMIT, LATENT_LIMIT).flatten(0, 1)
 
 
-def _initialise(net: Perceptrons, streams: Streams) -> None:
+def _initialise(net: PopulationMLP, streams: Streams) -> None:
     """PyTorch's start: weights and biases uniform within 1/sqrt(inputs). [BCQ code]"""
     for layer in net.affine_maps():
         copies, inputs, outputs = layer.weight.shape

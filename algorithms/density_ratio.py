@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from algorithms.networks import PopulationMLP
+from algorithms.perceptrons import PopulationMLP
 from algorithms.randomness import Streams
 
 TINY = 1e-10  # [C] in the normaliser and in both logarithms

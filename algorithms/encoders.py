@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from algorithms.density_ratio import DensityRatio
-from algorithms.networks import Critics, Policy, TanhGaussian, fill_uniform
+from algorithms.networks import Critics, Policy, TanhGaussian
+from algorithms.perceptrons import fill_uniform
 from algorithms.randomness import Streams
 
 ImageShape = tuple[int, int, int]

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from algorithms.agents import Agents, load_members
-from algorithms.networks import LOG_STD_RANGE, PopulationMLP
+from algorithms.networks import LOG_STD_RANGE
+from algorithms.perceptrons import PopulationMLP
 from algorithms.randomness import Streams, derived_seed
 from algorithms.sac import SACConfig
 from datasets.collect import record

@@ -1,81 +1,25 @@
-"""Networks of a whole population: every weight has a leading agent axis P, one `bmm` serves all agents.
+"""Policies and twin critics of a whole population of P agents, on perceptrons side by side.
 
-Nothing here mixes agents. Layers are stored as `weight [K, in, out]` and `bias [K, 1, out]`, where K is
-P for a policy and 2 P for twin critics (agent 0's twins first).
+Nothing here mixes agents. Of `perceptrons`' K networks a policy has P, twin critics 2 P (agent 0's twins
+first).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from algorithms.perceptrons import PopulationMLP, zero_where_inactive
 from algorithms.randomness import Streams
 
 LOG_STD_RANGE = (-20.0, 2.0)  # [C] TanhGaussianPolicy
 PENALTY_BLOCK_ROWS = 960  # rows of the soft maximum worked on at a time: their activations stay in L2
-
-
-class PopulationLinear(nn.Module):
-    """K affine maps side by side: `[K, B, in] -> [K, B, out]`."""
-
-    def __init__(self, copies: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(copies, inputs, outputs))
-        self.bias = nn.Parameter(torch.zeros(copies, 1, outputs))
-
-    def forward(self, inputs: Tensor, frozen: bool = False) -> Tensor:
-        """The maps' outputs; `frozen` lets gradients through to the inputs only."""
-        if frozen:
-            return torch.baddbmm(self.bias.detach(), inputs, self.weight.detach())
-        return torch.baddbmm(self.bias, inputs, self.weight)
-
-    def initialise(self, bound: float, streams: Streams) -> None:
-        """Weights uniform in [-bound, bound], each agent's from its own stream; biases zero."""
-        fill_uniform(self.weight, bound, streams)
-        nn.init.zeros_(self.bias)
-
-
-@torch.no_grad()
-def fill_uniform(parameter: Tensor, bound: float, streams: Streams) -> None:
-    """Uniform in [-bound, bound], each agent's share of the first axis from its own stream."""
-    rows = len(parameter) // len(streams)
-    draws = streams.uniform(rows, *parameter.shape[1:]).reshape(parameter.shape)
-    parameter.copy_((2 * draws - 1) * bound)
-
-
-class PopulationMLP(nn.Module):
-    """K multi-layer perceptrons with ReLU between layers: `[K, B, in] -> [K, B, out]`."""
-
-    def __init__(self, copies: int, inputs: int, hidden_widths: Sequence[int], outputs: int) -> None:
-        super().__init__()
-        sizes = [inputs, *hidden_widths, outputs]
-        self.layers = nn.ModuleList(PopulationLinear(copies, i, o) for i, o in pairwise(sizes))
-
-    def affine_maps(self) -> list[PopulationLinear]:
-        """The layers, input first."""
-        return [cast(PopulationLinear, layer) for layer in self.layers]
-
-    def forward(self, inputs: Tensor, frozen: bool = False) -> Tensor:
-        """The networks' outputs; `frozen` lets gradients through to the inputs only."""
-        *hidden, last = self.affine_maps()
-        for layer in hidden:
-            inputs = torch.relu_(layer(inputs, frozen))
-        outputs: Tensor = last(inputs, frozen)
-        return outputs
-
-    def initialise(self, last_bound: float, streams: Streams) -> None:
-        """rlkit's start, which the authors build on: hidden weights within 1/sqrt(width), a small head."""
-        *hidden, last = self.affine_maps()
-        for layer in hidden:
-            layer.initialise(1 / math.sqrt(layer.weight.shape[-1]), streams)  # [C] fanin_init
-        last.initialise(last_bound, streams)
 
 
 class TanhGaussian(NamedTuple):
@@ -90,9 +34,10 @@ class TanhGaussian(NamedTuple):
         `noise [..., action_size]` is standard normal and may carry extra axes that broadcast.
         Returns actions of the broadcast shape and log densities without the last axis.
         """
-        pre_tanh = self.mean + self.log_std.exp() * noise
-        gaussian = -0.5 * noise.square() - self.log_std - 0.5 * math.log(2 * math.pi)
-        return torch.tanh(pre_tanh), (gaussian - _log_tanh_slope(pre_tanh)).sum(dim=-1)
+        sampled: tuple[Tensor, Tensor] = _Sample.apply(  # type: ignore[no-untyped-call]
+            self.mean, self.log_std, noise
+        )
+        return sampled
 
     def log_density(self, actions: Tensor) -> Tensor:
         """Log density of actions in [-1, 1]; [..., action_size] -> [...]. Edges are moved inside."""
@@ -105,6 +50,36 @@ class TanhGaussian(NamedTuple):
     def mode(self) -> Tensor:
         """The deterministic action tanh(mean)."""
         return torch.tanh(self.mean)
+
+
+class _Sample(torch.autograd.Function):
+    """`TanhGaussian.sample` in half of autograd's operations, which cost more than their arithmetic.
+
+    The log density's gradient through the squashing, -log(1 - tanh(x)^2), is 2 tanh(x).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        deviation = log_std.exp() * noise
+        pre_tanh = mean + deviation
+        actions = torch.tanh(pre_tanh)
+        # Gaussian and slope of tanh (`_log_tanh_slope`), their constants taken together after the sum.
+        terms = functional.softplus(-2 * pre_tanh).add_(pre_tanh).mul_(2).sub_(log_std)
+        constants = mean.shape[-1] * (0.5 * math.log(2 * math.pi) + 2 * math.log(2))
+        log_density = terms.addcmul_(noise, noise, value=-0.5).sum(dim=-1).sub_(constants)
+        ctx.save_for_backward(deviation, actions)
+        ctx.shapes = mean.shape, log_std.shape
+        return actions, log_density
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_actions: Tensor, to_log_density: Tensor) -> tuple[Tensor, Tensor, None]:
+        deviation, actions = ctx.saved_tensors
+        to_density = to_log_density.unsqueeze(-1)
+        to_mean = torch.addcmul(to_actions, actions, 2 * to_density - to_actions * actions)
+        to_log_std = to_mean * deviation - to_density
+        mean_shape, log_std_shape = ctx.shapes
+        return to_mean.sum_to_size(mean_shape), to_log_std.sum_to_size(log_std_shape), None
 
 
 def _log_tanh_slope(pre_tanh: Tensor) -> Tensor:
@@ -180,10 +155,14 @@ class Critics(nn.Module):
         `reduced_precision` multiplies the hidden layers in bfloat16 (inputs, the last layer and the soft
         maximum itself stay float32).
         """
-        parameters = [tensor for layer in self.net.affine_maps() for tensor in (layer.weight, layer.bias)]
         precision = torch.bfloat16 if reduced_precision else torch.float32
         result: Tensor = _SoftMaximum.apply(  # type: ignore[no-untyped-call]
-            self.state_inputs(observations), actions, log_density, gradient_draws, precision, *parameters
+            self.state_inputs(observations),
+            actions,
+            log_density,
+            gradient_draws,
+            precision,
+            *self.net.tensors(),
         )
         return result
 
@@ -317,16 +296,11 @@ def _backward_block(
     gradients[-2].transpose(1, 2).baddbmm_(q_gradient.transpose(1, 2), activations[-1].to(last_weight.dtype))
     gradient = (q_gradient * last_weight.transpose(1, 2)).to(activations[-1].dtype)
     for layer in range(len(activations) - 1, 0, -1):
-        _zero_where_inactive(gradient, activations[layer])
+        zero_where_inactive(gradient, activations[layer])
         gradients[2 * layer - 1].add_(torch.bmm(activations[layer - 1].transpose(1, 2), gradient))
         gradients[2 * layer].add_(gradient.sum(dim=1, keepdim=True, dtype=torch.float32))
         gradient = torch.bmm(gradient, parameters[2 * layer - 1].transpose(1, 2))
-    _zero_where_inactive(gradient, activations[0])
+    zero_where_inactive(gradient, activations[0])
     gradient = gradient.to(to_state.dtype)
     torch.sum(gradient.view(heads, block, per_state, -1), dim=2, out=to_state)
     gradients[0].baddbmm_(action_inputs.transpose(1, 2), gradient)
-
-
-def _zero_where_inactive(gradient: Tensor, activation: Tensor) -> None:
-    """ReLU's backward pass, in place."""
-    torch.ops.aten.threshold_backward.grad_input(gradient, activation, 0, grad_input=gradient)

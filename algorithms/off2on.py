@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from algorithms.agents import Agents, Metrics, adam_groups, load_members
+from algorithms.agents import Agents, Metrics, load_members
 from algorithms.batch import Batch
 from algorithms.density_ratio import DensityRatio, density_ratio_loss, priorities
 from algorithms.networks import LOG_STD_RANGE, TanhGaussian
@@ -79,8 +79,9 @@ class Off2OnAgents(EnsembleAgents):
         self.density = DensityRatio(
             len(seeds), observation_size, action_size, config.density_hidden_widths, config.density_activation
         )
-        for group in adam_groups(self.density.parameters(), config.density_learning_rate):
-            self.optimiser.add_param_group(group)
+        self.optimiser.add_param_group(
+            {"params": self.density.parameters(), "lr": config.density_learning_rate}
+        )
 
     def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over S N CQL agents, run by run; targets copied from critics, fresh density networks. [C]"""

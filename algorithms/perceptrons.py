@@ -1,28 +1,62 @@
-"""Population networks whose passes are written by hand: `networks`' functions, less memory traffic.
+"""Multi-layer perceptrons of a whole population: every weight has a leading axis, one `bmm` serves all.
 
-Against autograd's passes: bias and ReLU are added where the product lies (`baddbmm` first copies the bias
-to every row), ReLU's gradient is taken in place, a last layer of one output is a scalar product forwards
-and a product with one row backwards, what needs no gradient keeps no activations, and of several
-candidates in a state the state is multiplied once.
+Nothing here mixes networks. Layers are stored as `weight [K, in, out]` and `bias [K, 1, out]`.
+
+Both passes are written by hand, for less memory traffic than autograd's: bias and ReLU are added where the
+product lies (`baddbmm` first copies the bias to every row), ReLU's gradient is taken in place, a last layer
+of one output is a scalar product forwards and a product with one row backwards, what needs no gradient
+keeps no activations, and of several candidates in a state the state is multiplied once.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from algorithms.networks import Critics, PopulationMLP
+from algorithms.randomness import Streams
 
-FIRST_TWIN = slice(None, None, 2)  # agent 0's twins first, then agent 1's
 EVERY_NETWORK = slice(None)
 
 
-class Perceptrons(PopulationMLP):
-    """`PopulationMLP`, with the same parameters by the same names."""
+class PopulationLinear(nn.Module):
+    """The parameters of K affine maps side by side, `[K, B, in] -> [K, B, out]`."""
+
+    def __init__(self, copies: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(copies, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(copies, 1, outputs))
+
+    def initialise(self, bound: float, streams: Streams) -> None:
+        """Weights uniform in [-bound, bound], each agent's from its own stream; biases zero."""
+        fill_uniform(self.weight, bound, streams)
+        nn.init.zeros_(self.bias)
+
+
+@torch.no_grad()
+def fill_uniform(parameter: Tensor, bound: float, streams: Streams) -> None:
+    """Uniform in [-bound, bound], each agent's share of the first axis from its own stream."""
+    rows = len(parameter) // len(streams)
+    draws = streams.uniform(rows, *parameter.shape[1:]).reshape(parameter.shape)
+    parameter.copy_((2 * draws - 1) * bound)
+
+
+class PopulationMLP(nn.Module):
+    """K multi-layer perceptrons with ReLU between layers: `[K, B, in] -> [K, B, out]`."""
+
+    def __init__(self, copies: int, inputs: int, hidden_widths: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        sizes = [inputs, *hidden_widths, outputs]
+        self.layers = nn.ModuleList(PopulationLinear(copies, i, o) for i, o in pairwise(sizes))
+
+    def affine_maps(self) -> list[PopulationLinear]:
+        """The layers, input first."""
+        return [cast(PopulationLinear, layer) for layer in self.layers]
 
     def forward(self, inputs: Tensor, frozen: bool = False) -> Tensor:
         """The networks' outputs; `frozen` lets gradients through to the inputs only."""
@@ -48,31 +82,12 @@ class Perceptrons(PopulationMLP):
         chosen = parameters if networks == EVERY_NETWORK else [tensor[networks] for tensor in parameters]
         return [tensor.detach() for tensor in chosen] if frozen else list(chosen)
 
-
-class TwinCritics(Critics):
-    """`Critics` on `Perceptrons`; they also judge candidates, and by the first twin alone."""
-
-    net: Perceptrons
-
-    def __init__(
-        self, agents: int, observation_size: int, action_size: int, hidden_widths: Sequence[int]
-    ) -> None:
-        super().__init__(agents, observation_size, action_size, hidden_widths)
-        self.net = Perceptrons(2 * agents, observation_size + action_size, hidden_widths, 1)
-
-    def first(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Q1 [P, B] of [P, B, ...] each; gradients reach the actions only."""
-        inputs = torch.cat([observations, actions], dim=-1)
-        return evaluated(inputs, self.net.tensors(frozen=True, networks=FIRST_TWIN)).squeeze(-1)
-
-    def of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Both twins' values [P, 2, B n] of n actions in each state, without gradients: [P, B n, A]."""
-        states, candidates = (part.repeat_interleave(2, dim=0) for part in (observations, actions))
-        return self.net.of_candidates(states, candidates).reshape(self.agents, 2, -1)
-
-    def first_of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Q1 [P, B n] alone, otherwise as `of_candidates`."""
-        return self.net.of_candidates(observations, actions, FIRST_TWIN).squeeze(-1)
+    def initialise(self, last_bound: float, streams: Streams) -> None:
+        """rlkit's start, which the authors build on: hidden weights within 1/sqrt(width), a small head."""
+        *hidden, last = self.affine_maps()
+        for layer in hidden:
+            layer.initialise(1 / math.sqrt(layer.weight.shape[-1]), streams)  # [C] fanin_init
+        last.initialise(last_bound, streams)
 
 
 def evaluated(inputs: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -108,8 +123,13 @@ class _Evaluation(torch.autograd.Function):
                 return (None, *found)
             gradient = _product(gradient, weight.transpose(1, 2))
             if layer > 0:
-                torch.ops.aten.threshold_backward.grad_input(gradient, below, 0, grad_input=gradient)
+                zero_where_inactive(gradient, below)
         return (gradient, *found)
+
+
+def zero_where_inactive(gradient: Tensor, activation: Tensor) -> None:
+    """ReLU's backward pass, in place."""
+    torch.ops.aten.threshold_backward.grad_input(gradient, activation, 0, grad_input=gradient)
 
 
 def _forward(hidden: Tensor, parameters: Sequence[Tensor], activations: list[Tensor] | None = None) -> Tensor:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from algorithms import cql, off2on
-from algorithms.agents import Metrics, Population, adam_groups, load_members, move_towards
+from algorithms.agents import Metrics, Population, load_members, move_towards
+from algorithms.agentwise_adam import AgentwiseAdam
 from algorithms.augmentation import crop, draw_offsets
 from algorithms.batch import Batch
 from algorithms.encoders import (
@@ -132,12 +133,11 @@ class PixelAgents(EnsembleAgents):
             self.policy = FeaturePolicy(*features, config.policy_hidden_widths, config.log_std_range)
             self.q, self.target_q = (Critics(*features, config.hidden_widths) for _ in range(2))
 
-    def _optimiser(self, config: Any) -> torch.optim.Adam:
+    def _optimiser(self, config: Any) -> AgentwiseAdam:
         """Adam as for vectors; a shared encoder learns with the critics."""
         optimiser = super()._optimiser(config)
         if isinstance(self.encoder, Encoders):
-            for group in adam_groups(self.encoder.parameters(), config.value_learning_rate):
-                optimiser.add_param_group(group)
+            optimiser.add_param_group({"params": self.encoder.parameters(), "lr": config.value_learning_rate})
         return optimiser
 
     def _actors(self) -> dict[str, nn.Module]:
@@ -216,8 +216,9 @@ class PixelOff2OnAgents(PixelAgents):
             config.density_activation,
             config.encoder,
         )
-        for group in adam_groups(self.density.parameters(), config.density_learning_rate):
-            self.optimiser.add_param_group(group)
+        self.optimiser.add_param_group(
+            {"params": self.density.parameters(), "lr": config.density_learning_rate}
+        )
 
     def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over S N CQL agents, run by run; targets copied from critics, fresh density networks. [C]"""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from algorithms.agentwise_adam import AgentwiseAdam
 
-AGENTS, RATE = 3, 1e-2
-SHAPES = [(AGENTS, 7, 5), (2 * AGENTS, 1, 1), (AGENTS, 16, 16)]
+RUNS, MEMBERS = 3, 2
+AGENTS = RUNS * MEMBERS
+SHAPES = [(AGENTS, 7, 5), (2 * AGENTS, 1, 1), (AGENTS, 16, 16), (RUNS,), (RUNS, 1, 3)]
+RATES, DECAYS = (1e-2, 3e-3), (0.0, 0.1)
 
 
 def make_parameters() -> list[nn.Parameter]:
@@ -24,9 +28,18 @@ def set_gradients(parameters: list[nn.Parameter], seed: int) -> None:
         parameter.grad = everyone[: len(parameter)].clone()
 
 
+def groups(parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
+    """Two groups of other rates, the second with weight decay."""
+    return [
+        {"params": part, "lr": rate, "weight_decay": decay}
+        for part, rate, decay in zip((parameters[:2], parameters[2:]), RATES, DECAYS, strict=True)
+    ]
+
+
 def test_steps_and_state_are_those_of_pytorchs_adam() -> None:
     ours, theirs = make_parameters(), make_parameters()
-    optimiser, reference = AgentwiseAdam(ours, RATE, AGENTS), torch.optim.Adam(theirs, RATE, foreach=False)
+    optimiser = AgentwiseAdam(groups(ours), AGENTS)
+    reference = torch.optim.Adam(groups(theirs), foreach=False)
     for seed in range(5):
         set_gradients(ours, seed)
         set_gradients(theirs, seed)
@@ -41,26 +54,27 @@ def test_steps_and_state_are_those_of_pytorchs_adam() -> None:
 
 def test_parameters_without_a_gradient_stay_and_count_no_step() -> None:
     parameters = make_parameters()
-    optimiser = AgentwiseAdam(parameters, RATE, AGENTS)
+    optimiser = AgentwiseAdam(groups(parameters), AGENTS)
     set_gradients(parameters, 0)
-    parameters[0].grad = None
-    before = parameters[0].detach().clone()
+    resting = [parameters[0], *parameters[2:]]  # one of the first group, the whole second
+    for parameter in resting:
+        parameter.grad = None
+    before = [parameter.detach().clone() for parameter in resting]
     optimiser.step()
-    assert torch.equal(parameters[0], before) and parameters[0] not in optimiser.state
+    for parameter, old in zip(resting, before, strict=True):
+        assert torch.equal(parameter, old) and parameter not in optimiser.state
     assert float(optimiser.state[parameters[1]]["step"]) == 1
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_an_agents_bits_do_not_depend_on_how_many_there_are(count: int) -> None:
-    def train(agents: int) -> list[Tensor]:
-        parameters = [
-            nn.Parameter(p.detach()[: len(p) // AGENTS * agents].clone()) for p in make_parameters()
-        ]
-        optimiser = AgentwiseAdam(parameters, RATE, agents)
+def test_an_agents_bits_do_not_depend_on_how_many_runs_there_are(count: int) -> None:
+    def train(runs: int) -> list[Tensor]:
+        parameters = [nn.Parameter(p.detach()[: len(p) // RUNS * runs].clone()) for p in make_parameters()]
+        optimiser = AgentwiseAdam(groups(parameters), runs * MEMBERS)
         for seed in range(3):
             set_gradients(parameters, seed)
             optimiser.step()
         return [parameter.detach() for parameter in parameters]
 
-    for few, all_of_them in zip(train(count), train(AGENTS), strict=True):
+    for few, all_of_them in zip(train(count), train(RUNS), strict=True):
         assert torch.equal(few, all_of_them[: len(few)])

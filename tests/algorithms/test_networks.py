@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from algorithms import networks
-from algorithms.networks import Critics, Policy, PopulationLinear, PopulationMLP, TanhGaussian
+from algorithms.networks import Critics, Policy, TanhGaussian
+from algorithms.perceptrons import PopulationMLP
 from algorithms.randomness import Streams
 from tests.algorithms import slow_reference as slow
 
@@ -41,10 +42,11 @@ class _Holder(nn.Module):
 
 class TestPopulation:
     def test_a_linear_layer_is_each_agents_own_affine_map(self) -> None:
-        layer = PopulationLinear(4, 5, 3)
-        slow.randomise(layer, seed=1)
+        mlp = PopulationMLP(4, 5, (), 3)
+        slow.randomise(mlp, seed=1)
+        (layer,) = mlp.affine_maps()
         inputs = normal(4, 6, 5)
-        outputs = layer(inputs).tolist()
+        outputs = mlp(inputs).tolist()
         weight, bias, rows = layer.weight.tolist(), layer.bias.tolist(), inputs.tolist()
         for copy in range(4):
             for row in range(6):
@@ -216,8 +218,11 @@ class TestTanhGaussian:
         assert mean.grad is not None and log_std.grad is not None
         assert torch.isfinite(torch.cat([log_density.detach(), mean.grad[:, 0], log_std.grad[:, 0]])).all()
 
-    def test_gradients_of_a_sample_and_its_density_equal_finite_differences(self) -> None:
-        noise = normal(6, ACTION, seed=2).double()
+    @pytest.mark.parametrize("extra_axes", [(), (3,)])
+    def test_gradients_of_a_sample_and_its_density_equal_finite_differences(
+        self, extra_axes: tuple[int, ...]
+    ) -> None:
+        noise = normal(*extra_axes, 6, ACTION, seed=2).double()
 
         def both(mean: Tensor, log_std: Tensor) -> tuple[Tensor, Tensor]:
             return TanhGaussian(mean, log_std).sample(noise)

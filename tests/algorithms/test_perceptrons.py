@@ -6,20 +6,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms.perceptrons import FIRST_TWIN, Perceptrons, TwinCritics, evaluated
+from algorithms.bcq import FIRST_TWIN, BCQCritics
+from algorithms.perceptrons import PopulationMLP, evaluated
 from tests.algorithms import slow_reference as slow
 
 COPIES, ROWS, STATE, CANDIDATE, PER_STATE = 4, 3, 3, 2, 5
 SHAPES = pytest.mark.parametrize("widths, outputs", [((4, 3), 2), ((4,), 1), ((3, 5, 4), 1)])
 
 
-def make(widths: tuple[int, ...], outputs: int) -> Perceptrons:
-    net = Perceptrons(COPIES, STATE + CANDIDATE, widths, outputs)
+def make(widths: tuple[int, ...], outputs: int) -> PopulationMLP:
+    net = PopulationMLP(COPIES, STATE + CANDIDATE, widths, outputs)
     slow.randomise(net, seed=0)
     return net.double()
 
 
-def slowly(net: Perceptrons, inputs: Tensor) -> Tensor:
+def slowly(net: PopulationMLP, inputs: Tensor) -> Tensor:
     """The outputs, network by network and row by row."""
     parameters = {f"net.{name}": tensor for name, tensor in slow.float64_parameters(net).items()}
     return torch.stack(
@@ -74,7 +75,7 @@ def test_candidates_are_judged_as_pairs_of_state_and_candidate(widths: tuple[int
 
 
 def test_the_first_twin_alone_is_the_first_of_both() -> None:
-    critics = TwinCritics(COPIES, STATE, CANDIDATE, (4, 3)).double()
+    critics = BCQCritics(COPIES, STATE, CANDIDATE, (4, 3)).double()
     slow.randomise(critics, seed=0)
     states, actions = rows(size=STATE), rows(size=CANDIDATE).requires_grad_()
     torch.testing.assert_close(critics.first(states, actions), critics(states, actions)[:, 0])

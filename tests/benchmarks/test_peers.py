@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from algorithms import awac, bcq, cql, off2on, sac
 from algorithms.agents import Agents, Population
 from algorithms.batch import Batch
-from algorithms.networks import PopulationMLP
+from algorithms.perceptrons import PopulationMLP
 from benchmarks.peers.authors_bcq import AuthorsBCQ
 from benchmarks.peers.authors_off2on import AuthorsOff2On, EnsembleCritic, EnsembleLayer
 from benchmarks.peers.corl_awac import CorlAWAC
