@@ -1,0 +1,196 @@
+"""What the DAG has of the manipulation tasks: data, pre-training on images, fine-tuning by episodes.
+
+The counterpart of `workflow.plan` for the section `manipulation` of a configuration; without that section
+there are no such jobs. Fingerprints mean what they mean there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from records.provenance import configuration_hash
+from workflow.plan import (
+    RECORDING,
+    TRAINING,
+    Json,
+    chunks,
+    merged,
+    run_members,
+    with_fingerprint,
+)
+from workflow.sources import source_hash
+
+TASKS = {
+    "pick-place": "PickPlace-v0",
+    "grasp-closed-drawer": "GraspClosedDrawer-v0",
+    "grasp-blocked-drawer": "GraspBlockedDrawer-v0",
+}
+"""The tasks by the paper's names, and their environments: `envs.manipulation.ENVIRONMENTS`."""
+VARIANTS = tuple(
+    f"{objective}_{agents}_{replay}"
+    for objective in ("sac", "cql")
+    for agents in ("single", "ensemble")
+    for replay in ("online_only", "balanced")
+)
+"""The ways to fine-tune: the keys of `algorithms.pixels.VARIANTS`, known here without importing torch."""
+OFFLINE = "cql"
+"""The label of the pre-training that fine-tuning starts from; a control has its own."""
+_MADE_WITH = ("action_form", "horizon")
+
+
+@dataclass(frozen=True)
+class ManipulationPlan:
+    """The manipulation jobs of one configuration (`workflow.configuration.check`'s result)."""
+
+    configuration: Json
+
+    @property
+    def section(self) -> Json:
+        """The configuration's section; empty where there is none."""
+        section: Json = self.configuration.get("manipulation", {})
+        return section
+
+    @property
+    def results(self) -> str:
+        """The folder of these jobs' results."""
+        return f"results/{self.configuration['name']}/manipulation"
+
+    def state(self, rule: str, *job: str) -> str:
+        """Where a job keeps what it resumes from; outside `output:`, which Snakemake deletes first."""
+        return "/".join([f"results/{self.configuration['name']}", "state", rule, *job])
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks, by the paper's names."""
+        return list(self.section.get("datasets", {}))
+
+    @property
+    def controls(self) -> list[str]:
+        """Labels of the offline controls, none of which fine-tuning starts from."""
+        return list(self.section.get("controls", {}))
+
+    @property
+    def methods(self) -> list[str]:
+        """Labels of the ways to fine-tune, in the configuration's order."""
+        return list(self.section.get("fine_tuning", {}).get("methods", {}))
+
+    # --- data ---------------------------------------------------------------------------------------------
+
+    def dataset_folder(self, task: str) -> str:
+        """Where the Minari dataset lies."""
+        return f"results/{self.configuration['name']}/datasets/manipulation/{task}-local-v0"
+
+    def recording(self, task: str) -> Json:
+        """How one dataset is recorded, and its fingerprint."""
+        settings = {"environment": TASKS[task], "settings": self.section["datasets"][task]}
+        return with_fingerprint(settings, source_hash(*RECORDING, "workflow/steps/record_manipulation.py"))
+
+    def _environment(self, task: str) -> dict[str, Any]:
+        """The environment's name and what it is made with, beside the defaults of `envs.manipulation`."""
+        dataset = self.section["datasets"][task]
+        made_with = {key: dataset[key] for key in _MADE_WITH if key in dataset}
+        return {"environment": TASKS[task], "options": made_with}
+
+    # --- pre-training -------------------------------------------------------------------------------------
+
+    def agent_groups(self) -> list[str]:
+        """The jobs that pre-train a task's agents, as "first-last"."""
+        section = self.section["pretraining"]
+        groups = chunks(range(section["agents"]), section["agents_per_job"])
+        return [f"{group[0]}-{group[-1]}" for group in groups]
+
+    def pretraining(self, task: str, offline: str) -> Json:
+        """The settings of the pre-training, or of a control, on one task, and their fingerprint."""
+        section = self.section["pretraining"]
+        control = {} if offline == OFFLINE else self.section["controls"][offline]
+        settings = {
+            "method": OFFLINE,
+            **self._environment(task),
+            "schedule": merged("schedule", section, control),
+            "config": merged("config", section, control),
+        }
+        before = [source_hash(*TRAINING, "workflow/steps/pretrain_pixels.py", "workflow/steps/pretrain.py")]
+        before.append(self.recording(task)["fingerprint"])
+        if control.get("continues"):
+            before.append(self.pretraining(task, OFFLINE)["fingerprint"])
+        return with_fingerprint(settings, *before)
+
+    def starting_folder(self, task: str, offline: str, group: str) -> list[str]:
+        """The folder of the agents that a control continues; none where fresh ones are made."""
+        continues = offline != OFFLINE and self.section["controls"][offline].get("continues", False)
+        return [f"{self.results}/agents/{task}/{OFFLINE}/{group}"] if continues else []
+
+    def starting_files(self, task: str, offline: str, group: str) -> list[str]:
+        """The agents in `starting_folder`, in their order."""
+        first, last = map(int, group.split("-"))
+        return [
+            f"{folder}/agent_{agent}.safetensors"
+            for folder in self.starting_folder(task, offline, group)
+            for agent in range(first, last + 1)
+        ]
+
+    def control_curves(self) -> list[str]:
+        """The curve files of all controls."""
+        return [
+            f"{self.results}/curves/{task}/{control}/agents_{group}.parquet"
+            for task in self.tasks
+            for control in self.controls
+            for group in self.agent_groups()
+        ]
+
+    # --- fine-tuning --------------------------------------------------------------------------------------
+
+    def seed_groups(self) -> list[str]:
+        """The fine-tuning jobs of one label and task, as seeds joined by "-"."""
+        section = self.section["fine_tuning"]
+        return ["-".join(map(str, group)) for group in chunks(section["seeds"], section["seeds_per_job"])]
+
+    def ensemble_size(self, label: str) -> int:
+        """How many agents a run of `label` takes over."""
+        section = self.section["fine_tuning"]
+        return section["ensemble_size"] if "_ensemble_" in section["methods"][label]["variant"] else 1
+
+    def members(self, label: str, seed: int) -> list[int]:
+        """The agents that a seed starts from (`plan.run_members`)."""
+        agents = self.section["pretraining"]["agents"]
+        return run_members(self.section["fine_tuning"], agents, seed, self.ensemble_size(label))
+
+    def fine_tuning(self, task: str, label: str) -> Json:
+        """The settings of one label on one task, and their fingerprint."""
+        section = self.section["fine_tuning"]
+        own = section["methods"][label]
+        settings = {
+            **self._environment(task),
+            "variant": own["variant"],
+            "ensemble_size": self.ensemble_size(label),
+            "schedule": merged("schedule", section, own),
+            "config": merged("config", section, own),
+        }
+        members = [self.members(label, seed) for seed in section["seeds"]]
+        agents = {"members": members, "of": self.pretraining(task, OFFLINE)["fingerprint"]}
+        source = source_hash(*TRAINING, "workflow/steps/fine_tune_pixels.py")
+        return with_fingerprint(settings, source, configuration_hash(agents))
+
+    def member_files(self, task: str, label: str, seeds: str) -> list[str]:
+        """The agents' files of a group of seeds, each seed's in turn."""
+        groups, per_job = self.agent_groups(), self.section["pretraining"]["agents_per_job"]
+        members = [agent for seed in seeds.split("-") for agent in self.members(label, int(seed))]
+        return [
+            f"{self.results}/agents/{task}/{OFFLINE}/{groups[agent // per_job]}/agent_{agent}.safetensors"
+            for agent in members
+        ]
+
+    def member_folders(self, task: str, label: str, seeds: str) -> list[str]:
+        """The folders that `member_files` lie in, each made by a job."""
+        files = self.member_files(task, label, seeds)
+        return list(dict.fromkeys(file.rpartition("/")[0] for file in files))
+
+    def curves(self) -> list[str]:
+        """The curve files of all fine-tuning; none without the section."""
+        return [
+            f"{self.results}/curves/{task}/{label}/seeds_{seeds}.parquet"
+            for task in self.tasks
+            for label in self.methods
+            for seeds in self.seed_groups()
+        ]
