@@ -194,3 +194,15 @@ class ManipulationPlan:
             for label in self.methods
             for seeds in self.seed_groups()
         ]
+
+    # --- what is judged -----------------------------------------------------------------------------------
+
+    def judging(self, locomotion: Json) -> Json:
+        """The settings of `Plan.judging`, and a fingerprint of its jobs and of these."""
+        settings = {key: value for key, value in locomotion.items() if key != "fingerprint"}
+        return with_fingerprint(settings, locomotion["fingerprint"], *self._trained())
+
+    def _trained(self) -> list[str]:
+        """The fingerprints of all curves."""
+        jobs = [(task, label) for task in self.tasks for label in self.methods]
+        return [str(self.fine_tuning(task, label)["fingerprint"]) for task, label in jobs]

@@ -353,7 +353,8 @@ class Plan:
 
     def figures(self) -> list[str]:
         """The figures of the configuration, and the report of the datasets where there are any."""
-        return [*self.configuration["figures"], *([] if self.recorded else ["datasets"])]
+        report = [] if self.recorded or not self.configuration["datasets"] else ["datasets"]
+        return [*self.configuration["figures"], *report]
 
     def judging(self) -> Json:
         """The settings of the statistics, and their fingerprint."""
