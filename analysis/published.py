@@ -162,7 +162,8 @@ def published_runs(figure: str | int) -> pd.DataFrame:
     The paper prints means and deviations, not runs. As many runs as it averaged are laid at the midpoints of
     as many equal parts of a normal distribution, scaled so that mean and (population) deviation at each step
     are the printed ones. Each run keeps its place for the whole curve, which cannot be known from the figure:
-    deviations of averages over steps come out as large as they can be. Cached, so callers must not write into it.
+    deviations of averages over steps come out as large as they can be. Cached, so callers must not write
+    into it.
 
     Raises:
         UserError: the paper has no such figure.

@@ -1,7 +1,7 @@
 """Success on the manipulation tasks over episodes, as the paper draws it, and its closing table.
 
-The paper's curves of success are trailing means: their values are multiples of 1 / (40 k), k = 1 to 10, so each
-point averages up to ten evaluations, its own the last ([D], Figures 5a, 15 and 16).
+The paper's curves of success are trailing means: their values are multiples of 1 / (40 k), k = 1 to 10, so
+each point averages up to ten evaluations, its own the last ([D], Figures 5a, 15 and 16).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _HEADINGS = (
 def comparable(curves: pd.DataFrame) -> pd.DataFrame:
     """`curves` (columns of `records.curves`) with rows of the trailing mean of success, metric `SUCCESS`.
 
-    Returns of the same runs are left out: these tasks have no reference scores to normalise them by. Curves of
-    other tasks stay as they are.
+    Returns of the same runs are left out: these tasks have no reference scores to normalise them by. Curves
+    of other tasks stay as they are.
     """
     measured = curves[curves["metric"] == MEASURED].sort_values([*_RUN, "step"])
     if measured.empty:
@@ -65,8 +65,8 @@ def success_markdown(rows: pd.DataFrame) -> str:
     lines = ["| " + " | ".join(_HEADINGS) + " |", "| --- | --- |" + " ---: |" * 5]
     lines += ["| " + " | ".join(_cells(row)) + " |" for _, row in rows.iterrows()]
     note = (
-        f"Success of deterministic evaluation episodes, mean over seeds; each value is the mean of up to {WINDOW}"
-        " evaluations, as in the paper's figures."
+        "Success of deterministic evaluation episodes, mean over seeds; each value is the mean of up to"
+        f" {WINDOW} evaluations, as in the paper's figures."
     )
     return "\n".join([*lines, "", note]) + "\n"
 

@@ -18,7 +18,7 @@ FEW = Bootstrap(repetitions=100)
 
 
 def curves_of(success: dict[str, float], seeds: int = 4) -> pd.DataFrame:
-    """Curves that rise evenly from 0 to `success[method]`, with the noise of an evaluation's five episodes."""
+    """Curves that rise evenly from 0 to `success[method]`, with the noise of five episodes."""
     random = np.random.default_rng(5)
     rows = []
     for method, end in success.items():

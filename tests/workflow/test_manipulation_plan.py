@@ -27,6 +27,13 @@ from workflow.steps.record_manipulation import recording_settings
 TASK = "pick-place"
 
 
+@pytest.fixture
+def smoke(smoke: dict[str, Any]) -> dict[str, Any]:
+    """The smoke configuration with a second control, which makes agents of its own."""
+    smoke["manipulation"]["controls"]["cloning_only"] = {"config": {"cloning_updates": 4}}
+    return smoke
+
+
 def change(configuration: dict[str, Any], edit: Callable[[dict[str, Any]], object]) -> ManipulationPlan:
     """The plan of an edited copy; `edit` is given the section."""
     result = copy.deepcopy(configuration)
