@@ -38,5 +38,6 @@ rule all:
         "<results>/reproduction.txt",
         "<results>/verdict",
         expand("<results>/figures/{figure}.pdf", figure=PLAN.figures()),
+        expand("<results>/figures/{figure}.pdf", figure=MANIPULATION.figures),
         MANIPULATION.curves(),
         MANIPULATION.control_curves(),

@@ -26,7 +26,14 @@ LOGGED = "this suite, as the paper logged"
 
 RETURN = "return"
 SHARE = "share"
-VERTICAL = {RETURN: "return", SHARE: "share of offline samples"}
+SUCCESS = "success"
+DRAWN = "share of draws"
+VERTICAL = {
+    RETURN: "return",
+    SHARE: "share of offline samples",
+    SUCCESS: "success",
+    DRAWN: "share of drawn samples",
+}
 """Units of the column `unit`, and what the vertical axis is called."""
 
 COLUMNS = ("dataset", "source", "method", "label", "step", "value", "low", "high", "runs", "band", "unit")
@@ -88,10 +95,10 @@ def our_rows(curve: pd.DataFrame, confidence: float, **names: str) -> pd.DataFra
     return rows.assign(source=OURS, band=band, **names)[list(COLUMNS)]
 
 
-def published_rows(curve: pd.DataFrame, **names: str) -> pd.DataFrame:
-    """Rows of a table from one of the paper's curves: `curve` has step, mean, std."""
+def published_rows(curve: pd.DataFrame, runs: int = RUNS, **names: str) -> pd.DataFrame:
+    """Rows of a table from one of the paper's curves, a mean of `runs`: `curve` has step, mean, std."""
     low, high = curve["mean"] - curve["std"], curve["mean"] + curve["std"]
-    rows = curve[["step"]].assign(value=curve["mean"], low=low, high=high, runs=RUNS)
+    rows = curve[["step"]].assign(value=curve["mean"], low=low, high=high, runs=runs)
     return rows.assign(source=PUBLISHED, band="mean ± standard deviation", **names)[list(COLUMNS)]
 
 
@@ -213,8 +220,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, dataset: str, first: bool, last: bool
     for (source, method), curve in rows.groupby(["source", "method"], sort=False):
         _CURVES[str(source)](axes, curve, str(method))
     axes.set_title(dataset)
-    style.step_axis(axes, int(rows["step"].max()))
     unit = str(rows["unit"].iloc[0])
+    horizontal = style.episode_axis if unit in (SUCCESS, DRAWN) else style.step_axis
+    horizontal(axes, int(rows["step"].max()))
     if first:
         axes.set_ylabel(VERTICAL[unit])
     if unit == RETURN:
@@ -266,4 +274,5 @@ def _published_legend(drawn: pd.DataFrame) -> _Legend:
     if not levels.empty:
         handles.append(style.dotted_level_handle())
         labels.append(str(levels["band"].iloc[0]))
-    return _Legend(f"{PUBLISHED} (mean ± std, {RUNS} runs)", handles, labels)
+    runs = int(theirs["runs"].iloc[0]) if len(theirs) else RUNS
+    return _Legend(f"{PUBLISHED} (mean ± std, {runs} runs)", handles, labels)

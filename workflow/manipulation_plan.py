@@ -11,6 +11,7 @@ from typing import Any
 
 from records.provenance import configuration_hash
 from workflow.plan import (
+    DRAWING,
     RECORDING,
     TRAINING,
     Json,
@@ -36,6 +37,8 @@ VARIANTS = tuple(
 """The ways to fine-tune: the keys of `algorithms.pixels.VARIANTS`, known here without importing torch."""
 OFFLINE = "cql"
 """The label of the pre-training that fine-tuning starts from; a control has its own."""
+PICTURED = ("figure_06", "figure_07")
+"""The figures that are made of pictures."""
 _MADE_WITH = ("action_form", "horizon")
 
 
@@ -206,3 +209,32 @@ class ManipulationPlan:
         """The fingerprints of all curves."""
         jobs = [(task, label) for task in self.tasks for label in self.methods]
         return [str(self.fine_tuning(task, label)["fingerprint"]) for task, label in jobs]
+
+    # --- figures ------------------------------------------------------------------------------------------
+
+    @property
+    def figures(self) -> list[str]:
+        """The figures of these tasks, by their names."""
+        return list(self.section.get("figures", []))
+
+    def pictures(self) -> Json:
+        """The settings of the pictures of Figures 6 and 7, and their fingerprint."""
+        settings = {"size": 480, "frames": 8, **self.section.get("pictures", {})}
+        settings["tasks"] = {task: TASKS[task] for task in self.tasks}
+        return with_fingerprint(settings, source_hash("envs", "records", "workflow/steps/pictures.py"))
+
+    def pictures_folder(self, figure: str) -> list[str]:
+        """The folder of the pictures that a figure places; none for figures of curves."""
+        return [f"{self.results}/pictures"] if figure in PICTURED else []
+
+    def drawing(self) -> Json:
+        """What captions say beside the curves, how intervals are drawn, and a fingerprint."""
+        settings = {
+            "ensemble_size": self.section["fine_tuning"]["ensemble_size"],
+            "members_shared": self.section["fine_tuning"]["members_shared"],
+            "pretraining_updates": self.section["pretraining"]["schedule"]["updates"],
+            "demonstration": self.configuration.get("demonstration", False),
+            "statistics": self.configuration["statistics"],
+        }
+        source = source_hash(*DRAWING, "workflow/steps/manipulation_figure.py")
+        return with_fingerprint(settings, source, *self._trained())

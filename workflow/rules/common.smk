@@ -41,6 +41,7 @@ wildcard_constraints:
     figure="|".join(PLAN.configuration["figures"]) or "none",
     task="|".join(MANIPULATION.tasks) or "none",
     image_offline="|".join([OFFLINE, *MANIPULATION.controls]),
+    image_figure="|".join(MANIPULATION.figures) or "none",
     image_label="|".join(MANIPULATION.methods) or "none",
     agents=r"\d+-\d+",
     seeds=r"\d+(-\d+)*",

@@ -75,3 +75,48 @@ rule fine_tune_pixels:
         " --label {wildcards.image_label} --seeds {params.seeds} --data {input.data}"
         " --members {params.members} --settings {params.settings:q} --state {params.state}"
         " --output {output} --log {log}"
+
+
+rule pictures:
+    output:
+        directory("<results>/manipulation/pictures"),
+    log:
+        "<logs>/pictures.log",
+    benchmark:
+        "<benchmarks>/pictures.jsonl"
+    params:
+        settings=as_json(MANIPULATION.pictures()),
+    message:
+        "render the manipulation tasks"
+    shell:
+        "python -m workflow.steps.pictures --settings {params.settings:q} --output {output} --log {log}"
+
+
+rule manipulation_figure:
+    input:
+        curves=MANIPULATION.curves(),
+        pictures=lambda wildcards: MANIPULATION.pictures_folder(wildcards.image_figure),
+    output:
+        pdf="<results>/figures/{image_figure}.pdf",
+        png=report(
+            "<results>/figures/{image_figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory="{image_figure}",
+            labels={"what": "figure"},
+        ),
+        csv="<results>/figures/{image_figure}.csv",
+        caption="<results>/figures/{image_figure}.txt",
+    log:
+        "<logs>/figures/{image_figure}.log",
+    benchmark:
+        "<benchmarks>/figures/{image_figure}.jsonl"
+    params:
+        settings=lambda wildcards: as_json(MANIPULATION.drawing()),
+        cache=f"{PLAN.results}/statistics/cache",
+    message:
+        "draw {wildcards.image_figure}"
+    shell:
+        "python -m workflow.steps.manipulation_figure --figure {wildcards.image_figure}"
+        " --curves {input.curves} --pictures {input.pictures} --settings {params.settings:q}"
+        " --cache {params.cache} --output {output.pdf} --log {log}"
