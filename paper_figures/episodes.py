@@ -96,7 +96,7 @@ def curve_pair(
     theirs = _published(number, task, method, metric)
     theirs = theirs[theirs["step"] <= ours["step"].iloc[-1]]
     if not theirs.empty:
-        rows.append(panels.published_rows(theirs, runs_behind(number), **names))
+        rows.append(panels.published_rows(theirs, **names).assign(runs=runs_behind(number)))
     return rows
 
 

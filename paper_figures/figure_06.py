@@ -52,7 +52,7 @@ class Pictures:
             figure = Figure(figsize=size)
             grid = figure.subplots(*shape, squeeze=False).flat
             for axes, row in zip(grid, drawn.itertuples(index=False), strict=True):
-                axes.imshow(imread(row.file))
+                axes.imshow(imread(str(row.file)))
                 axes.set_title(str(row.task))
                 axes.set_axis_off()
         return figure

@@ -95,10 +95,10 @@ def our_rows(curve: pd.DataFrame, confidence: float, **names: str) -> pd.DataFra
     return rows.assign(source=OURS, band=band, **names)[list(COLUMNS)]
 
 
-def published_rows(curve: pd.DataFrame, runs: int = RUNS, **names: str) -> pd.DataFrame:
-    """Rows of a table from one of the paper's curves, a mean of `runs`: `curve` has step, mean, std."""
+def published_rows(curve: pd.DataFrame, **names: str) -> pd.DataFrame:
+    """Rows of a table from one of the paper's curves: `curve` has step, mean, std."""
     low, high = curve["mean"] - curve["std"], curve["mean"] + curve["std"]
-    rows = curve[["step"]].assign(value=curve["mean"], low=low, high=high, runs=runs)
+    rows = curve[["step"]].assign(value=curve["mean"], low=low, high=high, runs=RUNS)
     return rows.assign(source=PUBLISHED, band="mean ± standard deviation", **names)[list(COLUMNS)]
 
 

@@ -64,6 +64,11 @@ class ManipulationPlan:
         return "/".join([f"results/{self.configuration['name']}", "state", rule, *job])
 
     @property
+    def recorded(self) -> bool:
+        """Whether the committed curves are drawn, and nothing is trained (`Plan.recorded`)."""
+        return bool(self.configuration.get("curves") == "recorded")
+
+    @property
     def tasks(self) -> list[str]:
         """The tasks, by the paper's names."""
         return list(self.section.get("datasets", {}))
@@ -134,11 +139,11 @@ class ManipulationPlan:
         ]
 
     def control_curves(self) -> list[str]:
-        """The curve files of all controls."""
+        """The curve files of all controls; none where committed curves are drawn."""
         return [
             f"{self.results}/curves/{task}/{control}/agents_{group}.parquet"
             for task in self.tasks
-            for control in self.controls
+            for control in ([] if self.recorded else self.controls)
             for group in self.agent_groups()
         ]
 
@@ -190,9 +195,10 @@ class ManipulationPlan:
         return list(dict.fromkeys(file.rpartition("/")[0] for file in files))
 
     def curves(self) -> list[str]:
-        """The curve files of all fine-tuning; none without the section."""
+        """The curve files of all fine-tuning, this run's own or the committed ones."""
+        kept = self.results.replace("results/", "results/reference/", 1) if self.recorded else self.results
         return [
-            f"{self.results}/curves/{task}/{label}/seeds_{seeds}.parquet"
+            f"{kept}/curves/{task}/{label}/seeds_{seeds}.parquet"
             for task in self.tasks
             for label in self.methods
             for seeds in self.seed_groups()
@@ -206,7 +212,9 @@ class ManipulationPlan:
         return with_fingerprint(settings, locomotion["fingerprint"], *self._trained())
 
     def _trained(self) -> list[str]:
-        """The fingerprints of all curves."""
+        """The fingerprints of all curves; none of committed ones."""
+        if self.recorded:
+            return []
         jobs = [(task, label) for task in self.tasks for label in self.methods]
         return [str(self.fine_tuning(task, label)["fingerprint"]) for task, label in jobs]
 

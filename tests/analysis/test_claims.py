@@ -423,6 +423,7 @@ def minimal() -> dict[str, Any]:
             {"statistic": "vibes"},
             "unknown statistic 'vibes': expected one of mean_difference, iqm_difference",
         ),
+        ({"metric": "auroc"}, "unknown metric of figure 3 'auroc': expected one of return"),
         ({"statistc": "mean_difference"}, "unknown key 'statistc': expected one of id, says"),
         ({"says": None}, "says is None: expected text"),
         (

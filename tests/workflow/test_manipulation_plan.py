@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import fields
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,6 +138,23 @@ def test_without_the_section_there_is_no_job(smoke: dict[str, Any]) -> None:
     assert (jobs.tasks, jobs.methods, jobs.curves(), jobs.control_curves()) == ([], [], [], [])
 
 
+def test_recorded_curves_are_read_from_the_committed_results(smoke: dict[str, Any]) -> None:
+    jobs = ManipulationPlan(check({**smoke, "curves": "recorded"}))
+    assert set(Path(curve).parts[:3] for curve in jobs.curves()) == {("results", "reference", "smoke")}
+    assert jobs.control_curves() == []
+    judging = jobs.judging({"fingerprint": "x"})
+    smoke["manipulation"]["fine_tuning"]["schedule"]["steps"] += 2
+    assert ManipulationPlan({**smoke, "curves": "recorded"}).judging({"fingerprint": "x"}) == judging
+
+
+def test_figures_of_pictures_wait_for_pictures_alone(smoke: dict[str, Any]) -> None:
+    jobs = ManipulationPlan(smoke)
+    assert jobs.pictures_folder("figure_07") == ["results/smoke/manipulation/pictures"]
+    assert jobs.pictures_folder("figure_05a") == []
+    settings = jobs.pictures()
+    assert (settings["size"], settings["frames"], settings["tasks"]) == (48, 2, manipulation_plan.TASKS)
+
+
 def test_no_two_runs_share_an_agent_unless_the_configuration_says_so(smoke: dict[str, Any]) -> None:
     jobs = ManipulationPlan(smoke)
     ensembles = [jobs.members("off2on", seed) for seed in (0, 1)]
@@ -193,8 +211,13 @@ def fingerprints(jobs: ManipulationPlan) -> dict[str, str]:
         "cloning_only": jobs.pretraining(TASK, "cloning_only"),
         "off2on": jobs.fine_tuning(TASK, "off2on"),
         "cql_ft": jobs.fine_tuning(TASK, "cql_ft"),
+        "judging": jobs.judging({"fingerprint": "of locomotion"}),
+        "drawing": jobs.drawing(),
     }
     return {name: value["fingerprint"] for name, value in settings.items()}
+
+
+AFTER = {"judging", "drawing"}
 
 
 @pytest.mark.parametrize(
@@ -202,22 +225,22 @@ def fingerprints(jobs: ManipulationPlan) -> dict[str, str]:
     [
         (
             lambda section: section["datasets"][TASK].update(seed=9),
-            {"recording", "cql", "trained_on", "cloning_only", "off2on", "cql_ft"},
+            {"recording", "cql", "trained_on", "cloning_only", "off2on", "cql_ft", *AFTER},
         ),
         (
             lambda section: section["pretraining"]["schedule"].update(updates=5),
-            {"cql", "trained_on", "cloning_only", "off2on", "cql_ft"},
+            {"cql", "trained_on", "cloning_only", "off2on", "cql_ft", *AFTER},
         ),
         (lambda section: section["controls"]["trained_on"]["schedule"].update(updates=9), {"trained_on"}),
-        (lambda section: section["fine_tuning"]["schedule"].update(steps=6), {"off2on", "cql_ft"}),
-        (lambda section: section["fine_tuning"].update(ensemble_size=1), {"off2on"}),
+        (lambda section: section["fine_tuning"]["schedule"].update(steps=6), {"off2on", "cql_ft", *AFTER}),
+        (lambda section: section["fine_tuning"].update(ensemble_size=1), {"off2on", *AFTER}),
         (
             lambda section: section["fine_tuning"]["methods"]["cql_ft"].update(
                 config={"exploration_scale": 0.4}
             ),
-            {"cql_ft"},
+            {"cql_ft", *AFTER},
         ),
-        (lambda section: section["datasets"]["grasp-closed-drawer"].update(seed=9), set()),
+        (lambda section: section["datasets"]["grasp-closed-drawer"].update(seed=9), AFTER),
     ],
     ids=["data", "pretraining", "control", "schedule", "ensemble", "one method", "another task"],
 )
