@@ -25,6 +25,7 @@ include: "workflow/rules/datasets.smk"
 include: "workflow/rules/pretraining.smk"
 include: "workflow/rules/fine_tuning.smk"
 include: "workflow/rules/likelihood.smk"
+include: "workflow/rules/manipulation.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
@@ -37,3 +38,6 @@ rule all:
         "<results>/reproduction.txt",
         "<results>/verdict",
         expand("<results>/figures/{figure}.pdf", figure=PLAN.figures()),
+        expand("<results>/figures/{figure}.pdf", figure=MANIPULATION.figures),
+        MANIPULATION.curves(),
+        MANIPULATION.control_curves(),

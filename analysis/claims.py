@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 from scipy.stats import trim_mean
 
 from analysis.aggregate import Bootstrap, probability_of_improvement, run_values, whole_run_interval
-from analysis.published import FIGURES, METHOD_OF_CURVE, METRIC_OF_CURVE, published_runs
+from analysis.published import FIGURES, METHOD_OF_CURVE, METRIC_OF_CURVE, SUCCESS, published_runs
 from analysis.scores import Scores, panel_order
+from analysis.success import comparable
 from records import UserError
 from records.curves import COLUMNS, read_curves
 from records.files import read_json, write_json
@@ -107,6 +108,16 @@ def shortfall_difference(first: Scores, second: Scores, steps: Steps) -> float:
     return float(np.subtract(*(_mean_over_steps(loss, steps).mean() for loss in losses)))
 
 
+def lowest_peak(curves: Scores, _steps: Steps) -> float:
+    """The highest point of the mean curve of each task, on the task where it is lowest."""
+    return float(curves.mean(axis=0).max(axis=-1).min())
+
+
+def fall(curves: Scores, _steps: Steps) -> float:
+    """Mean over runs and tasks at the first step less that at the last."""
+    return float(curves[:, :, 0].mean() - curves[:, :, -1].mean())
+
+
 def lead_below_others(first: Scores, others: Scores, _steps: Steps) -> float:
     """How far the first dataset's mean is below the lowest of the others' at the last step."""
     return float(others[:, :, -1].mean(axis=0).min() - first[:, :, -1].mean())
@@ -137,16 +148,26 @@ STATISTICS: dict[str, Statistic] = {
     "initial_drop": Statistic(initial_drop, compares="nothing", shortest=2),
     "drop_difference": Statistic(drop_difference, shortest=2),
     "shortfall_difference": Statistic(shortfall_difference, shortest=2),
+    "lowest_peak": Statistic(lowest_peak, compares="nothing"),
+    "fall": Statistic(fall, compares="nothing", shortest=2),
     "lead_below_others": Statistic(lead_below_others, compares="datasets"),
 }
-_UNITS = {"return": "normalised score", "offline_fraction": "share", "auroc_ensemble": "percentage points"}
+_UNITS = {
+    "return": "normalised score",
+    "offline_fraction": "share",
+    "auroc_ensemble": "percentage points",
+    SUCCESS: "success",
+    "online_share": "share",
+    "random_share": "share",
+}
 
 
 @dataclass(frozen=True)
 class Claim:
     """One claim of `claims.yaml`; docs/claims.md explains the keys.
 
-    `datasets` is None where all of the figure's are meant (without a figure: all of the curves').
+    `datasets` is None where all of the figure's are meant (without a figure: all of the curves'). `metric` is
+    one of the figure's, where it is about that alone.
     """
 
     id: str
@@ -160,12 +181,15 @@ class Claim:
     versus: tuple[str, ...] = ()
     threshold: float = 0.0
     margin: float | None = None
+    metric: str | None = None
     published: str | None = None
     note: str = ""
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics of curves that it looks at: its figure's."""
+        """The metrics of curves that it looks at: its figure's, or the one of them that it names."""
+        if self.metric is not None:
+            return (self.metric,)
         shown = [metric for (figure, _), metric in METRIC_OF_CURVE.items() if figure == self.figure]
         return tuple(dict.fromkeys(shown)) or ("return",)
 
@@ -500,7 +524,7 @@ def _as_json(judgement: Judgement) -> dict[str, Any]:
 # --- the file of claims -----------------------------------------------------------------------------------
 
 _REQUIRED = ("id", "says", "statistic", "methods", "datasets", "step", "earliest")
-_OPTIONAL = ("figure", "versus", "threshold", "margin", "published", "note")
+_OPTIONAL = ("figure", "versus", "threshold", "margin", "metric", "published", "note")
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "id": (str, "text"),
     "says": (str, "text"),
@@ -513,6 +537,7 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "earliest": (int, "a whole number"),
     "threshold": ((int, float), "a number"),
     "margin": ((int, float), "a number"),
+    "metric": (str, "text"),
     "published": (str, "text"),
     "note": (str, "text"),
 }
@@ -560,6 +585,9 @@ def _claim(entry: Any, where: str, methods: Collection[str]) -> Claim:
         raise UserError(f"{where}: margin is {entry['margin']}: expected more than 0, and no threshold.")
     if entry.get("published") not in (None, *VERDICTS[:3]):
         raise _unknown(where, "published verdict", entry["published"], VERDICTS[:3])
+    shown = {metric: None for key, metric in METRIC_OF_CURVE.items() if key[0] == figure}
+    if "metric" in entry and entry["metric"] not in shown:
+        raise _unknown(where, f"metric of figure {figure}", entry["metric"], shown)
     lists = {key: tuple(entry[key]) for key in ("methods", "versus") if key in entry}
     datasets = None if entry["datasets"] == "all" else tuple(entry["datasets"])
     texts = {key: " ".join(entry[key].split()) for key in ("says", "note") if key in entry}
@@ -661,7 +689,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _judged(options: argparse.Namespace) -> dict[str, Any]:
-    curves = read_curves(options.curves) if options.curves else pd.DataFrame(columns=list(COLUMNS))
+    read = read_curves(options.curves) if options.curves else pd.DataFrame(columns=list(COLUMNS))
+    curves = comparable(read)
     bootstrap = Bootstrap(options.repetitions)
     judgements = judge(read_claims(options.claims, set(curves["method"])), curves, bootstrap)
     print(verdict_lines(judgements), end="")

@@ -5,7 +5,8 @@ the paper's runs and one standard deviation, in the unit of the figure's own axi
 paper's plots are vector polygons with an upper and a lower vertex every 1,000 steps; mean and deviation are
 half their sum and half their difference, calibrated on the axis ticks (residual at most 0.19 return units).
 
-What is kept: Figure 3 whole (every 1,000 steps); the other locomotion figures (1b, 1c, 4, 8 to 14) at every
+What is kept: Figure 3 whole (every 1,000 steps), and those of the manipulation tasks (5, 15 to 17: every 10
+episodes, `step` counts episodes); the other locomotion figures (1b, 1c, 4, 8 to 14) at every
 1,000 steps up to 10,000, then every 5,000, and their last step. Values are stored in single precision
 (rounding below 0.001 return units). Curves are named as the digitised source names them:
 
@@ -13,6 +14,11 @@ What is kept: Figure 3 whole (every 1,000 steps); the other locomotion figures (
   is gradient steps; it runs ahead of environment steps by the longer first epoch.
 - 14: B is the ratio d_on / d_off, identical to "Ours" of Figure 3; A is d_on over the union (the paper's
   legend has the two swapped).
+- 5a, 15, 16 (success): each point is the mean of up to ten evaluations up to it, five episodes each.
+- 15: curves go by colour. The legend has the two online-only curves swapped: blue, "SAC Online only", starts
+  at the ensemble's values and pink, "SAC Ensemble Online only", at the single agents', opposite to Figure 16
+  and to the balanced curves beside them. Here blue is the ensemble and pink the single agent.
+- 5b, 17: s1 is the share of online samples among the drawn ones, s2 that of random-action data.
 
 `python -m analysis.published --from FILE` makes the table again from the full digitised one.
 """
@@ -37,16 +43,24 @@ from records.files import atomic_path
 
 TABLE = Path(__file__).parent / "digitised" / "off2on.parquet"
 COLUMNS = ("figure", "panel", "curve", "step", "mean", "std")
-FIGURES = ("1b", "1c", "3", "4a", "4b", "4c", "4d", "8", "9", "10", "11", "12", "13", "14")
-WHOLE_FIGURES = ("3",)
+FIGURES = (
+    *("1b", "1c", "3", "4a", "4b", "4c", "4d", "5a", "5b"),
+    *("8", "9", "10", "11", "12", "13", "14", "15", "16", "17"),
+)
+EPISODE_FIGURES = ("5a", "5b", "15", "16", "17")
+"""Those of the manipulation tasks, whose steps are episodes."""
+WHOLE_FIGURES = ("3", *EPISODE_FIGURES)
 RUNS = 4
-"""Runs behind each curve's mean and deviation ("averaged over 4 runs", Figure 3)."""
+"""Runs behind each curve's mean and deviation ("averaged over 4 runs", Figure 3), but for Figure 5."""
+SUCCESS = "success_trailing"
+"""What 5a, 15 and 16 show: `analysis.success`."""
 
 _REPLAY = {"Uniform": "off2on_uniform", "Online only": "off2on_online_only", "Balanced replay": "off2on"}
 _SIZE = {"N=1": "off2on_n1", "N=2": "off2on_n2", "N=5": "off2on"}
 _SHARE = {quality: "off2on" for quality in ("random", "medium", "medium-replay", "medium-expert")}
 _KINDS = ("ensemble", "individual")
 _AUROC = {kind.title(): "off2on" for kind in _KINDS}
+_DRAWN = {"s1": "off2on", "s2": "off2on"}
 _METHODS: dict[str, dict[str, str]] = {
     # Identical to SAC-ft of Figure 3: one CQL agent, one uniform replay. [D]
     "1b": {"Uniform": "sac_ft", "Online only": "sac_ft_online_only"},
@@ -57,6 +71,8 @@ _METHODS: dict[str, dict[str, str]] = {
     "4b": _AUROC,
     "4c": _REPLAY,
     "4d": _SIZE,
+    "5a": {"Ours": "off2on", "CQL-ft Online only": "cql_ft"},
+    "5b": _DRAWN,
     # Confounded in the paper: "CQL Reg" starts at one agent's values, "No Reg" is Ours with five. [D]
     "8": {"CQL Reg": "cql_ft", "No Reg": "off2on"},
     "9": _SHARE,
@@ -67,6 +83,20 @@ _METHODS: dict[str, dict[str, str]] = {
     "13": {"Ours": "off2on", "FQE-init": "off2on_fqe"},
     # By their identity with Ours of Figure 3, not by the printed legend, which swaps the two. [D]
     "14": {"B": "off2on", "A": "off2on_alternative_ratio"},
+    # By where they start, not by the printed legend, which swaps blue and pink. [D]
+    "15": {
+        "c-black": "off2on",
+        "c-purple": "sac_single_balanced",
+        "c-blue": "sac_ensemble_online_only",
+        "c-pink": "sac_single_online_only",
+    },
+    "16": {
+        "c-black": "cql_ensemble_balanced",
+        "c-purple": "cql_single_balanced",
+        "c-blue": "cql_ft",
+        "c-pink": "cql_ensemble_online_only",
+    },
+    "17": _DRAWN,
 }
 METHOD_OF_CURVE: dict[tuple[str, str], str] = {
     (figure, curve): method for figure, curves in _METHODS.items() for curve, method in curves.items()
@@ -76,6 +106,9 @@ METHOD_OF_CURVE: dict[tuple[str, str], str] = {
 METRIC_OF_CURVE: dict[tuple[str, str], str] = dict.fromkeys(METHOD_OF_CURVE, "return") | {
     **{(figure, curve): "offline_fraction" for figure in ("4a", "9") for curve in _SHARE},
     **{(figure, kind.title()): f"auroc_{kind}" for figure in ("4b", "10") for kind in _KINDS},
+    **{key: SUCCESS for key in METHOD_OF_CURVE if key[0] in ("5a", "15", "16")},
+    **{(figure, "s1"): "online_share" for figure in ("5b", "17")},
+    **{(figure, "s2"): "random_share" for figure in ("5b", "17")},
 }
 """What the vertical axis shows, for each (figure, curve), as a metric of our curves and in its unit."""
 
@@ -112,6 +145,11 @@ def published_curve(figure: str | int, panel: str, curve: str) -> pd.DataFrame:
     return rows[["step", "mean", "std"]].reset_index(drop=True)
 
 
+def runs_behind(figure: str | int) -> int:
+    """How many runs a figure's curves are means of: 8 in Figure 5, else 4. [P] [S]"""
+    return 8 if str(figure) in ("5a", "5b") else RUNS
+
+
 def published_dataset(figure: str | int, panel: str, curve: str) -> str:
     """The dataset of a curve: its panel, except in 4a and 9, whose panels are environments."""
     return f"{panel}-{curve}" if METRIC_OF_CURVE[str(figure), curve] == "offline_fraction" else panel
@@ -119,12 +157,13 @@ def published_dataset(figure: str | int, panel: str, curve: str) -> str:
 
 @cache
 def published_runs(figure: str | int) -> pd.DataFrame:
-    """Stand-ins for the runs behind one figure, as curves (columns of `records.curves`), seeds 0 to 3.
+    """Stand-ins for the runs behind one figure, as curves (columns of `records.curves`), seeds from 0.
 
-    The paper prints means and deviations, not runs. Four runs are laid at the quartile midpoints of a normal
-    distribution, scaled so that mean and (population) deviation at each step are the printed ones. Each run
-    keeps its place for the whole curve, which cannot be known from the figure: deviations of averages over
-    steps come out as large as they can be. Cached, so callers must not write into it.
+    The paper prints means and deviations, not runs. As many runs as it averaged are laid at the midpoints of
+    as many equal parts of a normal distribution, scaled so that mean and (population) deviation at each step
+    are the printed ones. Each run keeps its place for the whole curve, which cannot be known from the figure:
+    deviations of averages over steps come out as large as they can be. Cached, so callers must not write
+    into it.
 
     Raises:
         UserError: the paper has no such figure.
@@ -133,7 +172,8 @@ def published_runs(figure: str | int) -> pd.DataFrame:
     rows = rows[rows["figure"] == str(figure)]
     if rows.empty:
         raise UserError(f"The paper's curves have no figure {str(figure)!r}: expected {', '.join(FIGURES)}.")
-    places = norm.ppf((np.arange(RUNS) + 0.5) / RUNS)
+    count = runs_behind(figure)
+    places = norm.ppf((np.arange(count) + 0.5) / count)
     places /= places.std()
     keys = rows[["figure", "panel", "curve"]].itertuples(index=False)
     curves = rows.assign(
@@ -142,7 +182,7 @@ def published_runs(figure: str | int) -> pd.DataFrame:
         dataset=[published_dataset(*key) for key in keys],
         metric=[METRIC_OF_CURVE[str(figure), curve] for curve in rows["curve"]],
     )
-    runs = [curves.assign(seed=run, value=rows["mean"] + places[run] * rows["std"]) for run in range(RUNS)]
+    runs = [curves.assign(seed=run, value=rows["mean"] + places[run] * rows["std"]) for run in range(count)]
     return pd.concat(runs, ignore_index=True)[list(CURVE_COLUMNS)]
 
 
@@ -164,10 +204,11 @@ def published_table() -> pd.DataFrame:
 def thinned(digitised: pd.DataFrame) -> pd.DataFrame:
     """The rows the suite keeps of the full digitised table (columns figure, panel, curve, x, mean, std).
 
-    `x` is in thousands of steps; the result has `COLUMNS` with `step` in steps.
+    `x` is in thousands of steps, or in episodes; the result has `COLUMNS` with `step` in steps or episodes.
     """
     rows = digitised[digitised["figure"].isin(FIGURES)].copy()
-    rows["step"] = (rows["x"] * 1000).round().astype("int64")
+    unit = np.where(rows["figure"].isin(EPISODE_FIGURES), 1, 1000)
+    rows["step"] = (rows["x"] * unit).round().astype("int64")
     last = rows.groupby(_CURVE)["step"].transform("max")
     kept = (
         rows["figure"].isin(WHOLE_FIGURES)

@@ -12,6 +12,7 @@ from analysis.published import (
     FIGURES,
     METHOD_OF_CURVE,
     METRIC_OF_CURVE,
+    SUCCESS,
     published_dataset,
     published_table,
 )
@@ -21,8 +22,17 @@ from records.files import atomic_path
 
 STEPS = (0, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
 """Environment steps at which curves are compared, beside our last one. (Ours.)"""
+EPISODES = (0, 50, 100, 200, 300, 500, 700, 1_000)
+"""The same for the manipulation tasks, in episodes. (Ours.)"""
 LAST_INTERVAL = 1_000
 """[C] The paper evaluates before each 1,000 steps: its last point stands for the end, 1,000 steps later."""
+_OF_EPISODES = (SUCCESS, "online_share", "random_share")
+_READINGS = {
+    "auroc_individual": "individual",
+    "online_share": "online samples",
+    "random_share": "random samples",
+}
+"""What tells two metrics of one figure apart."""
 COLUMNS = (
     "figure",
     "panel",
@@ -75,7 +85,8 @@ def error_table(errors: pd.DataFrame) -> str:
     lines = ["| " + " | ".join(headings) + " |", "| --- | --- | --- |" + " ---: |" * 5]
     lines += ["| " + " | ".join(_cells(row)) + " |" for _, row in errors.iterrows()]
     note = (
-        "Normalised score; in 4a and 9 the share of offline samples, in 4b and 10 the AUROC in percent."
+        "Normalised score; in 4a and 9 the share of offline samples, in 4b and 10 the AUROC in percent; in"
+        " 5a, 15 and 16 success over episodes, in 5b and 17 shares of online and of random samples."
         " Ours: mean over seeds. Published: mean ± standard deviation of the paper's runs. Difference: ours"
         " less published, with our bootstrap interval; the published mean is taken as it is."
     )
@@ -99,12 +110,13 @@ def _errors(
 ) -> pd.DataFrame:
     """The rows of one published curve `theirs`, all columns but its own name; `ours` has its counterpart."""
     places = theirs["step"].to_numpy(dtype=np.int64)
+    by_episodes = metric in _OF_EPISODES
     if metric == TRUE_SHARE:
         places = environment_steps(places)
         metric = LOGGED_SHARE if (ours["metric"] == LOGGED_SHARE).any() else TRUE_SHARE
     values, steps = run_values(ours, method, [dataset], metric)
-    compared = np.isin(steps, [*STEPS, *steps[-1:]])
-    compared &= (steps >= places[0]) & (steps <= places[-1] + LAST_INTERVAL)
+    compared = np.isin(steps, [*(EPISODES if by_episodes else STEPS), *steps[-1:]])
+    compared &= (steps >= places[0]) & (steps <= places[-1] + (0 if by_episodes else LAST_INTERVAL))
     if not compared.any():
         return pd.DataFrame()
     steps, values = steps[compared], values[:, :, compared]
@@ -143,7 +155,7 @@ def _cells(row: pd.Series) -> tuple[str, ...]:
     return (
         str(row["figure"]),
         str(row["dataset"]),
-        str(row["method"]) if row["metric"] != "auroc_individual" else f"{row['method']}, individual",
+        ", ".join(filter(None, [str(row["method"]), _READINGS.get(row["metric"], "")])),
         f"{row['step']:,}",
         f"{row['ours']:.{decimals}f}",
         f"{row['published']:.{decimals}f} ± {row['published_std']:.{decimals}f}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,6 +13,8 @@ from paper_figures import (
     figure_01b,
     figure_01c,
     figure_03,
+    figure_05a,
+    figure_06,
     figure_08,
     figure_09,
     figure_10,
@@ -20,6 +22,9 @@ from paper_figures import (
     figure_12,
     figure_13,
     figure_14,
+    figure_15,
+    figure_16,
+    figure_17,
     learning_curves,
     performance_profiles,
     policy_learning_rate,
@@ -27,22 +32,28 @@ from paper_figures import (
     sample_efficiency,
     style,
 )
+from paper_figures.episodes import Episodes
 from paper_figures.results import Results
 from records import UserError
 from records.files import atomic_path
 
+Source = TypeVar("Source", contravariant=True)
 
-class PaperFigure(Protocol):
+
+class Drawing(Protocol[Source]):
     """A module, or an object, that says what it draws of results, draws it, and captions it."""
 
-    def table(self, results: Results, /) -> pd.DataFrame:
+    def table(self, results: Source, /) -> pd.DataFrame:
         """What the figure draws, a row a point. UserError where the results lack what it needs."""
 
     def draw(self, drawn: pd.DataFrame, /) -> Figure:
         """Draw the rows of `table`. UserError where there are none."""
 
-    def caption(self, drawn: pd.DataFrame, results: Results, /) -> str:
+    def caption(self, drawn: pd.DataFrame, results: Source, /) -> str:
         """What lines and bands are, and what a reader has to know."""
+
+
+PaperFigure = Drawing[Results]
 
 
 FIGURES: dict[str, PaperFigure] = {
@@ -67,6 +78,16 @@ FIGURES: dict[str, PaperFigure] = {
     "figure_13": figure_13.FIGURE,
     "figure_14": figure_14.FIGURE,
 }
+MANIPULATION_FIGURES: dict[str, Drawing[Episodes]] = {
+    "figure_05a": figure_05a.FIGURE,
+    "figure_05b": figure_17.PANEL,
+    "figure_06": figure_06.BEGINNINGS,
+    "figure_07": figure_06.FILMS,
+    "figure_15": figure_15.FIGURE,
+    "figure_16": figure_16.FIGURE,
+    "figure_17": figure_17.FIGURE,
+}
+"""Those of the manipulation tasks, by their names in `manipulation.figures`."""
 
 
 def write(name: str, results: Results, path: Path) -> pd.DataFrame:
@@ -79,7 +100,11 @@ def write(name: str, results: Results, path: Path) -> pd.DataFrame:
     """
     if name not in FIGURES:
         raise UserError(f"There is no figure {name!r}: expected one of {', '.join(FIGURES)}.")
-    figure = FIGURES[name]
+    return write_figure(FIGURES[name], results, path)
+
+
+def write_figure(figure: Drawing[Source], results: Source, path: Path) -> pd.DataFrame:
+    """The same for a figure itself."""
     drawn = figure.table(results)
     style.save(figure.draw(drawn), path, drawn)
     with atomic_path(path.with_name(path.name + ".txt")) as temporary:

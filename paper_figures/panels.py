@@ -26,7 +26,14 @@ LOGGED = "this suite, as the paper logged"
 
 RETURN = "return"
 SHARE = "share"
-VERTICAL = {RETURN: "return", SHARE: "share of offline samples"}
+SUCCESS = "success"
+DRAWN = "share of draws"
+VERTICAL = {
+    RETURN: "return",
+    SHARE: "share of offline samples",
+    SUCCESS: "success",
+    DRAWN: "share of drawn samples",
+}
 """Units of the column `unit`, and what the vertical axis is called."""
 
 COLUMNS = ("dataset", "source", "method", "label", "step", "value", "low", "high", "runs", "band", "unit")
@@ -213,8 +220,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, dataset: str, first: bool, last: bool
     for (source, method), curve in rows.groupby(["source", "method"], sort=False):
         _CURVES[str(source)](axes, curve, str(method))
     axes.set_title(dataset)
-    style.step_axis(axes, int(rows["step"].max()))
     unit = str(rows["unit"].iloc[0])
+    horizontal = style.episode_axis if unit in (SUCCESS, DRAWN) else style.step_axis
+    horizontal(axes, int(rows["step"].max()))
     if first:
         axes.set_ylabel(VERTICAL[unit])
     if unit == RETURN:
@@ -266,4 +274,5 @@ def _published_legend(drawn: pd.DataFrame) -> _Legend:
     if not levels.empty:
         handles.append(style.dotted_level_handle())
         labels.append(str(levels["band"].iloc[0]))
-    return _Legend(f"{PUBLISHED} (mean ± std, {RUNS} runs)", handles, labels)
+    runs = int(theirs["runs"].iloc[0]) if len(theirs) else RUNS
+    return _Legend(f"{PUBLISHED} (mean ± std, {runs} runs)", handles, labels)

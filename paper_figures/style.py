@@ -53,6 +53,14 @@ LOOKS: dict[str, Look] = {
     "off2on_n1_fqe": Look("Off2On (N = 1, FQE-init)", "#BF812D", "d"),
     "sac_ft_online_only": Look("SAC-ft (online replay)", "#4D4D4D", "*"),
     "cql_ft": Look("CQL-ft", "#1B9E9E", "H"),
+    "online_share": Look("online samples", "#0571B0", "o"),
+    "random_share": Look("random-action data", "#CA0020", "s"),
+    "sac_single_online_only": Look("one agent, online replay", "#C51B7D", "s"),
+    "sac_single_balanced": Look("one agent, balanced replay", "#6A51A3", "^"),
+    "sac_ensemble_online_only": Look("ensemble, online replay", "#2171B5", "D"),
+    "cql_single_balanced": Look("CQL-ft, balanced replay", "#807DBA", "v"),
+    "cql_ensemble_online_only": Look("CQL-ft, ensemble", "#DE77AE", "P"),
+    "cql_ensemble_balanced": Look("CQL-ft, ensemble and balanced replay", "#252525", "X"),
 }
 _FOREIGN_COLOURS = ("#000000", "#DC267F", "#117733", "#332288", "#999933", "#88CCEE")
 _FOREIGN_MARKERS = ("o", "s", "^", "v", "D", "P", "X")
@@ -245,6 +253,14 @@ def step_axis(axes: Axes, last: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value else "0"))
     axes.set_xlabel("environment steps")
+
+
+def episode_axis(axes: Axes, last: int) -> None:
+    """Episodes from 0 to `last` on the horizontal axis."""
+    margin = 0.02 * max(last, 1)
+    axes.set_xlim(-margin, max(last, 1) + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=True))
+    axes.set_xlabel("episodes")
 
 
 def legend_below(

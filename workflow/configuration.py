@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -14,6 +15,7 @@ from jsonschema.validators import extend
 
 from envs.reference_scores import REFERENCE_SCORES
 from records import UserError
+from workflow.manipulation_plan import OFFLINE, ManipulationPlan
 from workflow.plan import METHODS, Plan
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
@@ -50,6 +52,19 @@ DEFINITION = {
     "fqe": "fqe",
 }
 """The definition in the schema that a method's `config` has to fit."""
+NO_LOCOMOTION: dict[str, Any] = {
+    "datasets": {},
+    "pretraining": {"agents": 1, "agents_per_job": 1, "schedule": {"updates": 1}},
+    "fine_tuning": {
+        "seeds": [0],
+        "seeds_per_job": 1,
+        "ensemble_size": 1,
+        "members_shared": False,
+        "methods": {},
+    },
+    "figures": [],
+}
+"""What completes a configuration of the manipulation tasks alone: no dataset, no method, so no such job."""
 _BOUNDS = {
     "minimum": "at least",
     "exclusiveMinimum": "more than",
@@ -69,12 +84,14 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """
     configuration = _extended(configuration)
     _check_schema(configuration, "")
+    configuration = {**copy.deepcopy(NO_LOCOMOTION), **configuration}
     _check_methods(configuration)
     for name, dataset in configuration["datasets"].items():
         _check_dataset(name, dataset, configuration)
     _check_agents(configuration)
     _check_likelihood(configuration)
     _check_sweep(configuration)
+    _check_manipulation(configuration)
     return dict(configuration)
 
 
@@ -227,6 +244,34 @@ def _check_sweep(configuration: Mapping[str, Any]) -> None:
             f"sweep_policy_lr.policy_learning_rates is {section['policy_learning_rates']}: expected rates"
             " that differ in their first digit or their power of ten."
         )
+
+
+def _check_manipulation(configuration: Mapping[str, Any]) -> None:
+    plan = ManipulationPlan(configuration)
+    for task in plan.tasks:
+        dataset = plan.section["datasets"][task]
+        if not dataset["prior"] + dataset["task"] + dataset["random"]:
+            raise UserError(f"manipulation.datasets.{task} has no episodes: expected at least one in all.")
+    for control in plan.controls:
+        if control in (OFFLINE, *plan.methods):
+            raise UserError(
+                f"manipulation.controls.{control}: expected a label that is neither {OFFLINE} nor among"
+                f" manipulation.fine_tuning.methods ({_names(plan.methods)})."
+            )
+    needed = _agents_needed(plan)
+    if plan.tasks and (agents := plan.section["pretraining"]["agents"]) < needed:
+        raise UserError(
+            f"manipulation.pretraining.agents is {agents}: expected at least {needed}, for"
+            f" {len(plan.section['fine_tuning']['seeds'])} seeds with their ensembles."
+        )
+
+
+def _agents_needed(plan: ManipulationPlan) -> int:
+    """How many agents the manipulation runs take over; as many as the largest ensemble where they share."""
+    tuning = plan.section.get("fine_tuning", {"seeds": []})
+    members = [m for label in plan.methods for seed in tuning["seeds"] for m in plan.members(label, seed)]
+    largest = max(map(plan.ensemble_size, plan.methods), default=0)
+    return max(max(members, default=-1) + 1, largest)
 
 
 def _check_datasets(key: str, section: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:

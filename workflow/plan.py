@@ -232,18 +232,9 @@ class Plan:
         return self.variations[label].of if label in self.variations else label
 
     def members(self, label: str, seed: int) -> list[int]:
-        """The agents that a seed starts from: none from scratch, one for SAC-ft, N for an ensemble.
-
-        [C] member i of the run at position s of S is agent i S + s, so that no two runs share one; where
-        members are shared, the runs take theirs in turn from all agents.
-        """
-        section = self.configuration["fine_tuning"]
-        seeds, count = list(section["seeds"]), self.ensemble_size(label)
-        position = seeds.index(seed)
-        if section["members_shared"]:
-            agents = self.configuration["pretraining"]["agents"]
-            return [(position + member) % agents for member in range(count)]
-        return [member * len(seeds) + position for member in range(count)]
+        """The agents that a seed starts from: none from scratch, one for SAC-ft, N for an ensemble."""
+        agents = self.configuration["pretraining"]["agents"]
+        return run_members(self.configuration["fine_tuning"], agents, seed, self.ensemble_size(label))
 
     def fine_tuning(self, dataset: str, label: str) -> Json:
         """The settings of one method on one dataset, and their fingerprint."""
@@ -362,7 +353,8 @@ class Plan:
 
     def figures(self) -> list[str]:
         """The figures of the configuration, and the report of the datasets where there are any."""
-        return [*self.configuration["figures"], *([] if self.recorded else ["datasets"])]
+        report = [] if self.recorded or not self.configuration["datasets"] else ["datasets"]
+        return [*self.configuration["figures"], *report]
 
     def judging(self) -> Json:
         """The settings of the statistics, and their fingerprint."""
@@ -435,6 +427,19 @@ def chunks(items: Any, size: int) -> list[list[int]]:
     """`items` in order, `size` at a time."""
     items = list(items)
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def run_members(tuning: Json, agents: int, seed: int, count: int) -> list[int]:
+    """The `count` of `agents` agents that the run of one of the section's seeds starts from.
+
+    [C] member i of the run at position s of S is agent i S + s, so that no two runs share one; where
+    members are shared, the runs take theirs in turn from all agents.
+    """
+    seeds = list(tuning["seeds"])
+    position = seeds.index(seed)
+    if tuning["members_shared"]:
+        return [(position + member) % agents for member in range(count)]
+    return [member * len(seeds) + position for member in range(count)]
 
 
 def with_fingerprint(settings: Json, *before: str) -> Json:

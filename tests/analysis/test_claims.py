@@ -135,6 +135,8 @@ SLOW: dict[str, Callable[..., float]] = {
     "initial_drop": lambda a: over_tasks(a, drop),
     "drop_difference": lambda a, b: over_tasks(b, drop) - over_tasks(a, drop),
     "shortfall_difference": lambda a, b: over_tasks(b, shortfall) - over_tasks(a, shortfall),
+    "lowest_peak": lambda a: min(max(mean_curve(a, task)) for task in range(a.shape[1])),
+    "fall": lambda a: over_tasks(a, lambda c: c[0] - c[-1]),
     "lead_below_others": lambda a, b: (
         min(mean_curve(b, task)[-1] for task in range(b.shape[1])) - over_tasks(a, lambda c: c[-1])
     ),
@@ -306,6 +308,11 @@ def test_there_are_claims_about_every_figure_with_curves() -> None:
         "12",
         "13",
         "14",
+        "5a",
+        "5b",
+        "15",
+        "16",
+        "17",
     }
     methods = {method for claim in claims for method in claim.methods}
     assert methods == set(METHOD_OF_CURVE.values())
@@ -416,6 +423,7 @@ def minimal() -> dict[str, Any]:
             {"statistic": "vibes"},
             "unknown statistic 'vibes': expected one of mean_difference, iqm_difference",
         ),
+        ({"metric": "auroc"}, "unknown metric of figure 3 'auroc': expected one of return"),
         ({"statistc": "mean_difference"}, "unknown key 'statistc': expected one of id, says"),
         ({"says": None}, "says is None: expected text"),
         (

@@ -11,6 +11,7 @@ from records import UserError
 from records.checksums import write_checksums
 from records.files import exclusive
 from workflow.configuration import check
+from workflow.manipulation_plan import OFFLINE, ManipulationPlan
 from workflow.plan import OFFLINE_METHODS, Plan, as_json
 from workflow.sources import ROOT
 
@@ -20,6 +21,7 @@ try:
     PLAN = Plan(check(config))
 except UserError as error:
     sys.exit(f"Configuration: {error}")
+MANIPULATION = ManipulationPlan(PLAN.configuration)
 
 # Jobs run in the environment that runs Snakemake, activated or not, in any working directory, and end with it
 # (workflow.command).
@@ -32,11 +34,15 @@ environ["OFF2ON_PARENT"] = str(getpid())
 
 
 wildcard_constraints:
-    dataset="|".join(PLAN.configuration["datasets"]),
+    dataset="|".join(PLAN.configuration["datasets"]) or "none",
     family="halfcheetah|hopper|walker2d|inverted-double-pendulum",
     offline="|".join(OFFLINE_METHODS),
-    label="|".join([*PLAN.methods, *PLAN.variations]),
+    label="|".join([*PLAN.methods, *PLAN.variations]) or "none",
     figure="|".join(PLAN.configuration["figures"]) or "none",
+    task="|".join(MANIPULATION.tasks) or "none",
+    image_offline="|".join([OFFLINE, *MANIPULATION.controls]),
+    image_figure="|".join(MANIPULATION.figures) or "none",
+    image_label="|".join(MANIPULATION.methods) or "none",
     agents=r"\d+-\d+",
     seeds=r"\d+(-\d+)*",
 

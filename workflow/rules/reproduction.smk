@@ -3,8 +3,10 @@
 
 rule reproduction:
     input:
-        statistics="<results>/statistics/statistics.parquet",
-        curves=PLAN.curves(),
+        statistics=(
+            ["<results>/statistics/statistics.parquet"] if PLAN.curves() else []
+        ),
+        curves=[*PLAN.curves(), *MANIPULATION.curves()],
     output:
         text=report(
             "<results>/reproduction.txt",
@@ -21,13 +23,13 @@ rule reproduction:
     benchmark:
         "<benchmarks>/reproduction.jsonl"
     params:
-        sources=PLAN.judging()["fingerprint"],
+        settings=as_json(MANIPULATION.judging(PLAN.judging())),
         cache=f"{PLAN.results}/statistics/cache",
     message:
         "judge the claims and write the closing table"
     shell:
         "python -m workflow.steps.reproduction --statistics {input.statistics} --curves {input.curves}"
-        " --cache {params.cache} --text {output.text} --markdown {output.markdown} --csv {output.csv}"
+        " --settings {params.settings:q} --cache {params.cache} --text {output.text} --markdown {output.markdown} --csv {output.csv}"
         " --json {output.json} --errors {output.errors} --log {log}"
 
 

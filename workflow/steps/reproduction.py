@@ -8,36 +8,58 @@ from pathlib import Path
 from analysis.aggregate import Bootstrap, read_statistics
 from analysis.claims import CLAIMS, judge, read_claims, reproduction, verdict_lines, verdict_table
 from analysis.reproduction_error import error_table, reproduction_errors, write_errors
+from analysis.success import comparable, success_lines, success_markdown, success_rows
 from analysis.summary import summary_table, write_summary
 from records.curves import read_curves
 from records.files import atomic_path, write_json
 from workflow import command
+from workflow.configuration import check_section
+from workflow.steps.statistics import BOOTSTRAP, origin
 
 
 def main(options: argparse.Namespace) -> None:
     """Judge, compare and write: text for the terminal, Markdown, JSON, and CSV of the two tables."""
-    result, curves = read_statistics(options.statistics), read_curves(options.curves)
-    bootstrap = Bootstrap(result.repetitions, result.seed, result.confidence, options.cache)
+    curves = comparable(read_curves(options.curves))
+    drawn = {key: options.settings[key] for key in BOOTSTRAP if key in options.settings}
+    check_section(drawn, "--settings", "statistics")
+    bootstrap = Bootstrap(**drawn, cache=options.cache)
+    result = read_statistics(options.statistics) if options.statistics else None
     claims = read_claims(options.claims, set(curves["method"]))
     judgements, errors = judge(claims, curves, bootstrap), reproduction_errors(curves, bootstrap)
-    write_json(options.json, reproduction(judgements, errors, bootstrap, result.provenance))
+    provenance = result.provenance if result else origin(drawn, options.curves)
+    write_json(options.json, reproduction(judgements, errors, bootstrap, provenance))
     write_errors(errors, options.errors, options.errors.with_suffix(".md"))
     sections = {"Claims": verdict_table(judgements), "Against the published curves": error_table(errors)}
+    successes = success_rows(curves, bootstrap)
+    if not successes.empty:
+        sections = {"Success on the manipulation tasks": success_markdown(successes), **sections}
     further = "".join(f"\n## {heading}\n\n{table}" for heading, table in sections.items())
-    write_summary(result, options.csv, options.markdown, further)
+    if result:
+        write_summary(result, options.csv, options.markdown, further)
+    else:
+        with atomic_path(options.csv) as temporary:
+            successes.to_csv(temporary, index=False, lineterminator="\n")
+        with atomic_path(options.markdown) as temporary:
+            temporary.write_text(further.lstrip(), encoding="utf-8")
+    tables = [summary_table(result) if result else "", success_lines(successes), verdict_lines(judgements)]
     with atomic_path(options.text) as temporary:
-        temporary.write_text(f"{summary_table(result)}\n{verdict_lines(judgements)}", encoding="utf-8")
+        temporary.write_text("\n".join(filter(None, tables)), encoding="utf-8")
 
 
 if __name__ == "__main__":
     arguments = command.parser(__doc__)
-    arguments.add_argument("--statistics", type=Path, required=True, help="Parquet file of the statistics")
+    arguments.add_argument(
+        "--statistics", type=Path, nargs="?", help="Parquet file of the statistics, where there is locomotion"
+    )
+    command.settings_argument(arguments, "judging")
     arguments.add_argument("--curves", type=Path, nargs="+", required=True, help="Parquet files of curves")
     arguments.add_argument("--claims", type=Path, default=CLAIMS, help="YAML file (default: the paper's)")
     arguments.add_argument("--cache", type=Path, help="folder that keeps intervals for the next time")
     arguments.add_argument("--text", type=Path, required=True, help="for the terminal")
     arguments.add_argument("--markdown", type=Path, required=True)
-    arguments.add_argument("--csv", type=Path, required=True, help="the closing table")
+    arguments.add_argument(
+        "--csv", type=Path, required=True, help="the closing table; of success without locomotion"
+    )
     arguments.add_argument("--json", type=Path, required=True, help="verdicts and errors")
     arguments.add_argument("--errors", type=Path, required=True, help="CSV file; Markdown beside it")
     command.run(main, arguments)

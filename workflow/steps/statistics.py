@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from analysis.aggregate import statistics, write_statistics
 from records.curves import read_curves, read_provenance
@@ -13,14 +15,19 @@ from workflow.configuration import check_section
 BOOTSTRAP = ("repetitions", "seed", "confidence")
 
 
+def origin(settings: command.Json, curves: Sequence[Path]) -> dict[str, Any]:
+    """How intervals were drawn, and of what: the provenance of whatever is computed from `curves`."""
+    return {
+        "bootstrap": settings,
+        "curves": {str(path): read_provenance(path).get("configuration_hash") for path in curves},
+    }
+
+
 def main(options: argparse.Namespace) -> None:
     """Read every curve, compute, write."""
     settings = {key: options.settings[key] for key in BOOTSTRAP if key in options.settings}
     check_section(settings, "--settings", "statistics")
-    provenance = {
-        "bootstrap": settings,
-        "curves": {str(path): read_provenance(path).get("configuration_hash") for path in options.curves},
-    }
+    provenance = origin(settings, options.curves)
     result = statistics(read_curves(options.curves), **settings, provenance=provenance, cache=options.cache)
     write_statistics(result, options.json, options.table)
 

@@ -1,0 +1,73 @@
+"""Figures 6 and 7: pictures of the tasks, as a run rendered them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from paper_figures import style
+from paper_figures.episodes import TASKS, Episodes
+from records import UserError
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A figure of PNG files <task>_<kind>.png: beside each other, or one below the other."""
+
+    number: str
+    kind: str
+    subject: str
+    stacked: bool = False
+
+    def table(self, results: Episodes) -> pd.DataFrame:
+        """The pictures that there are, in the paper's order: columns task, file, height, width (pixels).
+
+        Raises:
+            UserError: there is none of this kind, or one cannot be read.
+        """
+        found = {path.name: path for path in results.pictures}
+        rows = []
+        for task in TASKS:
+            if (path := found.get(f"{task}_{self.kind}.png")) is not None:
+                try:
+                    height, width = imread(path).shape[:2]
+                except (OSError, ValueError, SyntaxError) as error:
+                    raise UserError(f"{path} is not a readable picture: {error}.") from error
+                rows.append((task, str(path), height, width))
+        if not rows:
+            raise UserError(f"Figure {self.number} was given no pictures named <task>_{self.kind}.png.")
+        return pd.DataFrame(rows, columns=["task", "file", "height", "width"])
+
+    def draw(self, drawn: pd.DataFrame) -> Figure:
+        """Place the pictures of `table`. UserError where there are none."""
+        if drawn.empty:
+            raise UserError(f"Figure {self.number} was given no pictures: expected those of its table.")
+        count = len(drawn)
+        with style.look():
+            shape = (count, 1) if self.stacked else (1, count)
+            size = (7.0, 1.2 * count) if self.stacked else (2.4 * count, 2.6)
+            figure = Figure(figsize=size)
+            grid = figure.subplots(*shape, squeeze=False).flat
+            for axes, row in zip(grid, drawn.itertuples(index=False), strict=True):
+                axes.imshow(imread(str(row.file)))
+                axes.set_title(str(row.task))
+                axes.set_axis_off()
+        return figure
+
+    def caption(self, drawn: pd.DataFrame, results: Episodes) -> str:
+        """The caption's text for the rows of `table`."""
+        sentences = [
+            f"Counterpart of the paper's Figure {self.number}: {self.subject}",
+            "This suite's own tasks after COG's, drawn by MuJoCo in print quality; the agent sees 48 x 48"
+            " pixels.",
+        ]
+        if results.demonstration:
+            sentences.append(style.DEMONSTRATION)
+        return " ".join(sentences)
+
+
+BEGINNINGS = Pictures("6", "overview", "how each task begins.")
+FILMS = Pictures("7", "film", "an episode of each task's script, from left to right.", stacked=True)

@@ -1,0 +1,135 @@
+"""Figures of the manipulation tasks: they draw what their tables say, ours beside the published curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imsave
+
+from analysis.aggregate import Bootstrap
+from analysis.published import published_curve
+from analysis.success import comparable
+from paper_figures import panels
+from paper_figures.episodes import TASKS, Episodes
+from paper_figures.index import MANIPULATION_FIGURES, write_figure
+from records import UserError
+from records.curves import COLUMNS
+
+STEPS = range(0, 301, 10)
+METHODS = ("off2on", "cql_ft", "sac_single_balanced", "cql_ensemble_balanced")
+OF_CURVES = ["figure_05a", "figure_05b", "figure_15", "figure_16", "figure_17"]
+
+
+def results_of(
+    seeds: int = 3, methods: tuple[str, ...] = METHODS, pictures: tuple[Path, ...] = ()
+) -> Episodes:
+    random = np.random.default_rng(1)
+    rows = []
+    for method in methods:
+        for task in TASKS:
+            for seed in range(seeds):
+                for step in STEPS:
+                    success = random.binomial(5, step / 300) / 5
+                    rows.append(("r", method, task, seed, step, "success_deterministic", success))
+                    if step and method == "off2on":
+                        rows.append(("r", method, task, seed, step, "online_share", 0.1 + step / 1000))
+                        rows.append(("r", method, task, seed, step, "random_share", 0.3 - step / 2000))
+    curves = pd.DataFrame(rows, columns=list(COLUMNS))
+    return Episodes(comparable(curves), Bootstrap(repetitions=20), 4, 500_000, pictures=pictures)
+
+
+@pytest.mark.parametrize("name", OF_CURVES)
+def test_a_figure_draws_exactly_its_csv(tmp_path: Path, name: str) -> None:
+    figure = MANIPULATION_FIGURES[name]
+    drawn = write_figure(figure, results_of(), tmp_path / name)
+    assert list(drawn.columns) == list(panels.COLUMNS)
+    written = pd.read_csv(tmp_path / f"{name}.csv")
+    np.testing.assert_allclose(written["value"], drawn["value"])
+    lines = [
+        line for axes in figure.draw(drawn).axes for line in axes.get_lines() if len(line.get_xdata()) > 1
+    ]
+    curves = drawn.groupby(["dataset", "source", "method"], sort=False)
+    assert len(lines) == len(curves)
+    of_lines = sorted(np.asarray(line.get_ydata()).tolist() for line in lines)
+    assert of_lines == sorted(rows["value"].tolist() for _, rows in curves)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".pdf", ".png", ".csv", ".txt"}
+
+
+def test_success_stands_beside_the_published_curve_over_the_same_episodes() -> None:
+    drawn = MANIPULATION_FIGURES["figure_05a"].table(results_of())
+    theirs = drawn[
+        (drawn["source"] == panels.PUBLISHED)
+        & (drawn["dataset"] == "grasp-closed-drawer")
+        & (drawn["method"] == "off2on")
+    ]
+    expected = published_curve("5a", "grasp-closed-drawer", "Ours")
+    expected = expected[expected["step"] <= 300]
+    np.testing.assert_allclose(theirs["value"], expected["mean"])
+    np.testing.assert_allclose(theirs["high"] - theirs["value"], expected["std"], atol=1e-12)
+    assert set(theirs["runs"]) == {8}
+    assert list(dict.fromkeys(drawn["dataset"])) == list(TASKS)
+
+
+def test_figure_15_gives_each_published_curve_to_the_method_it_starts_as() -> None:
+    results = results_of(methods=("off2on", "sac_single_online_only", "sac_ensemble_online_only"))
+    figure = MANIPULATION_FIGURES["figure_15"]
+    drawn = figure.table(results)
+    of_paper = drawn[(drawn["source"] == panels.PUBLISHED) & (drawn["dataset"] == "grasp-closed-drawer")]
+    starts = of_paper[of_paper["step"] == 0].set_index("method")["value"]
+    assert starts["sac_single_online_only"] == pytest.approx(0.40, abs=1e-3)  # one agent, as in Figure 16
+    assert starts["sac_ensemble_online_only"] == pytest.approx(0.10, abs=1e-3)
+    caption = figure.caption(drawn, results)
+    assert "The printed legend swaps the two curves of online replay" in caption
+    assert "Not run, hence not drawn: SAC, one agent, balanced replay." in caption
+
+
+def test_figure_5b_is_the_blocked_drawer_of_figure_17() -> None:
+    whole, panel = (MANIPULATION_FIGURES[name].table(results_of()) for name in ("figure_17", "figure_05b"))
+    assert set(panel["dataset"]) == {"grasp-blocked-drawer"}
+    assert set(whole["dataset"]) == set(TASKS)
+    assert set(panel["method"]) == {"online_share", "random_share"}
+    ours = [rows[rows["source"] == panels.OURS] for rows in (whole, panel)]
+    same = ours[0][ours[0]["dataset"] == "grasp-blocked-drawer"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(same, ours[1].reset_index(drop=True))
+    assert {int(n) for n in panel.loc[panel["source"] == panels.PUBLISHED, "runs"]} == {8}
+
+
+def test_pictures_are_placed_in_the_order_of_the_paper(tmp_path: Path) -> None:
+    files = []
+    for task in reversed(TASKS):
+        for kind, width in (("overview", 20), ("film", 64)):
+            files.append(tmp_path / f"{task}_{kind}.png")
+            imsave(files[-1], np.full((20, width, 3), 0.5))
+    results = results_of(pictures=tuple(files))
+    for name, width in (("figure_06", 20), ("figure_07", 64)):
+        drawn = write_figure(MANIPULATION_FIGURES[name], results, tmp_path / name)
+        assert list(drawn["task"]) == list(TASKS)
+        assert set(drawn["width"]) == {width}
+    with pytest.raises(UserError, match=r"Figure 7 was given no pictures named <task>_film\.png"):
+        MANIPULATION_FIGURES["figure_07"].table(results_of(pictures=(files[0],)))
+    files[0].write_text("no picture")
+    with pytest.raises(UserError, match="is not a readable picture"):
+        MANIPULATION_FIGURES["figure_06"].table(results)
+
+
+@pytest.mark.parametrize("name", OF_CURVES)
+def test_what_the_results_lack_is_named(name: str) -> None:
+    with pytest.raises(UserError, match=r"Figure \d+[ab]? draws .* results\s+hold no"):
+        MANIPULATION_FIGURES[name].table(results_of(methods=("mine",)))
+
+
+@pytest.mark.parametrize("name", sorted(MANIPULATION_FIGURES))
+def test_an_empty_table_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="was given no"):
+        MANIPULATION_FIGURES[name].draw(pd.DataFrame(columns=list(panels.COLUMNS)))
+
+
+def test_one_seed_has_no_interval() -> None:
+    results = results_of(seeds=1)
+    figure = MANIPULATION_FIGURES["figure_05a"]
+    drawn = figure.table(results)
+    figure.draw(drawn)
+    assert "mean over 1 seed without an interval" in figure.caption(drawn, results)

@@ -1,0 +1,251 @@
+"""The manipulation tasks in a configuration: what is refused, which jobs there are, what re-runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import fields
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from algorithms.pixel_training import EpisodeConfig, PixelOfflineConfig
+from algorithms.pixels import VARIANTS, PixelConfig, PixelFineTuningConfig
+from datasets.manipulation import Settings
+from envs.manipulation import ENVIRONMENTS
+from envs.manipulation.controllers import Noise
+from records import UserError
+from tests.workflow.test_configuration import DELETE, spoilt
+from workflow import manipulation_plan
+from workflow.configuration import SCHEMA, check
+from workflow.manipulation_plan import ManipulationPlan
+from workflow.steps.fine_tune_pixels import fine_tuning_config
+from workflow.steps.record_manipulation import recording_settings
+
+TASK = "pick-place"
+
+
+@pytest.fixture
+def smoke(smoke: dict[str, Any]) -> dict[str, Any]:
+    """The smoke configuration with a second control, which makes agents of its own."""
+    smoke["manipulation"]["controls"]["cloning_only"] = {"config": {"cloning_updates": 4}}
+    return smoke
+
+
+def change(configuration: dict[str, Any], edit: Callable[[dict[str, Any]], object]) -> ManipulationPlan:
+    """The plan of an edited copy; `edit` is given the section."""
+    result = copy.deepcopy(configuration)
+    edit(result["manipulation"])
+    return ManipulationPlan(result)
+
+
+def definition(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(SCHEMA.read_text())["$defs"][name]["properties"]
+    return found
+
+
+# --- what a configuration may say --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "kind", "elsewhere"),
+    [
+        ("image_dataset", Settings, set()),
+        ("script_noise", Noise, set()),
+        ("pixel_offline", PixelOfflineConfig, set()),
+        ("episodes", EpisodeConfig, set()),
+        ("pixels", PixelConfig, {"objective"}),
+        ("pixel_fine_tuning", PixelFineTuningConfig, {"objective", "replay", "ensemble_size"}),
+    ],
+)
+def test_the_schema_has_exactly_the_fields_of_the_dataclasses(
+    section: str, kind: Any, elsewhere: set[str]
+) -> None:
+    assert set(definition(section)) == {field.name for field in fields(kind)} - elsewhere
+
+
+def test_the_plan_knows_exactly_the_tasks_and_variants_there_are() -> None:
+    assert set(manipulation_plan.TASKS.values()) == set(ENVIRONMENTS)
+    assert set(manipulation_plan.VARIANTS) == set(VARIANTS)
+    section = definition("manipulation")
+    assert set(section["datasets"]["properties"]) == set(manipulation_plan.TASKS)
+    methods = section["fine_tuning"]["properties"]["methods"]
+    assert set(methods["additionalProperties"]["properties"]["variant"]["enum"]) == set(VARIANTS)
+
+
+WRONG = [
+    ("datasets.drawer", {}, "manipulation.datasets: unknown key 'drawer': expected one of pick-place"),
+    ("datasets.grasp-closed-drawer.prior", DELETE, "grasp-closed-drawer: the key 'prior' is missing"),
+    (
+        "datasets.pick-place",
+        {"prior": 0, "task": 0, "random": 0, "seed": 0},
+        "manipulation.datasets.pick-place has no episodes: expected at least one in all",
+    ),
+    ("datasets.pick-place.action_form", "joints", "action_form is 'joints': expected one of full, position"),
+    ("datasets.pick-place.task_noise", {"lift": 1}, "task_noise: unknown key 'lift'"),
+    ("pretraining.agents", 3, "manipulation.pretraining.agents is 3: expected at least 4, for 2 seeds"),
+    ("pretraining.config.replay", "balanced", "pretraining.config: unknown key 'replay'"),
+    ("controls.off2on", {}, "manipulation.controls.off2on: expected a label that is neither cql nor among"),
+    ("controls.cql", {}, "manipulation.controls.cql: expected a label that is neither cql nor among"),
+    ("fine_tuning.methods.off2on.variant", "sac", "variant is 'sac': expected one of sac_single_online_only"),
+    ("fine_tuning.methods.off2on.config", {"replay": "uniform"}, "off2on.config: unknown key 'replay'"),
+    ("fine_tuning.schedule.steps", 0, "fine_tuning.schedule.steps is 0: expected at least 1"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), WRONG, ids=[path for path, *_ in WRONG])
+def test_a_wrong_section_is_refused_in_one_sentence(
+    smoke: dict[str, Any], path: str, value: Any, sentence: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        check(spoilt(smoke, f"manipulation.{path}", value))
+    message = str(refusal.value)
+    assert sentence in message
+    assert "\n" not in message
+    assert message.endswith(".")
+
+
+def test_shared_agents_have_to_fill_the_largest_ensemble(smoke: dict[str, Any]) -> None:
+    smoke["manipulation"]["fine_tuning"]["members_shared"] = True
+    smoke["manipulation"]["pretraining"]["agents"] = 2
+    check(smoke)
+    smoke["manipulation"]["pretraining"]["agents"] = 1
+    with pytest.raises(UserError, match="agents is 1: expected at least 2"):
+        check(smoke)
+
+
+def test_locomotion_is_there_whole_or_not_at_all(smoke: dict[str, Any]) -> None:
+    alone = {key: smoke[key] for key in ("name", "manipulation", "statistics")}
+    checked = check(alone)
+    assert checked["datasets"] == {}
+    assert checked["fine_tuning"]["methods"] == {}
+    assert ManipulationPlan(checked).curves() == ManipulationPlan(check(smoke)).curves()
+    with pytest.raises(UserError, match="the key 'pretraining' is missing"):
+        check({**alone, "datasets": smoke["datasets"]})
+    with pytest.raises(UserError, match="the key 'datasets' is missing"):
+        check({key: alone[key] for key in ("name", "statistics")})
+
+
+# --- which jobs there are -----------------------------------------------------------------------------------
+
+
+def test_without_the_section_there_is_no_job(smoke: dict[str, Any]) -> None:
+    del smoke["manipulation"]
+    jobs = ManipulationPlan(check(smoke))
+    assert (jobs.tasks, jobs.methods, jobs.curves(), jobs.control_curves()) == ([], [], [], [])
+
+
+def test_recorded_curves_are_read_from_the_committed_results(smoke: dict[str, Any]) -> None:
+    jobs = ManipulationPlan(check({**smoke, "curves": "recorded"}))
+    assert set(Path(curve).parts[:3] for curve in jobs.curves()) == {("results", "reference", "smoke")}
+    assert jobs.control_curves() == []
+    judging = jobs.judging({"fingerprint": "x"})
+    smoke["manipulation"]["fine_tuning"]["schedule"]["steps"] += 2
+    assert ManipulationPlan({**smoke, "curves": "recorded"}).judging({"fingerprint": "x"}) == judging
+
+
+def test_figures_of_pictures_wait_for_pictures_alone(smoke: dict[str, Any]) -> None:
+    jobs = ManipulationPlan(smoke)
+    assert jobs.pictures_folder("figure_07") == ["results/smoke/manipulation/pictures"]
+    assert jobs.pictures_folder("figure_05a") == []
+    settings = jobs.pictures()
+    assert (settings["size"], settings["frames"], settings["tasks"]) == (48, 2, manipulation_plan.TASKS)
+
+
+def test_no_two_runs_share_an_agent_unless_the_configuration_says_so(smoke: dict[str, Any]) -> None:
+    jobs = ManipulationPlan(smoke)
+    ensembles = [jobs.members("off2on", seed) for seed in (0, 1)]
+    assert ensembles == [[0, 2], [1, 3]]
+    assert len(set(chain(*ensembles))) == 4
+    assert [jobs.members("cql_ft", seed) for seed in (0, 1)] == [[0], [1]]
+
+
+def test_members_lie_where_their_groups_are_made(smoke: dict[str, Any]) -> None:
+    jobs = change(smoke, lambda section: section["pretraining"].update(agents_per_job=3))
+    assert jobs.agent_groups() == ["0-2", "3-3"]
+    root = f"results/smoke/manipulation/agents/{TASK}/cql"
+    assert jobs.member_files(TASK, "off2on", "1") == [
+        f"{root}/0-2/agent_1.safetensors",
+        f"{root}/3-3/agent_3.safetensors",
+    ]
+    assert jobs.member_folders(TASK, "off2on", "0-1") == [f"{root}/0-2", f"{root}/3-3"]
+
+
+def test_a_control_continues_the_agents_only_where_it_says_so(smoke: dict[str, Any]) -> None:
+    jobs = ManipulationPlan(smoke)
+    folder = f"results/smoke/manipulation/agents/{TASK}/cql/0-3"
+    assert jobs.starting_folder(TASK, "trained_on", "0-3") == [folder]
+    assert jobs.starting_files(TASK, "trained_on", "0-3") == [
+        f"{folder}/agent_{agent}.safetensors" for agent in range(4)
+    ]
+    for offline in ("cql", "cloning_only"):
+        assert jobs.starting_folder(TASK, offline, "0-3") == []
+    assert jobs.pretraining(TASK, "trained_on")["schedule"]["updates"] == 8
+    assert jobs.pretraining(TASK, "cloning_only")["config"]["cloning_updates"] == 4
+
+
+def test_steps_read_what_the_plan_says(smoke: dict[str, Any]) -> None:
+    jobs = ManipulationPlan(smoke)
+    config = fine_tuning_config(jobs.fine_tuning(TASK, "off2on"))
+    assert (config.objective, config.ensemble_size, config.replay) == ("sac", 2, "balanced")
+    assert config.encoder == "shared"
+    single = fine_tuning_config(jobs.fine_tuning(TASK, "cql_ft"))
+    assert (single.objective, single.ensemble_size, single.replay) == ("cql", 1, "online_only")
+    settings = recording_settings(jobs.recording("grasp-closed-drawer")["settings"])
+    assert settings.task_noise == Noise(action=0.1, limit=0.9, pick=0.01)
+    assert settings.action_form == "full"
+
+
+# --- what re-runs -------------------------------------------------------------------------------------------
+
+
+def fingerprints(jobs: ManipulationPlan) -> dict[str, str]:
+    """The fingerprint of one job of each kind."""
+    settings = {
+        "recording": jobs.recording(TASK),
+        "cql": jobs.pretraining(TASK, "cql"),
+        "trained_on": jobs.pretraining(TASK, "trained_on"),
+        "cloning_only": jobs.pretraining(TASK, "cloning_only"),
+        "off2on": jobs.fine_tuning(TASK, "off2on"),
+        "cql_ft": jobs.fine_tuning(TASK, "cql_ft"),
+        "judging": jobs.judging({"fingerprint": "of locomotion"}),
+        "drawing": jobs.drawing(),
+    }
+    return {name: value["fingerprint"] for name, value in settings.items()}
+
+
+AFTER = {"judging", "drawing"}
+
+
+@pytest.mark.parametrize(
+    ("edit", "changed"),
+    [
+        (
+            lambda section: section["datasets"][TASK].update(seed=9),
+            {"recording", "cql", "trained_on", "cloning_only", "off2on", "cql_ft", *AFTER},
+        ),
+        (
+            lambda section: section["pretraining"]["schedule"].update(updates=5),
+            {"cql", "trained_on", "cloning_only", "off2on", "cql_ft", *AFTER},
+        ),
+        (lambda section: section["controls"]["trained_on"]["schedule"].update(updates=9), {"trained_on"}),
+        (lambda section: section["fine_tuning"]["schedule"].update(steps=6), {"off2on", "cql_ft", *AFTER}),
+        (lambda section: section["fine_tuning"].update(ensemble_size=1), {"off2on", *AFTER}),
+        (
+            lambda section: section["fine_tuning"]["methods"]["cql_ft"].update(
+                config={"exploration_scale": 0.4}
+            ),
+            {"cql_ft", *AFTER},
+        ),
+        (lambda section: section["datasets"]["grasp-closed-drawer"].update(seed=9), AFTER),
+    ],
+    ids=["data", "pretraining", "control", "schedule", "ensemble", "one method", "another task"],
+)
+def test_a_setting_changes_the_jobs_it_concerns_and_those_after_them(
+    smoke: dict[str, Any], edit: Callable[[dict[str, Any]], object], changed: set[str]
+) -> None:
+    before, after = fingerprints(ManipulationPlan(smoke)), fingerprints(change(smoke, edit))
+    assert {name for name in before if before[name] != after[name]} == changed

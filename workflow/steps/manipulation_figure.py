@@ -1,0 +1,44 @@
+"""Draw one figure of the manipulation tasks: PDF, PNG, the CSV of what it draws, and its caption."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from analysis.aggregate import Bootstrap
+from analysis.success import comparable
+from paper_figures.episodes import Episodes
+from paper_figures.index import MANIPULATION_FIGURES, write_figure
+from records.curves import read_curves
+from workflow import command
+from workflow.configuration import check_section
+from workflow.steps.statistics import BOOTSTRAP
+
+
+def main(options: argparse.Namespace) -> None:
+    """Draw `options.figure` beside `options.output`."""
+    settings = {key: value for key, value in options.settings.items() if key != "fingerprint"}
+    drawn = {key: settings["statistics"][key] for key in BOOTSTRAP if key in settings["statistics"]}
+    check_section(drawn, "--settings", "statistics")
+    results = command.build(
+        Episodes,
+        {
+            **{key: value for key, value in settings.items() if key != "statistics"},
+            "curves": comparable(read_curves(options.curves)),
+            "bootstrap": Bootstrap(**drawn, cache=options.cache),
+            "pictures": tuple(sorted(options.pictures.glob("*.png"))) if options.pictures else (),
+        },
+        "--settings",
+    )
+    write_figure(MANIPULATION_FIGURES[options.figure], results, options.output.with_suffix(""))
+
+
+if __name__ == "__main__":
+    arguments = command.parser(__doc__)
+    arguments.add_argument("--figure", required=True, choices=MANIPULATION_FIGURES)
+    arguments.add_argument("--curves", type=Path, nargs="+", required=True, help="Parquet files of curves")
+    arguments.add_argument("--pictures", type=Path, nargs="?", help="folder of the tasks' pictures")
+    command.settings_argument(arguments, "drawing")
+    arguments.add_argument("--cache", type=Path, help="folder that keeps intervals by content")
+    arguments.add_argument("--output", type=Path, required=True, help="the PDF; the others lie beside it")
+    command.run(main, arguments)

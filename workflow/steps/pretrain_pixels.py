@@ -1,0 +1,56 @@
+"""Pre-train agents on images by COG's CQL, side by side, or a control of it; resumes from --state."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from algorithms import acceleration, checkpoints
+from algorithms.jobs import Job
+from algorithms.pixel_training import PixelOfflineConfig, pretrain_pixels
+from algorithms.pixels import PixelConfig
+from datasets.image_episodes import read_image_dataset
+from envs.manipulation import make
+from records.curves import write_curves
+from records.files import atomic_path
+from records.provenance import collect
+from workflow import command, data
+from workflow.steps.pretrain import starting_agents
+
+
+def main(options: argparse.Namespace) -> None:
+    """Train, write one safetensors file an agent, and the curve."""
+    acceleration.prepare_process()
+    settings = options.settings
+    fingerprint = settings["fingerprint"]
+    trained = pretrain_pixels(
+        options.label,
+        command.build(PixelConfig, settings["config"], "config", "pixels"),
+        command.build(PixelOfflineConfig, settings["schedule"], "schedule", "pixel_offline"),
+        read_image_dataset(*data.root_and_id(options.data)),
+        options.agents,
+        Job(options.run, options.task, settings["environment"], fingerprint, options.state / fingerprint),
+        partial(make, **settings["options"]),
+        starting_agents(options.start, settings["method"]),
+    )
+    provenance = collect(settings, options.agents)
+    with atomic_path(options.output) as folder:
+        for agent, tensors in zip(options.agents, trained.agents, strict=True):
+            checkpoints.save(folder / f"agent_{agent}.safetensors", tensors, {**provenance, "seeds": [agent]})
+    write_curves(options.curves, trained.curve, provenance)
+
+
+if __name__ == "__main__":
+    arguments = command.parser(__doc__)
+    arguments.add_argument("--run", required=True, help="the configuration's name")
+    arguments.add_argument("--task", required=True, help="the task's name, for the curve's rows")
+    arguments.add_argument("--label", required=True, help="what the curve calls the training")
+    arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
+    arguments.add_argument("--agents", type=int, nargs="+", required=True, help="the agents, by seed")
+    arguments.add_argument("--start", type=Path, nargs="*", default=[], help="agents to start from")
+    command.settings_argument(arguments, "pretraining")
+    arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
+    arguments.add_argument("--output", type=Path, required=True, help="folder for agent_<number>.safetensors")
+    arguments.add_argument("--curves", type=Path, required=True, help="Parquet file for the curve")
+    command.run(main, arguments)
