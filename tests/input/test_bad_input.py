@@ -547,8 +547,9 @@ LINES: list[tuple[str, Any, str]] = [
     ("dataset_report --summaries no.json --output o.pdf", None, "no.json could not be read"),
     ("dataset_report --summaries list.json --output o.pdf", None, "is no dataset's summary"),
     (
-        "reproduction --statistics no --curves c --text t --markdown m --csv c --json j --errors e",
-        None,
+        "reproduction --statistics no --curves c --text t --markdown m --csv c --json j"
+        " --errors e --settings",
+        {"repetitions": 20},
         "no does not exist",
     ),
     ("dataset_report --summaries no.json --output o.pdf --log list.json/x.log", None, "could not be written"),

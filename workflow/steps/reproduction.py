@@ -19,11 +19,11 @@ from workflow.steps.statistics import BOOTSTRAP, origin
 
 def main(options: argparse.Namespace) -> None:
     """Judge, compare and write: text for the terminal, Markdown, JSON, and CSV of the two tables."""
+    result = read_statistics(options.statistics) if options.statistics else None
     curves = comparable(read_curves(options.curves))
     drawn = {key: options.settings[key] for key in BOOTSTRAP if key in options.settings}
     check_section(drawn, "--settings", "statistics")
     bootstrap = Bootstrap(**drawn, cache=options.cache)
-    result = read_statistics(options.statistics) if options.statistics else None
     claims = read_claims(options.claims, set(curves["method"]))
     judgements, errors = judge(claims, curves, bootstrap), reproduction_errors(curves, bootstrap)
     provenance = result.provenance if result else origin(drawn, options.curves)
