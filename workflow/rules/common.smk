@@ -56,3 +56,10 @@ onstart:
         RUN_LOCK.enter_context(exclusive(PLAN.results))
     except UserError as error:
         sys.exit(str(error))
+
+
+def sweep_curves(wildcards):
+    try:
+        return PLAN.sweep_curves()
+    except UserError as error:
+        raise WorkflowError(str(error)) from error

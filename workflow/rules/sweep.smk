@@ -1,13 +1,6 @@
 # `snakemake sweep_policy_lr`: how the unpublished learning rate of the policy changes the curves.
 
 
-def sweep_curves(wildcards):
-    try:
-        return PLAN.sweep_curves()
-    except UserError as error:
-        raise WorkflowError(str(error)) from error
-
-
 rule sweep_policy_lr:
     input:
         "<results>/sweep_policy_lr/policy_learning_rate.pdf",
@@ -38,13 +31,10 @@ rule sweep_figure:
         statistics="<results>/sweep_policy_lr/statistics.parquet",
         curves=sweep_curves,
     output:
-        multiext(
-            "<results>/sweep_policy_lr/policy_learning_rate",
-            ".pdf",
-            ".png",
-            ".csv",
-            ".txt",
-        ),
+        pdf="<results>/sweep_policy_lr/policy_learning_rate.pdf",
+        png="<results>/sweep_policy_lr/policy_learning_rate.png",
+        csv="<results>/sweep_policy_lr/policy_learning_rate.csv",
+        caption="<results>/sweep_policy_lr/policy_learning_rate.txt",
     log:
         "<logs>/sweep_figure.log",
     benchmark:
@@ -57,4 +47,4 @@ rule sweep_figure:
     shell:
         "python -m workflow.steps.figure --figure policy_learning_rate --statistics {input.statistics}"
         " --curves {input.curves} --cache {params.cache} --settings {params.settings:q}"
-        " --output {output[0]} --log {log}"
+        " --output {output.pdf} --log {log}"
