@@ -17,7 +17,7 @@ from analysis.scores import normalised, returns
 from paper_figures import panels, style
 from paper_figures.comparison import Comparison
 from paper_figures.figure_09 import OfflineShare
-from paper_figures.index import FIGURES
+from paper_figures.index import FIGURES, MANIPULATION_FIGURES
 from paper_figures.results import Results
 from records import UserError
 
@@ -56,8 +56,9 @@ def test_a_comparison_declares_the_methods_of_the_papers_figure(name: str) -> No
 
 
 def test_every_digitised_figure_is_drawn() -> None:
-    drawn = {getattr(figure, "number", None) for figure in FIGURES.values()} - {None}
-    assert drawn == {number for number, _ in METHOD_OF_CURVE}
+    figures = [*FIGURES.values(), *MANIPULATION_FIGURES.values()]
+    drawn = {getattr(figure, "number", None) for figure in figures} - {None}
+    assert {number for number, _ in METHOD_OF_CURVE} <= drawn
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
