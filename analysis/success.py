@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.aggregate import Bootstrap, interval_estimate, run_values
 from analysis.published import SUCCESS
 from analysis.scores import Scores
+from analysis.summary import closing_cells
 
 MEASURED = "success_deterministic"
 """The metric of our curves that the trailing mean is of; COG evaluates so, and the paper does not say."""
@@ -83,16 +84,7 @@ def success_lines(rows: pd.DataFrame) -> str:
 
 
 def _cells(row: pd.Series) -> tuple[str, ...]:
-    one_run = pd.isna(row["end_low"])
-    return (
-        str(row["method"]),
-        str(row["dataset"]),
-        str(row["seeds"]),
-        f"{row['last_step']:,}",
-        f"{row['start']:.2f}",
-        f"{row['end']:.2f}",
-        "none (one run)" if one_run else f"{row['end_low']:.2f} to {row['end_high']:.2f}",
-    )
+    return closing_cells(row, digits=2)
 
 
 def _ends(values: Scores) -> Scores:

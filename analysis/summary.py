@@ -48,19 +48,20 @@ def write_summary(statistics: Statistics, csv_path: Path, markdown_path: Path, f
 
 
 def _cells(statistics: Statistics) -> list[tuple[str, ...]]:
-    return [_row(row) for _, row in closing_rows(statistics).iterrows()]
+    return [closing_cells(row) for _, row in closing_rows(statistics).iterrows()]
 
 
-def _row(row: pd.Series) -> tuple[str, ...]:
+def closing_cells(row: pd.Series, digits: int = 1) -> tuple[str, ...]:
+    """A row of a closing table as text; `row` has the columns of `analysis.aggregate.closing_rows`."""
     one_run = math.isnan(row["end_low"])
     return (
         str(row["method"]),
         str(row["dataset"]),
         str(row["seeds"]),
         f"{row['last_step']:,}",
-        f"{row['start']:.1f}",
-        f"{row['end']:.1f}",
-        "none (one run)" if one_run else f"{row['end_low']:.1f} to {row['end_high']:.1f}",
+        f"{row['start']:.{digits}f}",
+        f"{row['end']:.{digits}f}",
+        "none (one run)" if one_run else f"{row['end_low']:.{digits}f} to {row['end_high']:.{digits}f}",
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from minari.data_collector import EpisodeBuffer
 from numpy.typing import NDArray
 
+from datasets.arrays import Shape, check_arrays, check_last_ends, episode_slices
 from datasets.minari_io import (
     check_local_id,
     described,
@@ -74,21 +75,8 @@ class ImageEpisodes:
 
     def __post_init__(self) -> None:
         name = self.metadata.get("dataset_id", "image episodes")
-        count = len(self.rewards)
-        for key, (kind, dimensions) in _ARRAYS.items():
-            array: NDArray[Any] = getattr(self, key)
-            rows = count + int(self.episode_ends.sum()) if key == "frames" else count
-            if array.dtype != kind or array.ndim != dimensions or len(array) != rows:
-                raise UserError(
-                    f"{name}: {key} is {array.dtype} of shape {array.shape}, expected {np.dtype(kind)} with"
-                    f" {dimensions} dimension(s) and {rows} rows"
-                )
-            if not array.flags.c_contiguous:
-                raise UserError(f"{name}: {key} is not contiguous in memory")
-            if not np.isfinite(array).all():
-                raise UserError(f"{name}: {key} holds a value that is not a finite number")
-        if count == 0 or not self.episode_ends[-1]:
-            raise UserError(f"{name}: the last transition must end an episode")
+        check_arrays(name, vars(self), _shapes(len(self.rewards), int(self.episode_ends.sum())))
+        check_last_ends(name, self.episode_ends)
         if not np.array_equal(self.frame_index, _frame_index(self.episode_ends)):
             raise UserError(f"{name}: frame_index does not count the frames of its episodes")
         if not np.isin(self.source, range(len(SOURCES))).all():
@@ -99,22 +87,20 @@ class ImageEpisodes:
         return len(self.rewards)
 
     def episodes(self) -> Iterator[slice]:
-        """Yield the rows of each episode, in order."""
-        start = 0
-        for end in np.flatnonzero(self.episode_ends).tolist():
-            yield slice(start, end + 1)
-            start = end + 1
+        """The rows of each episode, in order."""
+        return episode_slices(self.episode_ends)
 
 
-_ARRAYS: dict[str, tuple[Any, int]] = {
-    "frames": (np.uint8, 4),
-    "frame_index": (np.int64, 1),
-    "actions": (np.float32, 2),
-    "rewards": (np.float32, 1),
-    "masks": (np.float32, 1),
-    "source": (np.int8, 1),
-    "episode_ends": (np.bool_, 1),
-}
+def _shapes(rows: int, episodes: int) -> dict[str, Shape]:
+    return {
+        "frames": Shape(np.uint8, 4, rows + episodes),
+        "frame_index": Shape(np.int64, 1, rows),
+        "actions": Shape(np.float32, 2, rows),
+        "rewards": Shape(np.float32, 1, rows),
+        "masks": Shape(np.float32, 1, rows),
+        "source": Shape(np.int8, 1, rows),
+        "episode_ends": Shape(np.bool_, 1, rows),
+    }
 
 
 def from_image_episodes(
@@ -213,7 +199,7 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
     if start != steps:
         raise ValueError(f"it has {start} steps where its metadata say {steps}")
     joined = _joined(lengths, frames, actions, rewards, sources, {})
-    return {key: getattr(joined, key) for key in _ARRAYS}
+    return {key: array for key, array in vars(joined).items() if key != "metadata"}
 
 
 def _joined(

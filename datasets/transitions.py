@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.arrays import Shape, check_arrays, check_last_ends, episode_slices
 from envs.reference_scores import normalised_score
 from records import UserError
 
@@ -59,25 +60,12 @@ class Transitions:
 
     def __post_init__(self) -> None:
         name = self.metadata.get("dataset_id", "transitions")
-        count = len(self.rewards)
-        for key, dimensions in _DIMENSIONS.items():
-            array: NDArray[Any] = getattr(self, key)
-            kind = np.bool_ if key == "episode_ends" else np.float32
-            if array.dtype != kind or array.ndim != dimensions or len(array) != count:
-                raise UserError(
-                    f"{name}: {key} is {array.dtype} of shape {array.shape}, expected {np.dtype(kind)} with"
-                    f" {dimensions} dimension(s) and {count} rows"
-                )
-            if not array.flags.c_contiguous:
-                raise UserError(f"{name}: {key} is not contiguous in memory")
-            if not np.isfinite(array).all():
-                raise UserError(f"{name}: {key} holds a value that is not a finite number")
+        check_arrays(name, vars(self), _shapes(len(self.rewards)))
         if self.next_observations.shape != self.observations.shape:
             raise UserError(f"{name}: observations and next_observations differ in shape")
         if not np.isin(self.masks, (0.0, 1.0)).all():
             raise UserError(f"{name}: masks holds a value other than 0 and 1")
-        if count == 0 or not self.episode_ends[-1]:
-            raise UserError(f"{name}: the last transition must end an episode")
+        check_last_ends(name, self.episode_ends)
         if np.any((self.masks == 0) & ~self.episode_ends):
             raise UserError(f"{name}: a terminal transition does not end its episode")
 
@@ -86,11 +74,8 @@ class Transitions:
         return len(self.rewards)
 
     def episodes(self) -> Iterator[slice]:
-        """Yield the rows of each episode, in order."""
-        start = 0
-        for end in np.flatnonzero(self.episode_ends).tolist():
-            yield slice(start, end + 1)
-            start = end + 1
+        """The rows of each episode, in order."""
+        return episode_slices(self.episode_ends)
 
     def discounted_returns(self, discount: float) -> Array:
         """The discounted sum of rewards from each step to the end of its episode. [M]
@@ -114,14 +99,15 @@ class Transitions:
         )
 
 
-_DIMENSIONS = {
-    "observations": 2,
-    "actions": 2,
-    "rewards": 1,
-    "masks": 1,
-    "next_observations": 2,
-    "episode_ends": 1,
-}
+def _shapes(rows: int) -> dict[str, Shape]:
+    return {
+        "observations": Shape(np.float32, 2, rows),
+        "actions": Shape(np.float32, 2, rows),
+        "rewards": Shape(np.float32, 1, rows),
+        "masks": Shape(np.float32, 1, rows),
+        "next_observations": Shape(np.float32, 2, rows),
+        "episode_ends": Shape(np.bool_, 1, rows),
+    }
 
 
 def from_episodes(episodes: Iterable[Episode], metadata: Mapping[str, Any] | None = None) -> Transitions:

@@ -299,8 +299,8 @@ def legend_height(labels: Sequence[str], columns: int) -> float:
 
 
 def count(number: int, noun: str) -> str:
-    """ "1 seed", "3 seeds"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """ "1 seed", "3,000 seeds"."""
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def runs(rows: pd.DataFrame) -> str:
