@@ -1,6 +1,6 @@
 """Compare what `snakemake cost` says of a configuration with what a finished run of it took.
 
-    python -m benchmarks.cost_check config/smoke.yaml results/smoke --output benchmarks/results/cost_smoke.json
+    python -m benchmarks.cost_check config/smoke.yaml results/smoke --output cost_smoke.json
 
 Every job that has left a file in `benchmarks/` of the run counts: the processor time that Snakemake sampled
 and the most memory it saw, beside the model's at the speed of this machine now. Jobs of less than a few
