@@ -120,7 +120,7 @@ def measure_dag(cores: Sequence[int]) -> dict[str, Any]:
             seconds, took = run_dag(Path(folder), count)
         found["measured_s"][str(count)] = seconds
         if count == 1:
-            timed_jobs = {name: job._replace(seconds=took[name]) for name, job in jobs.items()}
+            timed_jobs = {name: jobs[name]._replace(seconds=seconds) for name, seconds in took.items()}
             found["from_job_times_s"] = {str(c): makespan(timed_jobs, c) for c in (1, 2, 4, 8, 16, 32)}
     return found
 
