@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from records.files import atomic_path
 
@@ -36,14 +37,21 @@ def _rates(axes: Axes, rows: list[Json], key: str, label: str) -> None:
             if row["method"] == method
         ]
         axes.plot(*zip(*sorted(points), strict=True), marker="o", label=method)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    sizes = sorted({row[key] for row in rows})
-    axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.minorticks_off()
+    _doublings(axes, sorted({row[key] for row in rows}))
     axes.set(xlabel=label, ylabel="rows learned from a second" if key == "rows" else "agent-updates a second")
     axes.grid(alpha=0.3)
     axes.legend()
+
+
+def _doublings(axes: Axes, sizes: list[int]) -> None:
+    """Both axes logarithmic, with plain numbers: the sizes below, one, two and five beside."""
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def _memory(axes: Axes, rows: list[Json]) -> None:
@@ -53,14 +61,13 @@ def _memory(axes: Axes, rows: list[Json]) -> None:
     axes.plot(
         *zip(*sorted(populations), strict=True), marker="o", color="C2", label="CQL agents, little data"
     )
-    axes.set(xlabel="CQL agents", ylabel="most memory held, GB")
+    axes.set(ylabel="most memory held, GB")
+    axes.set_xlabel("CQL agents, 10,000 transitions", color="C2")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     above = axes.twiny()
-    above.plot(*zip(*sorted(datasets), strict=True), marker="s", color="C3", label="transitions, one agent")
-    above.set_xlabel("million transitions")
-    handles = [*axes.lines, *above.lines]
-    axes.legend(handles=handles, loc="lower right")
+    above.plot(*zip(*sorted(datasets), strict=True), marker="s", color="C3")
+    above.set_xlabel("million transitions, one agent", color="C3")
 
 
 def _cores(axes: Axes, dag: Json) -> None:
@@ -72,10 +79,7 @@ def _cores(axes: Axes, dag: Json) -> None:
     for key, (label, style) in names.items():
         points = sorted((int(cores), seconds) for cores, seconds in dag.get(key, {}).items())
         axes.plot(*zip(*points, strict=True), style, label=label)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    cores = sorted(map(int, dag["model_s"]))
-    axes.set_xticks(cores, [str(count) for count in cores])
+    _doublings(axes, sorted(map(int, dag["model_s"])))
     axes.set(xlabel="cores", ylabel="seconds of the DAG")
     axes.grid(alpha=0.3)
     axes.legend()
