@@ -84,13 +84,16 @@ format: $(INSTALLED)  ## rewrite the sources in the house's format
 	ruff format .
 	snakefmt Snakefile workflow
 
-lock: $(INSTALLED)  ## resolve requirements.lock anew from pyproject.toml
+lock: $(INSTALLED)  ## resolve requirements.lock anew from pyproject.toml, and the benchmark's d3rlpy
 	$(PYTHON) -m venv $(ENVIRONMENT)/lock
 	$(ENVIRONMENT)/lock/bin/python -m pip install --quiet uv==0.11.8
 	echo 'torch; python_version < "3"' > $(ENVIRONMENT)/lock/without-torch.txt
 	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet pyproject.toml --extra checks --group torch-cpu \
 		--override $(ENVIRONMENT)/lock/without-torch.txt --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --output-file requirements.lock
+	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet benchmarks/peers/d3rlpy.in \
+		--override $(ENVIRONMENT)/lock/without-torch.txt --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --output-file benchmarks/peers/d3rlpy.lock
 
 clean:  ## remove every result of CONFIG (not the environment, not the committed reference results)
 	rm -rf results/$(basename $(notdir $(CONFIG)))

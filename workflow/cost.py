@@ -334,9 +334,11 @@ class Estimate:
         start = self.model.other("start_drawing")
         if self.plan.curves():
             repetitions = self.plan.configuration["statistics"].get("repetitions", 2000)
-            points = sum(self._points(label) for label in self.plan.methods)
-            work = repetitions * points * (1 + len(self.plan.configuration["datasets"]))
-            seconds = start + self.model.other("million_redrawn_points", work / 1e6)
+            runs, labels = len(self.plan.configuration["fine_tuning"]["seeds"]), self.plan.methods
+            points = max(map(self._points, labels))
+            intervals, scores = redrawn(len(labels), len(self.plan.configuration["datasets"]), runs, points)
+            seconds = start + self.model.other("thousand_intervals", repetitions * intervals / 1e3)
+            seconds += self.model.other("million_scores", repetitions * scores / 1e6)
             self.jobs["statistics"] = Job("statistics", seconds, memory, 0.0, after)
             after = ("statistics",)
         for name in (*(f"figures/{figure}" for figure in self.plan.figures()), "reproduction"):
@@ -347,6 +349,12 @@ class Estimate:
         dataset = next(iter(self.plan.configuration["datasets"]))
         online = command.build(OnlineConfig, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
         return 1 + online.steps // online.evaluation_interval
+
+
+def redrawn(labels: int, datasets: int, runs: int, points: int) -> tuple[int, int]:
+    """Intervals that `analysis.aggregate.statistics` draws, and the scores in the curves among them."""
+    intervals = labels * (labels - 1) // 2 + labels * (datasets + 3)
+    return intervals, 2 * labels * datasets * runs * points
 
 
 @cache

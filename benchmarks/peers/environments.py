@@ -54,8 +54,9 @@ def _install(python: Path, peer: str, *arguments: str) -> None:
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
     finished = subprocess.run([*pip, *arguments], capture_output=True, text=True)
     if finished.returncode:
-        said = [line for line in finished.stderr.splitlines() if line.startswith("ERROR")]
-        raise UserError(f"{peer} could not be installed: {said[-1] if said else finished.stderr.strip()}")
+        lines = finished.stderr.strip().splitlines() or [f"pip ended with {finished.returncode}"]
+        said = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+        raise UserError(f"{peer} could not be installed: {(said or lines)[-1]}")
 
 
 if __name__ == "__main__":
