@@ -100,10 +100,8 @@ class Model:
     def update(self, kind: str, count: float) -> float:
         """One update of `count` operations; `kind` is a key of the measured updates."""
         found = self.measured["updates"][kind]
-        return (
-            count / BILLION / found["gflop_per_second"] / self.products
-            + found["overhead_ms"] / 1e3 / self.rest
-        )
+        products = count / BILLION / found["gflop_per_second"] / self.products
+        return float(products + found["overhead_ms"] / 1e3 / self.rest)
 
     def steps(self, environment: str, copies: int, kind: str, acting: float) -> float:
         """One step of each of `copies` environments, where an action of `kind` takes `acting` operations.
@@ -115,7 +113,7 @@ class Model:
         simulated = (task["batch_us"] + copies * task["copy_us"] + self.measured["acting_us"]) / 1e6
         rate = self.measured["updates"][kind]["gflop_per_second"]
         reading = 0.0 if kind == "bcq" else acting / BILLION / self.measured["acting_gflop_per_second"]
-        return simulated / self.rest + (copies * acting / BILLION / rate + reading) / self.products
+        return float(simulated / self.rest + (copies * acting / BILLION / rate + reading) / self.products)
 
     def other(self, what: str, amount: float = 1.0) -> float:
         """`amount` of something else: starts, gigabytes read and written, bootstrap repetitions."""
@@ -183,7 +181,7 @@ class Estimate:
             acting = acting if policy and "copies" in entry else 0
             simulated = rows / copies * self.model.steps(entry["environment"], copies, "sac", acting)
         seconds = self.model.other("start_training") + simulated + self.model.other("write_gb", size)
-        after = ()
+        after: tuple[str, ...] = ()
         if policy and self.plan.behaviour_policy(policy).get("source") != "released":
             after = (self._behaviour(policy),)
         memory = self.model.memory("training") + 2.5 * size  # the episodes, and what is made of them
