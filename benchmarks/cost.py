@@ -47,12 +47,27 @@ from envs.locomotion import ENVIRONMENTS, EnvironmentBatch, specification
 from records.files import write_json
 from records.provenance import hardware, versions
 from workflow import operations
-from workflow.cost import Speed, calibrate, redrawn, row_bytes
+from workflow.cost import Model, Speed, calibrate, redrawn, row_bytes
 
 ENVIRONMENT = "HalfCheetah-v4"
 SIZES = (OBSERVATION_SIZE, ACTION_SIZE)
 TINY: dict[str, Any] = {"hidden_widths": (32, 32), "batch_size": 32}
 ROWS = 200_000  # offline transitions that updates draw from: more than the caches hold
+
+SOURCES = {"awac": "awac", "bcq_ft": "bcq"}
+"""Whose agents an online method starts from, where they are not CQL's."""
+OTHER_SIZES: tuple[tuple[str, str, str, Any], ...] = (
+    ("cql", "offline", "cql", CQLConfig(hidden_widths=(256, 256, 256))),
+    ("cql", "offline", "cql", CQLConfig(batch_size=64, sampled_actions=4)),
+    ("off2on", "online", "off2on", Off2OnConfig(hidden_widths=(256, 256, 256))),
+    ("off2on", "online", "off2on", Off2OnConfig(batch_size=128, density_batch_size=128, ensemble_size=3)),
+    ("sac", "online", "sac", SACConfig(batch_size=128)),
+    ("awac", "online", "awac", AWACConfig(batch_size=256)),
+    ("awac", "offline", "awac", AWACConfig()),
+    ("bcq", "online", "bcq_ft", BCQConfig()),
+    ("bcq", "offline", "bcq", BCQConfig(hidden_widths=(256, 256), generator_hidden_widths=(256, 256))),
+)
+"""Updates that the model has not seen: its key, the loop, the method and its settings."""
 
 Timed = Callable[[], object]
 
@@ -90,9 +105,9 @@ def online_update(method: str, config: Any) -> Timed:
     """One update of the online loop, drawn from offline and online data."""
     members: list[Any] = []
     if method != "sac":
-        teacher = OFFLINE_METHODS["cql"].begin(
-            OfflineStart([SEED], *SIZES, ()), CQLConfig(hidden_widths=config.hidden_widths)
-        )
+        source = SOURCES.get(method, "cql")
+        settings = CQLConfig(hidden_widths=config.hidden_widths) if source == "cql" else config
+        teacher = OFFLINE_METHODS[source].begin(OfflineStart([SEED], *SIZES, ()), settings)
         members = [one_agent(teacher.agents, 0)] * getattr(config, "ensemble_size", 1)
     transitions = None if method == "sac" else random_transitions(ROWS)
     online = OnlineConfig(steps=2_000)
@@ -167,6 +182,21 @@ def measure_updates(rounds: int) -> dict[str, dict[str, float]]:
             f"{name:14} {found[name]['overhead_ms']:6.2f} ms + operations at {rate / 1e9:4.0f} GFLOP/s",
             flush=True,
         )
+    return found
+
+
+def compare_other_sizes(model: Model, rounds: int) -> list[dict[str, Any]]:
+    """The model beside updates of sizes that it was not measured at."""
+    found = []
+    for kind, loop, method, config in OTHER_SIZES:
+        make, table = (
+            (offline_update, operations.OFFLINE) if loop == "offline" else (online_update, operations.ONLINE)
+        )
+        took = 1e3 * processor_seconds(make(method, config), 5, rounds)
+        said = 1e3 * model.update(kind, table[method](*SIZES, config))
+        sizes = {"rows": config.batch_size, "hidden_widths": list(config.hidden_widths)}
+        found.append({"method": method, "loop": loop, **sizes, "model_ms": said, "took_ms": took})
+        print(f"{method}, {loop}, {sizes}: model {said:.1f} ms, took {took:.1f} ms", flush=True)
     return found
 
 
@@ -272,6 +302,8 @@ def main() -> None:
     load = os.getloadavg()[0]
     before = calibrate()
     measured = measure_updates(arguments.rounds)
+    model = Model(before, {"speed": before._asdict(), "updates": measured})
+    others = compare_other_sizes(model, arguments.rounds)
     environments = {
         name.rpartition("-")[0]: measure_environment(name, arguments.rounds)
         for name in ENVIRONMENTS
@@ -285,6 +317,7 @@ def main() -> None:
         "load_average": load,
         "speed": Speed(*(statistics.mean(pair) for pair in zip(before, after, strict=True)))._asdict(),
         "updates": measured,
+        "updates_of_other_sizes": others,
         "environments": environments,
         **measure_acting(arguments.rounds),
         "seconds": {

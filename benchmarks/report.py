@@ -189,6 +189,20 @@ def cost(document: Json) -> str:
     return markdown(("", "jobs", "model, s", "took, s", "ratio", "model, GB", "held, GB"), rows)
 
 
+def other_sizes(document: Json) -> str:
+    """The model beside updates of sizes that its rates were not measured at."""
+    rows = [
+        (
+            f"{row['method']}, {row['loop']}, {row['rows']} rows, {'-'.join(map(str, row['hidden_widths']))}",
+            f"{row['model_ms']:.1f}",
+            f"{row['took_ms']:.1f}",
+            f"{row['model_ms'] / row['took_ms']:.2f}",
+        )
+        for row in document["updates_of_other_sizes"]
+    ]
+    return markdown(("", "model, ms", "took, ms", "ratio"), rows)
+
+
 TABLES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "updates": (updates, ("updates",)),
     "ratios": (ratios, ("updates",)),
@@ -198,6 +212,7 @@ TABLES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "sum tree": (sum_tree, ("sum_tree",)),
     "memory": (memory, ("memory", "memory_recorded")),
     "scaling": (scaling, ("scaling",)),
+    "cost of other sizes": (other_sizes, ("../../workflow/cost",)),
     "cost of smoke": (cost, ("cost_smoke",)),
     "cost of figure 3": (cost, ("cost_figure_03",)),
 }
