@@ -14,7 +14,7 @@ TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements-torch.lock)
 PIP := $(ENVIRONMENT)/bin/python -m pip --disable-pip-version-check
 export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
 
-.PHONY: help setup reproduce reproduction-check report verify test lint unit smoke faults audit format lock clean
+.PHONY: help setup reproduce reproduction-check report verify test lint unit smoke benchmarks faults audit format lock clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*##/\1 \t/p' $(MAKEFILE_LIST)
@@ -69,6 +69,23 @@ unit: $(INSTALLED)
 smoke: $(INSTALLED)
 	snakemake all sweep_policy_lr --cores $(CORES) --configfile config/smoke.yaml
 
+benchmarks: export OMP_NUM_THREADS = 1
+benchmarks: export PYTHONPATH = .
+benchmarks: $(INSTALLED)  ## measure speed and size anew, on a machine with nothing else to do (a quarter of an hour)
+	python -m benchmarks.updates --methods cql sac off2on --rounds 7 --output benchmarks/results/updates.json
+	python -m benchmarks.updates --methods awac bcq --rounds 7 --output benchmarks/results/updates_awac_bcq.json
+	python -m benchmarks.environments --rounds 9 --output benchmarks/results/environments.json
+	python -m benchmarks.environments --threads 1 --rounds 5 \
+		--output benchmarks/results/environments_one_thread.json
+	python -m benchmarks.sum_tree --repetitions 500 --output benchmarks/results/sum_tree.json
+	python -m benchmarks.memory --output benchmarks/results/memory.json
+	python -m benchmarks.manipulation --steps 300 --output benchmarks/results/manipulation.json
+	python -m benchmarks.cost --output workflow/cost.json
+	python -m benchmarks.scaling --output benchmarks/results/scaling.json
+	snakemake --cores $(CORES) --forceall --configfile config/smoke.yaml
+	python -m benchmarks.cost_check config/smoke.yaml results/smoke --output benchmarks/results/cost_smoke.json
+	python -m benchmarks.report
+
 faults: $(INSTALLED)  ## kill a small reproduction 54 times at random moments (an hour): results/faults
 	python -m tests.faults --kills 54 --output results/faults
 
@@ -84,13 +101,16 @@ format: $(INSTALLED)  ## rewrite the sources in the house's format
 	ruff format .
 	snakefmt Snakefile workflow
 
-lock: $(INSTALLED)  ## resolve requirements.lock anew from pyproject.toml
+lock: $(INSTALLED)  ## resolve requirements.lock anew from pyproject.toml, and the benchmark's d3rlpy
 	$(PYTHON) -m venv $(ENVIRONMENT)/lock
 	$(ENVIRONMENT)/lock/bin/python -m pip install --quiet uv==0.11.8
 	echo 'torch; python_version < "3"' > $(ENVIRONMENT)/lock/without-torch.txt
 	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet pyproject.toml --extra checks --group torch-cpu \
 		--override $(ENVIRONMENT)/lock/without-torch.txt --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --output-file requirements.lock
+	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet benchmarks/peers/d3rlpy.in \
+		--override $(ENVIRONMENT)/lock/without-torch.txt --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --output-file benchmarks/peers/d3rlpy.lock
 
 clean:  ## remove every result of CONFIG (not the environment, not the committed reference results)
 	rm -rf results/$(basename $(notdir $(CONFIG)))

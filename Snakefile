@@ -30,6 +30,7 @@ include: "workflow/rules/sweep.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/reproduction.smk"
+include: "workflow/rules/cost.smk"
 
 
 rule all:

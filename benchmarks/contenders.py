@@ -1,0 +1,143 @@
+"""One update of each method and of the code it is usually run with, to be timed by a worker.
+
+One agent (for Off2On one ensemble of five) of HalfCheetah's sizes; AWAC and BCQ with the batches and networks
+of their own configurations. Peers are restated in `benchmarks.peers`; d3rlpy's are `peers.d3rlpy_agents`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from algorithms import awac, bcq, cql, off2on, sac
+from algorithms.agents import Agents
+from algorithms.batch import Batch
+from benchmarks.peers.authors_bcq import AuthorsBCQ
+from benchmarks.peers.authors_off2on import AuthorsOff2On
+from benchmarks.peers.corl_awac import CorlAWAC
+from benchmarks.peers.corl_cql import CorlCQL
+from benchmarks.peers.rlkit_sac import RlkitSAC
+from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, Update, random_batch, serve
+
+PRODUCT_SIZE = 2048
+
+
+def our_cql(gradient_actions: int | None = None, reduced_precision: bool = False) -> Update:
+    """`algorithms.cql.update` past every warm start."""
+    config = cql.CQLConfig(
+        penalty_gradient_actions=gradient_actions, reduced_precision_penalty=reduced_precision
+    )
+    agents = Agents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config)
+    agents.initialise()
+    batch = random_batch(SEED)
+    return lambda: cql.update(agents, batch, config, step=1_000_000)
+
+
+def our_sac() -> Update:
+    """`algorithms.sac.update`."""
+    config = sac.SACConfig()
+    agents = Agents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config)
+    agents.initialise()
+    batch = random_batch(SEED)
+    return lambda: sac.update(agents, batch, config)
+
+
+def our_off2on() -> Update:
+    """`algorithms.off2on.update` of one ensemble of five, without the replay."""
+    config = off2on.Off2OnConfig()
+    agents = off2on.Off2OnAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config)
+    agents.initialise()
+    agents.density.initialise(agents.streams)
+    batch, offline, online = (random_batch(SEED + i) for i in range(3))
+    return lambda: off2on.update(agents, batch, offline, online, config)
+
+
+def our_awac(members: int = 1) -> Update:
+    """`algorithms.awac.update` of one ensemble."""
+    config = awac.AWACConfig()
+    agents = awac.AWACAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config, members)
+    agents.initialise()
+    batch = random_batch(SEED, config.batch_size)
+    return lambda: awac.update(agents, batch, config)
+
+
+def our_bcq(members: int = 1) -> Update:
+    """`algorithms.bcq.update` of one ensemble."""
+    config = bcq.BCQConfig()
+    agents = bcq.BCQAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config, members)
+    agents.initialise()
+    batch = random_batch(SEED, config.batch_size)
+    return lambda: bcq.update(agents, batch, config)
+
+
+def corl_cql() -> Update:
+    """CORL's, with the suite's two hidden layers and weight."""
+    agent = CorlCQL(OBSERVATION_SIZE, ACTION_SIZE)
+    rows = [field[0] for field in random_batch(SEED)]
+    return lambda: agent.update(*rows)
+
+
+def rlkit_sac() -> Update:
+    """The SAC of the authors' code base."""
+    agent = RlkitSAC(OBSERVATION_SIZE, ACTION_SIZE)
+    rows = _columns(random_batch(SEED))
+    return lambda: agent.update(*rows)
+
+
+def authors_off2on() -> Update:
+    """The authors' Off2On with five members, without the replay."""
+    agent = AuthorsOff2On(OBSERVATION_SIZE, ACTION_SIZE)
+    batch, offline, online = (_columns(random_batch(SEED + i)) for i in range(3))
+    return lambda: agent.update(*batch, (offline[0], offline[1]), (online[0], online[1]))
+
+
+def corl_awac() -> Update:
+    """CORL's, with the sizes of AWAC's authors."""
+    agent = CorlAWAC(OBSERVATION_SIZE, ACTION_SIZE)
+    rows = [field[0] for field in random_batch(SEED, awac.AWACConfig().batch_size)]
+    return lambda: agent.update(*rows)
+
+
+def authors_bcq() -> Update:
+    """The BCQ of its authors."""
+    agent = AuthorsBCQ(OBSERVATION_SIZE, ACTION_SIZE)
+    rows = _columns(random_batch(SEED, bcq.BCQConfig().batch_size))
+    return lambda: agent.update(*rows)
+
+
+def _columns(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """A run's rows, with rewards and masks [B, 1]."""
+    observations, actions, rewards, masks, next_observations = (field[0] for field in batch)
+    return observations, actions, rewards.unsqueeze(-1), masks.unsqueeze(-1), next_observations
+
+
+def product() -> Update:
+    """A square float32 product: what this machine's matrix products can do."""
+    left, right = (torch.randn(PRODUCT_SIZE, PRODUCT_SIZE) for _ in range(2))
+    return lambda: left @ right
+
+
+CONTENDERS: dict[str, Callable[[], Update]] = {
+    "product": product,
+    "cql": our_cql,
+    "cql, 6 gradient actions": lambda: our_cql(gradient_actions=6),
+    "cql, bfloat16 penalty": lambda: our_cql(reduced_precision=True),
+    "cql, both": lambda: our_cql(gradient_actions=6, reduced_precision=True),
+    "corl cql": corl_cql,
+    "sac": our_sac,
+    "rlkit sac": rlkit_sac,
+    "off2on": our_off2on,
+    "authors' off2on": authors_off2on,
+    "awac": our_awac,
+    "awac, N = 5": lambda: our_awac(members=5),
+    "corl awac": corl_awac,
+    "bcq": our_bcq,
+    "bcq, N = 5": lambda: our_bcq(members=5),
+    "authors' bcq": authors_bcq,
+}
+
+if __name__ == "__main__":
+    serve(sys.argv[1], CONTENDERS)

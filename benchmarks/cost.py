@@ -1,0 +1,339 @@
+"""Measure what `snakemake cost` reckons with: the rates of everything a job does, on one core.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.cost --output workflow/cost.json
+
+Each method's update is timed as the training loops make it (draw, update, log) at two sizes; a line through
+both gives its rate of counted operations and what it takes besides. Processor time counts throughout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from algorithms import checkpoints
+from algorithms.acceleration import prepare_process
+from algorithms.agents import one_agent
+from algorithms.awac import AWACConfig
+from algorithms.bcq import BCQConfig
+from algorithms.cql import CQLConfig
+from algorithms.fine_tuning import METHODS, make_learner
+from algorithms.fqe import FQEConfig
+from algorithms.off2on import Off2OnConfig
+from algorithms.offline import OfflineStart
+from algorithms.online import OnlineConfig
+from algorithms.pretraining import OFFLINE_METHODS
+from algorithms.sac import SACConfig
+from algorithms.training_log import TrainingLog
+from analysis.aggregate import statistics as judge
+from benchmarks.memory import random_transitions
+from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, random_batch
+from datasets import recipes
+from datasets.minari_io import read_transitions
+from envs.locomotion import ENVIRONMENTS, EnvironmentBatch, specification
+from records.files import write_json
+from records.provenance import hardware, versions
+from workflow import operations
+from workflow.cost import Model, Speed, calibrate, redrawn, row_bytes
+
+ENVIRONMENT = "HalfCheetah-v4"
+SIZES = (OBSERVATION_SIZE, ACTION_SIZE)
+TINY: dict[str, Any] = {"hidden_widths": (32, 32), "batch_size": 32}
+ROWS = 200_000  # offline transitions that updates draw from: more than the caches hold
+
+SOURCES = {"awac": "awac", "bcq_ft": "bcq"}
+"""Whose agents an online method starts from, where they are not CQL's."""
+OTHER_SIZES: tuple[tuple[str, str, str, Any], ...] = (
+    ("cql", "offline", "cql", CQLConfig(hidden_widths=(256, 256, 256))),
+    ("cql", "offline", "cql", CQLConfig(batch_size=64, sampled_actions=4)),
+    ("off2on", "online", "off2on", Off2OnConfig(hidden_widths=(256, 256, 256))),
+    ("off2on", "online", "off2on", Off2OnConfig(batch_size=128, density_batch_size=128, ensemble_size=3)),
+    ("sac", "online", "sac", SACConfig(batch_size=128)),
+    ("awac", "online", "awac", AWACConfig(batch_size=256)),
+    ("awac", "offline", "awac", AWACConfig()),
+    ("bcq", "online", "bcq_ft", BCQConfig()),
+    ("bcq", "offline", "bcq", BCQConfig(hidden_widths=(256, 256), generator_hidden_widths=(256, 256))),
+)
+"""Updates that the model has not seen: its key, the loop, the method and its settings."""
+
+Timed = Callable[[], object]
+
+
+def processor_seconds(work: Timed, count: int, rounds: int) -> float:
+    """Seconds of one call: the median of rounds of `count`, after one to warm up."""
+    times = []
+    for turn in range(rounds + 1):
+        start = time.process_time()
+        for _ in range(count):
+            work()
+        if turn:
+            times.append((time.process_time() - start) / count)
+    return statistics.median(times)
+
+
+def logged(learn: Callable[[], Any]) -> Timed:
+    """An update whose metrics go where the loops put them."""
+    log, step = TrainingLog("cost", "cost", "cost", [SEED]), iter(range(1, 10**9))
+    return lambda: log.add(learn(), next(step))
+
+
+def offline_update(method: str, config: Any) -> Timed:
+    """One update of the offline loop."""
+    start = OfflineStart([SEED], *SIZES, ())
+    if method == "fqe":
+        teacher = OFFLINE_METHODS["cql"].begin(start, CQLConfig(hidden_widths=config.hidden_widths))
+        start = start._replace(agents=[one_agent(teacher.agents, 0)])
+    learner = OFFLINE_METHODS[method].begin(start, config)
+    batch = random_batch(SEED, config.batch_size)
+    return logged(lambda: learner.learn(batch, 10**9))
+
+
+def online_update(method: str, config: Any) -> Timed:
+    """One update of the online loop, drawn from offline and online data."""
+    members: list[Any] = []
+    if method != "sac":
+        source = SOURCES.get(method, "cql")
+        settings = CQLConfig(hidden_widths=config.hidden_widths) if source == "cql" else config
+        teacher = OFFLINE_METHODS[source].begin(OfflineStart([SEED], *SIZES, ()), settings)
+        members = [one_agent(teacher.agents, 0)] * getattr(config, "ensemble_size", 1)
+    transitions = None if method == "sac" else random_transitions(ROWS)
+    online = OnlineConfig(steps=2_000)
+    arguments = (method, METHODS[method], config, online, transitions, members, [SEED], ENVIRONMENT)
+    learner = make_learner(*arguments)
+    learner.replay.add(random_batch(SEED, 1_000))
+    return logged(learner.learn)
+
+
+def updates() -> dict[str, tuple[Callable[[Any], Timed], Any, Any, Callable[[Any], int]]]:
+    """By the keys of the model: what makes the update, its small and its usual settings, its operations."""
+    density = {"density_hidden_widths": (32, 32), "density_batch_size": 32}
+    few = {"penalty_gradient_actions": 6, "reduced_precision_penalty": True}
+
+    def count(table: Any, method: str) -> Callable[[Any], int]:
+        return lambda config: table[method](*SIZES, config)
+
+    def offline(method: str) -> Callable[[Any], Timed]:
+        return lambda config: offline_update(method, config)
+
+    def online(method: str) -> Callable[[Any], Timed]:
+        return lambda config: online_update(method, config)
+
+    of = operations.OFFLINE
+    return {
+        "sac": (online("sac"), SACConfig(**TINY), SACConfig(), count(operations.ONLINE, "sac")),
+        "off2on": (
+            online("off2on"),
+            Off2OnConfig(**TINY, **density),
+            Off2OnConfig(),
+            count(operations.ONLINE, "off2on"),
+        ),
+        "cql": (offline("cql"), CQLConfig(**TINY), CQLConfig(), count(of, "cql")),
+        "cql, bfloat16": (
+            offline("cql"),
+            CQLConfig(**TINY, **few),
+            CQLConfig(**few),
+            count(of, "cql"),
+        ),
+        "awac": (
+            offline("awac"),
+            AWACConfig(**TINY, policy_hidden_widths=(32, 32)),
+            AWACConfig(batch_size=256),
+            count(of, "awac"),
+        ),
+        "bcq": (
+            offline("bcq"),
+            BCQConfig(**TINY, generator_hidden_widths=(32, 32)),
+            BCQConfig(),
+            count(of, "bcq"),
+        ),
+        "fqe": (offline("fqe"), FQEConfig(**TINY), FQEConfig(), count(of, "fqe")),
+    }
+
+
+def measure_updates(rounds: int) -> dict[str, dict[str, float]]:
+    """Rate of counted operations and what comes on top, from a small and a usual update."""
+    found = {}
+    for name, (make, small, usual, count) in updates().items():
+        seconds = [
+            processor_seconds(make(config), calls, rounds) for config, calls in ((small, 40), (usual, 8))
+        ]
+        counts = [count(config) for config in (small, usual)]
+        rate = (counts[1] - counts[0]) / (seconds[1] - seconds[0])
+        found[name] = {
+            "overhead_ms": 1e3 * (seconds[0] - counts[0] / rate),
+            "gflop_per_second": rate / 1e9,
+            "small_ms": 1e3 * seconds[0],
+            "usual_ms": 1e3 * seconds[1],
+        }
+        print(
+            f"{name:14} {found[name]['overhead_ms']:6.2f} ms + operations at {rate / 1e9:4.0f} GFLOP/s",
+            flush=True,
+        )
+    return found
+
+
+def compare_other_sizes(model: Model, rounds: int) -> list[dict[str, Any]]:
+    """The model beside updates of sizes that it was not measured at."""
+    found = []
+    for kind, loop, method, config in OTHER_SIZES:
+        make, table = (
+            (offline_update, operations.OFFLINE) if loop == "offline" else (online_update, operations.ONLINE)
+        )
+        took = 1e3 * processor_seconds(make(method, config), 5, rounds)
+        said = 1e3 * model.update(kind, table[method](*SIZES, config))
+        sizes = {"rows": config.batch_size, "hidden_widths": list(config.hidden_widths)}
+        found.append({"method": method, "loop": loop, **sizes, "model_ms": said, "took_ms": took})
+        print(f"{method}, {loop}, {sizes}: model {said:.1f} ms, took {took:.1f} ms", flush=True)
+    return found
+
+
+def measure_environment(name: str, rounds: int) -> dict[str, float]:
+    """Microseconds of a step of the batch and of each copy in it."""
+    seconds = {}
+    for copies in (1, 50):
+        batch = EnvironmentBatch(name, range(copies))
+        actions = np.random.default_rng(SEED).uniform(-1, 1, (copies, specification(name).action_size))
+        batch.reset()
+
+        def step(batch: EnvironmentBatch = batch, actions: Any = actions) -> None:
+            outcome = batch.step(actions)
+            if (outcome.terminations | outcome.truncations).any():
+                batch.reset(outcome.terminations | outcome.truncations)
+
+        seconds[copies] = processor_seconds(step, 2_000 // copies, rounds)
+    copy = (seconds[50] - seconds[1]) / 49
+    return {"batch_us": 1e6 * max(0.0, seconds[1] - copy), "copy_us": 1e6 * copy}
+
+
+def measure_acting(rounds: int) -> dict[str, float]:
+    """What one action takes besides its operations, and their rate: a policy's, at two sizes."""
+    found = []
+    for width in (32, 512):
+        config = SACConfig(hidden_widths=(width, width))
+        arguments = ("sac", METHODS["sac"], config, OnlineConfig(), None, [], [SEED], ENVIRONMENT)
+        learner = make_learner(*arguments)
+        observations = torch.randn(1, 1, OBSERVATION_SIZE)
+        with torch.no_grad():
+            seconds = processor_seconds(lambda: learner.explore(observations), 500, rounds)  # noqa: B023
+        found.append((seconds, operations.acting("sac", *SIZES, config, 1)))
+    rate = (found[1][1] - found[0][1]) / (found[1][0] - found[0][0])
+    return {
+        "acting_us": 1e6 * (found[0][0] - found[0][1] / rate),
+        "acting_gflop_per_second": rate / 1e9,
+    }
+
+
+def measure_start(module: str) -> float:
+    """Processor seconds until a step's process has imported all it needs."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", module, "--help"], check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def measure_files(rounds: int) -> tuple[dict[str, float], float]:
+    """Seconds a gigabyte written, read and saved, and how much of a recording's size its file takes."""
+    recording = recipes.random(ENVIRONMENT, 100_000, SEED, 100, threads=1)
+    size = 100_000 * row_bytes(specification(ENVIRONMENT)) / 1e9
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start = time.process_time()
+        recipes.store(folder, "halfcheetah/random-local-v0", recording)
+        written = time.process_time() - start
+        disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
+        read = processor_seconds(lambda: read_transitions(folder, "halfcheetah/random-local-v0"), 1, rounds)
+        tensors = {"numbers": torch.rand(25_000_000)}
+        saved = processor_seconds(
+            lambda: checkpoints.save(folder / "state.safetensors", tensors, {}), 1, rounds
+        )
+    return {"write_gb": written / size, "read_gb": read / size, "save_gb": saved / 0.1}, disk / size
+
+
+def measure_statistics() -> dict[str, float]:
+    """Seconds of a thousand redrawn intervals, and of a million scores in them."""
+    repetitions, found = 300, []
+    for points in (2, 400):
+        curves = made_up_curves(labels=3, runs=4, points=points)
+        start = time.process_time()
+        judge(curves, repetitions=repetitions, seed=SEED)
+        found.append((time.process_time() - start, *redrawn(3, 1, 4, points)))
+    (short, intervals, few), (long, _, many) = found
+    score = (long - short) / (many - few)
+    return {
+        "thousand_intervals": 1e3 * (short - few * score) / (intervals * repetitions),
+        "million_scores": 1e6 * score / repetitions,
+    }
+
+
+def made_up_curves(labels: int, runs: int, points: int) -> pd.DataFrame:
+    """Noise in the form of curves."""
+    random = np.random.default_rng(SEED)
+    rows = [
+        ("cost", f"method_{label}", "halfcheetah-random", seed, step, "return", random.normal())
+        for label in range(labels)
+        for seed in range(runs)
+        for step in range(points)
+    ]
+    return pd.DataFrame(rows, columns=["run", "method", "dataset", "seed", "step", "metric", "value"])
+
+
+def main() -> None:
+    """Measure all, and write it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    prepare_process(threads=1)
+    load = os.getloadavg()[0]
+    before = calibrate()
+    measured = measure_updates(arguments.rounds)
+    model = Model(before, {"speed": before._asdict(), "updates": measured})
+    others = compare_other_sizes(model, arguments.rounds)
+    environments = {
+        name.rpartition("-")[0]: measure_environment(name, arguments.rounds)
+        for name in ENVIRONMENTS
+        if name.endswith("-v4")
+    }
+    files, disk_share = measure_files(arguments.rounds)
+    after = calibrate()
+    document = {
+        "command": "OMP_NUM_THREADS=1 python -m benchmarks.cost --output workflow/cost.json",
+        "rounds": arguments.rounds,
+        "load_average": load,
+        "speed": Speed(*(statistics.mean(pair) for pair in zip(before, after, strict=True)))._asdict(),
+        "updates": measured,
+        "updates_of_other_sizes": others,
+        "environments": environments,
+        **measure_acting(arguments.rounds),
+        "seconds": {
+            "start_training": measure_start("workflow.steps.fine_tune"),
+            "start_drawing": measure_start("workflow.steps.figure"),
+            "figure": 1.0,
+            **measure_statistics(),
+            **files,
+        },
+        "disk_share": disk_share,
+        "memory_gb": {"training": 0.50, "drawing": 0.28},
+        "hardware": hardware(),
+        "versions": versions(),
+    }
+    write_json(arguments.output, document)
+
+
+if __name__ == "__main__":
+    main()

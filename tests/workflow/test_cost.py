@@ -1,0 +1,87 @@
+"""The cost of a configuration is that of the jobs which the DAG has, as they wait for each other."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from records.files import read_json
+from tests.workflow.conftest import Snakemake
+from workflow.configuration import check
+from workflow.cost import MEASURED, STAGES, Estimate, Job, Model, Speed, makespan, table
+from workflow.plan import Plan
+
+
+def model(times: float = 1.0) -> Model:
+    """A machine so many times as fast as the one that was measured."""
+    before = Speed(**read_json(MEASURED)["speed"])
+    return Model(Speed(before.product * times, before.small / times))
+
+
+def job(seconds: float, *after: str) -> Job:
+    return Job("fine_tune", seconds, 1.0, 1.0, after)
+
+
+def estimate(configuration: dict[str, Any], times: float = 1.0) -> dict[str, Job]:
+    return Estimate(Plan(check(configuration)), model(times)).jobs
+
+
+def test_one_core_takes_the_sum_and_enough_cores_the_longest_chain() -> None:
+    jobs = {"a": job(3), "b": job(1), "c": job(2, "a"), "d": job(4, "b"), "e": job(1, "c", "d")}
+    assert makespan(jobs, 1) == 11
+    assert makespan(jobs, 8) == 6  # a, c, e and b, d, e alike
+    assert makespan(jobs, 2) == 6
+
+
+def test_a_core_left_over_takes_the_next_job() -> None:
+    assert makespan({name: job(1) for name in "abc"}, 2) == 2
+    assert makespan({"a": job(5), "b": job(1), "c": job(1), "d": job(1)}, 2) == 5
+
+
+def test_the_jobs_are_those_of_the_dag(smoke: dict[str, Any], snakemake: Snakemake, tmp_path: Path) -> None:
+    del smoke["manipulation"]
+    (tmp_path / "smoke.yaml").write_text(yaml.safe_dump(smoke))
+    output, _ = snakemake("-n", "--cores", "1", "--configfile", "smoke.yaml").communicate()
+    stats = output[output.index("Job stats") :]
+    counted = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
+    figures = counted["figure"] + counted["dataset_report"] + counted["reproduction"]
+    expected = {stage: counted[stage] for stage in STAGES if stage != "figures"} | {"figures": figures}
+    assert dict(Counter(found.stage for found in estimate(smoke).values())) == expected
+
+
+def test_a_machine_twice_as_fast_takes_half_as_long(smoke: dict[str, Any]) -> None:
+    slow, fast = estimate(smoke), estimate(smoke, times=2.0)
+    for name, found in slow.items():
+        assert fast[name].seconds == pytest.approx(found.seconds / 2)
+
+
+def test_twice_the_updates_add_their_time(smoke: dict[str, Any]) -> None:
+    def seconds(updates: int) -> float:
+        smoke["pretraining"]["schedule"] = {"updates": updates, "evaluation_interval": 10**9}
+        smoke["pretraining"]["schedule"]["checkpoint_interval"] = 10**9
+        return estimate(smoke)["pretrain/halfcheetah-random_bcq_0-3"].seconds
+
+    first, second, third = (seconds(count) for count in (1000, 2000, 3000))
+    assert second > first
+    assert third - second == pytest.approx(second - first)
+
+
+def test_released_agents_cost_nothing(smoke: dict[str, Any]) -> None:
+    smoke["datasets"]["halfcheetah-random"]["pretrained"] = "released"
+    assert not any(name.startswith("pretrain/halfcheetah-random_cql") for name in estimate(smoke))
+
+
+def test_committed_curves_cost_no_training(smoke: dict[str, Any]) -> None:
+    smoke["curves"] = "recorded"
+    assert {found.stage for found in estimate(smoke).values()} == {"statistics", "figures"}
+
+
+def test_a_stage_is_a_line_and_so_is_all_of_it(smoke: dict[str, Any]) -> None:
+    lines = table(estimate(smoke), cores=2).splitlines()
+    jobs = [int(match[1]) for line in lines if (match := re.match(r"[a-z_]+ +(\d+) ", line))]
+    assert sum(jobs[:-1]) == jobs[-1]

@@ -1,0 +1,416 @@
+"""What a configuration costs before anyone starts it: time of each stage, memory and disk of its jobs.
+
+Time is modelled from counted floating-point operations (`workflow.operations`), steps of the simulator and
+what else a job does, with rates that were measured once (`cost.json`, which names the command) and are scaled
+by two short calibrations on the machine at hand. Evaluation episodes count at full length, a bound for tasks
+in which agents fall. The manipulation tasks are not in the model, and a foreign method counts as SAC.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from algorithms.action_auroc import ActionAUROCConfig
+from algorithms.fine_tuning import METHODS
+from algorithms.likelihood import LikelihoodConfig
+from algorithms.offline import OfflineConfig
+from algorithms.online import OnlineConfig
+from algorithms.pretraining import OFFLINE_METHODS
+from algorithms.sac import SACConfig
+from envs.locomotion import EnvironmentSpecification, specification
+from records.files import read_json
+from workflow import command, operations
+from workflow.plan import FROM_SCRATCH, Plan
+from workflow.plan import OFFLINE_METHODS as SOURCES
+
+MEASURED = Path(__file__).parent / "cost.json"
+FLOAT = 4
+ADAM = 4  # a parameter, its gradient and Adam's two moments
+STAGES = ("behaviour", "record", "pretrain", "fine_tune", "likelihood", "statistics", "figures")
+BILLION, HOUR = 1e9, 3600.0
+PRODUCT_SIZE = 1024
+SMALL_OPERATIONS = 20_000
+
+
+class Speed(NamedTuple):
+    """What this machine does on one core."""
+
+    product: float  # GFLOP/s of a float32 product of PRODUCT_SIZE
+    small: float  # microseconds an operation on a tensor of 32 numbers
+
+
+class Job(NamedTuple):
+    """One job of the DAG; one core."""
+
+    stage: str
+    seconds: float
+    memory_gb: float
+    disk_gb: float  # that stays
+    after: tuple[str, ...] = ()  # jobs it waits for
+
+
+def calibrate() -> Speed:
+    """The best of a few rounds each, a second in all, in processor time: others may use the machine."""
+    left, right = torch.rand(2, PRODUCT_SIZE, PRODUCT_SIZE)
+    small = torch.rand(32)
+
+    def multiply() -> None:
+        for _ in range(5):
+            left @ right
+
+    def operate() -> None:
+        for _ in range(SMALL_OPERATIONS):
+            small + small
+
+    product, dispatch = _best(multiply) / 5, _best(operate) / SMALL_OPERATIONS
+    return Speed(2 * PRODUCT_SIZE**3 / product / BILLION, 1e6 * dispatch)
+
+
+def _best(work: Any) -> float:
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+@dataclass
+class Model:
+    """Seconds of what jobs are made of, on a machine of this speed."""
+
+    speed: Speed
+    measured: Mapping[str, Any] = field(default_factory=lambda: read_json(MEASURED))
+
+    def __post_init__(self) -> None:
+        before = Speed(**self.measured["speed"])
+        self.products = self.speed.product / before.product  # how many times as fast as where it was measured
+        self.rest = before.small / self.speed.small
+
+    def update(self, kind: str, count: float) -> float:
+        """One update of `count` operations; `kind` is a key of the measured updates."""
+        found = self.measured["updates"][kind]
+        products = count / BILLION / found["gflop_per_second"] / self.products
+        return float(products + found["overhead_ms"] / 1e3 / self.rest)
+
+    def steps(self, environment: str, copies: int, kind: str, acting: float) -> float:
+        """One step of each of `copies` environments, where an action of `kind` takes `acting` operations.
+
+        A policy's weights are read once for all copies, which takes longer than to multiply one row by them;
+        BCQ has a hundred rows for every action.
+        """
+        task = self.measured["environments"][environment.rpartition("-")[0]]
+        simulated = (task["batch_us"] + copies * task["copy_us"] + self.measured["acting_us"]) / 1e6
+        rate = self.measured["updates"][kind]["gflop_per_second"]
+        reading = 0.0 if kind == "bcq" else acting / BILLION / self.measured["acting_gflop_per_second"]
+        return float(simulated / self.rest + (copies * acting / BILLION / rate + reading) / self.products)
+
+    def other(self, what: str, amount: float = 1.0) -> float:
+        """`amount` of something else: starts, gigabytes read and written, bootstrap repetitions."""
+        return float(amount * self.measured["seconds"][what]) / self.rest
+
+    def memory(self, what: str) -> float:
+        """Gigabytes that a process of some kind has before it has any data."""
+        return float(self.measured["memory_gb"][what])
+
+
+def row_bytes(spec: EnvironmentSpecification) -> int:
+    """Bytes of one transition in memory: two observations, an action, reward and mask."""
+    return FLOAT * (2 * spec.observation_size + spec.action_size + 2)
+
+
+def state_gb(agents: int, numbers: int) -> float:
+    """Agents with their optimiser and targets, in GB."""
+    return agents * numbers * FLOAT * (ADAM + 1) / BILLION
+
+
+class Estimate:
+    """All jobs of a plan, named as their files in results/<run>/benchmarks are."""
+
+    def __init__(self, plan: Plan, model: Model) -> None:
+        self.plan, self.model = plan, model
+        self.jobs: dict[str, Job] = {}
+        if not plan.recorded:
+            self._train()
+        self._judge()
+
+    # --- data ---------------------------------------------------------------------------------------------
+
+    def transitions(self, dataset: str) -> int:
+        """How many transitions a dataset has; an estimate where a file or a run decides."""
+        entry = self.plan.dataset(dataset)
+        if "transitions" in entry:
+            return int(entry["transitions"])
+        if "behaviour_policy" in entry:
+            schedule = self.plan.configuration["behaviour_policies"][entry["behaviour_policy"]].get(
+                "schedule", {}
+            )
+            return int(schedule.get("steps", OnlineConfig.steps))
+        return 1_000_000
+
+    def _behaviour(self, policy: str) -> str:
+        name = f"behaviour/{policy}"
+        if name not in self.jobs:
+            settings = self.plan.behaviour_policy(policy)
+            config = command.build(SACConfig, settings.get("sac", {}), "sac")
+            online = command.build(OnlineConfig, settings.get("schedule", {}), "schedule")
+            self.jobs[name] = self._online(
+                "behaviour", "sac", config, online, settings["environment"], 1, 0, 0
+            )
+        return name
+
+    def _record(self, dataset: str) -> str:
+        entry, rows = self.plan.dataset(dataset), self.transitions(dataset)
+        spec = specification(entry["environment"])
+        size = rows * row_bytes(spec) / BILLION
+        copies = entry.get("copies", 1)
+        policy = entry.get("behaviour_policy")
+        acting = operations.acting("sac", spec.observation_size, spec.action_size, SACConfig(), 1)
+        simulated = 0.0
+        if entry["recipe"] not in ("minari", "d4rl", "replay"):
+            acting = acting if policy and "copies" in entry else 0
+            simulated = rows / copies * self.model.steps(entry["environment"], copies, "sac", acting)
+        seconds = self.model.other("start_training") + simulated + self.model.other("write_gb", size)
+        after: tuple[str, ...] = ()
+        if policy and self.plan.behaviour_policy(policy).get("source") != "released":
+            after = (self._behaviour(policy),)
+        memory = self.model.memory("training") + 2.5 * size  # the episodes, and what is made of them
+        name = f"record/{dataset}"
+        self.jobs[name] = Job("record", seconds, memory, self.model.measured["disk_share"] * size, after)
+        return name
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def _train(self) -> None:
+        likelihoods = self.plan.configuration.get("likelihood", {}).get("datasets", [])
+        for dataset in self.plan.configuration["datasets"]:
+            self._record(dataset)
+            if "figure_01a" in self.plan.configuration["figures"] and dataset in likelihoods:
+                self._likelihood(dataset)
+            for label in self.plan.methods:
+                for seeds in self.plan.seed_groups():
+                    self._fine_tune(dataset, label, len(seeds.split("-")), seeds)
+
+    def _pretrain(self, dataset: str, offline: str) -> tuple[str, ...]:
+        """The jobs that make the agents of one offline method; those it starts from come before."""
+        names = []
+        for group in self.plan.agent_groups(dataset, offline):
+            name = f"pretrain/{dataset}_{offline}_{group}"
+            names.append(name)
+            if name in self.jobs:
+                continue
+            settings = self.plan.pretraining(dataset, offline)
+            config = command.build(OFFLINE_METHODS[offline].Config, settings["config"], "config")
+            schedule = command.build(OfflineConfig, settings["schedule"], "schedule")
+            before: tuple[str, ...] = (f"record/{dataset}",)
+            if source := SOURCES[offline]:
+                before += self._pretrain(dataset, source)
+            agents = len(self.plan.agents_of(group))
+            self.jobs[name] = self._offline(dataset, offline, config, schedule, agents, before)
+        return tuple(names)
+
+    def _offline(
+        self, dataset: str, offline: str, config: Any, schedule: OfflineConfig, agents: int, after: Any
+    ) -> Job:
+        environment = self.plan.dataset(dataset)["environment"]
+        sizes = _sizes(environment)
+        data = self.transitions(dataset) * row_bytes(specification(environment)) / BILLION
+        state = state_gb(agents, operations.parameters(offline, *sizes, config))
+        cloning, fitting = operations.warm_start(*sizes, config) if offline == "cql" else (0, 0)
+        seconds = self.model.other("start_training") + self.model.other("read_gb", data)
+        seconds += schedule.updates * self.model.update(
+            _kind(offline, config), agents * operations.OFFLINE[offline](*sizes, config)
+        )
+        seconds += schedule.cloning_warm_start * self.model.update("fqe", agents * cloning)
+        seconds += schedule.monte_carlo_warm_start * self.model.update("fqe", agents * fitting)
+        total = schedule.updates + schedule.cloning_warm_start + schedule.monte_carlo_warm_start
+        acting = operations.acting(offline, *sizes, config, 1)
+        looks = 1 + -(-total // schedule.evaluation_interval)
+        seconds += looks * self._evaluation(
+            environment, agents, schedule.evaluation_episodes, _kind(offline, config), acting
+        )
+        seconds += total / schedule.checkpoint_interval * self.model.other("save_gb", state)
+        memory = self.model.memory("training") + data + 2 * state
+        return Job("pretrain", seconds, memory, 2 * state, after)
+
+    def _fine_tune(self, dataset: str, label: str, runs: int, seeds: str) -> None:
+        settings = self.plan.fine_tuning(dataset, label)
+        method = settings["method"] if settings["method"] in METHODS else "sac"
+        known = settings["config"] if method == settings["method"] else {}
+        config = command.build(METHODS[method].Config, known, "config")
+        online = command.build(OnlineConfig, settings["schedule"], "schedule")
+        members, source = self.plan.ensemble_size(label), self.plan.starts_from(label)
+        after: tuple[str, ...] = ()
+        rows = 0
+        if source != FROM_SCRATCH:
+            rows = self.transitions(dataset)
+            after = (f"record/{dataset}", *self._pretrain(dataset, source))
+        job = self._online("fine_tune", method, config, online, settings["environment"], runs, rows, members)
+        self.jobs[f"fine_tune/{dataset}_{label}_{seeds}"] = job._replace(after=after)
+
+    def _online(
+        self,
+        stage: str,
+        method: str,
+        config: Any,
+        online: OnlineConfig,
+        environment: str,
+        runs: int,
+        rows: int,
+        members: int,
+    ) -> Job:
+        """`runs` runs side by side on `rows` offline transitions."""
+        sizes, spec = _sizes(environment), specification(environment)
+        steps, first = online.steps + online.initial_steps, min(online.block_size, online.steps)
+        updates = online.steps + (online.first_block_multiplier - 1) * first
+        acting = operations.acting(method, *sizes, config, max(1, members))
+        data, collected = (n * row_bytes(spec) / BILLION for n in (rows, runs * steps))
+        balanced = method == "off2on" and config.replay == "balanced"
+        priorities = 8 * runs * (rows + steps) / BILLION if balanced else 0.0
+        state = state_gb(runs * max(1, members), operations.parameters(method, *sizes, config))
+
+        seconds = self.model.other("start_training") + self.model.other("read_gb", data)
+        count = runs * operations.ONLINE[method](*sizes, config)
+        kind = _kind(method, config)
+        seconds += updates * self.model.update(kind, count)
+        seconds += steps * self.model.steps(environment, runs, kind, acting)
+        looks = 1 + online.steps // online.evaluation_interval
+        seconds += looks * self._evaluation(environment, runs, online.evaluation_episodes, kind, acting)
+        if online.auroc_interval and method == "off2on":
+            seconds += online.steps // online.auroc_interval * self._auroc(config, sizes, runs, members)
+        saved = state + priorities + collected / 2  # on average
+        seconds += online.steps / online.checkpoint_interval * self.model.other("save_gb", saved)
+        memory = self.model.memory("training") + data + 2 * (collected + priorities + state)
+        return Job(stage, seconds, memory, state + priorities + collected)
+
+    def _evaluation(self, environment: str, agents: int, episodes: int, kind: str, acting: float) -> float:
+        length = specification(environment).time_limit
+        return length * self.model.steps(environment, agents * episodes, kind, acting)
+
+    def _auroc(self, config: Any, sizes: tuple[int, int], runs: int, members: int) -> float:
+        """Figure 10's measurement: twin critics of all members, on real and random actions."""
+        measured = ActionAUROCConfig()
+        pairs = measured.max_states * (1 + measured.random_actions)
+        q = (sum(sizes), *config.hidden_widths, 1)
+        return self.model.update("off2on", runs * members * 2 * operations.forward(pairs, q))
+
+    def _likelihood(self, dataset: str) -> None:
+        """Figure 1a's density model: its training, then draws for every evaluated pair."""
+        settings = self.plan.likelihood(dataset)
+        config = command.build(LikelihoodConfig, settings["config"], "config")
+        sizes, environment = _sizes(settings["environment"]), settings["environment"]
+        latents, pair = config.latent_size, sum(sizes)
+        encoder, decoder = (pair, *config.hidden_widths, 2 * latents), (latents, *config.hidden_widths, pair)
+        one = operations.learning(config.batch_size, encoder) + operations.learning(
+            config.batch_size, decoder
+        )
+        drawn = 2 * config.evaluated_pairs * config.importance_samples
+        data = self.transitions(dataset) * row_bytes(specification(environment)) / BILLION
+        seconds = self.model.other("start_training") + self.model.other("read_gb", data)
+        seconds += config.updates * self.model.update("fqe", one)
+        seconds += self.model.update("fqe", operations.forward(drawn, decoder))
+        after = (f"record/{dataset}", *self._pretrain(dataset, "cql"))
+        memory = self.model.memory("training") + data
+        self.jobs[f"likelihood/{dataset}"] = Job("likelihood", seconds, memory, 0.0, after)
+
+    # --- judging ------------------------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        """Statistics of every label and dataset, then the figures and the closing table."""
+        after = tuple(name for name, job in self.jobs.items() if job.stage in ("fine_tune", "likelihood"))
+        memory = self.model.memory("drawing")
+        start = self.model.other("start_drawing")
+        if self.plan.curves():
+            repetitions = self.plan.configuration["statistics"].get("repetitions", 2000)
+            runs, labels = len(self.plan.configuration["fine_tuning"]["seeds"]), self.plan.methods
+            points = max(map(self._points, labels))
+            intervals, scores = redrawn(len(labels), len(self.plan.configuration["datasets"]), runs, points)
+            seconds = start + self.model.other("thousand_intervals", repetitions * intervals / 1e3)
+            seconds += self.model.other("million_scores", repetitions * scores / 1e6)
+            self.jobs["statistics"] = Job("statistics", seconds, memory, 0.0, after)
+            after = ("statistics",)
+        for name in (*(f"figures/{figure}" for figure in self.plan.figures()), "reproduction"):
+            self.jobs[name] = Job("figures", start + self.model.other("figure"), memory, 0.0, after)
+
+    def _points(self, label: str) -> int:
+        """Points of a curve."""
+        dataset = next(iter(self.plan.configuration["datasets"]))
+        online = command.build(OnlineConfig, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
+        return 1 + online.steps // online.evaluation_interval
+
+
+def redrawn(labels: int, datasets: int, runs: int, points: int) -> tuple[int, int]:
+    """Intervals that `analysis.aggregate.statistics` draws, and the scores in the curves among them."""
+    intervals = labels * (labels - 1) // 2 + labels * (datasets + 3)
+    return intervals, 2 * labels * datasets * runs * points
+
+
+@cache
+def _sizes(environment: str) -> tuple[int, int]:
+    spec = specification(environment)
+    return spec.observation_size, spec.action_size
+
+
+def _kind(method: str, config: Any) -> str:
+    """The measured update that a method's resembles."""
+    kind = {"cql_ft": "cql", "sac_ft": "sac", "bcq_ft": "bcq"}.get(method, method)
+    return f"{kind}, bfloat16" if getattr(config, "reduced_precision_penalty", False) else kind
+
+
+def makespan(jobs: Mapping[str, Job], cores: int) -> float:
+    """Seconds until all jobs are done on `cores` cores, each started as soon as it can be, in their order."""
+    waiting = {name: {before for before in job.after if before in jobs} for name, job in jobs.items()}
+    running: list[tuple[float, int, str]] = []
+    order = {name: place for place, name in enumerate(jobs)}
+    now = 0.0
+    while waiting or running:
+        ready = [name for name, before in waiting.items() if not before]
+        for name in ready[: cores - len(running)]:
+            del waiting[name]
+            heapq.heappush(running, (now + jobs[name].seconds, order[name], name))
+        now, _, done = heapq.heappop(running)
+        for before in waiting.values():
+            before.discard(done)
+    return now
+
+
+def rows(jobs: Mapping[str, Job]) -> Iterable[tuple[str, Sequence[Job]]]:
+    """The jobs of each stage that has some."""
+    stages: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs.values():
+        stages[job.stage].append(job)
+    return ((stage, stages[stage]) for stage in STAGES if stages[stage])
+
+
+def table(jobs: Mapping[str, Job], cores: int) -> str:
+    """What a person reads: a line a stage, then all of it on so many cores."""
+    lines = [
+        f"{'stage':12} {'jobs':>5} {'core-hours':>11} {'longest, h':>11} {'memory, GB':>11} {'disk, GB':>9}"
+    ]
+    for stage, members in rows(jobs):
+        hours = [job.seconds / HOUR for job in members]
+        memory, disk = max(job.memory_gb for job in members), sum(job.disk_gb for job in members)
+        lines.append(
+            f"{stage:12} {len(members):5d} {sum(hours):11.2f} {max(hours):11.3f} {memory:11.2f} {disk:9.2f}"
+        )
+    everything = list(jobs.values())
+    total = sum(job.seconds for job in everything) / HOUR
+    largest = sorted((job.memory_gb for job in everything), reverse=True)[:cores]
+    lines.append(
+        f"{'all':12} {len(everything):5d} {total:11.2f} {makespan(jobs, cores) / HOUR:11.3f}"
+        f" {sum(largest):11.2f} {sum(job.disk_gb for job in everything):9.2f}"
+    )
+    lines.append(
+        f"The last line: hours from start to end, memory at once, on {cores} of {os.cpu_count()} cores."
+    )
+    return "\n".join(lines)

@@ -1,0 +1,29 @@
+"""Print what a configuration costs, before anyone starts it: hours by stage, memory and disk."""
+
+from __future__ import annotations
+
+import argparse
+
+from algorithms import acceleration
+from workflow import command, cost
+from workflow.plan import Plan
+
+
+def main(options: argparse.Namespace) -> None:
+    """Calibrate, estimate, print."""
+    acceleration.prepare_process()
+    speed = cost.calibrate()
+    plan = Plan(options.settings)
+    print(
+        f"{plan.run}: a core of {speed.product:.0f} GFLOP/s in products, {speed.small:.2f} us an operation.\n"
+    )
+    print(cost.table(cost.Estimate(plan, cost.Model(speed)).jobs, options.cores))
+    if plan.configuration.get("manipulation"):
+        print("The manipulation tasks are not in the model.")
+
+
+if __name__ == "__main__":
+    arguments = command.parser(__doc__)
+    command.settings_argument(arguments, "configuration")
+    arguments.add_argument("--cores", type=int, required=True, help="cores that jobs may use at once")
+    command.run(main, arguments)
