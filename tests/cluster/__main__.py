@@ -41,7 +41,7 @@ from workflow.sources import ROOT
 
 HERE = Path(__file__).parent
 RESULTS = Path("results", "cluster")
-PATIENCE = 900.0  # seconds that any one thing may take on a busy machine
+PATIENCE = 3600.0  # seconds that any one thing may take on a busy machine
 SLURM = ["--workflow-profile", str(ROOT / "profiles" / "slurm")]
 # One job in the queue at a time, so that a disturbance has one victim; and quick looks at the queue.
 SLURM += ["--jobs", "1", "--slurm-init-seconds-before-status-checks", "3"]
@@ -293,8 +293,8 @@ def report(document: dict[str, Any]) -> str:
 
 def told(text: str) -> list[str]:
     """What Snakemake said of submissions, failures and progress, without the names of places."""
-    lines = [line for line in text.splitlines() if TOLD.search(line)]
-    return [re.sub(r" \(log: .*|/\S+/", "", line) for line in lines]
+    lines = [line.strip() for line in text.splitlines() if TOLD.search(line)]
+    return [re.sub(r"( with SLURM jobid \d+| status is: '\w+').*", r"\1", line) for line in lines]
 
 
 def main() -> int:
