@@ -12,8 +12,9 @@ That script starts a Slurm of one node. Then, by the profile that a person uses,
 
 To be struck in mid-training however fast the machine is, each is stopped (SIGSTOP) at its first checkpoint.
 Nobody gives a command again: Snakemake resubmits. What the run leaves must be byte-identical to what the same
-configuration leaves without Slurm. `--output` gets `cluster.json`, `cluster.md` and the logs of Snakemake and
-slurmctld. Exit status 1 where something went wrong.
+configuration leaves without Slurm. (Results name the commit: change nothing in the clone meanwhile.)
+`--output` gets `cluster.json`, `cluster.md` and the logs of Snakemake and slurmctld. Exit status 1 where
+something went wrong.
 """
 
 from __future__ import annotations
@@ -68,8 +69,9 @@ class Slurm:
         }
 
     def script(self, command: str) -> None:
-        """One command of `one_node_slurm.sh`."""
-        subprocess.run([HERE / "one_node_slurm.sh", command, self.folder], check=True)
+        """One command of `one_node_slurm.sh`; SystemExit where it fails, which says why."""
+        if status := subprocess.run([HERE / "one_node_slurm.sh", command, self.folder]).returncode:
+            sys.exit(status)
 
     def ask(self, *command: str) -> str:
         """What a command of Slurm answers."""
@@ -304,9 +306,9 @@ def main() -> int:
     options = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="off2on-cluster-")).resolve()
     place.chmod(0o755)  # munged trusts no socket in a folder that others cannot enter
-    local = Run(place / "local", "--cores", "1")
-    local_s = local.finish()
     with one_node(place / "slurm") as slurm:
+        local = Run(place / "local", "--cores", "1")
+        local_s = local.finish()
         run = Run(place / "run", *SLURM, **slurm.environment)
         try:
             disturbances = disturbed(run, slurm)
