@@ -10,11 +10,13 @@ TORCH_INDEX ?=
 
 ENVIRONMENT := .venv
 INSTALLED := $(ENVIRONMENT)/.installed-$(TORCH)
+CLUSTER := $(ENVIRONMENT)/.installed-cluster
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements-torch.lock)
 PIP := $(ENVIRONMENT)/bin/python -m pip --disable-pip-version-check
 export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
 
-.PHONY: help setup reproduce reproduction-check report verify test lint unit smoke benchmarks faults audit format lock clean
+.PHONY: help setup reproduce reproduction-check report verify test lint unit smoke benchmarks faults \
+	cluster-setup cluster-test audit format lock clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*##/\1 \t/p' $(MAKEFILE_LIST)
@@ -89,19 +91,29 @@ benchmarks: $(INSTALLED)  ## measure speed and size anew, on a machine with noth
 faults: $(INSTALLED)  ## kill a small reproduction 54 times at random moments (an hour): results/faults
 	python -m tests.faults --kills 54 --output results/faults
 
+cluster-setup: $(CLUSTER)  ## also install Snakemake's plugin for Slurm (docs/cluster.md)
+
+$(CLUSTER): requirements-cluster.lock $(INSTALLED)
+	$(PIP) install --quiet --require-hashes --requirement requirements-cluster.lock
+	@touch $@
+
+cluster-test: $(CLUSTER)  ## as root, on Debian with Slurm: disturb a run on a Slurm of one node: results/cluster-test
+	python -m tests.cluster --output results/cluster-test
+
 audit: $(INSTALLED)  ## bandit over the rooms, pip-audit over the lock (docs/faults.md)
 	$(PYTHON) -m venv $(ENVIRONMENT)/audit
 	$(ENVIRONMENT)/audit/bin/python -m pip install --quiet bandit==1.9.4 pip-audit==2.10.1
 	$(ENVIRONMENT)/audit/bin/bandit --quiet --configfile pyproject.toml --recursive \
 		algorithms analysis datasets envs paper_figures records workflow
 	.ci/audit $(ENVIRONMENT)/audit/bin/pip-audit requirements.lock
+	.ci/audit $(ENVIRONMENT)/audit/bin/pip-audit requirements-cluster.lock
 
 format: $(INSTALLED)  ## rewrite the sources in the house's format
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
 
-lock: $(INSTALLED)  ## resolve requirements.lock anew from pyproject.toml, and the benchmark's d3rlpy
+lock: $(INSTALLED)  ## resolve every lock anew: the project's, the cluster plugin's, the benchmark's d3rlpy
 	$(PYTHON) -m venv $(ENVIRONMENT)/lock
 	$(ENVIRONMENT)/lock/bin/python -m pip install --quiet uv==0.11.8
 	echo 'torch; python_version < "3"' > $(ENVIRONMENT)/lock/without-torch.txt
@@ -111,6 +123,8 @@ lock: $(INSTALLED)  ## resolve requirements.lock anew from pyproject.toml, and t
 	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet benchmarks/peers/d3rlpy.in \
 		--override $(ENVIRONMENT)/lock/without-torch.txt --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --output-file benchmarks/peers/d3rlpy.lock
+	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet --group cluster --constraint requirements.lock --universal \
+		--python-version 3.11 --generate-hashes --no-header --no-annotate --output-file requirements-cluster.lock
 
 clean:  ## remove every result of CONFIG (not the environment, not the committed reference results)
 	rm -rf results/$(basename $(notdir $(CONFIG)))
