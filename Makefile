@@ -69,7 +69,7 @@ unit: $(INSTALLED)
 smoke: $(INSTALLED)
 	snakemake all sweep_policy_lr --cores $(CORES) --configfile config/smoke.yaml
 
-faults: $(INSTALLED)  ## kill a small reproduction 54 times at random moments (an hour): results/faults
+faults: $(INSTALLED)  ## kill a small reproduction 54 times at random moments: results/faults (an hour)
 	python -m tests.faults --kills 54 --output results/faults
 
 audit: $(INSTALLED)  ## bandit over the rooms, pip-audit over the lock (docs/faults.md)
