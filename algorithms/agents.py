@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.agentwise_adam import AgentwiseAdam
-from algorithms.checkpoints import section
+from algorithms.checkpoints import fit, section
 from algorithms.networks import Critics, Policy, TanhGaussian
 from algorithms.randomness import Streams
 from records import UserError
@@ -82,16 +82,15 @@ class Population(nn.Module):
         return state
 
     def restore_training_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `training_state()`."""
+        """Go on from `training_state()`. UserError where a tensor is missing or of another shape or type."""
+        networks = {f"networks.{name}": tensor for name, tensor in self.state_dict().items()}
+        fit(state, {**networks, "streams": self.streams.state()})
         self.load_state_dict(section(state, "networks."))
         for name, parameter in self.named_parameters():
-            moments = {
-                key: state[f"adam.{key}.{name}"].clone()
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"adam.{key}.{name}" in state
-            }
-            if moments:
-                self.optimiser.state[parameter] = moments
+            like = {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter}
+            if any(f"adam.{key}.{name}" in state for key in like):  # what was never learned has no moments
+                fit(state, {f"adam.{key}.{name}": tensor for key, tensor in like.items()})
+                self.optimiser.state[parameter] = {key: state[f"adam.{key}.{name}"].clone() for key in like}
         self.streams.restore(state["streams"])
 
 

@@ -7,8 +7,8 @@ checkpoints are to be equal files.)
 
 A checkpoint is read back before it takes its name. Where its manifest has the hash that `load_for` asks
 for, the one that it replaces is kept beside it under the name of `previous`, for the job to go on from where
-the newest is damaged later. So a job takes the disk space of two checkpoints, of three while one is written,
-however long it runs.
+the newest is damaged or missing later. So a job takes the disk space of two checkpoints, of three while one
+is written, however long it runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ _ENTRY = "checkpoint"
 def previous(path: Path) -> Path:
     """Where the checkpoint lies that `path` held before its present one."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def to_resume(path: Path) -> bool:
+    """Whether there is something for `load_for` to go on from."""
+    return path.exists() or previous(path).exists()
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
@@ -84,8 +90,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def load_for(path: Path, expected_hash: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """`load`, and UserError where the checkpoint was written by a run of another configuration.
 
-    A damaged checkpoint is replaced by the previous one, where there is one, with a warning. For the
-    process that alone writes `path`.
+    A damaged or missing checkpoint is replaced by the previous one, where there is one, with a warning. For
+    the process that alone writes `path`.
     """
     try:
         tensors, manifest = load(path)
@@ -105,6 +111,33 @@ def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
+def fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """UserError where one of the `expected` tensors is missing, or has another shape or type."""
+    for name, like in expected.items():
+        if name not in tensors:
+            raise UserError(f"it lacks {name}")
+        found = tensors[name]
+        if found.shape != like.shape or found.dtype != like.dtype:
+            raise UserError(
+                f"{name} is {found.dtype} of shape {list(found.shape)}, expected {like.dtype} of shape"
+                f" {list(like.shape)}"
+            )
+
+
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """What of the checkpoint `path` does not fit the run that takes it over is one sentence with its name.
+
+    A checkpoint of the run's own configuration can only be such a one where a person, or another version of
+    a package, made it.
+    """
+    try:
+        yield
+    except (KeyError, UserError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        reason = f"it lacks {error.args[0]}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise UserError(f"{path} does not fit this run: {reason}; remove its folder to begin anew") from error
+
+
 def _keep(path: Path) -> None:
     """Give the file at `path` its second name; `path` holds a whole checkpoint at every moment."""
     with atomic_path(previous(path)) as temporary:
@@ -115,14 +148,15 @@ def _keep(path: Path) -> None:
 
 
 def _fall_back(path: Path, damage: UserError) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Put the previous checkpoint in the place of a damaged one, so that it is not replaced by that one."""
+    """Put the previous checkpoint in the place of a lost one, so that it is not replaced by that one."""
     kept = previous(path)
     if not kept.exists():
         raise UserError(f"{damage}; remove it to begin anew, there is no previous one") from damage
     try:
         found = load(kept)
     except UserError as error:
-        raise UserError(f"{damage}; the previous one too: {error}; remove both to begin anew") from damage
+        remedy = "remove both to begin anew" if path.exists() else "remove it to begin anew"
+        raise UserError(f"{damage}; the previous one too: {error}; {remedy}") from damage
     os.replace(kept, path)
     warnings.warn(f"{damage}; going on from the previous checkpoint", stacklevel=3)
     return found

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from algorithms.batch import Batch
+from algorithms.checkpoints import fit
 from algorithms.encoders import ImageShape
 from algorithms.replay import BalancedReplay, Recorded, Replay, UniformReplay
 from records import UserError
@@ -191,6 +192,8 @@ class ImageBuffer:
                 f"the saved online frames have shape {list(frames.shape)}, expected"
                 f" {list(self._frames.shape[2:])} an episode"
             )
+        size = frames.shape[1] * self.horizon
+        fit(state, {name: rows[:, :size] for name, rows in self._rows.items()})
         self.size = 0
         before, after = frames[:, :, :-1].flatten(1, 2), frames[:, :, 1:].flatten(1, 2)
         self.add(Batch(before, state["actions"], state["rewards"], state["masks"], after))

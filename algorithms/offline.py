@@ -22,7 +22,7 @@ from algorithms.evaluation import evaluate
 from algorithms.jobs import Job, check_sizes, progress_bar
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import OfflineData
-from algorithms.training_log import TrainingLog
+from algorithms.training_log import LARGEST_Q, TrainingLog
 from datasets.transitions import Transitions
 from records import UserError
 from records.files import exclusive
@@ -38,6 +38,7 @@ class OfflineConfig:
     evaluation_interval: int = 5_000
     evaluation_episodes: int = 5  # [C] 5,000 steps, five whole episodes of HalfCheetah
     checkpoint_interval: int = 5_000
+    largest_q: float = LARGEST_Q  # ours: a mean of Q beyond it ends the run
 
 
 class StartingAgents(NamedTuple):
@@ -127,8 +128,8 @@ def pretrain(
     agents to start from, instead of fresh ones: networks are kept; targets, entropy coefficient, optimiser
     and random streams begin anew, and `schedule.updates` counts the updates they have had.
 
-    Raises UserError where the data are not of the environment's sizes, a loss becomes non-finite, a
-    checkpoint is damaged or of another configuration, another process is training in the same folder, or
+    Raises UserError where the data are not of the environment's sizes, a loss becomes non-finite, Q explodes,
+    a checkpoint is damaged or of another configuration, another process is training in the same folder, or
     the starting agents are of other sizes or have had all updates already.
     """
     with exclusive(job.state_folder):
@@ -148,6 +149,8 @@ class Schedule(Protocol):
     def evaluation_episodes(self) -> int: ...
     @property
     def checkpoint_interval(self) -> int: ...
+    @property
+    def largest_q(self) -> float: ...
 
 
 class Trained(Protocol):
@@ -181,11 +184,11 @@ class OfflineLoop:
         again = f" from {self.first_step}" if self.first_step else ""
         self.agent_seeds = [derived_seed(seed, label + again) for seed in seeds]
         self.draws = Streams([derived_seed(seed, f"{label} batches" + again) for seed in seeds])
-        self.log = TrainingLog(job.run, label, job.dataset, seeds)
+        self.log = TrainingLog(job.run, label, job.dataset, seeds, schedule.largest_q)
         self.step = self.first_step
         self.checkpoint = job.state_folder / "checkpoint.safetensors"
         self.learner = self._begin(starting.agents if starting else ())
-        if self.checkpoint.exists():
+        if checkpoints.to_resume(self.checkpoint):
             self._restore()
 
     @property
@@ -253,10 +256,12 @@ class OfflineLoop:
 
     def _restore(self) -> None:
         tensors, manifest = checkpoints.load_for(self.checkpoint, self.job.configuration_hash)
-        self.learner.agents.restore_training_state(tensors)
-        self.draws.restore(tensors["draws"])
-        self.log.restore(manifest["log"])
-        self.step = manifest["step"]
+        with checkpoints.restoring(self.checkpoint):
+            self.learner.agents.restore_training_state(tensors)
+            checkpoints.fit(tensors, {"draws": self.draws.state()})
+            self.draws.restore(tensors["draws"])
+            self.log.restore(manifest["log"])
+            self.step = int(manifest["step"])
 
 
 class _Training(OfflineLoop):

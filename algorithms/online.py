@@ -25,7 +25,7 @@ from algorithms.evaluation import evaluate
 from algorithms.jobs import Job, progress_bar
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import Collected, Recorded, Replay
-from algorithms.training_log import TrainingLog
+from algorithms.training_log import LARGEST_Q, TrainingLog
 from envs.locomotion import EnvironmentBatch
 from records import UserError
 from records.files import exclusive
@@ -47,6 +47,7 @@ class OnlineConfig:
     evaluation_episodes: int = 5  # [C]: 5,000 steps, five whole episodes of HalfCheetah
     checkpoint_interval: int = 1_000  # steps; a multiple of the block size
     auroc_interval: int = 0  # [S] E.1: 10,000 for Figure 10; a multiple of the evaluation's, 0 for never
+    largest_q: float = LARGEST_Q  # ours: a mean of Q beyond it ends the run
 
     def __post_init__(self) -> None:
         for name in ("evaluation_interval", "checkpoint_interval"):
@@ -156,8 +157,8 @@ def run_online(
 
     Rewards enter the replay times `reward_scale`; returns in the curve are unscaled. `measure` is called
     at each evaluation, again for some after a resume, and may only look. Raises UserError
-    where a loss becomes non-finite, a checkpoint is damaged or of another configuration, or another
-    process is training in the same folder.
+    where a loss becomes non-finite, Q explodes, a checkpoint is damaged or of another configuration, or
+    another process is training in the same folder.
     """
     with exclusive(job.state_folder):
         loop = _OnlineLoop(config, method, learner, seeds, job, reward_scale, measure)
@@ -185,6 +186,8 @@ class Schedule(Protocol):
     def evaluation_episodes(self) -> int: ...
     @property
     def checkpoint_interval(self) -> int: ...
+    @property
+    def largest_q(self) -> float: ...
 
 
 class OnlineLoop:
@@ -202,10 +205,10 @@ class OnlineLoop:
         self, config: Schedule, method: str, learner: Trained, seeds: Sequence[int], job: Job
     ) -> None:
         self.config, self.learner, self.seeds, self.job = config, learner, seeds, job
-        self.log = TrainingLog(job.run, method, job.dataset, seeds)
+        self.log = TrainingLog(job.run, method, job.dataset, seeds, config.largest_q)
         self.step = self.updates = 0
         self.checkpoint = job.state_folder / "checkpoint.safetensors"
-        self.resumed = self.checkpoint.exists()
+        self.resumed = checkpoints.to_resume(self.checkpoint)
 
     def _begin(self) -> None:
         """What comes before the first block."""
@@ -276,12 +279,14 @@ class OnlineLoop:
 
     def _restore(self) -> None:
         tensors, manifest = checkpoints.load_for(self.checkpoint, self.job.configuration_hash)
-        self.learner.agents.restore_training_state(checkpoints.section(tensors, "agents."))
-        self.learner.replay.restore(checkpoints.section(tensors, "replay."))
-        self.learner.draws.restore(tensors["draws"])
-        self._restore_world(tensors)
-        self.log.restore(manifest["log"])
-        self.step, self.updates = manifest["step"], manifest["updates"]
+        with checkpoints.restoring(self.checkpoint):
+            self.learner.agents.restore_training_state(checkpoints.section(tensors, "agents."))
+            self.learner.replay.restore(checkpoints.section(tensors, "replay."))
+            checkpoints.fit(tensors, {"draws": self.learner.draws.state()})
+            self.learner.draws.restore(tensors["draws"])
+            self._restore_world(tensors)
+            self.log.restore(manifest["log"])
+            self.step, self.updates = int(manifest["step"]), int(manifest["updates"])
 
 
 class _OnlineLoop(OnlineLoop):
@@ -349,14 +354,17 @@ class _OnlineLoop(OnlineLoop):
         return measured
 
     def _world(self) -> dict[str, Tensor]:
-        environments = {
+        ends = torch.from_numpy(np.concatenate(self.episode_ends, axis=1))
+        return {**self._environment_bytes(), "episode_ends": ends}
+
+    def _environment_bytes(self) -> dict[str, Tensor]:
+        return {
             f"environments.{name}": torch.from_numpy(np.ascontiguousarray(array).view(np.uint8))
             for name, array in self.environments.state().items()
         }
-        ends = torch.from_numpy(np.concatenate(self.episode_ends, axis=1))
-        return {**environments, "episode_ends": ends}
 
     def _restore_world(self, tensors: Mapping[str, Tensor]) -> None:
+        checkpoints.fit(tensors, self._environment_bytes())
         saved = checkpoints.section(tensors, "environments.")
         self.environments.restore(
             {

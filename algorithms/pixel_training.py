@@ -21,6 +21,7 @@ from algorithms.offline import OfflineLoop, OfflineStart, PretrainedAgents, Star
 from algorithms.online import OnlineLoop, Start
 from algorithms.pixels import PixelConfig, PixelFineTuning, PixelFineTuningConfig, PixelPretraining
 from algorithms.randomness import Streams, derived_seed
+from algorithms.training_log import LARGEST_Q
 from records import UserError
 from records.files import exclusive
 
@@ -33,6 +34,7 @@ class PixelOfflineConfig:
     evaluation_interval: int = 1_000  # [COG] an epoch
     evaluation_episodes: int = 5  # [COG]
     checkpoint_interval: int = 1_000
+    largest_q: float = LARGEST_Q  # ours: a mean of Q beyond it ends the run
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class EpisodeConfig:
     evaluation_interval: int = 10  # [COG] every block; a multiple of the block size
     evaluation_episodes: int = 5  # [COG], of each kind
     checkpoint_interval: int = 10  # episodes; a multiple of the block size
+    largest_q: float = LARGEST_Q  # ours: a mean of Q beyond it ends the run
 
     def __post_init__(self) -> None:
         for name in ("evaluation_interval", "checkpoint_interval"):

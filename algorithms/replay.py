@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from algorithms.batch import Batch
+from algorithms.checkpoints import fit
 from algorithms.randomness import Streams
 from algorithms.sum_tree import SumTree
 from datasets.transitions import Transitions
@@ -177,6 +178,9 @@ class OnlineBuffer:
         missing = [name for name in Batch._fields if name not in state]
         if missing:
             raise UserError(f"the saved online buffer lacks {', '.join(missing)}")
+        size = sum(state["observations"].shape[1:2])
+        like = zip(Batch._fields, self._rows, strict=True)
+        fit(state, {name: rows[:, :size] for name, rows in like})
         self.size = 0
         self.add(Batch(*(state[name] for name in Batch._fields)))
 
@@ -356,7 +360,7 @@ class BalancedReplay:
         expected = len(self.offline) + self.online.size
         if state["priority_units"].shape[1:] != (expected,):
             raise UserError(
-                f"the saved priorities have shape {list(state['priority_units'].shape)},"
+                f"the saved priority_units have shape {list(state['priority_units'].shape)},"
                 f" expected {expected} a run"
             )
         self._tree.restore(state["priority_units"])

@@ -1,9 +1,16 @@
-"""What a training loop measures: means between evaluations, tidy rows, a stop on non-finite values."""
+"""What a training loop measures: means between evaluations, tidy rows; and whether its numbers are sound.
+
+A number that is not finite and a Q beyond its bound stop the run: neither comes back. A dead density network
+does not, because the run goes on as one without it would: it is named in a warning.
+"""
 
 from __future__ import annotations
 
+import math
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -13,6 +20,10 @@ from numpy.typing import ArrayLike
 from algorithms.agents import Metrics
 from records import UserError
 from records.curves import COLUMNS
+
+LARGEST_Q = 1e6
+"""A mean of Q beyond which a run has diverged. Rewards of at most some 15 a step, discounted by 0.99, make
+1,500; what is as far beyond as this does not come back. (Ours.)"""
 
 
 class _Means:
@@ -44,11 +55,19 @@ class _Means:
 
 
 class TrainingLog:
-    """Rows of one job's curve: `run`, `method`, `dataset` are the job's, one row a seed, step and metric."""
+    """Rows of one job's curve: `run`, `method`, `dataset` are the job's, one row a seed, step and metric.
 
-    def __init__(self, run: str, method: str, dataset: str, seeds: Sequence[int]) -> None:
+    The metric q_mean is to stay within +-`largest_q`, in the rewards that are learned from.
+    """
+
+    def __init__(
+        self, run: str, method: str, dataset: str, seeds: Sequence[int], largest_q: float = LARGEST_Q
+    ) -> None:
         self._labels = (run, method, dataset)
         self._seeds = list(seeds)
+        self._largest_q = largest_q
+        self._limits: dict[tuple[str, ...], torch.Tensor] = {}
+        self._dead: set[int] = set()
         self._rows: list[tuple[int, int, str, float]] = []
         self._forget()
 
@@ -58,17 +77,29 @@ class TrainingLog:
     def add(self, metrics: Metrics, step: int) -> None:
         """Count one update's metrics ([G] tensors, one entry a seed) towards the running means.
 
-        UserError where one is not finite: at once, before spoilt networks act or spoilt priorities draw.
+        UserError where one is not finite, or Q beyond its bound: at once, before spoilt networks act or
+        spoilt priorities draw.
         """
+        names = tuple(metrics)
         values = torch.stack(list(metrics.values())).double()
-        finite = values.isfinite()
-        if not finite.all():
-            row, column = finite.logical_not().nonzero()[0].tolist()
+        if names not in self._limits:
+            limits = [self._largest_q if name == "q_mean" else sys.float_info.max for name in names]
+            self._limits[names] = values.new_tensor(limits).unsqueeze(1)
+        sound = values.abs() <= self._limits[names]  # no comparison holds for NaN
+        if not sound.all():
+            row, column = sound.logical_not().nonzero()[0].tolist()
+            self._stop(names[row], self._seeds[column], float(values[row, column]), step)
+        self._every.add(names, values)
+
+    def _stop(self, name: str, seed: int, value: float, step: int) -> NoReturn:
+        what = f"{'/'.join(self._labels)}: {name} of seed {seed} became"
+        mend = "lower the learning rates or look at the data"
+        if math.isfinite(value):
             raise UserError(
-                f"{'/'.join(self._labels)}: {list(metrics)[row]} of seed {self._seeds[column]} became"
-                f" non-finite at update {step}; lower the learning rates or look at the data"
+                f"{what} {value:.4g} at update {step}, expected at most {self._largest_q:g} either way: Q has"
+                f" exploded; {mend}, or raise the schedule's largest_q"
             )
-        self._every.add(list(metrics), values)
+        raise UserError(f"{what} non-finite at update {step}; {mend}")
 
     def add_thinned(self, metrics: Metrics) -> None:
         """Count metrics that are looked at now and then only towards means of their own."""
@@ -80,11 +111,27 @@ class TrainingLog:
         Returns the means over seeds, for the progress bar.
         """
         values = self._every.values() | self._thinned.values()
+        self._look_for_dead_networks(values.get("online_weight_zero_fraction", ()), step)
         values |= {name: np.asarray(value).tolist() for name, value in measured.items()}
         for name, row in values.items():
             self._rows += [(seed, step, name, float(v)) for seed, v in zip(self._seeds, row, strict=True)]
         self._forget()
         return {name: float(np.mean(row)) for name, row in values.items()}
+
+    def _look_for_dead_networks(self, zero_shares: Sequence[float], step: int) -> None:
+        """Warn of each density network whose weight was zero for every online sample since the last row.
+
+        A ReLU that is zero on a whole batch passes no gradient back: such a network seldom revives.
+        """
+        dead = {seed for seed, share in zip(self._seeds, zero_shares, strict=False) if share == 1.0}
+        for seed in sorted(dead - self._dead):
+            warnings.warn(
+                f"{'/'.join(self._labels)}: the density network of seed {seed} is dead at step {step}: its"
+                " weight was zero for every online sample since the last evaluation, and what is drawn gets"
+                " the lowest priority; density_activation softplus cannot die",
+                stacklevel=3,
+            )
+        self._dead = dead
 
     def frame(self) -> pd.DataFrame:
         """All rows so far, in the columns of `records.curves`."""

@@ -17,6 +17,16 @@ _PACKAGES = (
     "safetensors",
 )  # fmt: skip
 
+# By what processors of one name differ, and by what libraries choose the kernels that round: x86 and ARM.
+_MODEL = (
+    "vendor_id", "cpu family", "model", "stepping",
+    "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision",
+)  # fmt: skip
+_INSTRUCTIONS = (
+    "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16", "avx512_fp16",
+    "amx_tile", "amx_bf16", "asimd", "asimdhp", "bf16", "sve", "sve2",
+)  # fmt: skip
+
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
     """Return 12 hexadecimal digits that stand for `configuration` (JSON values, keys in any order)."""
@@ -62,21 +72,29 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Return the processor's name, the number of its cores and the threads that BLAS was given."""
+    """Return the processor, the number of its cores and the threads that BLAS was given.
+
+    `cpu` is its name, which many kinds share in a cloud; `cpu_model` tells the kinds apart, and
+    `cpu_instructions` what of them a virtual machine passes on. Both are empty where the system does not say.
+    """
+    information = Path("/proc/cpuinfo")
     return {
-        "cpu": _cpu(),
+        **processor(information.read_text() if information.exists() else ""),
         "cores": os.cpu_count(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "unset"),
     }
 
 
-def _cpu() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def processor(information: str) -> dict[str, str]:
+    """The entries of `hardware` on the processor, from the text of Linux's /proc/cpuinfo, or from none."""
+    lines = (line.partition(":") for line in information.partition("\n\n")[0].splitlines())
+    said = {name.strip(): value.strip() for name, _, value in lines}
+    flags = said.get("flags", said.get("Features", "")).split()
+    return {
+        "cpu": said.get("model name") or platform.processor() or platform.machine(),
+        "cpu_model": ", ".join(f"{name} {said[name]}" for name in _MODEL if name in said),
+        "cpu_instructions": " ".join(name for name in _INSTRUCTIONS if name in flags),
+    }
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

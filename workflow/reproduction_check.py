@@ -1,8 +1,9 @@
 """Compare a run of config/check.yaml with the committed curves of it, and say what differs.
 
-On the platform that the reference was made on (processor, versions, threads: the provenance says) every row
-has to be equal to the last bit. On another, rounding differs and training drifts apart: there the mean return
-of the last evaluation has to lie within the bounds that the spread of the seeds gives.
+On the platform that the reference was made on (processor with its model and instructions, versions, threads:
+the provenance says) every row has to be equal to the last bit. On another, rounding differs and training
+drifts apart: there the mean return of the last evaluation has to lie within the bounds that the spread of the
+seeds gives.
 
     python -m workflow.reproduction_check results/check/curves results/reference/check/curves
 """
@@ -24,6 +25,13 @@ TOLERANCE = 3.0
 """Standard errors of the difference of two means that another platform may differ by. (Ours.)"""
 SLACK = 0.25
 """Share of the reference's mean that it may differ by anyhow: three seeds say little of a spread. (Ours.)"""
+
+_HARDWARE = {
+    "the processor": "cpu",
+    "the processor's model": "cpu_model",
+    "the processor's set of instructions": "cpu_instructions",
+    "the number of threads": "omp_num_threads",
+}
 
 
 def compare(ours: Path, reference: Path) -> str:
@@ -58,15 +66,16 @@ def _platform_differences(ours: Path, reference: Path) -> list[str]:
             f"{ours} was made with other settings than {reference}; expected the same configuration"
         )
     rows = {
-        "the processor": [p.get("hardware", {}).get("cpu") for p in (found, expected)],
-        "the threads": [p.get("hardware", {}).get("omp_num_threads") for p in (found, expected)],
+        what: [p.get("hardware", {}).get(key) for p in (found, expected)] for what, key in _HARDWARE.items()
     }
     names = sorted({*found.get("versions", {}), *expected.get("versions", {})})
     rows |= {
         f"{name}'s version": [p.get("versions", {}).get(name) for p in (found, expected)] for name in names
     }
     return [
-        f"{what} is {here}, the reference's {there}" for what, (here, there) in rows.items() if here != there
+        f"{what} is {here or 'not recorded'}, the reference's {there or 'not recorded'}"
+        for what, (here, there) in rows.items()
+        if here != there
     ]
 
 

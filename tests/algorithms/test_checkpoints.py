@@ -193,6 +193,31 @@ def test_where_both_are_damaged_a_person_is_told_what_to_remove(path: Path) -> N
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
 
 
+def test_a_missing_checkpoint_falls_back_to_the_previous_with_a_warning(path: Path) -> None:
+    before = path.read_bytes()
+    save_step(path, 5001)
+    path.unlink()
+    assert checkpoints.to_resume(path)
+    with pytest.warns(UserWarning, match=r"no such checkpoint; going on from the previous checkpoint"):
+        assert checkpoints.load_for(path, "0123456789ab")[1]["step"] == 5000
+    assert path.read_bytes() == before
+
+
+def test_where_one_is_missing_and_one_damaged_a_person_is_told_what_to_remove(path: Path) -> None:
+    save_step(path, 5001)
+    path.unlink()
+    checkpoints.previous(path).write_bytes(b"")
+    expected = r"no such checkpoint; the previous one too: .*previous.*damaged.*; remove it to begin anew"
+    with pytest.raises(UserError, match=expected):
+        checkpoints.load_for(path, "0123456789ab")
+
+
+def test_without_a_file_there_is_nothing_to_resume(path: Path) -> None:
+    assert checkpoints.to_resume(path)
+    path.unlink()
+    assert not checkpoints.to_resume(path)
+
+
 def test_a_plain_load_never_gives_another_checkpoint_than_the_one_asked_for(path: Path) -> None:
     path.write_bytes(flip(save_step(path, 5001)))
     with pytest.raises(UserError, match="damaged"):
@@ -234,3 +259,23 @@ def test_a_foreign_manifest_with_a_fitting_checksum_is_refused(tmp_path: Path, m
     save_file({}, path, metadata={"checkpoint": f"{digest} {manifest}"})
     with pytest.raises(UserError, match=r"checkpoint\.safetensors: its manifest is .*foreign"):
         checkpoints.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"a": None}, "it lacks a"),
+        ({"a": torch.zeros(3)}, r"a is torch.float32 of shape \[3\], expected torch.float32 of shape \[2\]"),
+        ({"a": torch.zeros(2, dtype=torch.int64)}, "a is torch.int64 of shape"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_file(
+    path: Path, change: dict[str, Tensor | None], expected: str
+) -> None:
+    found = {"a": torch.zeros(2), "b": torch.zeros(1)} | change
+    whole = {name: tensor for name, tensor in found.items() if tensor is not None}
+    with (
+        pytest.raises(UserError, match=rf"checkpoint\.safetensors does not fit this run: {expected}"),
+        checkpoints.restoring(path),
+    ):
+        checkpoints.fit(whole, {"a": torch.zeros(2)})

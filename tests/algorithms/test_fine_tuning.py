@@ -15,10 +15,12 @@ import torch
 from algorithms.agents import Agents, Population, one_agent
 from algorithms.awac import AWACAgents
 from algorithms.bcq import BCQAgents, BCQConfig
+from algorithms.density_ratio import DensityRatio
 from algorithms.fine_tuning import METHODS, Members, find_method, fine_tune, make_learner
 from algorithms.jobs import Job
 from algorithms.off2on import Off2OnLearner
 from algorithms.online import Learner, OnlineConfig
+from algorithms.randomness import Streams
 from algorithms.replay import BalancedReplay, OnlineReplay, UniformReplay
 from algorithms.sac import SACConfig
 from datasets.transitions import Transitions
@@ -70,11 +72,13 @@ def members_of(method: str, count: int | None = None, widths: tuple[int, ...] = 
     return [one_agent(agents, index) for index in range(MEMBERS[method] if count is None else count)]
 
 
-def tune(folder: Path, method: str, seeds: Sequence[int] = SEEDS, **others: Any) -> pd.DataFrame:
+def tune(
+    folder: Path, method: str, seeds: Sequence[int] = SEEDS, online: OnlineConfig = ONLINE, **others: Any
+) -> pd.DataFrame:
     data = None if method == "sac" else made_up_transitions(LENGTHS)
     members = members_of(method, MEMBERS[method] * len(seeds) // 2)
     job = Job("test", "made-up", ENVIRONMENT, "hash", folder)
-    return fine_tune(method, METHODS[method], config_of(method, **others), ONLINE, data, members, seeds, job)
+    return fine_tune(method, METHODS[method], config_of(method, **others), online, data, members, seeds, job)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -96,6 +100,33 @@ def test_every_method_writes_a_whole_curve(method: str, tmp_path: Path) -> None:
         assert (share == 0).all()
     elif method in ("sac_ft", "cql_ft", "awac", "bcq_ft"):  # 60 offline transitions beside 30, then 60
         assert share == pytest.approx([2 / 3, 1 / 2] * 2, abs=0.07)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_s_q_may_explode(method: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=rf"test/{method}/made-up: q_mean of seed 0 .* at update 1, .*largest_q"
+    ):
+        tune(tmp_path, method, online=replace(ONLINE, largest_q=1e-9))
+
+
+def test_a_dead_density_network_is_named_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    initialise = DensityRatio.initialise
+
+    def second_dead(density: DensityRatio, streams: Streams) -> None:
+        initialise(density, streams)
+        with torch.no_grad():
+            density.net.affine_maps()[-1].bias[1] = -1e3
+
+    monkeypatch.setattr(DensityRatio, "initialise", second_dead)
+    with pytest.warns(UserWarning, match="density network of seed 1 is dead at step 30") as warned:
+        curve = tune(tmp_path, "off2on")
+    assert len([each for each in warned if "density network" in str(each.message)]) == 1
+    zero = curve[curve.metric == "online_weight_zero_fraction"].set_index(["seed", "step"]).value
+    assert zero[1, 30] == zero[1, 60] == 1.0 and zero[0].max() < 1.0
+    assert np.isfinite(curve.value).all()
 
 
 def begin(

@@ -120,8 +120,17 @@ def test_an_agent_is_the_same_bit_for_bit_whoever_its_neighbour_is(tmp_path: Pat
 @pytest.mark.parametrize("rate", ["policy_learning_rate", "value_learning_rate"])
 def test_an_enormous_learning_rate_stops_the_run_and_names_step_and_metric(tmp_path: Path, rate: str) -> None:
     schedule = replace(SCHEDULE, cloning_warm_start=0, monte_carlo_warm_start=0)
-    with pytest.raises(UserError, match=r"test/cql/made-up: \w+ of seed \d became non-finite at update \d+;"):
+    ends = r"became (non-finite at update \d+;|-?[\d.e+]+ at update \d+, expected at most 1e\+06 either way)"
+    with pytest.raises(UserError, match=rf"test/cql/made-up: \w+ of seed \d {ends}"):
         train(tmp_path, [0, 1], replace(METHOD, **{rate: 1e30}), schedule)
+
+
+def test_a_q_beyond_the_schedule_s_bound_stops_the_run_and_is_named(tmp_path: Path) -> None:
+    expected = (
+        r"q_mean of seed 0 became [\d.e+-]+ at update 8, expected at most 1e-09 either way: Q has exploded"
+    )
+    with pytest.raises(UserError, match=expected):  # the first update that has a Q, after seven of cloning
+        train(tmp_path, [0, 1], schedule=replace(SCHEDULE, largest_q=1e-9))
 
 
 def test_data_of_another_environment_are_refused(tmp_path: Path) -> None:

@@ -90,6 +90,16 @@ def train(kind: str, folder: Path, configuration: str = "this") -> pd.DataFrame:
     return curve
 
 
+@pytest.mark.parametrize("kind", ["pretrain", "off2on"])
+def test_a_q_beyond_the_schedule_s_bound_stops_the_run_and_is_named(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, schedule in (("OFFLINE", OFFLINE), ("ONLINE", ONLINE)):
+        monkeypatch.setitem(globals(), name, replace(schedule, largest_q=1e-9))
+    with pytest.raises(UserError, match=r"q_mean of seed 3 became .* at update 1, expected at most 1e-09"):
+        train(kind, tmp_path)
+
+
 def written(folder: Path) -> dict[str, bytes]:
     """Every file that the job left, but for locks."""
     return {

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
 from algorithms import acceleration, checkpoints
 from algorithms.agents import Agents, one_agent
@@ -239,6 +240,50 @@ def test_a_damaged_checkpoint_is_refused_by_name(kind: str, tmp_path: Path) -> N
         refusal = (folder / "refusal.txt").read_text()
         assert str(checkpoint) in refusal and "damaged" in refusal
         assert checkpoint.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "off2on"])
+def test_a_job_whose_newest_checkpoint_is_gone_goes_on_from_the_previous(kind: str, tmp_path: Path) -> None:
+    left_alone, folder = tmp_path / "left alone", tmp_path / "job"
+    start(kind, left_alone)
+    start(kind, folder, Moment(2, 1))
+    (folder / "state" / "checkpoint.safetensors").unlink()
+    start(kind, folder)
+    events = ((each / "events.json").read_text() for each in (left_alone, folder))
+    whole, resumed = (text.count("before add") for text in events)
+    assert 0 < resumed < whole
+    assert written(folder) == written(left_alone)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("pretrain", "networks.q.net.layers.0.weight"),
+        ("pretrain", "adam.exp_avg.policy.net.layers.0.bias"),
+        ("pretrain", "draws"),
+        ("off2on", "agents.networks.density.net.layers.0.weight"),
+        ("off2on", "agents.adam.step.q.net.layers.0.weight"),
+        ("off2on", "agents.streams"),
+        ("off2on", "replay.rewards"),
+        ("off2on", "replay.priority_units"),
+        ("off2on", "environments.physics"),
+        ("off2on", "episode_ends"),
+    ],
+)
+def test_a_checkpoint_that_lacks_a_tensor_or_has_it_in_another_shape_is_one_sentence(
+    kind: str, name: str, tmp_path: Path
+) -> None:
+    start(kind, tmp_path / "job", kill_at=FIRST_CHECKPOINT)
+    path = tmp_path / "job" / "state" / "checkpoint.safetensors"
+    tensors, manifest = checkpoints.load(path)
+    without = {key: tensor for key, tensor in tensors.items() if key != name}
+    for changed in (without, {**without, name: torch.zeros(1, 2, 3, 4)}):
+        checkpoints.save(path, changed, manifest)
+        start(kind, tmp_path / "job")
+        refusal = (tmp_path / "job" / "refusal.txt").read_text()
+        assert refusal.startswith(f"{path} does not fit this run: ")
+        # Each part of a job knows its tensors by its own names.
+        assert name.removeprefix("agents.").removeprefix("replay.") in refusal
 
 
 def test_a_second_process_in_one_folder_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -68,6 +70,43 @@ def test_a_number_that_is_not_finite_stops_the_run_at_once_and_is_named(bad: flo
     metrics = {"critic_loss": torch.tensor([1.0, 2.0]), "q_mean": torch.tensor([1.0, bad])}
     with pytest.raises(UserError, match="pilot/sac/made-up: q_mean of seed 7 became non-finite at update 42"):
         log.add(metrics, 42)
+
+
+@pytest.mark.parametrize("q", [1001.0, -1001.0, 1e30])
+def test_a_q_beyond_its_bound_stops_the_run_at_once_and_is_named(q: float) -> None:
+    log = TrainingLog("pilot", "sac", "made-up", [3, 7], largest_q=1000.0)
+    log.add({"critic_loss": torch.tensor([1e9, 1.0]), "q_mean": torch.tensor([1000.0, -1000.0])}, 41)
+    expected = rf"pilot/sac/made-up: q_mean of seed 7 became {re.escape(f'{q:.4g}')} at update 42"
+    with pytest.raises(UserError, match=f"{expected}, expected at most 1000 .*largest_q"):
+        log.add({"critic_loss": torch.tensor([1.0, 1.0]), "q_mean": torch.tensor([1.0, q]).double()}, 42)
+
+
+def test_the_bound_is_far_beyond_what_a_task_can_give() -> None:
+    make_log().add({"q_mean": torch.tensor([15 / (1 - 0.99), -1e5])}, 1)
+    with pytest.raises(UserError, match="became 2e\\+06 at update 2, expected at most 1e\\+06"):
+        make_log().add({"q_mean": torch.tensor([0.0, 2e6])}, 2)
+
+
+def zero_shares(log: TrainingLog, *rows: tuple[float, float]) -> None:
+    for row in rows:
+        log.add({"online_weight_zero_fraction": torch.tensor(row)}, 1)
+
+
+def test_a_density_network_that_is_zero_everywhere_is_named_when_it_dies() -> None:
+    log = make_log()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        zero_shares(log, (1.0, 0.0), (0.99, 1.0))
+        log.flush(100, {})
+    zero_shares(log, (1.0, 0.0), (1.0, 1.0))
+    with pytest.warns(
+        UserWarning, match="pilot/sac/made-up: the density network of seed 3 is dead at step 200"
+    ):
+        log.flush(200, {})
+    zero_shares(log, (1.0, 1.0))
+    with pytest.warns(UserWarning, match="of seed 7 is dead at step 300") as warned:  # of seed 3 it is known
+        log.flush(300, {})
+    assert len(warned) == 1
 
 
 def test_a_log_restored_through_json_goes_on_with_the_same_bits() -> None:

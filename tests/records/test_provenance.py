@@ -101,3 +101,40 @@ heavy = {"torch", "mujoco", "gymnasium"} & set(sys.modules)
 sys.exit(f"imported {heavy}" if heavy else 0)
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+ZEN_5 = """processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 26
+model\t\t: 2
+model name\t: AMD EPYC
+stepping\t: 1
+flags\t\t: fpu avx fma avx2 avx512f avx512_bf16 clzero
+
+processor\t: 1
+model\t\t: 3
+"""
+ARM = """processor\t: 0
+Features\t: fp asimd sve bf16
+CPU implementer\t: 0x41
+CPU part\t: 0xd4f
+"""
+
+
+def test_a_processor_is_known_by_its_model_and_its_arithmetic_too() -> None:
+    assert provenance.processor(ZEN_5) == {
+        "cpu": "AMD EPYC",
+        "cpu_model": "vendor_id AuthenticAMD, cpu family 26, model 2, stepping 1",
+        "cpu_instructions": "avx avx2 fma avx512f avx512_bf16",
+    }
+    arm = provenance.processor(ARM)
+    assert arm["cpu_model"] == "CPU implementer 0x41, CPU part 0xd4f"
+    assert arm["cpu_instructions"] == "asimd bf16 sve"
+    assert provenance.processor(ZEN_5.replace("stepping\t: 1", "stepping\t: 0")) != provenance.processor(
+        ZEN_5
+    )
+
+
+def test_where_the_system_does_not_say_the_processor_still_has_a_name() -> None:
+    unknown = provenance.processor("")
+    assert unknown["cpu"] and unknown["cpu_model"] == unknown["cpu_instructions"] == ""

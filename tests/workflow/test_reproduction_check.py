@@ -16,7 +16,12 @@ from workflow.sources import ROOT
 PROVENANCE: dict[str, Any] = {
     "configuration": {"steps": 10, "fingerprint": "a"},
     "versions": {"torch": "1", "numpy": "2"},
-    "hardware": {"cpu": "a processor", "omp_num_threads": "1"},
+    "hardware": {
+        "cpu": "a processor",
+        "cpu_model": "family 1",
+        "cpu_instructions": "avx2",
+        "omp_num_threads": "1",
+    },
 }
 
 
@@ -51,6 +56,23 @@ def test_another_platform_is_compared_within_bounds_and_the_reason_is_given(tmp_
         compare(write(tmp_path / "far", (5.0, 4.0, 6.0), **elsewhere), reference)
 
 
+@pytest.mark.parametrize(
+    ("key", "what"), [("cpu_model", "model"), ("cpu_instructions", "set of instructions")]
+)
+def test_processors_of_one_name_are_told_apart(tmp_path: Path, key: str, what: str) -> None:
+    reference = write(tmp_path / "reference")
+    found = write(tmp_path / "ours", hardware={**PROVENANCE["hardware"], key: "another"})
+    was = PROVENANCE["hardware"][key]
+    assert f"the processor's {what} is another, the reference's {was}" in compare(found, reference)
+
+
+def test_a_reference_that_names_the_processor_alone_is_not_compared_bit_by_bit(tmp_path: Path) -> None:
+    ours = write(tmp_path / "ours")
+    said = compare(ours, write(tmp_path / "old", hardware={"cpu": "a processor", "omp_num_threads": "1"}))
+    assert "not compared bit by bit" in said
+    assert "the processor's model is family 1, the reference's not recorded" in said
+
+
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     ours = write(tmp_path / "ours", configuration={"steps": 20})
     with pytest.raises(UserError, match="was made with other settings"):
@@ -62,4 +84,5 @@ def test_the_committed_reference_says_where_it_was_made() -> None:
     assert files
     for file in files:
         provenance = read_provenance(file)
-        assert provenance["hardware"]["cpu"] and provenance["versions"]["torch"]
+        assert provenance["hardware"]["cpu_model"] and provenance["hardware"]["cpu_instructions"]
+        assert provenance["versions"]["torch"]

@@ -1,6 +1,7 @@
 """On the path of a watched job: a byte for each update it makes, in the file COUNTS/<its process>.
 
 What a kill costs is then a difference of two numbers: updates made, and updates in the last checkpoint.
+`<its process>.began` holds the processor time, in seconds, that it had had when it made the first.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import importlib.abc
 import importlib.util
 import os
 import sys
+import time
 from typing import Any
 
 _COUNTS = os.environ.get("OFF2ON_COUNTS")
@@ -30,6 +32,9 @@ class _Watch(importlib.abc.MetaPathFinder):
 
             def counted(self: Any, *arguments: Any) -> None:
                 add(self, *arguments)
+                if os.fstat(counter).st_size == 0:
+                    with open(f"{_COUNTS}/{os.getpid()}.began", "w") as began:
+                        began.write(str(time.process_time()))
                 os.write(counter, b".")
 
             module.TrainingLog.add = counted
