@@ -55,7 +55,7 @@ report: $(INSTALLED)  ## one self-contained HTML page of CONFIG's finished resul
 verify: $(INSTALLED)  ## whether the figures and tables of CONFIG's finished run are as it left them
 	python -m records.checksums results/$(basename $(notdir $(CONFIG)))
 
-test: lint smoke unit  ## what CI runs: the linters, the smoke reproduction, the tests
+test: lint smoke unit  ## what CI runs beside the audit: the linters, the smoke reproduction, the tests
 
 lint: $(INSTALLED)
 	ruff check .
