@@ -55,7 +55,10 @@ rule fine_tune_pixels:
         data=lambda wildcards: MANIPULATION.dataset_folder(wildcards.task),
         agents=lambda wildcards: MANIPULATION.member_folders(*wildcards),
     output:
-        "<results>/manipulation/curves/{task}/{image_label}/seeds_{seeds}.parquet",
+        actors=directory(
+            "<results>/manipulation/actors/{task}/{image_label}/{seeds}"
+        ),
+        curves="<results>/manipulation/curves/{task}/{image_label}/seeds_{seeds}.parquet",
     log:
         "<logs>/fine_tune_pixels/{task}_{image_label}_{seeds}.log",
     benchmark:
@@ -74,7 +77,7 @@ rule fine_tune_pixels:
         "python -m workflow.steps.fine_tune_pixels --run {params.run} --task {wildcards.task}"
         " --label {wildcards.image_label} --seeds {params.seeds} --data {input.data}"
         " --members {params.members} --settings {params.settings:q} --state {params.state}"
-        " --output {output} --log {log}"
+        " --actors {output.actors} --output {output.curves} --log {log}"
 
 
 rule pictures:
