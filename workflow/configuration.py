@@ -258,6 +258,12 @@ def _check_manipulation(configuration: Mapping[str, Any]) -> None:
                 f"manipulation.controls.{control}: expected a label that is neither {OFFLINE} nor among"
                 f" manipulation.fine_tuning.methods ({_names(plan.methods)})."
             )
+        given, own = plan.section["pretraining"]["agents"], plan.section["controls"][control]
+        if own.get("continues") and own.get("agents", given) > given:
+            raise UserError(
+                f"manipulation.controls.{control}.agents is {own['agents']}: expected at most {given}, the"
+                " agents it continues."
+            )
     needed = _agents_needed(plan)
     if plan.tasks and (agents := plan.section["pretraining"]["agents"]) < needed:
         raise UserError(

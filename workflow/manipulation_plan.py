@@ -102,11 +102,17 @@ class ManipulationPlan:
 
     # --- pre-training -------------------------------------------------------------------------------------
 
-    def agent_groups(self) -> list[str]:
-        """The jobs that pre-train a task's agents, as "first-last"."""
+    def agent_groups(self, offline: str = OFFLINE) -> list[str]:
+        """The jobs that pre-train a task's agents, or make a control of them, as "first-last"."""
         section = self.section["pretraining"]
-        groups = chunks(range(section["agents"]), section["agents_per_job"])
+        control = {} if offline == OFFLINE else self.section["controls"][offline]
+        groups = chunks(range(control.get("agents", section["agents"])), section["agents_per_job"])
         return [f"{group[0]}-{group[-1]}" for group in groups]
+
+    def _agent_folder(self, task: str, agent: int) -> str:
+        """Where the job that pre-trains one agent leaves it."""
+        group = self.agent_groups()[agent // self.section["pretraining"]["agents_per_job"]]
+        return f"{self.results}/agents/{task}/{OFFLINE}/{group}"
 
     def pretraining(self, task: str, offline: str) -> Json:
         """The settings of the pre-training, or of a control, on one task, and their fingerprint."""
@@ -124,19 +130,19 @@ class ManipulationPlan:
             before.append(self.pretraining(task, OFFLINE)["fingerprint"])
         return with_fingerprint(settings, *before)
 
-    def starting_folder(self, task: str, offline: str, group: str) -> list[str]:
-        """The folder of the agents that a control continues; none where fresh ones are made."""
-        continues = offline != OFFLINE and self.section["controls"][offline].get("continues", False)
-        return [f"{self.results}/agents/{task}/{OFFLINE}/{group}"] if continues else []
-
     def starting_files(self, task: str, offline: str, group: str) -> list[str]:
-        """The agents in `starting_folder`, in their order."""
+        """The agents that a control continues, in their order; none where fresh ones are made."""
+        if offline == OFFLINE or not self.section["controls"][offline].get("continues", False):
+            return []
         first, last = map(int, group.split("-"))
         return [
-            f"{folder}/agent_{agent}.safetensors"
-            for folder in self.starting_folder(task, offline, group)
+            f"{self._agent_folder(task, agent)}/agent_{agent}.safetensors"
             for agent in range(first, last + 1)
         ]
+
+    def starting_folder(self, task: str, offline: str, group: str) -> list[str]:
+        """The folders that `starting_files` lie in, each made by a job."""
+        return folders_of(self.starting_files(task, offline, group))
 
     def control_curves(self) -> list[str]:
         """The curve files of all controls; none where committed curves are drawn."""
@@ -144,7 +150,7 @@ class ManipulationPlan:
             f"{self.results}/curves/{task}/{control}/agents_{group}.parquet"
             for task in self.tasks
             for control in ([] if self.recorded else self.controls)
-            for group in self.agent_groups()
+            for group in self.agent_groups(control)
         ]
 
     # --- fine-tuning --------------------------------------------------------------------------------------
@@ -182,17 +188,12 @@ class ManipulationPlan:
 
     def member_files(self, task: str, label: str, seeds: str) -> list[str]:
         """The agents' files of a group of seeds, each seed's in turn."""
-        groups, per_job = self.agent_groups(), self.section["pretraining"]["agents_per_job"]
         members = [agent for seed in seeds.split("-") for agent in self.members(label, int(seed))]
-        return [
-            f"{self.results}/agents/{task}/{OFFLINE}/{groups[agent // per_job]}/agent_{agent}.safetensors"
-            for agent in members
-        ]
+        return [f"{self._agent_folder(task, agent)}/agent_{agent}.safetensors" for agent in members]
 
     def member_folders(self, task: str, label: str, seeds: str) -> list[str]:
         """The folders that `member_files` lie in, each made by a job."""
-        files = self.member_files(task, label, seeds)
-        return list(dict.fromkeys(file.rpartition("/")[0] for file in files))
+        return folders_of(self.member_files(task, label, seeds))
 
     def curves(self) -> list[str]:
         """The curve files of all fine-tuning, this run's own or the committed ones."""
@@ -246,3 +247,8 @@ class ManipulationPlan:
         }
         source = source_hash(*DRAWING, "workflow/steps/manipulation_figure.py")
         return with_fingerprint(settings, source, *self._trained())
+
+
+def folders_of(files: list[str]) -> list[str]:
+    """The folders that files lie in, each once."""
+    return list(dict.fromkeys(file.rpartition("/")[0] for file in files))

@@ -89,6 +89,7 @@ WRONG = [
     ("pretraining.agents", 3, "manipulation.pretraining.agents is 3: expected at least 4, for 2 seeds"),
     ("pretraining.config.replay", "balanced", "pretraining.config: unknown key 'replay'"),
     ("controls.off2on", {}, "manipulation.controls.off2on: expected a label that is neither cql nor among"),
+    ("controls.trained_on.agents", 5, "manipulation.controls.trained_on.agents is 5: expected at most 4"),
     ("controls.cql", {}, "manipulation.controls.cql: expected a label that is neither cql nor among"),
     ("fine_tuning.methods.off2on.variant", "sac", "variant is 'sac': expected one of sac_single_online_only"),
     ("fine_tuning.methods.off2on.config", {"replay": "uniform"}, "off2on.config: unknown key 'replay'"),
@@ -184,6 +185,23 @@ def test_a_control_continues_the_agents_only_where_it_says_so(smoke: dict[str, A
     for offline in ("cql", "cloning_only"):
         assert jobs.starting_folder(TASK, offline, "0-3") == []
     assert jobs.pretraining(TASK, "trained_on")["schedule"]["updates"] == 8
+
+
+def test_a_control_may_have_fewer_agents_than_were_pretrained(smoke: dict[str, Any]) -> None:
+    smoke["manipulation"]["controls"]["trained_on"]["agents"] = 3
+    smoke["manipulation"]["pretraining"]["agents_per_job"] = 2
+    jobs = ManipulationPlan(smoke)
+    assert jobs.agent_groups() == ["0-1", "2-3"]
+    assert jobs.agent_groups("trained_on") == ["0-1", "2-2"]
+    agents = f"results/smoke/manipulation/agents/{TASK}/cql"
+    assert jobs.starting_files(TASK, "trained_on", "2-2") == [f"{agents}/2-3/agent_2.safetensors"]
+    assert jobs.starting_folder(TASK, "trained_on", "2-2") == [f"{agents}/2-3"]
+    made = [path for path in jobs.control_curves() if TASK in path and "trained_on" in path]
+    assert [path.rpartition("_")[2] for path in made] == ["0-1.parquet", "2-2.parquet"]
+
+
+def test_a_control_of_its_own_has_its_own_settings(smoke: dict[str, Any]) -> None:
+    jobs = ManipulationPlan(smoke)
     assert jobs.pretraining(TASK, "cloning_only")["config"]["cloning_updates"] == 4
 
 
