@@ -136,8 +136,7 @@ class ManipulationPlan:
             return []
         first, last = map(int, group.split("-"))
         return [
-            f"{self._agent_folder(task, agent)}/agent_{agent}.safetensors"
-            for agent in range(first, last + 1)
+            f"{self._agent_folder(task, agent)}/agent_{agent}.safetensors" for agent in range(first, last + 1)
         ]
 
     def starting_folder(self, task: str, offline: str, group: str) -> list[str]:

@@ -77,13 +77,35 @@ class Offsets(NamedTuple):
 
 
 Script = Iterator[Wish]
+
+
 Policy = Callable[[], NDArray[np.float32]]
 """Called once a step of one episode: the action [A]."""
 
 
+class Scripted:
+    """A script as a policy of one episode; `resting`: its last action came after the script's last step."""
+
+    def __init__(
+        self, task: ManipulationTask[Any], script: Script, noise: Noise, random: np.random.Generator
+    ) -> None:
+        self.resting = False
+        self._task, self._script, self._noise, self._random = task, script, noise, random
+
+    def __call__(self) -> NDArray[np.float32]:
+        """The action [A] of the next step, with its noise."""
+        task, noise = self._task, self._noise
+        wish = next(self._script, None)
+        self.resting = wish is None
+        motion, is_open, neutral = wish or Wish(np.zeros(3), task.is_open)
+        action = task.form.encode(Command(motion.clip(-1.0, 1.0), None, is_open, neutral), task.is_open)
+        action = action + noise.action * self._random.standard_normal(len(action))
+        return action.clip(-noise.limit, noise.limit).astype(np.float32)
+
+
 def scripted(
     environment: ManipulationEnvironment, stage: str, noise: Noise, random: np.random.Generator
-) -> Policy:
+) -> Scripted:
     """A policy for one episode of `environment`, just reset, that follows the script of a stage.
 
     `stage`: "whole", "prior" (the first stage) or "task" (the second, for the start in the middle).
@@ -91,16 +113,7 @@ def scripted(
     task, physics = environment.task, environment.physics
     offsets = Offsets(noise.pick * random.standard_normal(3), noise.drop * random.standard_normal(3))
     script = _SCRIPTS[environment.name, stage](task, physics, offsets)
-    resting = Wish(np.zeros(3), True)
-
-    def policy() -> NDArray[np.float32]:
-        wish = next(script, None) or resting._replace(is_open=task.is_open)
-        command = Command(wish.motion.clip(-1.0, 1.0), None, wish.is_open, wish.neutral)
-        action = task.form.encode(command, task.is_open)
-        action = action + noise.action * random.standard_normal(len(action))
-        return action.clip(-noise.limit, noise.limit).astype(np.float32)
-
-    return policy
+    return Scripted(task, script, noise, random)
 
 
 def uniform(environment: ManipulationEnvironment, random: np.random.Generator) -> Policy:
@@ -160,13 +173,16 @@ def _pick_and_place(task: PickPlace, physics: Physics, offsets: Offsets) -> Scri
 
 
 def _open_bottom(task: GraspClosedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
-    """A finger behind the handle, pull, and away from it."""
+    """A finger behind the handle, pull, away from it, and back to the start, where the second stage begins."""
     yield from _descend(physics, lambda: _behind_handle(physics), True)
     while not task.first_stage_done(physics):
         goal = np.array([_PULL_TO, *_HOOK[1:]])
         yield Wish(_SLOWLY * _towards(physics, goal), True)
     yield from _clear(physics)
-    yield from _neutral(task, True)
+    if task.form.name == "full":
+        yield Wish(np.zeros(3), True, neutral=True)
+    else:
+        yield from _go(physics, lambda: NEUTRAL, 2 * _AT, True)
 
 
 def _behind_handle(physics: DrawerPhysics) -> Vector:
@@ -178,12 +194,6 @@ def _clear(physics: Physics) -> Script:
     """The open hand up, out of what stands around it."""
     while physics.hand_position()[2] < _CLEAR:
         yield Wish(_UP, True)
-
-
-def _neutral(task: GraspClosedDrawer, is_open: bool) -> Script:
-    """Back to the start in one step, where actions can say so."""
-    if task.form.name == "full":
-        yield Wish(np.zeros(3), is_open, neutral=True)
 
 
 def _close_top(task: GraspBlockedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
@@ -204,7 +214,8 @@ def _close_and_open(task: GraspBlockedDrawer, physics: DrawerPhysics, offsets: O
 def _take_out(task: GraspClosedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
     """Grasp the object in the open drawer and lift it: by `neutral` where actions have it."""
     yield from _grasp(physics, offsets.pick)
-    yield from _neutral(task, False)
+    if task.form.name == "full":
+        yield Wish(np.zeros(3), False, neutral=True)
     yield from _lift(physics)
 
 
