@@ -56,7 +56,7 @@ class EpisodeConfig:
 
 
 class FineTunedAgents(NamedTuple):
-    """What each run's ensemble is evaluated with at the end (`PixelAgents.actor`), by run; and their curve."""
+    """What each run's ensemble is evaluated with at the end (`PixelAgents.actor`), and the runs' curve."""
 
     actors: list[dict[str, Tensor]]
     curve: pd.DataFrame

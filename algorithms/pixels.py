@@ -198,7 +198,7 @@ class PixelAgents(EnsembleAgents):
         return off2on.mixture_policy(policy(encoder(self.for_members(images))), self.members)
 
     def actor(self, run: int) -> dict[str, Tensor]:
-        """What ensemble number `run` is evaluated with: its N members' "policy.…" and "encoder.…", [N, ...]."""
+        """What ensemble number `run` is evaluated with: its members' "policy.…" and "encoder.…", [N, ...]."""
         members = slice(self.members * run, self.members * (run + 1))
         actors: Any = self._actors() if self.averaged is None else self.averaged
         return {

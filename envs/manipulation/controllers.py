@@ -24,7 +24,7 @@ from envs.manipulation.environment import ManipulationEnvironment
 from envs.manipulation.physics import NEUTRAL, DrawerPhysics, Physics, Vector
 from envs.manipulation.pick_place import PickPlace
 from envs.manipulation.scene import HANDLE, TRAY
-from envs.manipulation.task import MOTION
+from envs.manipulation.task import MOTION, ManipulationTask
 
 _ABOVE = 0.05  # over the object or the handle, where the hand stops until it is right above it
 _OVER = 0.012  # how near to right above is near enough to go down (COG: 0.03, its hand is larger)
@@ -173,7 +173,7 @@ def _pick_and_place(task: PickPlace, physics: Physics, offsets: Offsets) -> Scri
 
 
 def _open_bottom(task: GraspClosedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
-    """A finger behind the handle, pull, away from it, and back to the start, where the second stage begins."""
+    """A finger behind the handle, pull, away from it, and back to the start: the second stage begins there."""
     yield from _descend(physics, lambda: _behind_handle(physics), True)
     while not task.first_stage_done(physics):
         goal = np.array([_PULL_TO, *_HOOK[1:]])
