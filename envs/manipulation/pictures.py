@@ -77,7 +77,7 @@ def play(
     act: Callable[[Observation], NDArray[np.float32]],
     lingering: int | None = None,
 ) -> Reel:
-    """An episode from its first observation to the horizon, or to `lingering` steps after its first success."""
+    """An episode from its first observation to the horizon, or `lingering` steps beyond its first success."""
     states, success, left = [environment.physics.get_state()], False, lingering
     while left is None or left > 0:
         step = environment.step(act(observation))
