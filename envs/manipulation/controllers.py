@@ -173,7 +173,7 @@ def _pick_and_place(task: PickPlace, physics: Physics, offsets: Offsets) -> Scri
 
 
 def _open_bottom(task: GraspClosedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
-    """A finger behind the handle, pull, away from it, and back to the start, from where the second stage goes on."""
+    """A finger behind the handle, pull, away from it, and back to where the second stage starts."""
     yield from _descend(physics, lambda: _behind_handle(physics), True)
     while not task.first_stage_done(physics):
         goal = np.array([_PULL_TO, *_HOOK[1:]])
