@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from envs.manipulation.environment import ManipulationEnvironment, Observation
 from records.files import atomic_path
 
 Picture = NDArray[np.uint8]
+Moment = TypeVar("Moment")
 
 
 def beginning(name: str, size: int, camera: str = "overview", seed: int = 0) -> Picture:
@@ -90,9 +91,9 @@ def play(
     return Reel(states, success)
 
 
-def spread(states: Sequence[NDArray[np.float64]], count: int) -> list[NDArray[np.float64]]:
-    """`count` of the states, evenly spread, with the first and the last."""
-    return [states[number] for number in np.linspace(0, len(states) - 1, count).round().astype(int)]
+def spread(moments: Sequence[Moment], count: int) -> list[Moment]:
+    """`count` of the moments, evenly spread, with the first and the last."""
+    return [moments[number] for number in np.linspace(0, len(moments) - 1, count).round().astype(int)]
 
 
 def draw(

@@ -90,6 +90,8 @@ WRONG = [
     ("pretraining.config.replay", "balanced", "pretraining.config: unknown key 'replay'"),
     ("controls.off2on", {}, "manipulation.controls.off2on: expected a label that is neither cql nor among"),
     ("controls.trained_on.agents", 5, "manipulation.controls.trained_on.agents is 5: expected at most 4"),
+    ("film", {"label": "sac"}, "manipulation.film.label is 'sac': expected one of those of"),
+    ("film", {"seed": 9}, "manipulation.film.seed is 9: expected one of those of"),
     ("controls.cql", {}, "manipulation.controls.cql: expected a label that is neither cql nor among"),
     ("fine_tuning.methods.off2on.variant", "sac", "variant is 'sac': expected one of sac_single_online_only"),
     ("fine_tuning.methods.off2on.config", {"replay": "uniform"}, "off2on.config: unknown key 'replay'"),
@@ -150,10 +152,32 @@ def test_recorded_curves_are_read_from_the_committed_results(smoke: dict[str, An
 
 def test_figures_of_pictures_wait_for_pictures_alone(smoke: dict[str, Any]) -> None:
     jobs = ManipulationPlan(smoke)
-    assert jobs.pictures_folder("figure_07") == ["results/smoke/manipulation/pictures"]
-    assert jobs.pictures_folder("figure_05a") == []
+    assert jobs.pictures_folders("figure_07") == ["results/smoke/manipulation/pictures"]
+    assert jobs.pictures_folders("figure_05a") == []
     settings = jobs.pictures()
     assert (settings["size"], settings["frames"], settings["tasks"]) == (48, 2, manipulation_plan.TASKS)
+
+
+def test_films_are_of_one_run_before_and_after(smoke: dict[str, Any]) -> None:
+    smoke["manipulation"]["film"] = {"label": "off2on", "seed": 1}
+    jobs = ManipulationPlan(check(smoke))
+    root = "results/smoke/manipulation"
+    assert jobs.filmed_members(TASK) == jobs.member_files(TASK, "off2on", "1")
+    assert jobs.filmed_actor(TASK) == f"{root}/actors/{TASK}/off2on/0-1/seed_1.safetensors"
+    assert jobs.pictures_folders("film") == [f"{root}/films/{task}" for task in jobs.tasks]
+    assert fine_tuning_config(jobs.film(TASK)).ensemble_size == 2
+    trained = ManipulationPlan(check({**smoke, "curves": "recorded"}))
+    assert "film" in jobs.figures and "film" not in trained.figures
+    assert len(jobs.gifs()) == len(jobs.tasks) and trained.gifs() == []
+
+
+def test_the_figure_of_controls_waits_for_offline_curves_and_no_other_does(smoke: dict[str, Any]) -> None:
+    jobs = ManipulationPlan(smoke)
+    assert jobs.figure_curves("figure_05a") == jobs.curves()
+    more = set(jobs.figure_curves("image_controls")) - set(jobs.curves())
+    assert more == set(jobs.offline_curves(["cql", "trained_on", "cloning_only"]))
+    recorded = ManipulationPlan({**smoke, "curves": "recorded"}).figure_curves("image_controls")
+    assert all(path.startswith("results/reference/smoke/") for path in recorded)
 
 
 def test_no_two_runs_share_an_agent_unless_the_configuration_says_so(smoke: dict[str, Any]) -> None:

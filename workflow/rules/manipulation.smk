@@ -95,10 +95,41 @@ rule pictures:
         "python -m workflow.steps.pictures --settings {params.settings:q} --output {output} --log {log}"
 
 
+rule film_agents:
+    input:
+        members=lambda wildcards: folders_of(MANIPULATION.filmed_members(wildcards.task)),
+        actor=lambda wildcards: folders_of([MANIPULATION.filmed_actor(wildcards.task)]),
+    output:
+        strips=directory("<results>/manipulation/films/{task}"),
+        gif=report(
+            "<results>/figures/film_{task}.gif",
+            caption="../report/film.rst",
+            category="Figures",
+            subcategory="film",
+            labels={"what": "{task}"},
+        ),
+    log:
+        "<logs>/film_agents/{task}.log",
+    benchmark:
+        "<benchmarks>/film_agents/{task}.jsonl"
+    params:
+        settings=lambda wildcards: as_json(MANIPULATION.film(wildcards.task)),
+        members=lambda wildcards: MANIPULATION.filmed_members(wildcards.task),
+        actor=lambda wildcards: MANIPULATION.filmed_actor(wildcards.task),
+    message:
+        "film {wildcards.task}: its script, an agent before and after fine-tuning"
+    shell:
+        "python -m workflow.steps.film_agents --task {wildcards.task} --members {params.members}"
+        " --actor {params.actor} --settings {params.settings:q} --output {output.strips} --gif {output.gif}"
+        " --log {log}"
+
+
 rule manipulation_figure:
     input:
-        curves=MANIPULATION.curves(),
-        pictures=lambda wildcards: MANIPULATION.pictures_folder(wildcards.image_figure),
+        curves=lambda wildcards: MANIPULATION.figure_curves(wildcards.image_figure),
+        pictures=lambda wildcards: MANIPULATION.pictures_folders(
+            wildcards.image_figure
+        ),
     output:
         pdf="<results>/figures/{image_figure}.pdf",
         png=report(
