@@ -81,8 +81,8 @@ def caption(drawn: pd.DataFrame, results: Episodes) -> str:
         "Success from images by the updates that each agent has had, on"
         f" {style.listed(drawn['dataset'])}: deterministic episodes with a rewarded last step, on averaged"
         " weights, at every evaluation.",
-        f"Fine-tuning ({tuned}) begins after {results.pretraining_updates:,} updates offline; there, and where"
-        " agents are trained on, the average starts anew from the last weights.",
+        f"Fine-tuning ({tuned}) begins after {results.pretraining_updates:,} updates offline; there, and"
+        " where agents are trained on, the average starts anew from the last weights.",
         *(_ends(results, task) for task in dict.fromkeys(drawn["dataset"])),
     ]
     if results.demonstration:

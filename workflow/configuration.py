@@ -264,11 +264,8 @@ def _check_manipulation(configuration: Mapping[str, Any]) -> None:
                 f"manipulation.controls.{control}.agents is {own['agents']}: expected at most {given}, the"
                 " agents it continues."
             )
-    film = plan.section.get("film", {})
-    for key, known in (
-        ("label", plan.methods),
-        ("seed", plan.section.get("fine_tuning", {}).get("seeds", [])),
-    ):
+    film, tuning = plan.section.get("film", {}), plan.section.get("fine_tuning", {})
+    for key, known in (("label", plan.methods), ("seed", tuning.get("seeds", []))):
         if key in film and film[key] not in known:
             raise UserError(
                 f"manipulation.film.{key} is {film[key]!r}: expected one of those of"
