@@ -102,15 +102,11 @@ def _activate(maps: Tensor, convolution: Convolution) -> Tensor:
 
 
 class FeaturePolicy(Policy):
-    """Policies that read the features of their agent's shared encoder, and teach it nothing unless asked."""
+    """Policies that read the features of their agent's shared encoder, and teach it nothing."""
 
     def forward(self, observations: Tensor) -> TanhGaussian:
         """The action distribution, from features `[P, B, F]`."""
         return super().forward(observations.detach())
-
-    def teaching(self, observations: Tensor) -> TanhGaussian:
-        """The same, with gradient to the features."""
-        return super().forward(observations)
 
 
 class OwnPolicy(Policy):

@@ -61,7 +61,6 @@ class PixelConfig(cql.CQLConfig, EnsembleConfig):
     clip_targets: bool = False  # ours: targets within [0, 1 / (1 - discount)], for rewards in [0, 1]
     cloning_data: Literal["all", "scripted"] = "all"  # ours: clone what is offline and not random alone
     cloning_weight: float = 0.0  # ours: of a cloning term beside the actor's loss, after the warm start
-    cloning_teaches: bool = False  # ours: cloning teaches a shared encoder too, which else critics do alone
     averaging_rate: float | None = None  # ours: evaluate a moving average of the weights, of this rate
 
 
@@ -259,16 +258,11 @@ def td_target(agents: PixelAgents, batch: Batch, config: PixelConfig) -> Tensor:
     return target.clamp(0.0, 1 / (1 - config.discount)) if config.clip_targets else target
 
 
-def cloning_loss(
-    agents: PixelAgents, policy: TanhGaussian, batch: Batch, sources: Tensor, config: PixelConfig
-) -> Tensor:
+def cloning_loss(policy: TanhGaussian, batch: Batch, sources: Tensor, config: PixelConfig) -> Tensor:
     """-E[log pi(a|s)] over the batch's actions that are to be imitated (none: 0). [S]
 
     `sources [S, B]` are `image_replay.drawn_sources`.
     """
-    if config.cloning_teaches and isinstance(agents.policy, FeaturePolicy):
-        members = agents.policy.teaching(agents.for_members(batch.observations))
-        policy = off2on.mixture_policy(members, agents.members)
     imitated = torch.ones_like(sources, dtype=torch.bool)
     if config.cloning_data == "scripted":
         imitated = (sources == PRIOR) | (sources == TASK)
@@ -291,11 +285,11 @@ def actor_loss(
     if not cloning:
         loss, log_density = off2on.actor_loss(agents, policy, batch)
         if config.cloning_weight:
-            loss = loss + config.cloning_weight * cloning_loss(agents, policy, batch, sources, config)
+            loss = loss + config.cloning_weight * cloning_loss(policy, batch, sources, config)
         return loss, log_density
     _, log_density = policy.sample(agents.streams.normal(*batch.actions.shape[1:]))
     entropy_term = (agents.entropy_coefficient[:, None] * log_density).mean(dim=-1)
-    return entropy_term + cloning_loss(agents, policy, batch, sources, config), log_density
+    return entropy_term + cloning_loss(policy, batch, sources, config), log_density
 
 
 def update(

@@ -18,7 +18,6 @@ from algorithms.augmentation import crop, draw_offsets
 from algorithms.batch import Batch
 from algorithms.encoders import CONVOLUTIONS
 from algorithms.image_replay import ONLINE, PRIOR, RANDOM, TASK, ImageBuffer, ImageData
-from algorithms.networks import Policy
 from algorithms.offline import OfflineStart
 from algorithms.online import Start
 from algorithms.pixels import (
@@ -309,28 +308,6 @@ def test_evaluation_is_on_averaged_weights_and_collection_is_not() -> None:
         {n.removeprefix("encoder."): t for n, t in expected.items() if n.startswith("encoder.")}
     )
     torch.testing.assert_close(averaged, agents.acting(images).mode())
-
-
-def test_cloning_teaches_a_shared_encoder_where_asked_and_changes_nothing_else() -> None:
-    config = replace(SHARED, cloning_weight=0.5, cloning_updates=0)
-    batch, sources = random_images(ROWS, 2), random_sources(2)
-    gradients = []
-    for teaches in (False, True):
-        agents = stirred(config, members=2)
-        update(agents, batch, sources, replace(config, cloning_teaches=teaches), 0)
-        gradients.append(
-            {name: p.grad.clone() for name, p in agents.named_parameters() if p.grad is not None}
-        )
-    agents = stirred(config, members=2)
-    seen = agents.see(batch)  # the same crops: the streams begin anew
-    policy = off2on.mixture_policy(Policy.forward(agents.policy, seen.observations), 2)
-    density = policy.log_density(batch.actions).double()
-    (-0.5 * density.mean(dim=-1)).sum().backward()
-    for name, taught in gradients[1].items():
-        expected = gradients[0][name]
-        if name.startswith("encoder."):
-            expected = expected + agents.get_parameter(name).grad
-        torch.testing.assert_close(taught, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("config", [SHARED, ORIGINAL, replace(SHARED, averaging_rate=0.25)])
