@@ -48,8 +48,8 @@ def draw(drawn: pd.DataFrame) -> Figure:
     if drawn.empty:
         raise UserError(f"{_NAME} was given no pictures: expected those of its table.")
     with style.look():
-        figure = Figure(figsize=(7.0, sum(_height(row) for row in drawn.itertuples())))
         ratios = [_height(row) for row in drawn.itertuples()]
+        figure = Figure(figsize=(7.0, sum(ratios)), dpi=style.PRINT_DPI)
         grid = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=ratios).flat
         for axes, row in zip(grid, drawn.itertuples(index=False), strict=True):
             axes.imshow(imread(str(row.file)))

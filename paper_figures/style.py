@@ -98,9 +98,12 @@ SETTINGS = {
     "lines.linewidth": 1.6,
     "lines.markersize": 3.2,
     "figure.constrained_layout.use": True,
-    "savefig.dpi": 200,
+    "figure.dpi": 200,
+    "savefig.dpi": "figure",
     "pdf.fonttype": 42,
 }
+PRINT_DPI = 300
+"""Dots an inch of figures that are made of pictures."""
 DENSE = {"lines.linewidth": 1.1, "lines.markersize": 2.4}
 
 

@@ -245,7 +245,7 @@ class ManipulationPlan:
 
     def pictures(self) -> Json:
         """The settings of the pictures of Figures 6 and 7, and their fingerprint."""
-        settings = {"size": 480, "frames": 8, **self.section.get("pictures", {})}
+        settings = {"size": 720, "frames": 8, **self.section.get("pictures", {})}
         settings["tasks"] = {task: TASKS[task] for task in self.tasks}
         return with_fingerprint(settings, source_hash("envs", "records", "workflow/steps/pictures.py"))
 
