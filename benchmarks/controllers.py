@@ -2,9 +2,9 @@
 
     python -m benchmarks.controllers --output controllers.json
 
-Each task is played in both forms of actions, from the seeds 0, 1, 2, …: the whole task, and its two stages as
-they are recorded. An episode counts as a success when its last step is one; prior episodes, which do the first
-stage alone, when they reached that stage's end. Beside each share stands Wilson's 95% interval.
+Each task is played in both forms of actions, from the seeds 0, 1, 2 and so on: the whole task, and its stages
+as they are recorded. An episode is a success when its last step is one; a prior episode, which does the first
+stage alone, when it reached that stage's end. Beside each share stands Wilson's 95% interval.
 """
 
 from __future__ import annotations
@@ -90,9 +90,10 @@ def main() -> None:
                     row = measure(name, form, stage, noise, arguments.episodes)
                     results.append(row)
                     low, high = row["interval"]
+                    step = row["median_step_of_success"] or 0
+                    share = f"{row['success']:.2f} | {low:.2f} to {high:.2f}"
                     print(
-                        f"| {name} | {form} | {stage} | {noise}"
-                        f" | {row['success']:.2f} | {low:.2f} to {high:.2f} | {row['median_step_of_success'] or 0:.0f} | {row['horizon']} |",
+                        f"| {name} | {form} | {stage} | {noise} | {share} | {step:.0f} | {row['horizon']} |",
                         flush=True,
                     )
     if arguments.output:

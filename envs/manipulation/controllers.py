@@ -4,8 +4,8 @@ A script is a generator: it reads the physics and yields what the hand is to do 
 last step the hand rests. Points and phases are those of COG's scripts (roboverse/policies): over the object,
 down, close, up; beside the handle, down, pull.
 
-Without noise scripts succeed in 95 to 100 of 100 episodes (`benchmarks.controllers`); with COG's noise on actions, and noise on the point where the object is
-picked, it fails as often as one likes.
+Without noise scripts succeed in 95 to 100 of 100 episodes (`benchmarks.controllers`); with COG's noise on
+actions, and noise on the point where the object is picked, they fail as often as one likes.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ class ManipulationEnvironment:
         action_form: "full" (8 numbers, COG's) or "position" (4), see `actions`.
         horizon: steps until an episode is cut off; the task's own by default.
         start: "beginning" or "middle", see `task.STARTS`.
-        signal: whether the hand's palm is white while the gripper is to be closed. Ours, not COG's: a finger is
-            a pixel wide, and on a small budget agents do not learn to see whether it is closed.
+        signal: whether the hand's palm is white while the gripper is to be closed. Ours, not COG's: a finger
+            is a pixel wide, and on a small budget agents do not learn to see whether it is closed.
 
     Raises:
         UserError: an option is none of these.
