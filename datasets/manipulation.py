@@ -38,8 +38,8 @@ class Settings:
 
     prior, task, random: episodes of each; one at least in all. prior_noise and task_noise: of the scripts.
     prior_rests: whether a prior episode goes on to the horizon when its script is done, as COG's do, or ends
-    there (ours for small budgets: agents clone the rest too). seed: of everything. action_form, horizon and
-    signal: the environment's; None is the task's own horizon.
+    there (ours for small budgets: agents clone the rest too). seed: of everything. action_form and horizon:
+    the environment's; None is the task's own horizon.
     """
 
     prior: int
@@ -51,7 +51,6 @@ class Settings:
     seed: int = 0
     action_form: str = "full"
     horizon: int | None = None
-    signal: bool = False
 
 
 class ImageRecording(NamedTuple):
@@ -79,7 +78,7 @@ def record(task: str, settings: Settings) -> ImageRecording:
     counts = {PRIOR: settings.prior, TASK: settings.task, RANDOM: settings.random}
     if min(counts.values()) < 0 or not any(counts.values()):
         raise UserError(f"episodes of {task} are {list(counts.values())}; expected at least one in all")
-    options = {key: getattr(settings, key) for key in ("action_form", "horizon", "signal")}
+    options = {"action_form": settings.action_form, "horizon": settings.horizon}
     episodes, first_stage = [], dict.fromkeys(SOURCES, 0)
     for source, count in counts.items():
         environment = make(task, start="middle" if source == TASK else "beginning", **options)

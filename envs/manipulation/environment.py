@@ -39,8 +39,6 @@ class ManipulationEnvironment:
         action_form: "full" (8 numbers, COG's) or "position" (4), see `actions`.
         horizon: steps until an episode is cut off; the task's own by default.
         start: "beginning" or "middle", see `task.STARTS`.
-        signal: whether the hand's palm is white while the gripper is to be closed. Ours, not COG's: a finger
-            is a pixel wide, and on a small budget agents do not learn to see whether it is closed.
 
     Raises:
         UserError: an option is none of these.
@@ -54,7 +52,6 @@ class ManipulationEnvironment:
         action_form: str = "full",
         horizon: int | None = None,
         start: str = "beginning",
-        signal: bool = False,
     ) -> None:
         self.name = task.name
         self.horizon = task.horizon if horizon is None else horizon
@@ -65,7 +62,6 @@ class ManipulationEnvironment:
         self.task = task(_action_form(action_form), start, self.horizon)
         self.action_size = self.task.form.size
         self.physics = task.physics.from_xml_string(task.scene(Quality.AGENT))
-        self.physics.signals = signal
         self._environment = control.Environment(
             self.physics, self.task, n_sub_steps=SUBSTEPS, legacy_step=False
         )
@@ -103,7 +99,6 @@ class ManipulationEnvironment:
         if self._fair is None:
             self._fair = type(self.physics).from_xml_string(type(self.task).scene(Quality.PRINT))
         self._fair.data.qpos[:] = self.physics.data.qpos
-        self._fair.paint_palm(self.physics.signals and not self.task.is_open)
         self._fair.forward()
         return Camera(self._fair, camera, size).image()
 

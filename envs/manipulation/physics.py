@@ -44,9 +44,6 @@ class Physics(dm_mujoco.Physics):  # type: ignore[misc]  # dm_control is untyped
         self._mocap_quaternion: Vector = raw.mocap_quat[0]
         self._fingers: Vector = raw.qpos[6:8]
         self._control: Vector = raw.ctrl
-        self._palm_colour = model.geom_rgba[index(mujoco.mjtObj.mjOBJ_GEOM, "palm")]
-        self._plain_colour = self._palm_colour.copy()
-        self.signals = False  # whether the palm is white while the fingers are to be closed
         self._target_position, self._target_quaternion = NEUTRAL.copy(), DOWN.copy()
         self._camera: Camera | None = None
 
@@ -95,11 +92,6 @@ class Physics(dm_mujoco.Physics):  # type: ignore[misc]  # dm_control is untyped
     def command_fingers(self, is_open: bool) -> None:
         """What the fingers' actuators strive for from now on."""
         self._control[:] = FINGER_OPEN if is_open else 0.0
-        self.paint_palm(self.signals and not is_open)
-
-    def paint_palm(self, white: bool) -> None:
-        """Draw the palm white or as it is in the scene."""
-        self._palm_colour[:] = 1.0 if white else self._plain_colour
 
     def steer(self, position: Vector, quaternion: Vector) -> None:
         """Where the next `step` leads the hand: `position` [3], `quaternion` [4]."""

@@ -180,8 +180,8 @@ def _robot() -> str:
               <body name="hand" pos="0 0 {-_HAND}" gravcomp="1">
                 <joint name="wrist rotate" axis="0 0 1"/>
                 <geom class="link" fromto="0 0 0.095 0 0 0.06" size="0.016" mass="0.05"/>
-                <geom name="palm" type="box" pos="0 0 0.052" size="0.048 0.016 0.011" contype="2"
-                      conaffinity="1" mass="0.1" rgba="{_DARK}"/>
+                <geom type="box" pos="0 0 0.052" size="0.048 0.016 0.011" contype="2" conaffinity="1"
+                      mass="0.1" rgba="{_DARK}"/>
                 {_finger("left", 1)}
                 {_finger("right", -1)}
               </body>

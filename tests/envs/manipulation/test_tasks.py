@@ -185,24 +185,6 @@ def test_gymnasium_steps_what_the_plain_interface_steps() -> None:
     wrapped.close()
 
 
-def test_a_palm_that_signals_is_white_while_the_gripper_is_to_be_closed(environment_of: Get) -> None:
-    plain = environment_of("GraspClosedDrawer-v0", action_form="position")
-    signalling = environment_of("GraspClosedDrawer-v0", action_form="position", signal=True)
-    for environment in (plain, signalling):
-        environment.reset(0)
-    pictures = []
-    for gripper in (1.0, -1.0, 1.0):
-        action = [0.0, 0.0, 0.0, gripper]
-        images = [environment.step(action).observation["image"] for environment in (plain, signalling)]
-        white = [(image > 200).all(axis=-1).sum() for image in images]
-        pictures.append(white[1] - white[0])
-    assert pictures[0] == pictures[2] == 0
-    assert pictures[1] > 5  # pixels
-    signalling.step([0.0, 0.0, 0.0, -1.0])
-    again = signalling.reset(0)["image"]
-    np.testing.assert_array_equal(again, plain.reset(0)["image"])
-
-
 def test_print_pictures_show_the_same_scene_and_change_nothing(environment_of: Get) -> None:
     environment = environment_of("PickPlace-v0")
     seen = environment.reset(2)["image"]
