@@ -16,6 +16,8 @@ PLAYERS = {
     "after": "the same after fine-tuning",
 }
 COLUMNS = ("task", "player", "file", "height", "width", "success", "successes", "episodes")
+_WIDTH, _TITLE = 7.0, 0.25
+"""Inches of a strip, and of the title above it."""
 _NAME = "The figure of films"
 
 
@@ -48,8 +50,8 @@ def draw(drawn: pd.DataFrame) -> Figure:
     if drawn.empty:
         raise UserError(f"{_NAME} was given no pictures: expected those of its table.")
     with style.look():
-        ratios = [_height(row) for row in drawn.itertuples()]
-        figure = Figure(figsize=(7.0, sum(ratios)), dpi=style.PRINT_DPI)
+        ratios = (_WIDTH * drawn["height"] / drawn["width"] + _TITLE).tolist()
+        figure = Figure(figsize=(_WIDTH, sum(ratios)), dpi=style.PRINT_DPI)
         grid = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=ratios).flat
         for axes, row in zip(grid, drawn.itertuples(index=False), strict=True):
             axes.imshow(imread(str(row.file)))
@@ -60,11 +62,6 @@ def draw(drawn: pd.DataFrame) -> Figure:
             )
             axes.set_axis_off()
     return figure
-
-
-def _height(row: object) -> float:
-    """Inches of a strip over the figure's width, with its title."""
-    return 7.0 * row.height / row.width + 0.25  # type: ignore[attr-defined]
 
 
 def caption(drawn: pd.DataFrame, results: Episodes) -> str:

@@ -19,6 +19,7 @@ OFFLINE = "cql"
 LAST = 4
 """Evaluations at the end that the caption's numbers are the mean of."""
 _NAME = "The figure of controls"
+_PANEL_WIDTH = 4.6
 
 
 def table(results: Episodes) -> pd.DataFrame:
@@ -48,7 +49,8 @@ def draw(drawn: pd.DataFrame) -> Figure:
     if drawn.empty:
         raise UserError(f"{_NAME} was given no rows: expected those of its table.")
     methods = drawn.drop_duplicates("method")
-    labels = [f"{row.label} ({style.count(row.runs, 'agent')})" for row in methods.itertuples()]
+    runs = [style.count(int(number), "agent") for number in methods["runs"]]
+    labels = [f"{label} ({agents})" for label, agents in zip(methods["label"], runs, strict=True)]
     tasks = list(dict.fromkeys(drawn["dataset"]))
     with style.look():
         width = style.panel_figure_width(len(tasks), _PANEL_WIDTH)
@@ -68,9 +70,6 @@ def draw(drawn: pd.DataFrame) -> Figure:
         title = f"mean over agents or seeds, {methods['band'].iloc[0]}"
         style.legend_below(figure, handles, labels, title, "outside lower left", columns)
     return figure
-
-
-_PANEL_WIDTH = 4.6
 
 
 def caption(drawn: pd.DataFrame, results: Episodes) -> str:

@@ -159,7 +159,7 @@ def panel_grid(panels: int) -> tuple[int, int]:
 
 def panel_figure_width(panels: int, panel_width: float) -> float:
     """Inches; wide enough for legends."""
-    return max(panel_width * panel_grid(panels)[1], 4.4)
+    return max(panel_width * panel_grid(panels)[1], 5.0)
 
 
 def panel_figure(

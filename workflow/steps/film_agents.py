@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -58,7 +58,7 @@ def ensemble(settings: command.Json, environment: ManipulationEnvironment) -> Pi
 
 
 def outcomes(
-    players: dict[str, Callable[[int], Reel]], starts: Sequence[int]
+    players: Mapping[str, Callable[[int], Reel]], starts: Sequence[int]
 ) -> tuple[pd.DataFrame, dict[str, list[Reel]]]:
     """Every player's episode from each of `starts`, and a row each: player, episode, success."""
     reels = {name: [play(start) for start in starts] for name, play in players.items()}
