@@ -55,9 +55,7 @@ rule fine_tune_pixels:
         data=lambda wildcards: MANIPULATION.dataset_folder(wildcards.task),
         agents=lambda wildcards: MANIPULATION.member_folders(*wildcards),
     output:
-        actors=directory(
-            "<results>/manipulation/actors/{task}/{image_label}/{seeds}"
-        ),
+        actors=directory("<results>/manipulation/actors/{task}/{image_label}/{seeds}"),
         curves="<results>/manipulation/curves/{task}/{image_label}/seeds_{seeds}.parquet",
     log:
         "<logs>/fine_tune_pixels/{task}_{image_label}_{seeds}.log",
@@ -97,7 +95,9 @@ rule pictures:
 
 rule film_agents:
     input:
-        members=lambda wildcards: folders_of(MANIPULATION.filmed_members(wildcards.task)),
+        members=lambda wildcards: folders_of(
+            MANIPULATION.filmed_members(wildcards.task)
+        ),
         actor=lambda wildcards: folders_of([MANIPULATION.filmed_actor(wildcards.task)]),
     output:
         strips=directory("<results>/manipulation/films/{task}"),
@@ -127,9 +127,7 @@ rule film_agents:
 rule manipulation_figure:
     input:
         curves=lambda wildcards: MANIPULATION.figure_curves(wildcards.image_figure),
-        pictures=lambda wildcards: MANIPULATION.pictures_folders(
-            wildcards.image_figure
-        ),
+        pictures=lambda wildcards: MANIPULATION.pictures_folders(wildcards.image_figure),
     output:
         pdf="<results>/figures/{image_figure}.pdf",
         png=report(
