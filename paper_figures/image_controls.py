@@ -19,7 +19,7 @@ OFFLINE = "cql"
 LAST = 4
 """Evaluations at the end that the caption's numbers are the mean of."""
 _NAME = "The figure of controls"
-_PANEL_WIDTH = 4.6
+_PANEL_WIDTH = 2.6
 
 
 def table(results: Episodes) -> pd.DataFrame:
