@@ -40,5 +40,6 @@ rule all:
         "<results>/verdict",
         expand("<results>/figures/{figure}.pdf", figure=PLAN.figures()),
         expand("<results>/figures/{figure}.pdf", figure=MANIPULATION.figures),
+        MANIPULATION.gifs(),
         MANIPULATION.curves(),
         MANIPULATION.control_curves(),

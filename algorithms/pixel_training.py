@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -55,6 +56,13 @@ class EpisodeConfig:
             interval = getattr(self, name)
             if interval % self.block_size:
                 raise UserError(f"{name} is {interval}, expected a multiple of block_size, {self.block_size}")
+
+
+class FineTunedAgents(NamedTuple):
+    """What each run's ensemble is evaluated with at the end (`PixelAgents.actor`), and the runs' curve."""
+
+    actors: list[dict[str, Tensor]]
+    curve: pd.DataFrame
 
 
 def pretrain_pixels(
@@ -122,8 +130,8 @@ def fine_tune_pixels(
     seeds: Sequence[int],
     job: Job,
     make: MakeEnvironment,
-) -> pd.DataFrame:
-    """Fine-tune online, one run for each of `seeds`, side by side; returns their curve.
+) -> FineTunedAgents:
+    """Fine-tune online, one run for each of `seeds`, side by side.
 
     `members` are the pre-trained agents run by run, `config.ensemble_size` each. Labels, resuming and errors
     are those of `fine_tuning.fine_tune`; the curve's steps are episodes.
@@ -131,7 +139,8 @@ def fine_tune_pixels(
     with exclusive(job.state_folder):
         loop = _EpisodeLoop(label, config, online, episodes, members, seeds, job, make)
         loop.run()
-    return loop.log.frame()
+    agents = loop.learner.agents
+    return FineTunedAgents([agents.actor(run) for run in range(len(seeds))], loop.log.frame())
 
 
 class _EpisodeLoop(OnlineLoop):

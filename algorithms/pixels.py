@@ -21,6 +21,7 @@ from algorithms.agents import Metrics, Population, load_members, move_towards
 from algorithms.agentwise_adam import AgentwiseAdam
 from algorithms.augmentation import crop, draw_offsets
 from algorithms.batch import Batch
+from algorithms.checkpoints import section
 from algorithms.encoders import (
     CONVOLUTIONS,
     EncoderName,
@@ -195,6 +196,30 @@ class PixelAgents(EnsembleAgents):
         if isinstance(policy, OwnPolicy):
             encoder = policy.encoder
         return off2on.mixture_policy(policy(encoder(self.for_members(images))), self.members)
+
+    def actor(self, run: int) -> dict[str, Tensor]:
+        """What ensemble number `run` is evaluated with: its members' "policy.…" and "encoder.…", [N, ...]."""
+        members = slice(self.members * run, self.members * (run + 1))
+        actors: Any = self._actors() if self.averaged is None else self.averaged
+        return {
+            f"{name}.{key}": tensor[members].clone()
+            for name, module in actors.items()
+            for key, tensor in module.state_dict().items()
+        }
+
+    def load_actor(self, actor: Mapping[str, Tensor]) -> None:
+        """Take over the networks of `actor`, for a population of one ensemble; it is to act, not to learn.
+
+        UserError where they are of other sizes.
+        """
+        for name, module in self._actors().items():
+            found = section(actor, f"{name}.")
+            for key, own in module.state_dict().items():
+                shape = tuple(found[key].shape) if key in found else None
+                if shape != tuple(own.shape):
+                    raise UserError(f"actor: {name}.{key} has shape {shape}, expected {tuple(own.shape)}")
+            module.load_state_dict(found)
+        self.copy_targets()
 
 
 class PixelOff2OnAgents(PixelAgents):

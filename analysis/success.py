@@ -45,6 +45,13 @@ def comparable(curves: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([kept, trailing], ignore_index=True)
 
 
+def last_evaluations(curves: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Each run's mean success over its last `count` evaluations: columns method, dataset, seed, success."""
+    measured = curves[curves["metric"] == MEASURED].sort_values([*_RUN, "step"])
+    runs = measured.groupby(["method", "dataset", "seed"], sort=False)["value"]
+    return runs.apply(lambda values: values.iloc[-count:].mean()).rename("success").reset_index()
+
+
 def success_rows(curves: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     """A row a method and task of `comparable` curves: trailing success at the first and last shared step.
 

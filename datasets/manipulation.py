@@ -27,7 +27,7 @@ from datasets.image_episodes import (
     write_image_dataset,
 )
 from envs.manipulation import make
-from envs.manipulation.controllers import HALF, Noise, Policy, scripted, uniform
+from envs.manipulation.controllers import HALF, Noise, Policy, Scripted, scripted, uniform
 from envs.manipulation.environment import ManipulationEnvironment
 from records import UserError
 
@@ -37,7 +37,9 @@ class Settings:
     """How many episodes of each kind, and how they are made.
 
     prior, task, random: episodes of each; one at least in all. prior_noise and task_noise: of the scripts.
-    seed: of everything. action_form and horizon: the environment's; None is the task's own horizon.
+    prior_rests: whether a prior episode goes on to the horizon when its script is done, as COG's do, or ends
+    there (ours for small budgets: agents clone the rest too). seed: of everything. action_form and horizon:
+    the environment's; None is the task's own horizon.
     """
 
     prior: int
@@ -45,6 +47,7 @@ class Settings:
     random: int
     prior_noise: Noise = HALF
     task_noise: Noise = HALF
+    prior_rests: bool = True
     seed: int = 0
     action_form: str = "full"
     horizon: int | None = None
@@ -140,21 +143,27 @@ def _episode(
     start, noise = seeds.spawn(2)
     observation = environment.reset(int(start.generate_state(1)[0]))
     policy = _policy(environment, source, settings, np.random.default_rng(noise))
-    steps, size = environment.horizon, environment.action_size
+    steps, size = environment.horizon, environment.action_size  # a script has at least one step
     images = np.empty((steps + 1, *environment.image_shape), np.uint8)
     states = np.empty((steps + 1, len(observation["state"])), np.float32)
     actions, rewards = np.empty((steps, size), np.float32), np.empty(steps, np.float32)
     images[0], states[0] = observation["image"], observation["state"]
-    reached = False
+    reached, cut = False, source == PRIOR and not settings.prior_rests
     for time in range(steps):
         actions[time] = policy()
+        if cut and isinstance(policy, Scripted) and policy.resting:
+            steps = time
+            break
         outcome = environment.step(actions[time])
         images[time + 1], states[time + 1] = outcome.observation["image"], outcome.observation["state"]
         rewards[time] = outcome.reward
         reached = reached or environment.task.first_stage_done(environment.physics)
     if source == PRIOR:
         rewards[:] = 0.0  # [C]
-    return ImageEpisode(images, states, actions, rewards, source), reached
+    return (
+        ImageEpisode(images[: steps + 1], states[: steps + 1], actions[:steps], rewards[:steps], source),
+        reached,
+    )
 
 
 def _policy(

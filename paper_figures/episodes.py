@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -19,12 +20,26 @@ TASKS = ("pick-place", "grasp-closed-drawer", "grasp-blocked-drawer")
 """In the paper's order."""
 
 
+class Updates(NamedTuple):
+    """How often a method learns: a block's episodes, updates an episode brings, the first block's factor."""
+
+    block_size: int
+    per_episode: int
+    first_block_multiplier: int
+
+    def after(self, episodes: pd.Series) -> pd.Series:
+        """How many updates there have been after so many episodes."""
+        more = (self.first_block_multiplier - 1) * episodes.clip(upper=self.block_size)
+        return self.per_episode * (episodes + more)
+
+
 @dataclass(frozen=True)
 class Episodes:
     """What a run left of the manipulation tasks.
 
     `curves` are `analysis.success.comparable`; `pretraining_updates` the updates before fine-tuning;
-    `pictures` PNG files named <task>_<kind>.png; `demonstration`: too small to judge the paper by.
+    `pictures` PNG files named <task>_<kind>.png; `updates` when each fine-tuned method learns;
+    `demonstration`: too small to judge the paper by.
     """
 
     curves: pd.DataFrame
@@ -34,6 +49,7 @@ class Episodes:
     members_shared: bool = False
     demonstration: bool = False
     pictures: tuple[Path, ...] = ()
+    updates: Mapping[str, Updates] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

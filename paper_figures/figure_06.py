@@ -49,7 +49,7 @@ class Pictures:
         with style.look():
             shape = (count, 1) if self.stacked else (1, count)
             size = (7.0, 1.2 * count) if self.stacked else (2.4 * count, 2.6)
-            figure = Figure(figsize=size)
+            figure = Figure(figsize=size, dpi=style.PRINT_DPI)
             grid = figure.subplots(*shape, squeeze=False).flat
             for axes, row in zip(grid, drawn.itertuples(index=False), strict=True):
                 axes.imshow(imread(str(row.file)))

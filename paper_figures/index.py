@@ -25,6 +25,8 @@ from paper_figures import (
     figure_15,
     figure_16,
     figure_17,
+    film,
+    image_controls,
     learning_curves,
     performance_profiles,
     policy_learning_rate,
@@ -86,6 +88,8 @@ MANIPULATION_FIGURES: dict[str, Drawing[Episodes]] = {
     "figure_15": figure_15.FIGURE,
     "figure_16": figure_16.FIGURE,
     "figure_17": figure_17.FIGURE,
+    "image_controls": image_controls,
+    "film": film,
 }
 """Those of the manipulation tasks, by their names in `manipulation.figures`."""
 

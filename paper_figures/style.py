@@ -55,6 +55,9 @@ LOOKS: dict[str, Look] = {
     "cql_ft": Look("CQL-ft", "#1B9E9E", "H"),
     "online_share": Look("online samples", "#0571B0", "o"),
     "random_share": Look("random-action data", "#CA0020", "s"),
+    "cql": Look("CQL, offline", "#000000", "o"),
+    "trained_on": Look("CQL, trained on offline", "#878787", "v"),
+    "cloning_only": Look("cloning only", "#E69F00", "d"),
     "sac_single_online_only": Look("one agent, online replay", "#C51B7D", "s"),
     "sac_single_balanced": Look("one agent, balanced replay", "#6A51A3", "^"),
     "sac_ensemble_online_only": Look("ensemble, online replay", "#2171B5", "D"),
@@ -95,9 +98,12 @@ SETTINGS = {
     "lines.linewidth": 1.6,
     "lines.markersize": 3.2,
     "figure.constrained_layout.use": True,
-    "savefig.dpi": 200,
+    "figure.dpi": 200,
+    "savefig.dpi": "figure",
     "pdf.fonttype": 42,
 }
+PRINT_DPI = 300
+"""Dots an inch of figures that are made of pictures."""
 DENSE = {"lines.linewidth": 1.1, "lines.markersize": 2.4}
 
 
@@ -153,7 +159,7 @@ def panel_grid(panels: int) -> tuple[int, int]:
 
 def panel_figure_width(panels: int, panel_width: float) -> float:
     """Inches; wide enough for legends."""
-    return max(panel_width * panel_grid(panels)[1], 4.4)
+    return max(panel_width * panel_grid(panels)[1], 5.0)
 
 
 def panel_figure(
@@ -246,13 +252,13 @@ def dotted_level_handle() -> Line2D:
     return Line2D([], [], color="#555555", linestyle=DOTTED, linewidth=1.1)
 
 
-def step_axis(axes: Axes, last: int) -> None:
-    """Environment steps from 0 to `last` on the horizontal axis, in thousands."""
+def step_axis(axes: Axes, last: int, label: str = "environment steps") -> None:
+    """Steps, or what `label` says, from 0 to `last` on the horizontal axis, in thousands."""
     margin = 0.02 * max(last, 1)
     axes.set_xlim(-margin, max(last, 1) + margin)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value else "0"))
-    axes.set_xlabel("environment steps")
+    axes.set_xlabel(label)
 
 
 def episode_axis(axes: Axes, last: int) -> None:

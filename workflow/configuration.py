@@ -258,6 +258,19 @@ def _check_manipulation(configuration: Mapping[str, Any]) -> None:
                 f"manipulation.controls.{control}: expected a label that is neither {OFFLINE} nor among"
                 f" manipulation.fine_tuning.methods ({_names(plan.methods)})."
             )
+        given, own = plan.section["pretraining"]["agents"], plan.section["controls"][control]
+        if own.get("continues") and own.get("agents", given) > given:
+            raise UserError(
+                f"manipulation.controls.{control}.agents is {own['agents']}: expected at most {given}, the"
+                " agents it continues."
+            )
+    film, tuning = plan.section.get("film", {}), plan.section.get("fine_tuning", {})
+    for key, known in (("label", plan.methods), ("seed", tuning.get("seeds", []))):
+        if key in film and film[key] not in known:
+            raise UserError(
+                f"manipulation.film.{key} is {film[key]!r}: expected one of those of"
+                f" manipulation.fine_tuning ({_names(map(str, known))})."
+            )
     needed = _agents_needed(plan)
     if plan.tasks and (agents := plan.section["pretraining"]["agents"]) < needed:
         raise UserError(

@@ -6,6 +6,7 @@ there are no such jobs. Fingerprints mean what they mean there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,11 @@ VARIANTS = tuple(
 OFFLINE = "cql"
 """The label of the pre-training that fine-tuning starts from; a control has its own."""
 PICTURED = ("figure_06", "figure_07")
-"""The figures that are made of pictures."""
+"""The figures that are made of pictures of the tasks."""
+FILM = "film"
+"""The figure that is made of films of agents."""
+CONTROLS = "image_controls"
+"""The figure that has the offline agents' and the controls' curves too."""
 _MADE_WITH = ("action_form", "horizon")
 
 
@@ -102,11 +107,17 @@ class ManipulationPlan:
 
     # --- pre-training -------------------------------------------------------------------------------------
 
-    def agent_groups(self) -> list[str]:
-        """The jobs that pre-train a task's agents, as "first-last"."""
+    def agent_groups(self, offline: str = OFFLINE) -> list[str]:
+        """The jobs that pre-train a task's agents, or make a control of them, as "first-last"."""
         section = self.section["pretraining"]
-        groups = chunks(range(section["agents"]), section["agents_per_job"])
+        control = {} if offline == OFFLINE else self.section["controls"][offline]
+        groups = chunks(range(control.get("agents", section["agents"])), section["agents_per_job"])
         return [f"{group[0]}-{group[-1]}" for group in groups]
+
+    def _agent_folder(self, task: str, agent: int) -> str:
+        """Where the job that pre-trains one agent leaves it."""
+        group = self.agent_groups()[agent // self.section["pretraining"]["agents_per_job"]]
+        return f"{self.results}/agents/{task}/{OFFLINE}/{group}"
 
     def pretraining(self, task: str, offline: str) -> Json:
         """The settings of the pre-training, or of a control, on one task, and their fingerprint."""
@@ -124,27 +135,30 @@ class ManipulationPlan:
             before.append(self.pretraining(task, OFFLINE)["fingerprint"])
         return with_fingerprint(settings, *before)
 
-    def starting_folder(self, task: str, offline: str, group: str) -> list[str]:
-        """The folder of the agents that a control continues; none where fresh ones are made."""
-        continues = offline != OFFLINE and self.section["controls"][offline].get("continues", False)
-        return [f"{self.results}/agents/{task}/{OFFLINE}/{group}"] if continues else []
-
     def starting_files(self, task: str, offline: str, group: str) -> list[str]:
-        """The agents in `starting_folder`, in their order."""
+        """The agents that a control continues, in their order; none where fresh ones are made."""
+        if offline == OFFLINE or not self.section["controls"][offline].get("continues", False):
+            return []
         first, last = map(int, group.split("-"))
         return [
-            f"{folder}/agent_{agent}.safetensors"
-            for folder in self.starting_folder(task, offline, group)
-            for agent in range(first, last + 1)
+            f"{self._agent_folder(task, agent)}/agent_{agent}.safetensors" for agent in range(first, last + 1)
         ]
+
+    def starting_folder(self, task: str, offline: str, group: str) -> list[str]:
+        """The folders that `starting_files` lie in, each made by a job."""
+        return folders_of(self.starting_files(task, offline, group))
 
     def control_curves(self) -> list[str]:
         """The curve files of all controls; none where committed curves are drawn."""
+        return [] if self.recorded else self.offline_curves(self.controls)
+
+    def offline_curves(self, labels: Sequence[str]) -> list[str]:
+        """The curve files of offline training, this run's own or the committed ones."""
         return [
-            f"{self.results}/curves/{task}/{control}/agents_{group}.parquet"
+            f"{self._kept}/curves/{task}/{label}/agents_{group}.parquet"
             for task in self.tasks
-            for control in ([] if self.recorded else self.controls)
-            for group in self.agent_groups()
+            for label in labels
+            for group in self.agent_groups(label)
         ]
 
     # --- fine-tuning --------------------------------------------------------------------------------------
@@ -182,23 +196,22 @@ class ManipulationPlan:
 
     def member_files(self, task: str, label: str, seeds: str) -> list[str]:
         """The agents' files of a group of seeds, each seed's in turn."""
-        groups, per_job = self.agent_groups(), self.section["pretraining"]["agents_per_job"]
         members = [agent for seed in seeds.split("-") for agent in self.members(label, int(seed))]
-        return [
-            f"{self.results}/agents/{task}/{OFFLINE}/{groups[agent // per_job]}/agent_{agent}.safetensors"
-            for agent in members
-        ]
+        return [f"{self._agent_folder(task, agent)}/agent_{agent}.safetensors" for agent in members]
 
     def member_folders(self, task: str, label: str, seeds: str) -> list[str]:
         """The folders that `member_files` lie in, each made by a job."""
-        files = self.member_files(task, label, seeds)
-        return list(dict.fromkeys(file.rpartition("/")[0] for file in files))
+        return folders_of(self.member_files(task, label, seeds))
+
+    @property
+    def _kept(self) -> str:
+        """Where the curves lie: this run's own or the committed ones."""
+        return self.results.replace("results/", "results/reference/", 1) if self.recorded else self.results
 
     def curves(self) -> list[str]:
         """The curve files of all fine-tuning, this run's own or the committed ones."""
-        kept = self.results.replace("results/", "results/reference/", 1) if self.recorded else self.results
         return [
-            f"{kept}/curves/{task}/{label}/seeds_{seeds}.parquet"
+            f"{self._kept}/curves/{task}/{label}/seeds_{seeds}.parquet"
             for task in self.tasks
             for label in self.methods
             for seeds in self.seed_groups()
@@ -222,27 +235,78 @@ class ManipulationPlan:
 
     @property
     def figures(self) -> list[str]:
-        """The figures of these tasks, by their names."""
-        return list(self.section.get("figures", []))
+        """The figures of these tasks, by their names; committed curves have no agents to film."""
+        return [name for name in self.section.get("figures", []) if not (name == FILM and self.recorded)]
+
+    def figure_curves(self, figure: str) -> list[str]:
+        """The curve files that a figure is given."""
+        offline = self.offline_curves([OFFLINE, *self.controls]) if figure == CONTROLS else []
+        return [*self.curves(), *offline]
 
     def pictures(self) -> Json:
         """The settings of the pictures of Figures 6 and 7, and their fingerprint."""
-        settings = {"size": 480, "frames": 8, **self.section.get("pictures", {})}
+        settings = {"size": 720, "frames": 8, **self.section.get("pictures", {})}
         settings["tasks"] = {task: TASKS[task] for task in self.tasks}
         return with_fingerprint(settings, source_hash("envs", "records", "workflow/steps/pictures.py"))
 
-    def pictures_folder(self, figure: str) -> list[str]:
-        """The folder of the pictures that a figure places; none for figures of curves."""
+    def pictures_folders(self, figure: str) -> list[str]:
+        """The folders of the pictures that a figure places; none for figures of curves."""
+        if figure == FILM:
+            return [f"{self.results}/films/{task}" for task in self.tasks]
         return [f"{self.results}/pictures"] if figure in PICTURED else []
+
+    def _filmed(self) -> Json:
+        section = self.section["fine_tuning"]
+        chosen = {
+            "label": self.methods[0],
+            "seed": section["seeds"][0],
+            "starts": 20,
+            "size": 240,
+            "frames": 8,
+        }
+        return {**chosen, **self.section.get("film", {})}
+
+    def film(self, task: str) -> Json:
+        """Which run's ensemble is filmed on a task and how, and a fingerprint."""
+        filmed = self._filmed()
+        trained = self.fine_tuning(task, filmed["label"])
+        source = source_hash(*TRAINING, "workflow/steps/film_agents.py")
+        kept = {key: trained[key] for key in ("environment", "options", "variant", "ensemble_size", "config")}
+        return with_fingerprint({**kept, **filmed}, source, trained["fingerprint"])
+
+    def filmed_members(self, task: str) -> list[str]:
+        """The files of the agents that the filmed run started from."""
+        filmed = self._filmed()
+        return self.member_files(task, filmed["label"], str(filmed["seed"]))
+
+    def filmed_actor(self, task: str) -> str:
+        """The file of the ensemble that the filmed run ended with."""
+        filmed = self._filmed()
+        group = next(group for group in self.seed_groups() if str(filmed["seed"]) in group.split("-"))
+        return f"{self.results}/actors/{task}/{filmed['label']}/{group}/seed_{filmed['seed']}.safetensors"
+
+    def gifs(self) -> list[str]:
+        """The films, where there are any."""
+        results = f"results/{self.configuration['name']}"
+        return [f"{results}/figures/film_{task}.gif" for task in self.tasks if FILM in self.figures]
 
     def drawing(self) -> Json:
         """What captions say beside the curves, how intervals are drawn, and a fingerprint."""
+        section = self.section["fine_tuning"]
         settings = {
-            "ensemble_size": self.section["fine_tuning"]["ensemble_size"],
-            "members_shared": self.section["fine_tuning"]["members_shared"],
+            "ensemble_size": section["ensemble_size"],
+            "members_shared": section["members_shared"],
             "pretraining_updates": self.section["pretraining"]["schedule"]["updates"],
             "demonstration": self.configuration.get("demonstration", False),
+            "schedules": {
+                label: merged("schedule", section, own) for label, own in section["methods"].items()
+            },
             "statistics": self.configuration["statistics"],
         }
         source = source_hash(*DRAWING, "workflow/steps/manipulation_figure.py")
         return with_fingerprint(settings, source, *self._trained())
+
+
+def folders_of(files: list[str]) -> list[str]:
+    """The folders that files lie in, each once."""
+    return list(dict.fromkeys(file.rpartition("/")[0] for file in files))

@@ -8,7 +8,9 @@ writes a PNG of each, about two minutes in all.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +18,11 @@ from PIL import Image
 
 from envs.manipulation import ENVIRONMENTS, make
 from envs.manipulation.controllers import NONE, scripted
+from envs.manipulation.environment import ManipulationEnvironment, Observation
 from records.files import atomic_path
 
 Picture = NDArray[np.uint8]
+Moment = TypeVar("Moment")
 
 
 def beginning(name: str, size: int, camera: str = "overview", seed: int = 0) -> Picture:
@@ -53,27 +57,83 @@ def film_strip(
         gap: white pixels between the pictures.
     """
     environment = make(name)
-    environment.reset(seed)
+    observation = environment.reset(seed)
     policy = scripted(environment, "whole", NONE, np.random.default_rng(seed))
-    states, left = [environment.physics.get_state()], 5
-    while left > 0:
-        step = environment.step(policy())
+    reel = play(environment, observation, lambda _: policy(), lingering=5)
+    pictures = draw(environment, spread(reel.states, frames), size, camera)
+    environment.close()
+    return side_by_side(pictures, gap)
+
+
+class Reel(NamedTuple):
+    """An episode that can be drawn again: the simulator's states, T + 1; success at its last step."""
+
+    states: list[NDArray[np.float64]]
+    success: bool
+
+
+def play(
+    environment: ManipulationEnvironment,
+    observation: Observation,
+    act: Callable[[Observation], NDArray[np.float32]],
+    lingering: int | None = None,
+) -> Reel:
+    """An episode from its first observation to the horizon, or `lingering` steps beyond its first success."""
+    states, success, left = [environment.physics.get_state()], False, lingering
+    while left is None or left > 0:
+        step = environment.step(act(observation))
+        observation, success = step.observation, step.info["success"]
         states.append(environment.physics.get_state())
-        left -= int(step.info["success"] or step.truncated)
         if step.truncated:
             break
+        if left is not None:
+            left -= int(success)
+    return Reel(states, success)
+
+
+def spread(moments: Sequence[Moment], count: int) -> list[Moment]:
+    """`count` of the moments, evenly spread, with the first and the last."""
+    return [moments[number] for number in np.linspace(0, len(moments) - 1, count).round().astype(int)]
+
+
+def draw(
+    environment: ManipulationEnvironment, states: Sequence[NDArray[np.float64]], size: int, camera: str
+) -> list[Picture]:
+    """The states in print quality, [size, size, 3] each; the environment is left in the last one."""
     pictures = []
-    for state in (states[number] for number in np.linspace(0, len(states) - 1, frames).round().astype(int)):
+    for state in states:
         environment.physics.set_state(state)
-        pictures += [environment.render(size, camera), np.full((size, gap, 3), 255, np.uint8)]
-    environment.close()
-    return np.concatenate(pictures[:-1], axis=1)
+        pictures.append(environment.render(size, camera))
+    return pictures
+
+
+def side_by_side(pictures: Sequence[Picture], gap: int) -> Picture:
+    """Pictures of one height in a row, `gap` white pixels between them."""
+    white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
+    parts = [part for picture in pictures for part in (picture, white)]
+    return np.concatenate(parts[:-1], axis=1)
 
 
 def write_png(path: Path | str, picture: Picture) -> None:
     """Write a picture [height, width, 3], atomically. Raises UserError where the place cannot be written."""
     with atomic_path(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def write_gif(path: Path | str, pictures: Sequence[Picture], milliseconds: int, colours: int = 64) -> None:
+    """Write an endless film of pictures [height, width, 3], atomically; the last stays for two seconds.
+
+    UserError where the place cannot be written.
+    """
+    palette = Image.fromarray(np.concatenate(pictures[:: max(1, len(pictures) // 8)])).quantize(colours)
+    films = [
+        Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures
+    ]
+    durations = [milliseconds] * (len(films) - 1) + [2_000]
+    with atomic_path(path) as temporary:
+        films[0].save(
+            temporary, format="GIF", save_all=True, append_images=films[1:], duration=durations, loop=0
+        )
 
 
 def main() -> None:

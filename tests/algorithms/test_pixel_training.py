@@ -83,9 +83,12 @@ def train(kind: str, folder: Path, configuration: str = "this") -> pd.DataFrame:
     else:
         config = OFF2ON if kind == "off2on" else replace(OFF2ON, replay="online_only", objective="cql")
         given = pretrained(4)
-        curve = fine_tune_pixels(
+        tuned = fine_tune_pixels(
             kind, config, ONLINE, record(6), given, SEEDS, job(folder, configuration), make
         )
+        for seed, actor in zip(SEEDS, tuned.actors, strict=True):
+            checkpoints.save(folder / f"seed_{seed}.safetensors", actor, {"seed": seed})
+        curve = tuned.curve
     write_curves(folder / "curve.parquet", curve, {"kind": kind})
     return curve
 
@@ -292,6 +295,6 @@ def test_a_trivial_task_is_learned_from_pixels_in_seconds(tmp_path: Path) -> Non
     )
     episodes = EpisodeConfig(10, 5, 10, 2, 5, evaluation_episodes=10, checkpoint_interval=10)
     arguments = (episodes, record(300), result.agents, [0], job(tmp_path / "online"), make)
-    curve = fine_tune_pixels("off2on", online, *arguments)
+    curve = fine_tune_pixels("off2on", online, *arguments).curve
     wide = curve.pivot(index="step", columns="metric", values="value")
     assert wide["success_deterministic"].loc[10] > 0.8

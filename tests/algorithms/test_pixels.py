@@ -310,6 +310,19 @@ def test_evaluation_is_on_averaged_weights_and_collection_is_not() -> None:
     torch.testing.assert_close(averaged, agents.acting(images).mode())
 
 
+@pytest.mark.parametrize("config", [SHARED, ORIGINAL, replace(SHARED, averaging_rate=0.25)])
+def test_an_actor_on_its_own_acts_as_its_ensemble_is_evaluated(config: PixelConfig) -> None:
+    agents = stirred(config, members=2)
+    images = random_images(3, 4).observations
+    expected = PixelPretraining(agents, config).exploit(images)
+    for run in range(len(SEEDS)):
+        alone = make_agents(replace(config, averaging_rate=None), 2, [0])
+        alone.load_actor(agents.actor(run))
+        torch.testing.assert_close(alone.acting(images[run : run + 1]).mode(), expected[run : run + 1])
+    with pytest.raises(UserError, match=r"policy\.net.* has shape \(2, .*, expected \(1, "):
+        make_agents(config, 1, [0]).load_actor(agents.actor(0))
+
+
 # --- independence ---------------------------------------------------------------------------------------
 
 INDEPENDENCE = {

@@ -69,6 +69,17 @@ def test_the_summary_counts_what_is_there(tmp_path: Path) -> None:
     assert told["sources"]["random"]["steps"] == 30
 
 
+def test_prior_episodes_may_end_with_their_script() -> None:
+    long = dataclasses.replace(CLEAN, prior=1, task=1, random=0, horizon=40)
+    resting, *_ = record(NAME, long).episodes
+    ended, task = record(NAME, dataclasses.replace(long, prior_rests=False)).episodes
+    assert 15 < len(ended) < 30
+    np.testing.assert_array_equal(ended.images, resting.images[: len(ended) + 1])
+    np.testing.assert_array_equal(ended.actions, resting.actions[: len(ended)])
+    np.testing.assert_array_equal(resting.actions[len(ended) :, :3], 0)
+    assert len(task) == 40
+
+
 @pytest.mark.parametrize("counts", [(0, 0, 0), (1, -1, 1)])
 def test_numbers_of_episodes_out_of_range_are_refused(counts: tuple[int, int, int]) -> None:
     with pytest.raises(UserError, match="expected at least one in all"):

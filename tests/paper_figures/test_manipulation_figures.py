@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from analysis.aggregate import Bootstrap
 from analysis.published import published_curve
 from analysis.success import comparable
 from paper_figures import panels
-from paper_figures.episodes import TASKS, Episodes
+from paper_figures.episodes import TASKS, Episodes, Updates
 from paper_figures.index import MANIPULATION_FIGURES, write_figure
 from records import UserError
 from records.curves import COLUMNS
@@ -113,6 +114,46 @@ def test_pictures_are_placed_in_the_order_of_the_paper(tmp_path: Path) -> None:
     files[0].write_text("no picture")
     with pytest.raises(UserError, match="is not a readable picture"):
         MANIPULATION_FIGURES["figure_06"].table(results)
+
+
+def test_fine_tuning_stands_beside_its_controls_by_updates(tmp_path: Path) -> None:
+    results = results_of(methods=("off2on", "cql", "trained_on"))
+    results = replace(results, pretraining_updates=500, updates={"off2on": Updates(10, 3, 5)})
+    drawn = write_figure(MANIPULATION_FIGURES["image_controls"], results, tmp_path / "controls")
+    assert list(dict.fromkeys(drawn["method"])) == ["cql", "trained_on", "off2on"]
+    ours = drawn[(drawn["dataset"] == TASKS[0]) & (drawn["method"] == "off2on")]
+    # 10 episodes bring 30 updates, and the first ten 150.
+    assert list(ours["step"][:4]) == [500, 650, 680, 710]
+    assert ours["step"].iloc[-1] == 500 + 150 + 29 * 30
+    curves = results.curves
+    measured = curves[(curves["metric"] == "success_deterministic") & (curves["dataset"] == TASKS[0])]
+    mean = measured[measured["method"] == "off2on"].groupby("step")["value"].mean()
+    np.testing.assert_allclose(ours["value"], mean)
+    last = measured[(measured["method"] == "trained_on") & (measured["step"] >= 270)]
+    runs = ", ".join(f"{value:.2f}" for value in last.groupby("seed")["value"].mean())
+    expected = f"CQL, trained on offline {last['value'].mean():.2f} ({runs})"
+    assert expected in MANIPULATION_FIGURES["image_controls"].caption(drawn, results)
+    with pytest.raises(UserError, match="of which the results hold none"):
+        MANIPULATION_FIGURES["image_controls"].table(results_of(methods=()))
+
+
+def test_films_say_how_often_each_succeeds(tmp_path: Path) -> None:
+    outcomes = [("script", 0, 1), ("script", 1, 1), ("before", 0, 1), ("before", 1, 0), ("after", 0, 0)]
+    rows = pd.DataFrame([*outcomes, ("after", 1, 1)], columns=["player", "episode", "success"])
+    rows["success"] = rows["success"].astype(bool)
+    rows.assign(shown=rows["episode"] == 1).to_csv(tmp_path / f"{TASKS[0]}_outcomes.csv", index=False)
+    files = []
+    for player in ("after", "before", "script"):
+        files.append(tmp_path / f"{TASKS[0]}_{player}.png")
+        imsave(files[-1], np.full((20, 64, 3), 0.5))
+    figure = MANIPULATION_FIGURES["film"]
+    drawn = write_figure(figure, results_of(pictures=tuple(files)), tmp_path / "film")
+    assert list(drawn["player"]) == ["script", "before", "after"]
+    assert list(drawn["success"]) == [True, False, True]
+    assert list(drawn["successes"]) == [2, 1, 1]
+    (tmp_path / f"{TASKS[0]}_outcomes.csv").unlink()
+    with pytest.raises(UserError, match="is not a film strip with its outcomes"):
+        figure.table(results_of(pictures=tuple(files)))
 
 
 @pytest.mark.parametrize("name", OF_CURVES)

@@ -89,6 +89,9 @@ WRONG = [
     ("pretraining.agents", 3, "manipulation.pretraining.agents is 3: expected at least 4, for 2 seeds"),
     ("pretraining.config.replay", "balanced", "pretraining.config: unknown key 'replay'"),
     ("controls.off2on", {}, "manipulation.controls.off2on: expected a label that is neither cql nor among"),
+    ("controls.trained_on.agents", 5, "manipulation.controls.trained_on.agents is 5: expected at most 4"),
+    ("film", {"label": "sac"}, "manipulation.film.label is 'sac': expected one of those of"),
+    ("film", {"seed": 9}, "manipulation.film.seed is 9: expected one of those of"),
     ("controls.cql", {}, "manipulation.controls.cql: expected a label that is neither cql nor among"),
     ("fine_tuning.methods.off2on.variant", "sac", "variant is 'sac': expected one of sac_single_online_only"),
     ("fine_tuning.methods.off2on.config", {"replay": "uniform"}, "off2on.config: unknown key 'replay'"),
@@ -149,10 +152,32 @@ def test_recorded_curves_are_read_from_the_committed_results(smoke: dict[str, An
 
 def test_figures_of_pictures_wait_for_pictures_alone(smoke: dict[str, Any]) -> None:
     jobs = ManipulationPlan(smoke)
-    assert jobs.pictures_folder("figure_07") == ["results/smoke/manipulation/pictures"]
-    assert jobs.pictures_folder("figure_05a") == []
+    assert jobs.pictures_folders("figure_07") == ["results/smoke/manipulation/pictures"]
+    assert jobs.pictures_folders("figure_05a") == []
     settings = jobs.pictures()
     assert (settings["size"], settings["frames"], settings["tasks"]) == (48, 2, manipulation_plan.TASKS)
+
+
+def test_films_are_of_one_run_before_and_after(smoke: dict[str, Any]) -> None:
+    smoke["manipulation"]["film"] = {"label": "off2on", "seed": 1}
+    jobs = ManipulationPlan(check(smoke))
+    root = "results/smoke/manipulation"
+    assert jobs.filmed_members(TASK) == jobs.member_files(TASK, "off2on", "1")
+    assert jobs.filmed_actor(TASK) == f"{root}/actors/{TASK}/off2on/0-1/seed_1.safetensors"
+    assert jobs.pictures_folders("film") == [f"{root}/films/{task}" for task in jobs.tasks]
+    assert fine_tuning_config(jobs.film(TASK)).ensemble_size == 2
+    trained = ManipulationPlan(check({**smoke, "curves": "recorded"}))
+    assert "film" in jobs.figures and "film" not in trained.figures
+    assert len(jobs.gifs()) == len(jobs.tasks) and trained.gifs() == []
+
+
+def test_the_figure_of_controls_waits_for_offline_curves_and_no_other_does(smoke: dict[str, Any]) -> None:
+    jobs = ManipulationPlan(smoke)
+    assert jobs.figure_curves("figure_05a") == jobs.curves()
+    more = set(jobs.figure_curves("image_controls")) - set(jobs.curves())
+    assert more == set(jobs.offline_curves(["cql", "trained_on", "cloning_only"]))
+    recorded = ManipulationPlan({**smoke, "curves": "recorded"}).figure_curves("image_controls")
+    assert all(path.startswith("results/reference/smoke/") for path in recorded)
 
 
 def test_no_two_runs_share_an_agent_unless_the_configuration_says_so(smoke: dict[str, Any]) -> None:
@@ -184,6 +209,23 @@ def test_a_control_continues_the_agents_only_where_it_says_so(smoke: dict[str, A
     for offline in ("cql", "cloning_only"):
         assert jobs.starting_folder(TASK, offline, "0-3") == []
     assert jobs.pretraining(TASK, "trained_on")["schedule"]["updates"] == 8
+
+
+def test_a_control_may_have_fewer_agents_than_were_pretrained(smoke: dict[str, Any]) -> None:
+    smoke["manipulation"]["controls"]["trained_on"]["agents"] = 3
+    smoke["manipulation"]["pretraining"]["agents_per_job"] = 2
+    jobs = ManipulationPlan(smoke)
+    assert jobs.agent_groups() == ["0-1", "2-3"]
+    assert jobs.agent_groups("trained_on") == ["0-1", "2-2"]
+    agents = f"results/smoke/manipulation/agents/{TASK}/cql"
+    assert jobs.starting_files(TASK, "trained_on", "2-2") == [f"{agents}/2-3/agent_2.safetensors"]
+    assert jobs.starting_folder(TASK, "trained_on", "2-2") == [f"{agents}/2-3"]
+    made = [path for path in jobs.control_curves() if TASK in path and "trained_on" in path]
+    assert [path.rpartition("_")[2] for path in made] == ["0-1.parquet", "2-2.parquet"]
+
+
+def test_a_control_of_its_own_has_its_own_settings(smoke: dict[str, Any]) -> None:
+    jobs = ManipulationPlan(smoke)
     assert jobs.pretraining(TASK, "cloning_only")["config"]["cloning_updates"] == 4
 
 

@@ -11,7 +11,7 @@ from records import UserError
 from records.checksums import write_checksums
 from records.files import exclusive
 from workflow.configuration import check
-from workflow.manipulation_plan import OFFLINE, ManipulationPlan
+from workflow.manipulation_plan import OFFLINE, ManipulationPlan, folders_of
 from workflow.plan import OFFLINE_METHODS, Plan, as_json
 from workflow.sources import ROOT
 

@@ -55,7 +55,8 @@ rule fine_tune_pixels:
         data=lambda wildcards: MANIPULATION.dataset_folder(wildcards.task),
         agents=lambda wildcards: MANIPULATION.member_folders(*wildcards),
     output:
-        "<results>/manipulation/curves/{task}/{image_label}/seeds_{seeds}.parquet",
+        actors=directory("<results>/manipulation/actors/{task}/{image_label}/{seeds}"),
+        curves="<results>/manipulation/curves/{task}/{image_label}/seeds_{seeds}.parquet",
     log:
         "<logs>/fine_tune_pixels/{task}_{image_label}_{seeds}.log",
     benchmark:
@@ -74,7 +75,7 @@ rule fine_tune_pixels:
         "python -m workflow.steps.fine_tune_pixels --run {params.run} --task {wildcards.task}"
         " --label {wildcards.image_label} --seeds {params.seeds} --data {input.data}"
         " --members {params.members} --settings {params.settings:q} --state {params.state}"
-        " --output {output} --log {log}"
+        " --actors {output.actors} --output {output.curves} --log {log}"
 
 
 rule pictures:
@@ -92,10 +93,41 @@ rule pictures:
         "python -m workflow.steps.pictures --settings {params.settings:q} --output {output} --log {log}"
 
 
+rule film_agents:
+    input:
+        members=lambda wildcards: folders_of(
+            MANIPULATION.filmed_members(wildcards.task)
+        ),
+        actor=lambda wildcards: folders_of([MANIPULATION.filmed_actor(wildcards.task)]),
+    output:
+        strips=directory("<results>/manipulation/films/{task}"),
+        gif=report(
+            "<results>/figures/film_{task}.gif",
+            caption="../report/film.rst",
+            category="Figures",
+            subcategory="film",
+            labels={"what": "{task}"},
+        ),
+    log:
+        "<logs>/film_agents/{task}.log",
+    benchmark:
+        "<benchmarks>/film_agents/{task}.jsonl"
+    params:
+        settings=lambda wildcards: as_json(MANIPULATION.film(wildcards.task)),
+        members=lambda wildcards: MANIPULATION.filmed_members(wildcards.task),
+        actor=lambda wildcards: MANIPULATION.filmed_actor(wildcards.task),
+    message:
+        "film {wildcards.task}: its script, an agent before and after fine-tuning"
+    shell:
+        "python -m workflow.steps.film_agents --task {wildcards.task} --members {params.members}"
+        " --actor {params.actor} --settings {params.settings:q} --output {output.strips} --gif {output.gif}"
+        " --log {log}"
+
+
 rule manipulation_figure:
     input:
-        curves=MANIPULATION.curves(),
-        pictures=lambda wildcards: MANIPULATION.pictures_folder(wildcards.image_figure),
+        curves=lambda wildcards: MANIPULATION.figure_curves(wildcards.image_figure),
+        pictures=lambda wildcards: MANIPULATION.pictures_folders(wildcards.image_figure),
     output:
         pdf="<results>/figures/{image_figure}.pdf",
         png=report(

@@ -14,6 +14,7 @@ from datasets.image_episodes import read_image_dataset
 from envs.manipulation import make
 from records import UserError
 from records.curves import write_curves
+from records.files import atomic_path
 from records.provenance import collect
 from workflow import command, data
 from workflow.configuration import check_section
@@ -29,11 +30,11 @@ def fine_tuning_config(settings: command.Json) -> PixelFineTuningConfig:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Train and write the curve."""
+    """Train, write one safetensors file a seed of what its ensemble acts with, and the curve."""
     acceleration.prepare_process()
     settings = options.settings
     fingerprint = settings["fingerprint"]
-    curve = fine_tune_pixels(
+    trained = fine_tune_pixels(
         options.label,
         fine_tuning_config(settings),
         command.build(EpisodeConfig, settings["schedule"], "schedule", "episodes"),
@@ -43,7 +44,11 @@ def main(options: argparse.Namespace) -> None:
         Job(options.run, options.task, settings["environment"], fingerprint, options.state / fingerprint),
         partial(make, **settings["options"]),
     )
-    write_curves(options.output, curve, collect(settings, options.seeds))
+    provenance = collect(settings, options.seeds)
+    with atomic_path(options.actors) as folder:
+        for seed, tensors in zip(options.seeds, trained.actors, strict=True):
+            checkpoints.save(folder / f"seed_{seed}.safetensors", tensors, {**provenance, "seeds": [seed]})
+    write_curves(options.output, trained.curve, provenance)
 
 
 if __name__ == "__main__":
@@ -56,5 +61,6 @@ if __name__ == "__main__":
     arguments.add_argument("--members", type=Path, nargs="+", required=True, help="agents, seed by seed")
     command.settings_argument(arguments, "fine_tuning")
     arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
+    arguments.add_argument("--actors", type=Path, required=True, help="folder for seed_<number>.safetensors")
     arguments.add_argument("--output", type=Path, required=True, help="Parquet file for the curve")
     command.run(main, arguments)

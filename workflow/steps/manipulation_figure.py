@@ -5,14 +5,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from algorithms.pixel_training import EpisodeConfig
 from analysis.aggregate import Bootstrap
 from analysis.success import comparable
-from paper_figures.episodes import Episodes
+from paper_figures.episodes import Episodes, Updates
 from paper_figures.index import MANIPULATION_FIGURES, write_figure
 from records.curves import read_curves
 from workflow import command
 from workflow.configuration import check_section
 from workflow.steps.statistics import BOOTSTRAP
+
+
+def updates(schedule: command.Json) -> Updates:
+    """When a schedule's updates are made. UserError for a setting that it has not."""
+    online = command.build(EpisodeConfig, schedule, "schedules", "episodes")
+    return Updates(online.block_size, online.updates_per_episode, online.first_block_multiplier)
 
 
 def main(options: argparse.Namespace) -> None:
@@ -23,10 +30,11 @@ def main(options: argparse.Namespace) -> None:
     results = command.build(
         Episodes,
         {
-            **{key: value for key, value in settings.items() if key != "statistics"},
+            **{key: value for key, value in settings.items() if key not in ("statistics", "schedules")},
+            "updates": {label: updates(schedule) for label, schedule in settings["schedules"].items()},
             "curves": comparable(read_curves(options.curves)),
             "bootstrap": Bootstrap(**drawn, cache=options.cache),
-            "pictures": tuple(sorted(options.pictures.glob("*.png"))) if options.pictures else (),
+            "pictures": tuple(path for folder in options.pictures for path in sorted(folder.glob("*.png"))),
         },
         "--settings",
     )
@@ -37,7 +45,7 @@ if __name__ == "__main__":
     arguments = command.parser(__doc__)
     arguments.add_argument("--figure", required=True, choices=MANIPULATION_FIGURES)
     arguments.add_argument("--curves", type=Path, nargs="+", required=True, help="Parquet files of curves")
-    arguments.add_argument("--pictures", type=Path, nargs="?", help="folder of the tasks' pictures")
+    arguments.add_argument("--pictures", type=Path, nargs="*", default=[], help="folders of pictures")
     command.settings_argument(arguments, "drawing")
     arguments.add_argument("--cache", type=Path, help="folder that keeps intervals by content")
     arguments.add_argument("--output", type=Path, required=True, help="the PDF; the others lie beside it")

@@ -45,6 +45,24 @@ def test_stages_do_their_part_and_no_more(environment_of: Get, name: str, form: 
         assert roll(middle, "task", NONE, seed)[0]
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["GraspClosedDrawer-v0", "GraspBlockedDrawer-v0"])
+def test_the_first_stage_of_a_drawer_ends_where_the_second_starts(
+    environment_of: Get, name: str, form: str
+) -> None:
+    first, second = (
+        environment_of(name, action_form=form),
+        environment_of(name, action_form=form, start="middle"),
+    )
+    first.reset(0)
+    second.reset(0)
+    policy = scripted(first, "prior", NONE, np.random.default_rng(0))
+    while not policy.resting:
+        first.step(policy())
+    hands = [environment.physics.hand_position() for environment in (first, second)]
+    assert np.linalg.norm(hands[0] - hands[1]) < 0.03
+
+
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_noise_makes_some_episodes_of_the_second_stage_fail(environment_of: Get, name: str) -> None:
     environment = environment_of(name, action_form="position", start="middle")

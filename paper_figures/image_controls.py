@@ -1,0 +1,100 @@
+"""Fine-tuning from images beside its controls: success of all by the updates that an agent has had.
+
+Not in the paper. Offline agents, what became of them online, and the same agents, or clones, that had as many
+more updates offline: what is gained beyond those is what the online episodes brought.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.shares import share_curve
+from analysis.success import MEASURED, last_evaluations
+from paper_figures import panels, style
+from paper_figures.episodes import TASKS, Episodes
+from records import UserError
+
+OFFLINE = "cql"
+LAST = 4
+"""Evaluations at the end that the caption's numbers are the mean of."""
+_NAME = "The figure of controls"
+_PANEL_WIDTH = 2.6
+
+
+def table(results: Episodes) -> pd.DataFrame:
+    """What the figure draws, columns `panels.COLUMNS`: success at each evaluation; `step` counts updates.
+
+    Raises:
+        UserError: the results hold no success of agents trained on images.
+    """
+    measured = results.curves[results.curves["metric"] == MEASURED]
+    parts = []
+    for task in TASKS:
+        present = dict.fromkeys(measured.loc[measured["dataset"] == task, "method"])
+        for method in sorted(present, key=lambda name: (name != OFFLINE, name in results.updates)):
+            curve = share_curve(measured, method, task, results.bootstrap, MEASURED)
+            if method in results.updates:
+                curve["step"] = results.pretraining_updates + results.updates[method].after(curve["step"])
+            names = {"dataset": task, "method": method, "unit": panels.SUCCESS}
+            label = style.method_label(method, results.ensemble_size)
+            parts.append(panels.our_rows(curve, results.bootstrap.confidence, label=label, **names))
+    if not parts:
+        raise UserError(f"{_NAME} draws success from images, of which the results hold none.")
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw(drawn: pd.DataFrame) -> Figure:
+    """Draw the rows of `table`, a panel a task. UserError where there are none."""
+    if drawn.empty:
+        raise UserError(f"{_NAME} was given no rows: expected those of its table.")
+    methods = drawn.drop_duplicates("method")
+    runs = [style.count(int(number), "agent") for number in methods["runs"]]
+    labels = [f"{label} ({agents})" for label, agents in zip(methods["label"], runs, strict=True)]
+    tasks = list(dict.fromkeys(drawn["dataset"]))
+    with style.look():
+        width = style.panel_figure_width(len(tasks), _PANEL_WIDTH)
+        columns = style.legend_columns(labels, width)
+        height = style.legend_height(labels, columns)
+        figure, places = style.panel_figure(tasks, panel_width=_PANEL_WIDTH, legend_height=height)
+        for axes, task, first, _, lowest in places:
+            rows = drawn[drawn["dataset"] == task]
+            for method, curve in rows.groupby("method", sort=False):
+                style.solid_curve(axes, curve, str(method))
+            axes.set_title(task)
+            axes.set_ylim(-0.03, 1.03)
+            style.step_axis(axes, int(rows["step"].max()), "updates of an agent" if lowest else "")
+            if first:
+                axes.set_ylabel("success")
+        handles = [style.solid_handle(method) for method in methods["method"]]
+        title = f"mean over agents or seeds, {methods['band'].iloc[0]}"
+        style.legend_below(figure, handles, labels, title, "outside lower left", columns)
+    return figure
+
+
+def caption(drawn: pd.DataFrame, results: Episodes) -> str:
+    """The caption's text for the rows of `table`."""
+    methods = [method for method in dict.fromkeys(drawn["method"]) if method in results.updates]
+    tuned = style.listed(style.method_label(method, results.ensemble_size) for method in methods)
+    sentences = [
+        "Success from images by the updates that each agent has had, on"
+        f" {style.listed(drawn['dataset'])}: deterministic episodes with a rewarded last step, on averaged"
+        " weights, at every evaluation.",
+        f"Fine-tuning ({tuned}) begins after {results.pretraining_updates:,} updates offline; there, and"
+        " where agents are trained on, the average starts anew from the last weights.",
+        *(_ends(results, task) for task in dict.fromkeys(drawn["dataset"])),
+    ]
+    if results.demonstration:
+        sentences.append(style.DEMONSTRATION)
+    return " ".join(sentences)
+
+
+def _ends(results: Episodes, task: str) -> str:
+    """How each ends on a task, seed by seed."""
+    ends = last_evaluations(results.curves[results.curves["dataset"] == task], LAST)
+    parts = []
+    for method, rows in ends.groupby("method", sort=False):
+        name = style.method_label(str(method), results.ensemble_size)
+        runs = ", ".join(f"{value:.2f}" for value in rows["success"])
+        parts.append(f"{name} {rows['success'].mean():.2f} ({runs})")
+    return f"Mean of the last {LAST} evaluations on {task}, each run in brackets: {'; '.join(parts)}."

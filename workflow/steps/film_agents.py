@@ -1,0 +1,110 @@
+"""Film one task: its script, and one ensemble before and after fine-tuning, from the same start."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from algorithms import acceleration, checkpoints
+from algorithms.agents import load_members
+from algorithms.pixels import PixelAgents
+from algorithms.randomness import derived_seed
+from envs.manipulation import make, pictures
+from envs.manipulation.controllers import NONE, scripted
+from envs.manipulation.environment import ManipulationEnvironment, Observation
+from envs.manipulation.pictures import Reel
+from records.files import atomic_path
+from workflow import command
+from workflow.steps.fine_tune_pixels import fine_tuning_config
+
+BEFORE, AFTER, SCRIPT = "before", "after", "script"
+_STEP = 80  # milliseconds that a step takes in the GIF: half as fast as in the simulator
+_GAP = 4
+
+
+def script(environment: ManipulationEnvironment, start: int) -> Reel:
+    """The episode of the task's script without noise."""
+    observation = environment.reset(start)
+    policy = scripted(environment, "whole", NONE, np.random.default_rng(start))
+    return pictures.play(environment, observation, lambda _: policy())
+
+
+@torch.no_grad()
+def agent(agents: PixelAgents, environment: ManipulationEnvironment, start: int) -> Reel:
+    """The episode that an ensemble plays deterministically, as it is evaluated."""
+
+    def act(observation: Observation) -> NDArray[np.float32]:
+        image = torch.from_numpy(np.array(observation["image"]))
+        action: NDArray[np.float32] = agents.acting(image[None, None]).mode()[0, 0].numpy()
+        return action
+
+    return pictures.play(environment, environment.reset(start), act)
+
+
+def ensemble(settings: command.Json, environment: ManipulationEnvironment) -> PixelAgents:
+    """One ensemble of the job's sizes, with nothing in it yet."""
+    config = replace(fine_tuning_config(settings), averaging_rate=None)
+    sizes = (environment.image_shape, environment.action_size)
+    return PixelAgents([settings["seed"]], *sizes, config, settings["ensemble_size"])
+
+
+def outcomes(
+    players: Mapping[str, Callable[[int], Reel]], starts: Sequence[int]
+) -> tuple[pd.DataFrame, dict[str, list[Reel]]]:
+    """Every player's episode from each of `starts`, and a row each: player, episode, success."""
+    reels = {name: [play(start) for start in starts] for name, play in players.items()}
+    rows = [(name, n, reel.success) for name, played in reels.items() for n, reel in enumerate(played)]
+    return pd.DataFrame(rows, columns=["player", "episode", "success"]), reels
+
+
+def main(options: argparse.Namespace) -> None:
+    """Write <task>_<player>.png and <task>_outcomes.csv, and the GIF of all three."""
+    acceleration.prepare_process()
+    settings = options.settings
+    environment = make(settings["environment"], **settings["options"])
+    before, after = (ensemble(settings, environment) for _ in range(2))
+    load_members(before, [checkpoints.load(path)[0] for path in options.members])
+    after.load_actor(checkpoints.load(options.actor)[0])
+    players = {
+        SCRIPT: partial(script, environment),
+        BEFORE: partial(agent, before, environment),
+        AFTER: partial(agent, after, environment),
+    }
+    starts = [derived_seed(settings["seed"], "film", n) % 2**32 for n in range(settings["starts"])]
+    table, reels = outcomes(players, starts)
+    shown = next((n for n, reel in enumerate(reels[AFTER]) if reel.success), 0)
+    table["shown"] = table["episode"] == shown
+    films = {name: film(environment, played[shown], settings) for name, played in reels.items()}
+    environment.close()
+    with atomic_path(options.output) as folder:
+        for name, frames in films.items():
+            strip = pictures.spread(frames, settings["frames"])
+            pictures.write_png(folder / f"{options.task}_{name}.png", pictures.side_by_side(strip, _GAP))
+        table.to_csv(folder / f"{options.task}_outcomes.csv", index=False, lineterminator="\n")
+    together = [pictures.side_by_side(moment, _GAP) for moment in zip(*films.values(), strict=True)]
+    pictures.write_gif(options.gif, together, _STEP)
+
+
+def film(environment: ManipulationEnvironment, reel: Reel, settings: command.Json) -> list[Any]:
+    """Every moment of an episode, in print quality."""
+    return pictures.draw(environment, reel.states, settings["size"], "overview")
+
+
+if __name__ == "__main__":
+    arguments = command.parser(__doc__)
+    arguments.add_argument("--task", required=True, help="the task's name, for the files'")
+    arguments.add_argument("--members", type=Path, nargs="+", required=True, help="agents before fine-tuning")
+    arguments.add_argument("--actor", type=Path, required=True, help="the fine-tuned ensemble's file")
+    command.settings_argument(arguments, "film")
+    arguments.add_argument("--output", type=Path, required=True, help="folder of the strips and outcomes")
+    arguments.add_argument("--gif", type=Path, required=True, help="the film")
+    command.run(main, arguments)
