@@ -143,8 +143,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, most: int) -> None:
             axes.plot([first["d4rl_mean"]], [base], clip_on=False, **_D4RL)
             d4rl = f" (D4RL {first['d4rl_mean']:.1f})"
         episodes = style.count(int(bins["episodes"].sum()), "episode")
+        mean = round(first["mean"], 1) + 0.0  # no "-0.0"
         axes.annotate(
-            f"mean {first['mean']:.1f}{d4rl}, {episodes}, {int(first['steps']):,} steps",
+            f"mean {mean:.1f}{d4rl}, {episodes}, {_rounded(int(first['steps']))} steps",
             (0.995, top + 0.03),
             xycoords=("axes fraction", "data"),
             ha="right",
@@ -172,3 +173,10 @@ def _legend(figure: Figure, drawn: pd.DataFrame) -> None:
 def _quality(dataset_id: str) -> str:
     """ "medium-replay" for "hopper/medium-replay-local-v0"."""
     return dataset_id.split("/")[-1].rpartition("-v")[0].removesuffix("-local") or dataset_id
+
+
+def _rounded(steps: int) -> str:
+    """ "800", "55k", "2M"; as exact as six digits are."""
+    if steps < 1000:
+        return str(steps)
+    return f"{steps / 1_000_000:g}M" if steps >= 1_000_000 else f"{steps / 1000:g}k"
