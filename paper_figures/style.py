@@ -57,7 +57,7 @@ LOOKS: dict[str, Look] = {
     "random_share": Look("random-action data", "#CA0020", "s"),
     "cql": Look("CQL, offline", "#000000", "o"),
     "trained_on": Look("CQL, trained on offline", "#878787", "v"),
-    "cloning_only": Look("cloning only", "#E69F00", "d"),
+    "cloning_only": Look("cloning only", "#B15928", "d"),
     "sac_single_online_only": Look("one agent, online replay", "#C51B7D", "s"),
     "sac_single_balanced": Look("one agent, balanced replay", "#6A51A3", "^"),
     "sac_ensemble_online_only": Look("ensemble, online replay", "#2171B5", "D"),
