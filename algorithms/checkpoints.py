@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,23 @@ def save(path: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any])
             raise UserError(f"{path} was not replaced: what was written does not read back as it was")
         if "configuration_hash" in manifest and path.exists():
             _keep(path)
+
+
+def save_numbered(
+    place: Path,
+    kind: str,
+    numbers: Sequence[int],
+    contents: Sequence[Mapping[str, Tensor]],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write the folder `place` with <kind>_<number>.safetensors for each of `contents`, in one atomic step.
+
+    Each has the provenance of all, but `seeds` names its own alone. UserError where the place cannot be
+    written.
+    """
+    with atomic_path(place) as folder:
+        for number, tensors in zip(numbers, contents, strict=True):
+            save(folder / f"{kind}_{number}.safetensors", tensors, {**provenance, "seeds": [number]})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,12 @@ class Job(NamedTuple):
     environment: str
     configuration_hash: str
     state_folder: Path
+
+
+def job_of(run: str, dataset: str, settings: Mapping[str, Any], state: Path) -> Job:
+    """The job of a step's `settings` (environment, fingerprint); another fingerprint has another state."""
+    fingerprint = settings["fingerprint"]
+    return Job(run, dataset, settings["environment"], fingerprint, state / fingerprint)
 
 
 def check_sizes(transitions: Transitions, environment: str) -> None:

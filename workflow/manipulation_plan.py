@@ -7,7 +7,6 @@ there are no such jobs. Fingerprints mean what they mean there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from records.provenance import configuration_hash
@@ -16,8 +15,10 @@ from workflow.plan import (
     RECORDING,
     TRAINING,
     Json,
-    chunks,
+    RunPlan,
+    agent_groups,
     merged,
+    run_groups,
     run_members,
     with_fingerprint,
 )
@@ -47,11 +48,8 @@ CONTROLS = "image_controls"
 _MADE_WITH = ("action_form", "horizon")
 
 
-@dataclass(frozen=True)
-class ManipulationPlan:
-    """The manipulation jobs of one configuration (`workflow.configuration.check`'s result)."""
-
-    configuration: Json
+class ManipulationPlan(RunPlan):
+    """The manipulation jobs of one configuration."""
 
     @property
     def section(self) -> Json:
@@ -60,18 +58,9 @@ class ManipulationPlan:
         return section
 
     @property
-    def results(self) -> str:
-        """The folder of these jobs' results."""
-        return f"results/{self.configuration['name']}/manipulation"
-
-    def state(self, rule: str, *job: str) -> str:
-        """Where a job keeps what it resumes from; outside `output:`, which Snakemake deletes first."""
-        return "/".join([f"results/{self.configuration['name']}", "state", rule, *job])
-
-    @property
-    def recorded(self) -> bool:
-        """Whether the committed curves are drawn, and nothing is trained (`Plan.recorded`)."""
-        return bool(self.configuration.get("curves") == "recorded")
+    def _folder(self) -> str:
+        """The folder of these jobs' own results."""
+        return f"{self.results}/manipulation"
 
     @property
     def tasks(self) -> list[str]:
@@ -92,7 +81,7 @@ class ManipulationPlan:
 
     def dataset_folder(self, task: str) -> str:
         """Where the Minari dataset lies."""
-        return f"results/{self.configuration['name']}/datasets/manipulation/{task}-local-v0"
+        return f"{self.results}/datasets/manipulation/{task}-local-v0"
 
     def recording(self, task: str) -> Json:
         """How one dataset is recorded, and its fingerprint."""
@@ -107,22 +96,30 @@ class ManipulationPlan:
 
     # --- pre-training -------------------------------------------------------------------------------------
 
+    def _control(self, offline: str) -> Json:
+        """What a control has of its own; nothing for what fine-tuning starts from."""
+        control: Json = {} if offline == OFFLINE else self.section["controls"][offline]
+        return control
+
     def agent_groups(self, offline: str = OFFLINE) -> list[str]:
         """The jobs that pre-train a task's agents, or make a control of them, as "first-last"."""
         section = self.section["pretraining"]
-        control = {} if offline == OFFLINE else self.section["controls"][offline]
-        groups = chunks(range(control.get("agents", section["agents"])), section["agents_per_job"])
-        return [f"{group[0]}-{group[-1]}" for group in groups]
+        return agent_groups(
+            self._control(offline).get("agents", section["agents"]), section["agents_per_job"]
+        )
+
+    def _agent_files(self, task: str, agents: Sequence[int]) -> list[str]:
+        """The files of agents that fine-tuning or a control starts from."""
+        return [f"{self._agent_folder(task, agent)}/agent_{agent}.safetensors" for agent in agents]
 
     def _agent_folder(self, task: str, agent: int) -> str:
         """Where the job that pre-trains one agent leaves it."""
         group = self.agent_groups()[agent // self.section["pretraining"]["agents_per_job"]]
-        return f"{self.results}/agents/{task}/{OFFLINE}/{group}"
+        return f"{self._folder}/agents/{task}/{OFFLINE}/{group}"
 
     def pretraining(self, task: str, offline: str) -> Json:
         """The settings of the pre-training, or of a control, on one task, and their fingerprint."""
-        section = self.section["pretraining"]
-        control = {} if offline == OFFLINE else self.section["controls"][offline]
+        section, control = self.section["pretraining"], self._control(offline)
         settings = {
             "method": OFFLINE,
             **self._environment(task),
@@ -137,12 +134,8 @@ class ManipulationPlan:
 
     def starting_files(self, task: str, offline: str, group: str) -> list[str]:
         """The agents that a control continues, in their order; none where fresh ones are made."""
-        if offline == OFFLINE or not self.section["controls"][offline].get("continues", False):
-            return []
-        first, last = map(int, group.split("-"))
-        return [
-            f"{self._agent_folder(task, agent)}/agent_{agent}.safetensors" for agent in range(first, last + 1)
-        ]
+        continued = self.agents_of(group) if self._control(offline).get("continues") else []
+        return self._agent_files(task, continued)
 
     def starting_folder(self, task: str, offline: str, group: str) -> list[str]:
         """The folders that `starting_files` lie in, each made by a job."""
@@ -155,7 +148,7 @@ class ManipulationPlan:
     def offline_curves(self, labels: Sequence[str]) -> list[str]:
         """The curve files of offline training, this run's own or the committed ones."""
         return [
-            f"{self._kept}/curves/{task}/{label}/agents_{group}.parquet"
+            f"{self._kept()}/manipulation/curves/{task}/{label}/agents_{group}.parquet"
             for task in self.tasks
             for label in labels
             for group in self.agent_groups(label)
@@ -165,8 +158,7 @@ class ManipulationPlan:
 
     def seed_groups(self) -> list[str]:
         """The fine-tuning jobs of one label and task, as seeds joined by "-"."""
-        section = self.section["fine_tuning"]
-        return ["-".join(map(str, group)) for group in chunks(section["seeds"], section["seeds_per_job"])]
+        return run_groups(self.section["fine_tuning"])
 
     def ensemble_size(self, label: str) -> int:
         """How many agents a run of `label` takes over."""
@@ -197,21 +189,16 @@ class ManipulationPlan:
     def member_files(self, task: str, label: str, seeds: str) -> list[str]:
         """The agents' files of a group of seeds, each seed's in turn."""
         members = [agent for seed in seeds.split("-") for agent in self.members(label, int(seed))]
-        return [f"{self._agent_folder(task, agent)}/agent_{agent}.safetensors" for agent in members]
+        return self._agent_files(task, members)
 
     def member_folders(self, task: str, label: str, seeds: str) -> list[str]:
         """The folders that `member_files` lie in, each made by a job."""
         return folders_of(self.member_files(task, label, seeds))
 
-    @property
-    def _kept(self) -> str:
-        """Where the curves lie: this run's own or the committed ones."""
-        return self.results.replace("results/", "results/reference/", 1) if self.recorded else self.results
-
     def curves(self) -> list[str]:
         """The curve files of all fine-tuning, this run's own or the committed ones."""
         return [
-            f"{self._kept}/curves/{task}/{label}/seeds_{seeds}.parquet"
+            f"{self._kept()}/manipulation/curves/{task}/{label}/seeds_{seeds}.parquet"
             for task in self.tasks
             for label in self.methods
             for seeds in self.seed_groups()
@@ -252,8 +239,8 @@ class ManipulationPlan:
     def pictures_folders(self, figure: str) -> list[str]:
         """The folders of the pictures that a figure places; none for figures of curves."""
         if figure == FILM:
-            return [f"{self.results}/films/{task}" for task in self.tasks]
-        return [f"{self.results}/pictures"] if figure in PICTURED else []
+            return [f"{self._folder}/films/{task}" for task in self.tasks]
+        return [f"{self._folder}/pictures"] if figure in PICTURED else []
 
     def _filmed(self) -> Json:
         section = self.section["fine_tuning"]
@@ -283,12 +270,11 @@ class ManipulationPlan:
         """The file of the ensemble that the filmed run ended with."""
         filmed = self._filmed()
         group = next(group for group in self.seed_groups() if str(filmed["seed"]) in group.split("-"))
-        return f"{self.results}/actors/{task}/{filmed['label']}/{group}/seed_{filmed['seed']}.safetensors"
+        return f"{self._folder}/actors/{task}/{filmed['label']}/{group}/seed_{filmed['seed']}.safetensors"
 
     def gifs(self) -> list[str]:
         """The films, where there are any."""
-        results = f"results/{self.configuration['name']}"
-        return [f"{results}/figures/film_{task}.gif" for task in self.tasks if FILM in self.figures]
+        return [f"{self.results}/figures/film_{task}.gif" for task in self.tasks if FILM in self.figures]
 
     def drawing(self) -> Json:
         """What captions say beside the curves, how intervals are drawn, and a fingerprint."""

@@ -59,8 +59,8 @@ OFFLINE_METHODS = {"cql": None, "awac": None, "bcq": None, "fqe": "cql"}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The jobs of one configuration (`workflow.configuration.check`'s result)."""
+class RunPlan:
+    """Where the jobs of one configuration (`workflow.configuration.check`'s result) keep what they leave."""
 
     configuration: Json
 
@@ -77,6 +77,24 @@ class Plan:
     def state(self, rule: str, *job: str) -> str:
         """Where a job keeps what it resumes from; outside `output:`, which Snakemake deletes first."""
         return "/".join([self.results, "state", rule, *job])
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the committed curves are drawn, and nothing is trained."""
+        return bool(self.configuration.get("curves") == "recorded")
+
+    def agents_of(self, group: str) -> list[int]:
+        """The agents of a pre-training job."""
+        first, last = map(int, group.split("-"))
+        return list(range(first, last + 1))
+
+    def _kept(self) -> str:
+        """The folder of what training left: this run's own, or the committed one."""
+        return f"results/reference/{self.run}" if self.recorded else self.results
+
+
+class Plan(RunPlan):
+    """The locomotion jobs of one configuration."""
 
     def dataset(self, dataset: str) -> Json:
         """The configuration's entry of one dataset."""
@@ -131,13 +149,7 @@ class Plan:
         if self.released(dataset, offline):
             return []
         section = self.configuration["pretraining"]
-        groups = chunks(range(section["agents"]), section["agents_per_job"])
-        return [f"{group[0]}-{group[-1]}" for group in groups]
-
-    def agents_of(self, group: str) -> list[int]:
-        """The agents of a pre-training job."""
-        first, last = map(int, group.split("-"))
-        return list(range(first, last + 1))
+        return agent_groups(section["agents"], section["agents_per_job"])
 
     def pretraining(self, dataset: str, offline: str) -> Json:
         """The settings of one offline method on a dataset, and their fingerprint."""
@@ -203,8 +215,7 @@ class Plan:
 
     def seed_groups(self) -> list[str]:
         """The fine-tuning jobs of one method and dataset, as seeds joined by "-"."""
-        section = self.configuration["fine_tuning"]
-        return ["-".join(map(str, group)) for group in chunks(section["seeds"], section["seeds_per_job"])]
+        return run_groups(self.configuration["fine_tuning"])
 
     def method(self, label: str) -> str:
         """The method behind a label: one of `METHODS`, or package.module:Class."""
@@ -342,15 +353,6 @@ class Plan:
             for seeds in self.seed_groups()
         ]
 
-    @property
-    def recorded(self) -> bool:
-        """Whether the committed curves are drawn, and nothing is trained."""
-        return bool(self.configuration.get("curves") == "recorded")
-
-    def _kept(self) -> str:
-        """The folder of what training left: this run's own, or the committed one."""
-        return f"results/reference/{self.run}" if self.recorded else self.results
-
     def figures(self) -> list[str]:
         """The figures of the configuration, and the report of the datasets where there are any."""
         report = [] if self.recorded or not self.configuration["datasets"] else ["datasets"]
@@ -427,6 +429,16 @@ def chunks(items: Any, size: int) -> list[list[int]]:
     """`items` in order, `size` at a time."""
     items = list(items)
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def agent_groups(agents: int, per_job: int) -> list[str]:
+    """So many agents, job by job, as "first-last"."""
+    return [f"{group[0]}-{group[-1]}" for group in chunks(range(agents), per_job)]
+
+
+def run_groups(tuning: Json) -> list[str]:
+    """The section's seeds, job by job, joined by "-"."""
+    return ["-".join(map(str, group)) for group in chunks(tuning["seeds"], tuning["seeds_per_job"])]
 
 
 def run_members(tuning: Json, agents: int, seed: int, count: int) -> list[int]:

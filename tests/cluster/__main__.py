@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 from algorithms import checkpoints
 from records.files import atomic_path, write_json
 from records.provenance import git_commit, hardware, versions
-from tests.faults.__main__ import NOT_RESULTS, alive, differences
+from tests.faults.__main__ import alive, differences, results_of
 from workflow.sources import ROOT
 
 HERE = Path(__file__).parent
@@ -137,12 +137,7 @@ class Run:
 
     def results(self) -> dict[str, bytes]:
         """Every file of the run but its state, its logs and its times."""
-        root = self.folder / RESULTS
-        return {
-            str(path.relative_to(root)): path.read_bytes()
-            for path in sorted(root.rglob("*"))
-            if path.is_file() and path.relative_to(root).parts[0] not in NOT_RESULTS
-        }
+        return results_of(self.folder / RESULTS)
 
     def first_checkpoint(self, jobs: Iterable[str]) -> tuple[str, Path] | None:
         """One of `jobs` that has a checkpoint, and where it lies; None where none has."""

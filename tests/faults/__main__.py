@@ -121,12 +121,7 @@ class Folder:
 
     def results(self) -> dict[str, bytes]:
         """Every file of the run but its state, its logs and its times."""
-        root = self.path / "results" / "faults"
-        return {
-            str(path.relative_to(root)): path.read_bytes()
-            for path in sorted(root.rglob("*"))
-            if path.is_file() and path.relative_to(root).parts[0] not in NOT_RESULTS
-        }
+        return results_of(self.path / "results" / "faults")
 
     def date_to_now(self) -> None:
         """What a person does about files from the future: `find results -newermt now -exec touch {} +`."""
@@ -353,6 +348,15 @@ def clock_set(folder: Folder, expected: dict[str, bytes]) -> list[dict[str, Any]
         outcomes[-1] |= {"different": different, "failure": failure}
         print(json.dumps(outcomes[-1]), flush=True)
     return outcomes
+
+
+def results_of(root: Path) -> dict[str, bytes]:
+    """Every file of the run in `root` but its state, its logs and its times, by name."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.relative_to(root).parts[0] not in NOT_RESULTS
+    }
 
 
 def differences(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from algorithms import acceleration, checkpoints
 from algorithms.behaviour import train_behaviour
-from algorithms.jobs import Job
+from algorithms.jobs import job_of
 from algorithms.online import OnlineConfig, collection_seed
 from algorithms.sac import SACConfig
 from datasets import recipes
@@ -21,12 +21,11 @@ def main(options: argparse.Namespace) -> None:
     """Train, then write replay, action log, medium and expert actor, curve and summary."""
     acceleration.prepare_process()
     settings = options.settings
-    fingerprint = settings["fingerprint"]
     result = train_behaviour(
         command.build(SACConfig, settings.get("sac", {}), "sac", "sac"),
         command.build(OnlineConfig, settings.get("schedule", {}), "schedule", "online"),
         settings["seed"],
-        Job(options.run, options.policy, settings["environment"], fingerprint, options.state / fingerprint),
+        job_of(options.run, options.policy, settings, options.state),
         settings.get("reward_scale", 1.0),
     )
     provenance = collect(settings, [settings["seed"]])

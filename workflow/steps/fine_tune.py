@@ -8,7 +8,7 @@ from pathlib import Path
 from algorithms import acceleration, checkpoints
 from algorithms.fine_tuning import find_method, fine_tune
 from algorithms.foreign import try_method
-from algorithms.jobs import Job
+from algorithms.jobs import job_of
 from algorithms.online import OnlineConfig
 from records.curves import write_curves
 from records.provenance import collect
@@ -20,7 +20,6 @@ def main(options: argparse.Namespace) -> None:
     """Train and write the curve."""
     acceleration.prepare_process()
     settings = options.settings
-    fingerprint = settings["fingerprint"]
     method = find_method(settings["method"])
     definition = DEFINITION.get(settings["method"], "")
     config = command.build(method.Config, settings["config"], "config", definition)
@@ -37,7 +36,7 @@ def main(options: argparse.Namespace) -> None:
         transitions,
         members,
         options.seeds,
-        Job(options.run, options.dataset, settings["environment"], fingerprint, options.state / fingerprint),
+        job_of(options.run, options.dataset, settings, options.state),
         settings["reward_scale"],
     )
     write_curves(options.output, curve, collect(settings, options.seeds))

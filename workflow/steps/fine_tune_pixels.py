@@ -7,14 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from algorithms import acceleration, checkpoints
-from algorithms.jobs import Job
+from algorithms.jobs import job_of
 from algorithms.pixel_training import EpisodeConfig, fine_tune_pixels
 from algorithms.pixels import VARIANTS, PixelFineTuningConfig
 from datasets.image_episodes import read_image_dataset
 from envs.manipulation import make
 from records import UserError
 from records.curves import write_curves
-from records.files import atomic_path
 from records.provenance import collect
 from workflow import command, data
 from workflow.configuration import check_section
@@ -33,7 +32,6 @@ def main(options: argparse.Namespace) -> None:
     """Train, write one safetensors file a seed of what its ensemble acts with, and the curve."""
     acceleration.prepare_process()
     settings = options.settings
-    fingerprint = settings["fingerprint"]
     trained = fine_tune_pixels(
         options.label,
         fine_tuning_config(settings),
@@ -41,13 +39,11 @@ def main(options: argparse.Namespace) -> None:
         read_image_dataset(*data.root_and_id(options.data)),
         [checkpoints.load(path)[0] for path in options.members],
         options.seeds,
-        Job(options.run, options.task, settings["environment"], fingerprint, options.state / fingerprint),
+        job_of(options.run, options.task, settings, options.state),
         partial(make, **settings["options"]),
     )
     provenance = collect(settings, options.seeds)
-    with atomic_path(options.actors) as folder:
-        for seed, tensors in zip(options.seeds, trained.actors, strict=True):
-            checkpoints.save(folder / f"seed_{seed}.safetensors", tensors, {**provenance, "seeds": [seed]})
+    checkpoints.save_numbered(options.actors, "seed", options.seeds, trained.actors, provenance)
     write_curves(options.output, trained.curve, provenance)
 
 

@@ -12,8 +12,7 @@ from paper_figures.episodes import Episodes, Updates
 from paper_figures.index import MANIPULATION_FIGURES, write_figure
 from records.curves import read_curves
 from workflow import command
-from workflow.configuration import check_section
-from workflow.steps.statistics import BOOTSTRAP
+from workflow.steps.statistics import bootstrap_settings
 
 
 def updates(schedule: command.Json) -> Updates:
@@ -25,8 +24,7 @@ def updates(schedule: command.Json) -> Updates:
 def main(options: argparse.Namespace) -> None:
     """Draw `options.figure` beside `options.output`."""
     settings = {key: value for key, value in options.settings.items() if key != "fingerprint"}
-    drawn = {key: settings["statistics"][key] for key in BOOTSTRAP if key in settings["statistics"]}
-    check_section(drawn, "--settings", "statistics")
+    drawn = bootstrap_settings(settings["statistics"])
     results = command.build(
         Episodes,
         {

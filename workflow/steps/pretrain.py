@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from algorithms import acceleration, checkpoints
-from algorithms.jobs import Job
+from algorithms.jobs import job_of
 from algorithms.offline import OfflineConfig, StartingAgents, pretrain
 from algorithms.pretraining import OFFLINE_METHODS
 from records import UserError
 from records.curves import write_curves
-from records.files import atomic_path
 from records.provenance import collect
 from workflow import command, data
 from workflow.configuration import DEFINITION
@@ -43,13 +42,6 @@ def main(options: argparse.Namespace) -> None:
     acceleration.prepare_process()
     settings = options.settings
     transitions = data.read(options.data, settings["reward_scale"])
-    job = Job(
-        options.run,
-        options.dataset,
-        settings["environment"],
-        settings["fingerprint"],
-        options.state / settings["fingerprint"],
-    )
     name = settings["method"]
     if name not in OFFLINE_METHODS:
         raise UserError(f"unknown method {name!r}, expected one of {', '.join(OFFLINE_METHODS)}")
@@ -61,13 +53,11 @@ def main(options: argparse.Namespace) -> None:
         command.build(OfflineConfig, settings["schedule"], "schedule", "offline"),
         transitions,
         options.agents,
-        job,
+        job_of(options.run, options.dataset, settings, options.state),
         starting_agents(options.start, name),
     )
     provenance = collect(settings, options.agents)
-    with atomic_path(options.output) as folder:
-        for agent, tensors in zip(options.agents, trained.agents, strict=True):
-            checkpoints.save(folder / f"agent_{agent}.safetensors", tensors, {**provenance, "seeds": [agent]})
+    checkpoints.save_numbered(options.output, "agent", options.agents, trained.agents, provenance)
     write_curves(options.curves, trained.curve, provenance)
 
 

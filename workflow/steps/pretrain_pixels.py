@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from algorithms import acceleration, checkpoints
-from algorithms.jobs import Job
+from algorithms.jobs import job_of
 from algorithms.pixel_training import PixelOfflineConfig, pretrain_pixels
 from algorithms.pixels import PixelConfig
 from datasets.image_episodes import read_image_dataset
 from envs.manipulation import make
 from records.curves import write_curves
-from records.files import atomic_path
 from records.provenance import collect
 from workflow import command, data
 from workflow.steps.pretrain import starting_agents
@@ -23,21 +22,18 @@ def main(options: argparse.Namespace) -> None:
     """Train, write one safetensors file an agent, and the curve."""
     acceleration.prepare_process()
     settings = options.settings
-    fingerprint = settings["fingerprint"]
     trained = pretrain_pixels(
         options.label,
         command.build(PixelConfig, settings["config"], "config", "pixels"),
         command.build(PixelOfflineConfig, settings["schedule"], "schedule", "pixel_offline"),
         read_image_dataset(*data.root_and_id(options.data)),
         options.agents,
-        Job(options.run, options.task, settings["environment"], fingerprint, options.state / fingerprint),
+        job_of(options.run, options.task, settings, options.state),
         partial(make, **settings["options"]),
         starting_agents(options.start, settings["method"]),
     )
     provenance = collect(settings, options.agents)
-    with atomic_path(options.output) as folder:
-        for agent, tensors in zip(options.agents, trained.agents, strict=True):
-            checkpoints.save(folder / f"agent_{agent}.safetensors", tensors, {**provenance, "seeds": [agent]})
+    checkpoints.save_numbered(options.output, "agent", options.agents, trained.agents, provenance)
     write_curves(options.curves, trained.curve, provenance)
 
 

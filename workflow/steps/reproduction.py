@@ -13,16 +13,14 @@ from analysis.summary import summary_table, write_summary
 from records.curves import read_curves
 from records.files import atomic_path, write_json
 from workflow import command
-from workflow.configuration import check_section
-from workflow.steps.statistics import BOOTSTRAP, origin
+from workflow.steps.statistics import bootstrap_settings, origin
 
 
 def main(options: argparse.Namespace) -> None:
     """Judge, compare and write: text for the terminal, Markdown, JSON, and CSV of the two tables."""
     result = read_statistics(options.statistics) if options.statistics else None
     curves = comparable(read_curves(options.curves))
-    drawn = {key: options.settings[key] for key in BOOTSTRAP if key in options.settings}
-    check_section(drawn, "--settings", "statistics")
+    drawn = bootstrap_settings(options.settings)
     bootstrap = Bootstrap(**drawn, cache=options.cache)
     claims = read_claims(options.claims, set(curves["method"]))
     judgements, errors = judge(claims, curves, bootstrap), reproduction_errors(curves, bootstrap)

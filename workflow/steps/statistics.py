@@ -12,7 +12,14 @@ from records.curves import read_curves, read_provenance
 from workflow import command
 from workflow.configuration import check_section
 
-BOOTSTRAP = ("repetitions", "seed", "confidence")
+_BOOTSTRAP = ("repetitions", "seed", "confidence")
+
+
+def bootstrap_settings(settings: command.Json) -> dict[str, Any]:
+    """How intervals are drawn, of what `settings` say. UserError where a value does not fit."""
+    drawn = {key: settings[key] for key in _BOOTSTRAP if key in settings}
+    check_section(drawn, "--settings", "statistics")
+    return drawn
 
 
 def origin(settings: command.Json, curves: Sequence[Path]) -> dict[str, Any]:
@@ -25,8 +32,7 @@ def origin(settings: command.Json, curves: Sequence[Path]) -> dict[str, Any]:
 
 def main(options: argparse.Namespace) -> None:
     """Read every curve, compute, write."""
-    settings = {key: options.settings[key] for key in BOOTSTRAP if key in options.settings}
-    check_section(settings, "--settings", "statistics")
+    settings = bootstrap_settings(options.settings)
     provenance = origin(settings, options.curves)
     result = statistics(read_curves(options.curves), **settings, provenance=provenance, cache=options.cache)
     write_statistics(result, options.json, options.table)
