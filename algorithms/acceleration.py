@@ -5,23 +5,62 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
+
+from records import UserError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _KEEP_BYTES = 1 << 30
 
 
-def prepare_process(threads: int = 1) -> None:
+@dataclass(frozen=True)
+class Compute:
+    """What a training process computes on. UserError for what only a GPU can, asked of a CPU."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    tf32: bool = False  # a GPU's float32 products with 10 bits of mantissa: faster, another result
+    updates_per_graph: int = 0  # captured together as a CUDA graph; 0: each update is launched anew
+
+    def __post_init__(self) -> None:
+        if self.device == "cpu" and (self.tf32 or self.updates_per_graph):
+            asked = "tf32" if self.tf32 else "updates_per_graph"
+            raise UserError(
+                f"compute.{asked} is {getattr(self, asked)}: expected compute.device cuda with it"
+            )
+
+
+def prepare_process(compute: Compute | None = None, threads: int = 1) -> None:
     """Call once at the start of a training process: threads, memory reuse, matrix products.
 
-    The thread count is part of the numerical record: another count may round differently.
+    The thread count is part of the numerical record: another count may round differently. UserError where
+    `compute` (None: the CPU) asks for a device that is not there.
     """
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     _keep_freed_memory()
     _choose_matrix_products()
+    if compute is not None and compute.device == "cuda":
+        _prepare_cuda(compute)
+
+
+def _prepare_cuda(compute: Compute) -> None:
+    """Deterministic products of the precision asked for, on the one device that the process sees first."""
+    if not torch.cuda.is_available():
+        raise UserError(
+            "compute.device is cuda, and PyTorch sees no such device: expected an NVIDIA GPU with its driver"
+            " and PyTorch's CUDA build (make setup TORCH=index), or compute.device cpu"
+        )
+    # cuBLAS is deterministic only with a workspace of fixed size; it reads this when first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    precision = "tf32" if compute.tf32 else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    backend: Any = torch.backends.cudnn
+    backend.conv.fp32_precision = precision
+    # Everything made empty here is written before it is read, and each fill would be a kernel of its own.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _keep_freed_memory() -> None:

@@ -66,6 +66,11 @@ class Population(nn.Module):
         """Members of a run on an axis of their own: [P, ...] -> [S, N, ...]."""
         return values.reshape(-1, self.members, *values.shape[1:])
 
+    def move_to(self, device: torch.device | str) -> None:
+        """Networks and random streams to `device`, before the first update; streams begin anew there."""
+        self.to(device)
+        self.streams = self.streams.on(device)
+
     def step(self, *losses: Tensor) -> None:
         """One step of the optimiser down the sum of the losses (each [P], [S] or a number)."""
         self.optimiser.zero_grad()
@@ -90,7 +95,10 @@ class Population(nn.Module):
             like = {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter}
             if any(f"adam.{key}.{name}" in state for key in like):  # what was never learned has no moments
                 fit(state, {f"adam.{key}.{name}": tensor for key, tensor in like.items()})
-                self.optimiser.state[parameter] = {key: state[f"adam.{key}.{name}"].clone() for key in like}
+                saved = {key: state[f"adam.{key}.{name}"] for key in like}
+                self.optimiser.state[parameter] = {
+                    key: tensor.to(parameter.device, copy=True) for key, tensor in saved.items()
+                }
         self.streams.restore(state["streams"])
 
 

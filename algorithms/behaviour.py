@@ -47,7 +47,8 @@ def train_behaviour(
     The expert is the actor with the best evaluation, the medium one the first whose normalised score
     reaches a third of the expert's.
     """
-    learner = make_learner("sac", SACLearner, config, online, None, [], [seed], job.environment)
+    device = job.compute.device
+    learner = make_learner("sac", SACLearner, config, online, None, [], [seed], job.environment, device)
     snapshots = job.state_folder / "snapshots"
 
     def keep_actor(step: int) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def train_behaviour(
     result = run_online(online, "sac", learner, [seed], job, reward_scale, measure=keep_actor)
     scores = result.curve[result.curve.metric == "normalised_score"].set_index("step").value
     medium, expert = choose_snapshots(scores)
-    log = {name: rows[0] for name, rows in learner.replay.state().items()}
+    log = {name: rows[0].cpu() for name, rows in learner.replay.state().items()}
     log["rewards"] = log["rewards"] / reward_scale
     return BehaviourRun(
         result.curve,

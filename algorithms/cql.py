@@ -150,6 +150,10 @@ class CQLPretraining(PlainPretraining):
         """Update number `step` (from 0) of every agent."""
         return update(self.agents, batch, self.config, step)
 
+    def turning_points(self) -> tuple[int, ...]:
+        """Where cloning ends, and where the actor begins to learn."""
+        return (self.config.cloning_updates, self.config.frozen_actor_updates)
+
 
 @dataclass(frozen=True)
 class CQLFineTuningConfig(CQLConfig):

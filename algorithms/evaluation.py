@@ -34,8 +34,15 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate(act: Act, environment: str, seeds: Sequence[int], step: int, episodes: int) -> Evaluation:
-    """Play `episodes` whole episodes with each of the G = len(seeds) agents.
+def evaluate(
+    act: Act,
+    environment: str,
+    seeds: Sequence[int],
+    step: int,
+    episodes: int,
+    device: torch.device | str = "cpu",
+) -> Evaluation:
+    """Play `episodes` whole episodes with each of the G = len(seeds) agents, whose `act` is on `device`.
 
     Start states depend on (seed, step, episode) alone, so an evaluation leaves no state behind and is
     the same after a resume. No episode is cut short: [C] discards incomplete paths.
@@ -47,7 +54,7 @@ def evaluate(act: Act, environment: str, seeds: Sequence[int], step: int, episod
     returns, lengths = np.zeros(batch.copies), np.zeros(batch.copies, dtype=np.int64)
     while running.any():
         shaped = torch.from_numpy(observations.astype(np.float32)).reshape(len(seeds), episodes, -1)
-        actions = act(shaped).reshape(batch.copies, -1).numpy().astype(np.float64)
+        actions = act(shaped.to(device)).reshape(batch.copies, -1).cpu().numpy().astype(np.float64)
         observations, rewards, terminations, truncations = batch.step(actions)
         returns += np.where(running, rewards, 0.0)
         lengths += running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -65,8 +66,13 @@ def fine_tune(
     class `method.Config`. `transitions` is the offline data, its rewards already scaled (None for methods
     from scratch); `members` the pre-trained agents run by run. Raises UserError for missing data, or agents
     of another number or size.
+    A foreign method's updates are not captured as CUDA graphs: nothing says that they are alike.
     """
-    learner = make_learner(label, method, config, online, transitions, members, seeds, job.environment)
+    if method not in METHODS.values():
+        job = job._replace(compute=replace(job.compute, updates_per_graph=0))
+    learner = make_learner(
+        label, method, config, online, transitions, members, seeds, job.environment, job.compute.device
+    )
     measure = _auroc(learner, online.auroc_interval, seeds) if online.auroc_interval else None
     return run_online(online, label, learner, seeds, job, reward_scale, measure).curve
 
@@ -79,7 +85,8 @@ def _auroc(learner: Learner, interval: int, seeds: Sequence[int]) -> Measure | N
     def measure(step: int) -> Mapping[str, ArrayLike]:
         if step == 0 or step % interval:
             return {}
-        streams = Streams([derived_seed(seed, "action auroc", step) for seed in seeds])
+        of_step = [derived_seed(seed, "action auroc", step) for seed in seeds]
+        streams = Streams(of_step, learner.agents.streams.device)
         found = action_auroc.measure(learner.agents, learner.replay.online, streams, ActionAUROCConfig())
         return {name: value.numpy() for name, value in found.items()}
 
@@ -95,8 +102,9 @@ def make_learner(
     members: Members,
     seeds: Sequence[int],
     environment: str,
+    device: str = "cpu",
 ) -> Learner:
-    """`method` at the start of its online phase; the arguments are `fine_tune`'s."""
+    """`method` at the start of its online phase, on `device`; the arguments are `fine_tune`'s."""
     if not isinstance(config, method.Config):
         raise UserError(f"{label} was given {type(config).__name__}, expected {method.Config.__name__}")
     spec = specification(environment)
@@ -104,14 +112,16 @@ def make_learner(
         check_sizes(transitions, environment)
     start = Start(
         seeds=[derived_seed(seed, label) for seed in seeds],
-        draws=Streams([derived_seed(seed, label, "batches") for seed in seeds]),
+        draws=Streams([derived_seed(seed, label, "batches") for seed in seeds], device),
         observation_size=spec.observation_size,
         action_size=spec.action_size,
-        offline=None if transitions is None else OfflineData.from_transitions(transitions),
+        offline=None if transitions is None else OfflineData.from_transitions(transitions, device),
         buffer=OnlineBuffer(
-            len(seeds), online.steps + online.initial_steps, spec.observation_size, spec.action_size
+            len(seeds), online.steps + online.initial_steps, spec.observation_size, spec.action_size, device
         ),
         members=members,
         block_size=online.block_size,
     )
-    return method.begin(start, config)
+    learner = method.begin(start, config)
+    learner.agents.move_to(device)
+    return learner

@@ -84,3 +84,7 @@ class FQEPretraining(CQLPretraining):
     def learn(self, batch: Batch, step: int) -> Metrics:
         """One step of every agent's critics."""
         return update(self.agents, batch, self.config)
+
+    def turning_points(self) -> tuple[int, ...]:
+        """None: the actor never learns."""
+        return ()

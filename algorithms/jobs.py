@@ -1,4 +1,4 @@
-"""What every training job has: names, a place for its resumable state, a progress bar."""
+"""What every training job has: names, a place for its resumable state, a device, a progress bar."""
 
 from __future__ import annotations
 
@@ -9,25 +9,30 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from algorithms.acceleration import Compute
 from datasets.transitions import Transitions
 from envs.locomotion import specification
 from records import UserError
 
 
 class Job(NamedTuple):
-    """What a training job is called in its curve, and where its resumable state lives."""
+    """What a training job is called in its curve, where its resumable state lives, what it computes on."""
 
     run: str
     dataset: str
     environment: str
     configuration_hash: str
     state_folder: Path
+    compute: Compute = Compute()
 
 
-def job_of(run: str, dataset: str, settings: Mapping[str, Any], state: Path) -> Job:
+def job_of(
+    run: str, dataset: str, settings: Mapping[str, Any], state: Path, compute: Compute | None = None
+) -> Job:
     """The job of a step's `settings` (environment, fingerprint); another fingerprint has another state."""
     fingerprint = settings["fingerprint"]
-    return Job(run, dataset, settings["environment"], fingerprint, state / fingerprint)
+    place = state / fingerprint
+    return Job(run, dataset, settings["environment"], fingerprint, place, compute or Compute())
 
 
 def check_sizes(transitions: Transitions, environment: str) -> None:

@@ -19,6 +19,7 @@ from algorithms.perceptrons import PopulationMLP, zero_where_inactive
 from algorithms.randomness import Streams
 
 LOG_STD_RANGE = (-20.0, 2.0)  # [C] TanhGaussianPolicy
+_WEIGHT_UNITS = 2.0**40  # float32 weights times a power of two lose nothing but what lies below a unit
 PENALTY_BLOCK_ROWS = 960  # rows of the soft maximum worked on at a time: their activations stay in L2
 
 
@@ -254,12 +255,21 @@ def _soft_maximum_block(
     weights = (weights / total).view(2 * agents, states, candidates)
     if gradient_draws is not None:
         draws = gradient_draws.reshape(2 * agents, states, -1).contiguous()
-        chosen = torch.searchsorted(weights.cumsum(dim=-1), draws, right=True).clamp(max=candidates - 1)
+        chosen = _drawn_candidates(weights, draws)
         action_inputs = action_inputs.gather(2, chosen.unsqueeze(-1).expand(*chosen.shape, actions.shape[-1]))
         _, activations = _forward_block(from_state, action_inputs, parameters)
         weights = torch.full_like(draws, 1 / draws.shape[-1])
     _backward_block(to_state, action_inputs, activations, weights, parameters, gradients)
     return (largest + total.log()).sum(dim=(2, 3))
+
+
+def _drawn_candidates(weights: Tensor, draws: Tensor) -> Tensor:
+    """Which candidate each of `draws [K, b, k]` in [0, 1) falls on, by `weights [K, b, m]` that sum to 1."""
+    if weights.is_cuda:
+        # A GPU adds up floats in an order that varies: there weights are counted in whole units.
+        weights, draws = ((part * _WEIGHT_UNITS).to(torch.int64) for part in (weights, draws))
+    last = weights.shape[-1] - 1
+    return torch.searchsorted(weights.cumsum(dim=-1), draws, right=True).clamp(max=last)
 
 
 def _forward_block(

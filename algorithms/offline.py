@@ -17,6 +17,7 @@ from torch import Tensor
 from algorithms import checkpoints, warm_start
 from algorithms.agents import Agents, Metrics, Population, load_members, one_agent
 from algorithms.batch import Batch
+from algorithms.cuda_graphs import Updates
 from algorithms.encoders import ImageShape
 from algorithms.evaluation import evaluate
 from algorithms.jobs import Job, check_sizes, progress_bar
@@ -80,6 +81,9 @@ class OfflineLearner(Protocol):
     def learn(self, batch: Batch, step: int) -> Metrics:
         """Update number `step` (from 0) of every agent. [P] each"""
 
+    def turning_points(self) -> Sequence[int]:
+        """The steps from which on `learn` does something else than before; none where it never does."""
+
 
 class PretrainedAgents(NamedTuple):
     """The trained agents in the order of their seeds, each as `one_agent`'s tensors, and their curve."""
@@ -110,6 +114,10 @@ class PlainPretraining:
     def population(cls, start: OfflineStart, config: Any) -> Population:
         """The agents, an agent a seed, before anything is in them."""
         raise NotImplementedError
+
+    def turning_points(self) -> Sequence[int]:
+        """None: every update is like the one before."""
+        return ()
 
 
 def pretrain(
@@ -183,11 +191,15 @@ class OfflineLoop:
         # Agents trained further are not to see the batches of their first updates again.
         again = f" from {self.first_step}" if self.first_step else ""
         self.agent_seeds = [derived_seed(seed, label + again) for seed in seeds]
-        self.draws = Streams([derived_seed(seed, f"{label} batches" + again) for seed in seeds])
+        draws = [derived_seed(seed, f"{label} batches" + again) for seed in seeds]
+        self.draws = Streams(draws, job.compute.device)
         self.log = TrainingLog(job.run, label, job.dataset, seeds, schedule.largest_q)
         self.step = self.first_step
         self.checkpoint = job.state_folder / "checkpoint.safetensors"
         self.learner = self._begin(starting.agents if starting else ())
+        self.learner.agents.move_to(job.compute.device)
+        streams = (self.draws, self.learner.agents.streams)
+        self.updates = Updates(self._update, streams, job.compute.updates_per_graph)
         if checkpoints.to_resume(self.checkpoint):
             self._restore()
 
@@ -212,6 +224,10 @@ class OfflineLoop:
         """Steps at which a row of the curve ends because other metrics follow."""
         return (total,)
 
+    def _turning_points(self) -> Sequence[int]:
+        """Steps from which on an update does something else than before."""
+        return ()
+
     def _check_start(self) -> None:
         if self.first_step >= self.schedule.updates:
             raise UserError(
@@ -222,19 +238,28 @@ class OfflineLoop:
     def run(self) -> None:
         """From the present step to the last."""
         total = self.warm_start + self.schedule.updates
-        phase_ends = self._phase_ends(total)
+        phase_ends, turning_points = self._phase_ends(total), self._turning_points()
         if self.step == self.first_step:
             self._evaluate()
         with progress_bar(self.job, total=total, initial=self.step, unit="update") as bar:
             while self.step < total:
-                metrics = self._update()
-                self.step += 1
-                self.log.add(metrics, self.step)
-                bar.update()
+                if self.step in turning_points:
+                    self.updates.begin_anew()
+                stop = self._next_stop((*phase_ends, *turning_points))
+                for metrics in self.updates.make(stop - self.step):
+                    self.step += 1
+                    self.log.add(metrics, self.step)
+                    bar.update()
                 if self.step % self.schedule.evaluation_interval == 0 or self.step in phase_ends:
                     bar.set_postfix({self.headline: f"{self._evaluate():.3g}"})
                 if self.step % self.schedule.checkpoint_interval == 0 or self.step == total:
                     self._save()
+
+    def _next_stop(self, others: Sequence[int]) -> int:
+        """The next step at which more than an update is to be done; the last is among the `others`."""
+        intervals = (self.schedule.evaluation_interval, self.schedule.checkpoint_interval)
+        regular = [(self.step // interval + 1) * interval for interval in intervals]
+        return min([*regular, *(step for step in others if step > self.step)])
 
     def result(self) -> PretrainedAgents:
         """The agents as they are now, and their curve."""
@@ -284,11 +309,12 @@ class _Training(OfflineLoop):
     ) -> None:
         self.method, self.config = method, config
         check_sizes(transitions, job.environment)
-        self.data = OfflineData.from_transitions(transitions)
+        self.data = OfflineData.from_transitions(transitions, job.compute.device)
         self.sizes = (transitions.observations.shape[1], transitions.actions.shape[1])
         self.returns = torch.empty(0)
         if schedule.monte_carlo_warm_start:
-            self.returns = torch.from_numpy(transitions.discounted_returns(config.discount))
+            returns = torch.from_numpy(transitions.discounted_returns(config.discount))
+            self.returns = returns.to(job.compute.device)
         super().__init__(label, schedule, seeds, job, starting)
 
     @property
@@ -307,6 +333,10 @@ class _Training(OfflineLoop):
         # Each phase has metrics of its own.
         return (self.schedule.cloning_warm_start, self.warm_start, total)
 
+    def _turning_points(self) -> Sequence[int]:
+        own = [self.warm_start + step for step in self.learner.turning_points()]
+        return (self.schedule.cloning_warm_start, self.warm_start, *own)
+
     def _update(self) -> Metrics:
         indices = self.draws.integers(len(self.data), self.config.batch_size)
         batch = self.data.gather(indices)
@@ -324,5 +354,6 @@ class _Training(OfflineLoop):
 
     def _measure(self) -> dict[str, ArrayLike]:
         episodes = self.schedule.evaluation_episodes
-        result = evaluate(self.learner.exploit, self.job.environment, self.seeds, self.step, episodes)
-        return dict(result.metrics(self.job.environment))
+        environment, device = self.job.environment, self.job.compute.device
+        result = evaluate(self.learner.exploit, environment, self.seeds, self.step, episodes, device)
+        return dict(result.metrics(environment))

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from algorithms import checkpoints
 from algorithms.agents import Metrics, Population
 from algorithms.batch import Batch
+from algorithms.cuda_graphs import Updates
 from algorithms.encoders import ImageShape
 from algorithms.evaluation import evaluate
 from algorithms.jobs import Job, progress_bar
@@ -206,7 +207,9 @@ class OnlineLoop:
     ) -> None:
         self.config, self.learner, self.seeds, self.job = config, learner, seeds, job
         self.log = TrainingLog(job.run, method, job.dataset, seeds, config.largest_q)
-        self.step = self.updates = 0
+        self.step = self.updates_made = 0
+        streams = (learner.draws, learner.agents.streams)
+        self.updates = Updates(learner.learn, streams, job.compute.updates_per_graph)
         self.checkpoint = job.state_folder / "checkpoint.safetensors"
         self.resumed = checkpoints.to_resume(self.checkpoint)
 
@@ -252,10 +255,9 @@ class OnlineLoop:
         """Updates for the steps of the last block, more after the first; the bar follows the updates."""
         count = block * self.updates_per_step
         count *= self.config.first_block_multiplier if self.step == 0 else 1
-        for done in range(count):
-            self.updates += 1
-            metrics = self.learner.learn()
-            self.log.add(metrics, self.updates)
+        for done, metrics in enumerate(self.updates.make(count)):
+            self.updates_made += 1
+            self.log.add(metrics, self.updates_made)
             if done % LOGGING_STRIDE == 0 and "offline_fraction" in metrics:
                 self.log.add_thinned({"offline_fraction_logged": metrics["offline_fraction"]})
             bar.update(block * (done + 1) // count - block * done // count)
@@ -272,7 +274,7 @@ class OnlineLoop:
         manifest = {
             "configuration_hash": self.job.configuration_hash,
             "step": self.step,
-            "updates": self.updates,
+            "updates": self.updates_made,
             "log": self.log.state(),
         }
         checkpoints.save(self.checkpoint, tensors, manifest)
@@ -286,7 +288,7 @@ class OnlineLoop:
             self.learner.draws.restore(tensors["draws"])
             self._restore_world(tensors)
             self.log.restore(manifest["log"])
-            self.step, self.updates = int(manifest["step"]), int(manifest["updates"])
+            self.step, self.updates_made = int(manifest["step"]), int(manifest["updates"])
 
 
 class _OnlineLoop(OnlineLoop):
@@ -342,13 +344,15 @@ class _OnlineLoop(OnlineLoop):
     @torch.no_grad()
     def _explore(self, observations: NDArray[np.float64]) -> NDArray[np.float32]:
         shaped = torch.from_numpy(observations.astype(np.float32)).unsqueeze(1)
-        actions: NDArray[np.float32] = self.learner.explore(shaped).squeeze(1).numpy()
-        return actions
+        actions = self.learner.explore(shaped.to(self.job.compute.device)).squeeze(1).cpu()
+        explored: NDArray[np.float32] = actions.numpy()
+        return explored
 
     def _measure(self) -> dict[str, ArrayLike]:
         episodes = self.config.evaluation_episodes
-        result = evaluate(self.learner.exploit, self.job.environment, self.seeds, self.step, episodes)
-        measured: dict[str, ArrayLike] = {**result.metrics(self.job.environment)}
+        environment, device = self.job.environment, self.job.compute.device
+        result = evaluate(self.learner.exploit, environment, self.seeds, self.step, episodes, device)
+        measured: dict[str, ArrayLike] = {**result.metrics(environment)}
         if self.measure is not None:
             measured |= self.measure(self.step)
         return measured

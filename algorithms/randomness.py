@@ -23,6 +23,17 @@ class Streams:
     def __len__(self) -> int:
         return len(self._generators)
 
+    def on(self, device: torch.device | str) -> Streams:
+        """The streams of the same seeds from their beginning on another device: other numbers. Else these."""
+        if torch.device(device) == self.device:
+            return self
+        return Streams([generator.initial_seed() for generator in self._generators], device)
+
+    def register(self, graph: torch.cuda.CUDAGraph) -> None:
+        """Let each replay of `graph`, about to be captured, draw where the last draw ended."""
+        for generator in self._generators:
+            graph.register_generator_state(generator)
+
     def uniform(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1). [P, *shape]"""
         return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self._generators])

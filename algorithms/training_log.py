@@ -54,6 +54,11 @@ class _Means:
         self._sums = torch.tensor(state["sums"], dtype=torch.float64)
 
 
+def _on_the_host(metrics: Metrics) -> torch.Tensor:
+    """float64 [names, G], in one copy from where the metrics were measured."""
+    return torch.stack(list(metrics.values())).double().cpu()
+
+
 class TrainingLog:
     """Rows of one job's curve: `run`, `method`, `dataset` are the job's, one row a seed, step and metric.
 
@@ -81,7 +86,7 @@ class TrainingLog:
         spoilt priorities draw.
         """
         names = tuple(metrics)
-        values = torch.stack(list(metrics.values())).double()
+        values = _on_the_host(metrics)
         if names not in self._limits:
             limits = [self._largest_q if name == "q_mean" else sys.float_info.max for name in names]
             self._limits[names] = values.new_tensor(limits).unsqueeze(1)
@@ -103,7 +108,7 @@ class TrainingLog:
 
     def add_thinned(self, metrics: Metrics) -> None:
         """Count metrics that are looked at now and then only towards means of their own."""
-        self._thinned.add(list(metrics), torch.stack(list(metrics.values())).double())
+        self._thinned.add(list(metrics), _on_the_host(metrics))
 
     def flush(self, step: int, measured: Mapping[str, ArrayLike]) -> dict[str, float]:
         """Write the running means and the `measured` metrics ([G] each) as rows of `step`; start new means.

@@ -72,7 +72,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Return the processor, the number of its cores and the threads that BLAS was given.
+    """Return the processor, the number of its cores and the threads that BLAS was given, and `gpus` if any.
 
     `cpu` is its name, which many kinds share in a cloud; `cpu_model` tells the kinds apart, and
     `cpu_instructions` what of them a virtual machine passes on. Both are empty where the system does not say.
@@ -82,7 +82,15 @@ def hardware() -> dict[str, Any]:
         **processor(information.read_text() if information.exists() else ""),
         "cores": os.cpu_count(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "unset"),
+        **gpus(Path("/proc/driver/nvidia/gpus")),
     }
+
+
+def gpus(folder: Path) -> dict[str, list[str]]:
+    """The entry of `hardware` on NVIDIA's GPUs, by model, from the driver's `folder`; none without GPUs."""
+    text = "".join(file.read_text() for file in sorted(folder.glob("*/information")))
+    models = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Model:")]
+    return {"gpus": models} if models else {}
 
 
 def processor(information: str) -> dict[str, str]:

@@ -88,6 +88,7 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
     _check_methods(configuration)
     for name, dataset in configuration["datasets"].items():
         _check_dataset(name, dataset, configuration)
+    _check_compute(configuration.get("compute", {}))
     _check_agents(configuration)
     _check_likelihood(configuration)
     _check_sweep(configuration)
@@ -207,6 +208,12 @@ def _check_methods(configuration: Mapping[str, Any]) -> None:
                 raise UserError(f"{where}: expected one of fine_tuning.methods ({_names(plan.methods)}).")
             if (method := plan.method(label)) in METHODS:
                 _check_schema(entry.get("config", {}), f"{where}.config", DEFINITION[method])
+
+
+def _check_compute(compute: Mapping[str, Any]) -> None:
+    for key in ("tf32", "updates_per_graph"):
+        if compute.get(key) and compute.get("device") != "cuda":
+            raise UserError(f"compute.{key} is {compute[key]}: expected compute.device cuda with it.")
 
 
 def _check_agents(configuration: Mapping[str, Any]) -> None:

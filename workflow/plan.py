@@ -83,6 +83,11 @@ class RunPlan:
         """Whether the committed curves are drawn, and nothing is trained."""
         return bool(self.configuration.get("curves") == "recorded")
 
+    @property
+    def compute(self) -> dict[str, Json]:
+        """What training computes on, as part of a job's settings; nothing where that is left at the CPU."""
+        return {"compute": self.configuration["compute"]} if "compute" in self.configuration else {}
+
     def agents_of(self, group: str) -> list[int]:
         """The agents of a pre-training job."""
         first, last = map(int, group.split("-"))
@@ -107,7 +112,7 @@ class Plan(RunPlan):
 
     def behaviour_policy(self, policy: str) -> Json:
         """The configuration's entry of one behaviour policy, and its fingerprint."""
-        entry = self.configuration["behaviour_policies"][policy]
+        entry = {**self.configuration["behaviour_policies"][policy], **self.compute}
         return with_fingerprint(entry, source_hash(*TRAINING, "workflow/steps/behaviour.py"))
 
     def recorded_from(self, dataset: str) -> list[str]:
@@ -161,6 +166,7 @@ class Plan(RunPlan):
             "reward_scale": self.dataset(dataset).get("reward_scale", 1.0),
             "schedule": merged("schedule", section, ours, own, theirs),
             "config": merged("config", ours, theirs),
+            **self.compute,
         }
         before = [source_hash(*TRAINING, "workflow/steps/pretrain.py")]
         before.append(self.recording(dataset)["fingerprint"])
@@ -264,6 +270,7 @@ class Plan(RunPlan):
             "reward_scale": entry.get("reward_scale", 1.0),
             "schedule": merged("schedule", *parts),
             "config": {**merged("config", *parts), **size},
+            **self.compute,
         }
         before = [source_hash(*TRAINING, "workflow/steps/fine_tune.py")]
         if method not in METHODS:

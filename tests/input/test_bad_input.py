@@ -101,6 +101,11 @@ CONFIGURATIONS = [
     configured("no layers", f"{OFF2ON}.hidden_widths", [], "hidden_widths is empty"),
     configured("a layer of nothing", f"{OFF2ON}.hidden_widths", [0], "hidden_widths.0 is 0"),
     configured("all online at first", f"{OFF2ON}.initial_online_fraction", 1, "expected less than 1"),
+    configured(
+        "an unknown device", "compute", {"device": "tpu"}, "device is 'tpu': expected one of cpu, cuda"
+    ),
+    configured("a CPU's graphs", "compute", {"updates_per_graph": 9}, "expected compute.device cuda with it"),
+    configured("a CPU's TF32", "compute", {"device": "cpu", "tf32": True}, "compute.tf32 is True: expected"),
     configured("a name with a line's end", "name", "smoke\n", "name is 'smoke\\n': expected lower-case"),
     configured("a name that climbs", "name", "..", "name is '..': expected lower-case letters"),
     configured("an absolute name", "name", "/tmp/x", "name is '/tmp/x': expected lower-case letters"),
@@ -505,7 +510,7 @@ LINES: list[tuple[str, Any, str]] = [
     (f"{PRETRAIN} no --settings", {}, "the key 'reward_scale' is missing"),
     ("pretrain --agents one", None, "invalid int value: 'one'"),
     (f"{PRETRAIN} no --colour blue --settings", SETTINGS, "unrecognized arguments: --colour"),
-    (f"{TUNE}", {}, "the key 'fingerprint' is missing"),
+    (f"{TUNE}", {}, "the key 'method' is missing"),
     (f"{TUNE}", {**SETTINGS, "method": "iql"}, "unknown method 'iql'"),
     (f"{TUNE}", {**SETTINGS, "method": "sac", "config": 5}, "config is 5: expected keys with values"),
     (f"{TUNE}", {**SETTINGS, "method": "sac", "config": {"alpha": 1}}, "config: unknown key 'alpha'"),

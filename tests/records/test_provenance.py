@@ -135,6 +135,14 @@ def test_a_processor_is_known_by_its_model_and_its_arithmetic_too() -> None:
     )
 
 
+def test_gpus_are_named_where_the_driver_lists_them(tmp_path: Path) -> None:
+    assert provenance.gpus(tmp_path / "no driver") == {}
+    for bus in ("0000:01:00.0", "0000:02:00.0"):
+        (tmp_path / bus).mkdir()
+        (tmp_path / bus / "information").write_text("Model: \t\t NVIDIA H200\nIRQ:   \t\t 50\n")
+    assert provenance.gpus(tmp_path) == {"gpus": ["NVIDIA H200", "NVIDIA H200"]}
+
+
 def test_where_the_system_does_not_say_the_processor_still_has_a_name() -> None:
     unknown = provenance.processor("")
     assert unknown["cpu"] and unknown["cpu_model"] == unknown["cpu_instructions"] == ""

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from algorithms.acceleration import Compute
 from algorithms.fine_tuning import METHODS
 from algorithms.likelihood import LikelihoodConfig
 from algorithms.offline import OfflineConfig
@@ -152,6 +153,17 @@ def test_the_shipped_configurations_are_right(name: str) -> None:
     assert read(ROOT / "config" / name)["name"] == Path(name).stem
 
 
+def test_the_overlay_for_a_gpu_fits_the_paper() -> None:
+    paper, overlay = (
+        yaml.safe_load((ROOT / "config" / name).read_text()) for name in ("paper.yaml", "overlays/gpu.yaml")
+    )
+    for section, keys in overlay.items():
+        paper.setdefault(section, {}).update(keys)
+    assert check(paper)["compute"]["device"] == "cuda"
+    assert plan.Plan(paper).agent_groups("hopper-random", "cql") == ["0-19"]
+    assert plan.Plan(paper).seed_groups() == ["0-1-2-3"]
+
+
 def test_a_configuration_that_extends_another_says_only_what_differs() -> None:
     base, extended = (read(ROOT / "config" / name) for name in ("paper.yaml", "locomotion.yaml"))
     assert extended["name"] == "locomotion"
@@ -165,6 +177,7 @@ def test_a_configuration_that_extends_another_says_only_what_differs() -> None:
 @pytest.mark.parametrize(
     ("section", "kind", "elsewhere"),
     [
+        ("compute", Compute, set()),
         ("offline", OfflineConfig, set()),
         ("online", OnlineConfig, set()),
         ("likelihood", LikelihoodConfig, set()),

@@ -54,6 +54,21 @@ def test_seeds_per_job_decides_the_jobs(smoke: dict[str, Any]) -> None:
     assert Plan(smoke).seed_groups() == ["4-5", "9"]
 
 
+def test_what_training_computes_on_is_part_of_its_jobs_and_of_no_others(smoke: dict[str, Any]) -> None:
+    before, compute = Plan(smoke), {"device": "cuda", "tf32": True}
+    after = change(smoke, lambda edited: edited.update(compute=compute))
+    policy = next(iter(smoke["behaviour_policies"]))
+    for settings in (
+        lambda jobs: jobs.pretraining(DATASET, "cql"),
+        lambda jobs: jobs.fine_tuning(DATASET, "sac"),
+        lambda jobs: jobs.behaviour_policy(policy),
+    ):
+        assert "compute" not in settings(before)
+        assert settings(after)["compute"] == compute
+        assert settings(after)["fingerprint"] != settings(before)["fingerprint"]
+    assert after.recording(DATASET) == before.recording(DATASET)
+
+
 def test_released_agents_need_no_pre_training_job(smoke: dict[str, Any]) -> None:
     smoke["datasets"][DATASET]["pretrained"] = "released"
     jobs = Plan(smoke)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from algorithms import acceleration, checkpoints
+from algorithms import checkpoints
 from algorithms.behaviour import train_behaviour
 from algorithms.jobs import job_of
 from algorithms.online import OnlineConfig, collection_seed
@@ -14,18 +14,18 @@ from datasets import recipes
 from records.curves import write_curves
 from records.files import atomic_path, write_json
 from records.provenance import collect
-from workflow import command
+from workflow import command, training_process
 
 
 def main(options: argparse.Namespace) -> None:
     """Train, then write replay, action log, medium and expert actor, curve and summary."""
-    acceleration.prepare_process()
     settings = options.settings
+    compute = training_process.prepare(settings)
     result = train_behaviour(
         command.build(SACConfig, settings.get("sac", {}), "sac", "sac"),
         command.build(OnlineConfig, settings.get("schedule", {}), "schedule", "online"),
         settings["seed"],
-        job_of(options.run, options.policy, settings, options.state),
+        job_of(options.run, options.policy, settings, options.state, compute),
         settings.get("reward_scale", 1.0),
     )
     provenance = collect(settings, [settings["seed"]])

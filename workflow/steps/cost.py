@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from algorithms import acceleration
+from records import UserError
 from workflow import command, cost
 from workflow.plan import Plan
 
@@ -12,8 +13,10 @@ from workflow.plan import Plan
 def main(options: argparse.Namespace) -> None:
     """Calibrate, estimate, print."""
     acceleration.prepare_process()
-    speed = cost.calibrate()
     plan = Plan(options.settings)
+    if plan.configuration.get("compute", {}).get("device") == "cuda":
+        raise UserError("compute.device is cuda: the model of the cost knows CPUs alone; expected cpu")
+    speed = cost.calibrate()
     print(
         f"{plan.run}: a core of {speed.product:.0f} GFLOP/s in products, {speed.small:.2f} us an operation.\n"
     )

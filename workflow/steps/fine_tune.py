@@ -5,21 +5,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from algorithms import acceleration, checkpoints
+from algorithms import checkpoints
 from algorithms.fine_tuning import find_method, fine_tune
 from algorithms.foreign import try_method
 from algorithms.jobs import job_of
 from algorithms.online import OnlineConfig
 from records.curves import write_curves
 from records.provenance import collect
-from workflow import command, data
+from workflow import command, data, training_process
 from workflow.configuration import DEFINITION
 
 
 def main(options: argparse.Namespace) -> None:
     """Train and write the curve."""
-    acceleration.prepare_process()
     settings = options.settings
+    compute = training_process.prepare(settings)
     method = find_method(settings["method"])
     definition = DEFINITION.get(settings["method"], "")
     config = command.build(method.Config, settings["config"], "config", definition)
@@ -36,7 +36,7 @@ def main(options: argparse.Namespace) -> None:
         transitions,
         members,
         options.seeds,
-        job_of(options.run, options.dataset, settings, options.state),
+        job_of(options.run, options.dataset, settings, options.state, compute),
         settings["reward_scale"],
     )
     write_curves(options.output, curve, collect(settings, options.seeds))

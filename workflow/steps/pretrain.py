@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from algorithms import acceleration, checkpoints
+from algorithms import checkpoints
 from algorithms.jobs import job_of
 from algorithms.offline import OfflineConfig, StartingAgents, pretrain
 from algorithms.pretraining import OFFLINE_METHODS
 from records import UserError
 from records.curves import write_curves
 from records.provenance import collect
-from workflow import command, data
+from workflow import command, data, training_process
 from workflow.configuration import DEFINITION
 
 
@@ -39,8 +39,8 @@ def _updates(path: Path, manifest: command.Json, method: str) -> int:
 
 def main(options: argparse.Namespace) -> None:
     """Train, write one safetensors file an agent, and the curve."""
-    acceleration.prepare_process()
     settings = options.settings
+    compute = training_process.prepare(settings)
     transitions = data.read(options.data, settings["reward_scale"])
     name = settings["method"]
     if name not in OFFLINE_METHODS:
@@ -53,7 +53,7 @@ def main(options: argparse.Namespace) -> None:
         command.build(OfflineConfig, settings["schedule"], "schedule", "offline"),
         transitions,
         options.agents,
-        job_of(options.run, options.dataset, settings, options.state),
+        job_of(options.run, options.dataset, settings, options.state, compute),
         starting_agents(options.start, name),
     )
     provenance = collect(settings, options.agents)

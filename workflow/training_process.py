@@ -1,0 +1,13 @@
+"""What a training step does first: its process is prepared for what its settings say it computes on."""
+
+from __future__ import annotations
+
+from algorithms.acceleration import Compute, prepare_process
+from workflow import command
+
+
+def prepare(settings: command.Json) -> Compute:
+    """Prepare the process; what it computes on. UserError where that is not there or cannot be."""
+    compute = command.build(Compute, settings.get("compute", {}), "compute", "compute")
+    prepare_process(compute)
+    return compute
