@@ -62,11 +62,11 @@ class SumTree:
         An index may appear twice in a row if both carry the same priority. Priorities above
         `largest_priority` count as that.
         """
-        self._levels[0].scatter_(1, indices, self._units(priorities))
+        _write(self._levels[0], indices, self._units(priorities))
         for (level, above), first in zip(pairwise(self._levels), self._first_family, strict=True):
             indices = indices // self.branching
             families = self._families(level).index_select(0, (indices + first).view(-1))
-            above.scatter_(1, indices, families.sum(dim=1).view_as(indices))
+            _write(above, indices, families.sum(dim=1).view_as(indices))
 
     def fill(self, start: int, stop: int, priority: float | Tensor) -> None:
         """Give the leaves start .. stop - 1 of every tree one priority, a number or one per tree [S]."""
@@ -145,3 +145,12 @@ class SumTree:
 
     def _zeros(self, width: int) -> Tensor:
         return torch.zeros(self.trees, width, dtype=torch.int64, device=self.device)
+
+
+def _write(level: Tensor, indices: Tensor, units: Tensor) -> None:
+    """level[s, indices[s, b]] = units[s, b]; where an index appears twice, its units are the same.
+
+    As the maximum of what is written, which a GPU finds in any order: its deterministic `scatter_` sorts, which
+    cannot be captured in a CUDA graph.
+    """
+    level.scatter_reduce_(1, indices, units, "amax", include_self=False)

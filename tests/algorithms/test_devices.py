@@ -63,8 +63,21 @@ class DrawsWithoutNumbers(Streams):
         return torch.empty(len(self), *shape, dtype=torch.int64, device=self.device)
 
 
+NOT_CAPTURED = (
+    "scatter_.src",
+    "index_put",
+    "index_add",
+    "put_",
+    "sort",
+    "nonzero",
+    "masked_select",
+    "unique",
+)
+"""What waits for the host, or in deterministic mode sorts, which a CUDA graph cannot capture."""
+
+
 class EveryTensorOn(TorchDispatchMode):
-    """Fails at an operation that reads or makes a tensor on another device; counts the others."""
+    """Fails at an operation that has a tensor on another device or cannot be captured; counts the others."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
@@ -74,6 +87,7 @@ class EveryTensorOn(TorchDispatchMode):
         found = func(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs, found)) if isinstance(leaf, Tensor)]
         assert all(tensor.device == self.device for tensor in tensors), f"{func} left {self.device}"
+        assert not any(name in str(func) for name in NOT_CAPTURED), f"{func} cannot be captured"
         self.operations += 1
         return found
 
