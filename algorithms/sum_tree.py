@@ -150,7 +150,7 @@ class SumTree:
 def _write(level: Tensor, indices: Tensor, units: Tensor) -> None:
     """level[s, indices[s, b]] = units[s, b]; where an index appears twice, its units are the same.
 
-    As the maximum of what is written, which a GPU finds in any order: its deterministic `scatter_` sorts, which
-    cannot be captured in a CUDA graph.
+    As the maximum of what is written, which a GPU finds in any order: its deterministic `scatter_` sorts,
+    which cannot be captured in a CUDA graph.
     """
     level.scatter_reduce_(1, indices, units, "amax", include_self=False)
