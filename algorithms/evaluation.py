@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from algorithms.acceleration import Compute
 from algorithms.randomness import derived_seed
 from envs.locomotion import EnvironmentBatch
 from envs.reference_scores import normalised_score
@@ -40,21 +41,23 @@ def evaluate(
     seeds: Sequence[int],
     step: int,
     episodes: int,
-    device: torch.device | str = "cpu",
+    compute: Compute | None = None,
 ) -> Evaluation:
-    """Play `episodes` whole episodes with each of the G = len(seeds) agents, whose `act` is on `device`.
+    """Play `episodes` whole episodes with each of the G = len(seeds) agents.
 
     Start states depend on (seed, step, episode) alone, so an evaluation leaves no state behind and is
-    the same after a resume. No episode is cut short: [C] discards incomplete paths.
+    the same after a resume. No episode is cut short: [C] discards incomplete paths. `act` computes on
+    the device of `compute` (None: the CPU).
     """
+    compute = compute or Compute()
     starts = [derived_seed(seed, "evaluation", step, e) % 2**32 for seed in seeds for e in range(episodes)]
-    batch = EnvironmentBatch(environment, starts)
+    batch = EnvironmentBatch(environment, starts, compute.environment_threads)
     observations = batch.reset()
     running = np.ones(batch.copies, dtype=bool)
     returns, lengths = np.zeros(batch.copies), np.zeros(batch.copies, dtype=np.int64)
     while running.any():
         shaped = torch.from_numpy(observations.astype(np.float32)).reshape(len(seeds), episodes, -1)
-        actions = act(shaped.to(device)).reshape(batch.copies, -1).cpu().numpy().astype(np.float64)
+        actions = act(shaped.to(compute.device)).reshape(batch.copies, -1).cpu().numpy().astype(np.float64)
         observations, rewards, terminations, truncations = batch.step(actions)
         returns += np.where(running, rewards, 0.0)
         lengths += running

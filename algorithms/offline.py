@@ -354,6 +354,6 @@ class _Training(OfflineLoop):
 
     def _measure(self) -> dict[str, ArrayLike]:
         episodes = self.schedule.evaluation_episodes
-        environment, device = self.job.environment, self.job.compute.device
-        result = evaluate(self.learner.exploit, environment, self.seeds, self.step, episodes, device)
+        environment, compute = self.job.environment, self.job.compute
+        result = evaluate(self.learner.exploit, environment, self.seeds, self.step, episodes, compute)
         return dict(result.metrics(environment))

@@ -310,7 +310,8 @@ class _OnlineLoop(OnlineLoop):
     ) -> None:
         super().__init__(config, method, learner, seeds, job)
         self.reward_scale, self.measure = reward_scale, measure
-        self.environments = EnvironmentBatch(job.environment, [collection_seed(seed) for seed in seeds])
+        starts, threads = [collection_seed(seed) for seed in seeds], job.compute.environment_threads
+        self.environments = EnvironmentBatch(job.environment, starts, threads)
         self.episode_ends: list[NDArray[np.bool_]] = []
 
     def _begin(self) -> None:
@@ -350,8 +351,8 @@ class _OnlineLoop(OnlineLoop):
 
     def _measure(self) -> dict[str, ArrayLike]:
         episodes = self.config.evaluation_episodes
-        environment, device = self.job.environment, self.job.compute.device
-        result = evaluate(self.learner.exploit, environment, self.seeds, self.step, episodes, device)
+        environment, compute = self.job.environment, self.job.compute
+        result = evaluate(self.learner.exploit, environment, self.seeds, self.step, episodes, compute)
         measured: dict[str, ArrayLike] = {**result.metrics(environment)}
         if self.measure is not None:
             measured |= self.measure(self.step)

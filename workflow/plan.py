@@ -88,6 +88,11 @@ class RunPlan:
         """What training computes on, as part of a job's settings; nothing where that is left at the CPU."""
         return {"compute": self.configuration["compute"]} if "compute" in self.configuration else {}
 
+    @property
+    def training_threads(self) -> int:
+        """The cores that a training job claims: its environments' threads are all that it has."""
+        return int(self.configuration.get("compute", {}).get("environment_threads", 1))
+
     def agents_of(self, group: str) -> list[int]:
         """The agents of a pre-training job."""
         first, last = map(int, group.split("-"))

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from algorithms.acceleration import Compute
 from algorithms.agents import Agents
 from algorithms.evaluation import Act, Evaluation, evaluate
 from algorithms.randomness import derived_seed
@@ -60,6 +61,15 @@ def test_returns_equal_a_plain_gymnasium_loop(environment: str, action_size: int
             assert result.lengths[agent, episode] == length
     gym.close()
     assert len({*result.returns.ravel()}) == len(SEEDS) * EPISODES  # every episode has its own start
+
+
+def test_threads_that_step_the_episodes_change_nothing() -> None:
+    act, _ = elementwise_policy(1, (0.5, -2.0))
+    one, two = (
+        evaluate(act, "InvertedDoublePendulum-v4", SEEDS, 0, 3, Compute(environment_threads=threads))
+        for threads in (1, 2)
+    )
+    assert (one.returns == two.returns).all() and (one.lengths == two.lengths).all()
 
 
 def test_an_evaluation_leaves_no_state_behind() -> None:

@@ -69,6 +69,12 @@ def test_what_training_computes_on_is_part_of_its_jobs_and_of_no_others(smoke: d
     assert after.recording(DATASET) == before.recording(DATASET)
 
 
+def test_a_training_job_claims_the_cores_that_its_environments_take(smoke: dict[str, Any]) -> None:
+    assert Plan(smoke).training_threads == 1
+    smoke["compute"] = {"environment_threads": 8}
+    assert Plan(smoke).training_threads == 8
+
+
 def test_released_agents_need_no_pre_training_job(smoke: dict[str, Any]) -> None:
     smoke["datasets"][DATASET]["pretrained"] = "released"
     jobs = Plan(smoke)

@@ -9,6 +9,7 @@ rule behaviour:
         "<logs>/behaviour/{policy}.log",
     benchmark:
         "<benchmarks>/behaviour/{policy}.jsonl"
+    threads: PLAN.training_threads
     params:
         settings=lambda wildcards: as_json(PLAN.behaviour_policy(wildcards.policy)),
         run=PLAN.run,

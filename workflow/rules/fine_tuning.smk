@@ -13,6 +13,7 @@ rule fine_tune:
         "<logs>/fine_tune/{dataset}_{label}_{seeds}.log",
     benchmark:
         "<benchmarks>/fine_tune/{dataset}_{label}_{seeds}.jsonl"
+    threads: PLAN.training_threads
     params:
         settings=lambda wildcards: as_json(
             PLAN.fine_tuning(wildcards.dataset, wildcards.label)

@@ -12,6 +12,7 @@ rule pretrain:
         "<logs>/pretrain/{dataset}_{offline}_{agents}.log",
     benchmark:
         "<benchmarks>/pretrain/{dataset}_{offline}_{agents}.jsonl"
+    threads: PLAN.training_threads
     params:
         settings=lambda wildcards: as_json(
             PLAN.pretraining(wildcards.dataset, wildcards.offline)
