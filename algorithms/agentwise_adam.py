@@ -73,4 +73,4 @@ class AgentwiseAdam(torch.optim.Optimizer):
 
     def _number_of_parts(self, tensor: Tensor) -> int:
         row_size = tensor.numel() // len(tensor)
-        return 1 if tensor.is_cuda or row_size % 16 == 0 else math.gcd(len(tensor), self.agents)
+        return 1 if not tensor.is_cpu or row_size % 16 == 0 else math.gcd(len(tensor), self.agents)

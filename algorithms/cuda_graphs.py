@@ -1,9 +1,9 @@
 """Updates one after the other: each launched by itself, or on a GPU captured in blocks as CUDA graphs.
 
 A GPU ends most operations of an update sooner than Python starts the next. A captured block is launched
-whole, and the host hears of it once, when it is over. Capturing asks of an update that it reads and writes
-tensors which stay where they are, draws from registered generators and never asks the host for a number;
-what the host counts between updates, it must not depend on.
+whole, and the host reads what it measured while the next one runs. Capturing asks of an update that it reads
+and writes tensors which stay where they are, draws from registered generators and never asks the host for a
+number; what the host counts between updates, it must not depend on.
 """
 
 from __future__ import annotations
@@ -35,9 +35,12 @@ class Block:
             rows = [torch.stack([one[name] for name in self._names]) for one in metrics]
             self._values = torch.stack(rows)
 
-    def replay(self) -> list[Metrics]:
-        """Make the updates; the metrics of each, on the host."""
+    def launch(self) -> None:
+        """Begin to make the updates."""
         self._graph.replay()
+
+    def metrics(self) -> list[Metrics]:
+        """Wait for the updates of the last launch; the metrics of each, on the host."""
         return [dict(zip(self._names, row, strict=True)) for row in self._values.cpu()]
 
 
@@ -56,13 +59,27 @@ class Updates:
 
     def make(self, count: int) -> Iterator[Metrics]:
         """Make `count` updates, alike but for their numbers; the metrics of each. [G] each"""
-        while count > 0:
-            if not self._per_graph or count < self._per_graph or self._warm < WARM_UP:
-                yield self._update()
-                self._warm += 1
-                count -= 1
-                continue
-            if self._block is None:
-                self._block = Block(self._update, self._per_graph, self._streams)
-            yield from self._block.replay()
-            count -= self._per_graph
+        alone = count if not self._per_graph else min(count, max(0, WARM_UP - self._warm))
+        blocks = (count - alone) // self._per_graph if self._per_graph else 0
+        yield from self._one_by_one(alone)
+        yield from self._in_blocks(blocks)
+        yield from self._one_by_one(count - alone - blocks * self._per_graph)
+
+    def _one_by_one(self, count: int) -> Iterator[Metrics]:
+        for _ in range(count):
+            self._warm += 1
+            yield self._update()
+
+    def _in_blocks(self, count: int) -> Iterator[Metrics]:
+        """Each block's metrics are handed out while the device makes the next."""
+        if not count:
+            return
+        if self._block is None:
+            self._block = Block(self._update, self._per_graph, self._streams)
+        block = self._block
+        block.launch()
+        for left in reversed(range(count)):
+            metrics = block.metrics()
+            if left:
+                block.launch()
+            yield from metrics

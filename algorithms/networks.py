@@ -196,7 +196,7 @@ class _SoftMaximum(torch.autograd.Function):
         to_state = torch.empty_like(from_state)
         working = [first[0][:, observation_size:], *(tensor.to(precision) for tensor in middle), *last]
         sums = [gradients[0][:, observation_size:], *gradients[2:]]
-        whole = state_inputs.is_cuda  # a GPU wants few large products, a CPU wants its cache
+        whole = not state_inputs.is_cpu  # a GPU wants few large products, a CPU wants its cache
         block = states if whole else max(1, PENALTY_BLOCK_ROWS // candidates)
         for agent in (slice(None),) if whole else (slice(i, i + 1) for i in range(agents)):
             twins = slice(None) if whole else slice(2 * agent.start, 2 * agent.stop)
@@ -255,7 +255,7 @@ def _soft_maximum_block(
     weights = (weights / total).view(2 * agents, states, candidates)
     if gradient_draws is not None:
         draws = gradient_draws.reshape(2 * agents, states, -1).contiguous()
-        chosen = _drawn_candidates(weights, draws)
+        chosen = drawn_candidates(weights, draws)
         action_inputs = action_inputs.gather(2, chosen.unsqueeze(-1).expand(*chosen.shape, actions.shape[-1]))
         _, activations = _forward_block(from_state, action_inputs, parameters)
         weights = torch.full_like(draws, 1 / draws.shape[-1])
@@ -263,9 +263,9 @@ def _soft_maximum_block(
     return (largest + total.log()).sum(dim=(2, 3))
 
 
-def _drawn_candidates(weights: Tensor, draws: Tensor) -> Tensor:
+def drawn_candidates(weights: Tensor, draws: Tensor) -> Tensor:
     """Which candidate each of `draws [K, b, k]` in [0, 1) falls on, by `weights [K, b, m]` that sum to 1."""
-    if weights.is_cuda:
+    if not weights.is_cpu:
         # A GPU adds up floats in an order that varies: there weights are counted in whole units.
         weights, draws = ((part * _WEIGHT_UNITS).to(torch.int64) for part in (weights, draws))
     last = weights.shape[-1] - 1

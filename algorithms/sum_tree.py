@@ -139,8 +139,9 @@ class SumTree:
         return level.view(-1, self.branching)
 
     def _units(self, priorities: Tensor) -> Tensor:
-        # Rounded up, so that no positive priority vanishes.
-        units = (priorities.to(torch.float64) * UNITS).ceil()
+        # Rounded up, so that no positive priority vanishes. What is not a number counts as zero: captured
+        # updates draw once more before the host hears of it, and no draw may lead out of the tree.
+        units = torch.nan_to_num(priorities.to(torch.float64) * UNITS, nan=0.0).ceil()
         return units.clamp(0, self.largest_priority * UNITS).to(torch.int64)
 
     def _zeros(self, width: int) -> Tensor:

@@ -31,8 +31,8 @@ Update = Callable[[], object]
 
 
 def random_batch(seed: int, size: int = BATCH_SIZE, runs: int = 1) -> Batch:
-    """A batch of standard normal states and uniform actions for each of `runs` runs."""
-    generator = torch.Generator().manual_seed(seed)
+    """Standard normal states and uniform actions for each of `runs` runs, on the default device."""
+    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
     return Batch(
         torch.randn(runs, size, OBSERVATION_SIZE, generator=generator),
         2 * torch.rand(runs, size, ACTION_SIZE, generator=generator) - 1,

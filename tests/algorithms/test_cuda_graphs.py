@@ -17,17 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from algorithms import cuda_graphs
+from algorithms import checkpoints, cuda_graphs
 from algorithms.acceleration import Compute, prepare_process
 from algorithms.agents import Agents, Metrics, one_agent
-from algorithms.cql import CQLConfig
+from algorithms.cql import CQLConfig, CQLPretraining
 from algorithms.cuda_graphs import WARM_UP, Updates
 from algorithms.fine_tuning import METHODS, fine_tune
 from algorithms.jobs import Job
+from algorithms.networks import drawn_candidates
 from algorithms.offline import OfflineConfig, PretrainedAgents, pretrain
 from algorithms.online import OnlineConfig
 from algorithms.pretraining import OFFLINE_METHODS
 from algorithms.randomness import Streams
+from algorithms.sum_tree import SumTree
+from algorithms.training_log import TrainingLog
 from records import UserError
 from tests.algorithms.made_up import made_up_transitions
 
@@ -61,8 +64,11 @@ class HostBlock:
         self._update, self._count = update, count
         self.made.append(count)
 
-    def replay(self) -> list[Metrics]:
-        return [self._update() for _ in range(self._count)]
+    def launch(self) -> None:
+        self._made = [self._update() for _ in range(self._count)]
+
+    def metrics(self) -> list[Metrics]:
+        return self._made
 
 
 @pytest.fixture
@@ -220,36 +226,96 @@ def test_captured_fine_tuning_is_the_eager_one_to_the_bit(method: str, tmp_path:
 
 @ON_A_GPU
 @pytest.mark.usefixtures("_gpu_process")
-def test_an_update_on_a_gpu_is_the_one_on_the_cpu_but_for_rounding(
+def test_captured_pre_training_goes_on_from_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class DrawnOnTheCPU(Streams):
-        """The same numbers on every device."""
+    config, compute = CQLConfig(**SMALL), Compute("cuda", updates_per_graph=5)
+    whole = pretrained("cql", config, tmp_path / "whole", compute)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLog, "flush", stopping_after(2, TrainingLog.flush))
+        with pytest.raises(KeyboardInterrupt):
+            pretrained("cql", config, tmp_path / "stopped", compute)
+    stopped = pretrained("cql", config, tmp_path / "stopped", compute)
+    assert stopped.curve.equals(whole.curve)
+    assert all(same(*pair) for pair in zip(stopped.agents, whole.agents, strict=True))
 
-        def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
-            super().__init__(seeds)
-            self.place = torch.device(device)
 
-        def on(self, device: torch.device | str) -> Streams:
-            self.place = torch.device(device)
-            return self
+def stopping_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, until a person has enough of it."""
+    left = [calls]
 
-        def uniform(self, *shape: int) -> Tensor:
-            return super().uniform(*shape).to(self.place)
+    def stopping(*arguments: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return function(*arguments)
 
-        def normal(self, *shape: int) -> Tensor:
-            return super().normal(*shape).to(self.place)
+    return stopping
 
-        def integers(self, high: int, *shape: int) -> Tensor:
-            return super().integers(high, *shape).to(self.place)
 
+@ON_A_GPU
+def test_a_sum_tree_on_a_gpu_draws_what_it_draws_on_the_cpu() -> None:
+    generator = torch.Generator().manual_seed(0)
+    trees = [SumTree(2, 1_200_000, device=device) for device in ("cpu", "cuda")]
+    for _ in range(20):
+        indices = torch.randint(1_200_000, (2, 256), generator=generator)
+        indices[:, 1] = indices[:, 0]
+        priorities = torch.rand(2, 256, generator=generator)
+        priorities[:, 1] = priorities[:, 0]
+        fractions = torch.rand(2, 256, generator=generator, dtype=torch.float64)
+        drawn = []
+        for tree in trees:
+            tree.set(indices.to(tree.device), priorities.to(tree.device))
+            drawn.append(tree.sample(fractions.to(tree.device)).cpu())
+        assert torch.equal(*drawn)
+
+
+@ON_A_GPU
+def test_a_candidate_drawn_on_a_gpu_has_the_weight_that_its_draw_falls_on() -> None:
+    weights = torch.rand(4, 50, 30).softmax(dim=-1)
+    draws = torch.rand(4, 50, 6).sort(dim=-1).values
+    chosen = drawn_candidates(weights.cuda(), draws.cuda()).cpu()
+    ends = torch.cat([torch.zeros(4, 50, 1), weights.double().cumsum(dim=-1)], dim=-1)
+    low, high = ends.gather(2, chosen), ends.gather(2, chosen + 1)
+    assert ((low - 1e-6 <= draws) & (draws <= high + 1e-6)).all()
+
+
+class DrawnOnTheCPU(Streams):
+    """The same numbers on every device."""
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        super().__init__(seeds)
+        self.place = torch.device(device)
+
+    def on(self, device: torch.device | str) -> Streams:
+        self.place = torch.device(device)
+        return self
+
+    def uniform(self, *shape: int) -> Tensor:
+        return super().uniform(*shape).to(self.place)
+
+    def normal(self, *shape: int) -> Tensor:
+        return super().normal(*shape).to(self.place)
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        return super().integers(high, *shape).to(self.place)
+
+
+@ON_A_GPU
+@pytest.mark.usefixtures("_gpu_process")
+def test_updates_on_a_gpu_are_the_cpus_but_for_rounding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("algorithms.agents.Streams", DrawnOnTheCPU)
     monkeypatch.setattr("algorithms.offline.Streams", DrawnOnTheCPU)
-    config = CQLConfig(**SMALL, penalty_gradient_actions=5)
-    here, there = (
-        pretrained("cql", config, tmp_path / device, Compute(device))  # type: ignore[arg-type]
-        for device in ("cpu", "cuda")
-    )
-    for ours, theirs in zip(here.agents, there.agents, strict=True):
-        for name, tensor in ours.items():
-            torch.testing.assert_close(theirs[name], tensor, rtol=1e-3, atol=1e-4)
+    schedule = OfflineConfig(3, cloning_warm_start=2, monte_carlo_warm_start=2, evaluation_episodes=1)
+    data, moments = made_up_transitions([30, 20]), []
+    for device in ("cpu", "cuda"):
+        place = tmp_path / device
+        job = Job("test", "made-up", ENVIRONMENT, "hash", place, Compute(device))  # type: ignore[arg-type]
+        pretrain("cql", CQLPretraining, CQLConfig(**SMALL), schedule, data, SEEDS, job)
+        tensors, _ = checkpoints.load(place / "checkpoint.safetensors")
+        moments.append({name: tensor for name, tensor in tensors.items() if name.startswith("adam.exp_avg.")})
+    assert len(moments[0]) > 10
+    for name, tensor in moments[0].items():  # Adam's first moments: what the gradients were
+        torch.testing.assert_close(moments[1][name], tensor, rtol=1e-3, atol=1e-5)

@@ -195,6 +195,19 @@ def test_the_smallest_priority_survives_beside_the_largest() -> None:
     assert tree.sample(fractions).tolist() == [[123_455, 123_457]]
 
 
+def test_no_draw_leads_out_of_a_tree_that_was_given_what_is_not_a_number() -> None:
+    tree = SumTree(2, 40, branching=2)
+    tree.fill(0, 40, 1.0)
+    indices = torch.arange(30).expand(2, -1)
+    tree.set(indices, torch.tensor([float("nan"), float("inf"), 1.0]).repeat(2, 10))
+    drawn = tree.sample(torch.linspace(0, 1 - 1e-12, 50, dtype=torch.float64).expand(2, -1))
+    assert drawn.min() >= 0 and drawn.max() < 40
+    assert (tree.get(indices)[:, ::3] == 0).all()
+    tree.set(torch.arange(40).expand(2, -1), torch.full((2, 40), float("nan")))
+    drawn = tree.sample(torch.rand(2, 50, dtype=torch.float64))
+    assert drawn.min() >= 0 and drawn.max() < 40
+
+
 def test_priorities_beyond_the_largest_count_as_the_largest() -> None:
     tree = SumTree(1, 100, branching=4)
     tree.fill(0, 100, float("inf"))
