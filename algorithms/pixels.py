@@ -50,7 +50,7 @@ class PixelConfig(cql.CQLConfig, EnsembleConfig):
     encoder: EncoderName = "original"  # [COG], [S]; "shared" is ours
     hidden_widths: tuple[int, ...] = (1024, 512, 256)  # [COG], [S] of the critics, after the encoder
     policy_hidden_widths: tuple[int, ...] = (1024, 512, 256, 256, 256, 256)  # [COG] 1024-512-256, 256 x 3
-    log_std_range: tuple[float, float] = (-5.0, 2.0)  # [COG]; ours for small budgets: (-5, 0)
+    log_std_range: tuple[float, float] = (-5.0, 2.0)  # [COG]; 0, where fresh agents start, lies inside
     state_size: int = 0  # ours: how many numbers of the robot's state images carry, see `Encoders`
     padding: int = PADDING  # [COG] pixels by which crops shift what learns sees, at most
     batch_size: int = 256  # [COG]
@@ -65,6 +65,16 @@ class PixelConfig(cql.CQLConfig, EnsembleConfig):
     cloning_teaches: bool = False  # ours: a shared encoder learns from cloning too, not from critics alone
     cloning_weight: float = 0.0  # ours: of a cloning term beside the actor's loss, after the warm start
     averaging_rate: float | None = None  # ours: evaluate a moving average of the weights, of this rate
+
+    def __post_init__(self) -> None:
+        """UserError where a fresh agent's deviation would lie on the range's edge.
+
+        Beyond the edges there is no gradient: a deviation that starts there may stay 1 for ever, and what is
+        cloned with it is cloned hardly at all.
+        """
+        low, high = self.log_std_range
+        if not low < 0 < high:
+            raise UserError(f"log_std_range is [{low:g}, {high:g}], expected a range with 0 inside of it")
 
 
 @dataclass(frozen=True)

@@ -273,7 +273,7 @@ LEARNING: dict[str, Any] = {
     "target_update_rate": 0.05,
     "clip_targets": True,
     "conservative_weight": 0.1,
-    "log_std_range": (-5.0, 0.0),
+    "log_std_range": (-5.0, 0.5),
     "initial_entropy_coefficient": 0.01,
     "policy_learning_rate": 3e-3,
     "value_learning_rate": 3e-3,

@@ -45,7 +45,7 @@ SMALL_BUDGET: dict[str, Any] = {
     "discount": 0.95,
     "clip_targets": True,
     "conservative_weight": 0.1,
-    "log_std_range": (-5.0, 0.0),
+    "log_std_range": (-5.0, 0.5),
     "cloning_data": "scripted",
     "cloning_weight": 0.2,
     "averaging_rate": 0.25,
@@ -313,6 +313,20 @@ def test_an_update_descends_the_float64_gradient_of_the_losses(case: str) -> Non
         assert name in learned or parameter.grad is None, name
 
 
+@pytest.mark.parametrize("edges", [(-5.0, 0.0), (0.0, 2.0), (1.0, -1.0)])
+def test_a_range_whose_edge_a_fresh_deviation_may_never_leave_is_refused(edges: tuple[float, float]) -> None:
+    with pytest.raises(UserError, match=r"log_std_range is \[.*\], expected a range with 0 inside of it"):
+        replace(SHARED, log_std_range=edges)
+
+
+def test_a_fresh_policy_learns_every_deviation() -> None:
+    agents = make_agents(SHARED)
+    update(agents, random_images(ROWS, 1), random_sources(2), SHARED, step=0)
+    heads = agents.policy.net.affine_maps()[-1]
+    assert heads.bias.grad is not None
+    assert (heads.bias.grad[:, :, ACTION:] != 0).all()
+
+
 # --- acting ---------------------------------------------------------------------------------------------
 
 
@@ -481,7 +495,7 @@ def test_exploration_uses_its_share_of_the_deviation() -> None:
     images = random_images(200, 5).observations
     modes, spreads = [], []
     for scale in (0.0, 0.4, 1.0):
-        learner = begin(exploration_scale=scale, log_std_range=(-5.0, 0.0))
+        learner = begin(exploration_scale=scale, log_std_range=(-5.0, 0.5))
         modes.append(learner.exploit(images))
         spreads.append((torch.atanh(learner.explore(images)) - torch.atanh(modes[-1])).std())
     assert spreads[0] < 1e-6
