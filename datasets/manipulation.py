@@ -39,8 +39,8 @@ class Settings:
     prior, task, random: episodes of each; one at least in all. prior_noise and task_noise: of the scripts.
     prior_rests: whether a prior episode goes on to the horizon when its script is done, as COG's do, or ends
     there (ours for small budgets: agents clone the rest too). seed: of everything. action_form,
-    horizon and state_row: the environment's; None is the task's own horizon. middle_spread: how far task
-    episodes start from where the second stage does, see `ManipulationTask`.
+    horizon and state_row: the environment's; None is the task's own horizon. middle_spread and
+    returns: where first stages end and task episodes start, see `ManipulationTask`.
     """
 
     prior: int
@@ -54,6 +54,7 @@ class Settings:
     horizon: int | None = None
     state_row: bool = False
     middle_spread: float = 0.0
+    returns: bool = True
 
 
 class ImageRecording(NamedTuple):
@@ -85,7 +86,8 @@ def record(task: str, settings: Settings) -> ImageRecording:
     episodes, first_stage = [], dict.fromkeys(SOURCES, 0)
     for source, count in counts.items():
         start = "middle" if source == TASK else "beginning"
-        environment = make(task, start=start, middle_spread=settings.middle_spread, **options)
+        middle = {"middle_spread": settings.middle_spread, "returns": settings.returns}
+        environment = make(task, start=start, **middle, **options)
         for number in tqdm(range(count), desc=SOURCES[source], unit="episode", mininterval=1):
             seeds = np.random.SeedSequence([settings.seed, source, number])
             episode, reached = _episode(environment, source, settings, seeds)

@@ -203,6 +203,8 @@ def _open_bottom(task: GraspClosedDrawer, physics: DrawerPhysics, offsets: Offse
         goal = np.array([_PULL_TO, *_HOOK[1:]])
         yield Wish(_SLOWLY * _towards(physics, goal), True)
     yield from _clear(physics)
+    if not task.returns:
+        return
     if task.form.name == "full":
         yield Wish(np.zeros(3), True, neutral=True)
     else:

@@ -40,7 +40,7 @@ class ManipulationEnvironment:
         action_form: "full" (8 numbers, COG's) or "position" (4), see `actions`.
         horizon: steps until an episode is cut off; the task's own by default.
         start: "beginning" or "middle", see `task.STARTS`.
-        middle_spread: metres by which the empty hand's start in the middle varies, see `ManipulationTask`.
+        middle_spread, returns: where the middle of a drawer's task is, see `ManipulationTask`.
         state_row: whether what the agent sees has the robot's state in a row of its own, see `frames`.
 
     Raises:
@@ -54,6 +54,7 @@ class ManipulationEnvironment:
         horizon: int | None = None,
         start: str = "beginning",
         middle_spread: float = 0.0,
+        returns: bool = True,
         state_row: bool = False,
     ) -> None:
         self.name = task.name
@@ -66,7 +67,7 @@ class ManipulationEnvironment:
             raise UserError(
                 f"middle_spread of {task.name} is {middle_spread}; expected 0 to {_WIDEST_SPREAD} metres"
             )
-        self.task = task(_action_form(action_form), start, self.horizon, middle_spread)
+        self.task = task(_action_form(action_form), start, self.horizon, middle_spread, returns)
         self.action_size = self.task.form.size
         self.state_size = STATE_SIZE if state_row else 0
         self.image_shape = (IMAGE_SIZE + state_row, IMAGE_SIZE, 3)

@@ -47,12 +47,13 @@ def test_stages_do_their_part_and_no_more(environment_of: Get, name: str, form: 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["GraspClosedDrawer-v0", "GraspBlockedDrawer-v0"])
+@pytest.mark.parametrize("returns", [True, False])
 def test_the_first_stage_of_a_drawer_ends_where_the_second_starts(
-    environment_of: Get, name: str, form: str
+    environment_of: Get, name: str, form: str, returns: bool
 ) -> None:
     first, second = (
-        environment_of(name, action_form=form),
-        environment_of(name, action_form=form, start="middle"),
+        environment_of(name, action_form=form, start=start, returns=returns)
+        for start in ("beginning", "middle")
     )
     first.reset(0)
     second.reset(0)
@@ -61,6 +62,14 @@ def test_the_first_stage_of_a_drawer_ends_where_the_second_starts(
         first.step(policy())
     hands = [environment.physics.hand_position() for environment in (first, second)]
     assert np.linalg.norm(hands[0] - hands[1]) < 0.03
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_without_the_way_back_scripts_succeed_too(environment_of: Get, form: str) -> None:
+    options = {"action_form": form, "returns": False, "middle_spread": 0.02}
+    for stage, start in (("whole", "beginning"), ("task", "middle")):
+        environment = environment_of("GraspClosedDrawer-v0", start=start, **options)
+        assert all(roll(environment, stage, NONE, seed)[0] for seed in range(4))
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
