@@ -140,7 +140,7 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
         """`image` [48, 48, 3] uint8 and `state` [10] float32.
 
         The state is COG's: hand position 3, quaternion 4, fingers 2, 1 for an open gripper and 0 for a closed
-        one. Learners see the image alone.
+        one. Learners see the image alone, unless it carries the state: `frames`.
         """
         state = np.concatenate(
             [
