@@ -21,6 +21,7 @@ _GRASPED_WITHIN = 0.10  # of the point between the finger tips [C]
 _OBJECT_X = 0.068  # in the middle of the part of the open drawer that is outside
 _OBJECT_SPREAD = 0.015  # [C]
 _FLOOR = 0.004
+_OVER_HANDLE = np.array([0.22, CABINET_Y, 0.095])  # where scripts are when they have opened the drawer
 
 
 class GraspClosedDrawer(ManipulationTask[DrawerPhysics]):
@@ -39,6 +40,7 @@ class GraspClosedDrawer(ManipulationTask[DrawerPhysics]):
     def begin_in_the_middle(self, physics: DrawerPhysics) -> None:
         """The bottom drawer open: the second stage is grasping."""
         self._furnish(physics, opening=DRAWER_TRAVEL)
+        physics.place_hand(self.around(NEUTRAL if self.returns else _OVER_HANDLE))
 
     def first_stage_done(self, physics: DrawerPhysics) -> bool:
         """Whether the bottom drawer is open."""

@@ -44,6 +44,10 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
         form: of the actions.
         start: one of `STARTS`.
         horizon: steps until an episode is cut off.
+        middle_spread: metres by which the empty hand's start in the middle varies, up and down each axis.
+            Where a first stage ends is not exactly where the second one's data start: this covers it.
+        returns: whether a first stage ends with the way back to the hand's start, where the second begins, as
+            COG's do; else both are where the first stage's work is done.
     """
 
     name: ClassVar[str]
@@ -51,10 +55,14 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
     physics: ClassVar[type[Physics]]
     has_neutral: ClassVar[bool]
 
-    def __init__(self, form: ActionForm, start: str, horizon: int) -> None:
+    def __init__(
+        self, form: ActionForm, start: str, horizon: int, middle_spread: float, returns: bool
+    ) -> None:
         self.form = form
         self._starts_in_the_middle = start == "middle"
         self._horizon = horizon
+        self._middle_spread = middle_spread
+        self.returns = returns
         self._elapsed = 0
         self.is_open = True
         self._command = Command(np.zeros(3), None, True, False)
@@ -72,6 +80,13 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
     @abstractmethod
     def begin_in_the_middle(self, physics: PhysicsT) -> None:
         """Place everything for the second stage, drawing from `self.random`."""
+
+    def around(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where the empty hand starts [3] in the middle, drawn from `self.random` around `position`."""
+        if not self._middle_spread:
+            return position
+        drawn: NDArray[np.float64] = position + self.random.uniform(-1.0, 1.0, 3) * self._middle_spread
+        return drawn
 
     @abstractmethod
     def first_stage_done(self, physics: PhysicsT) -> bool:
@@ -125,7 +140,7 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
         """`image` [48, 48, 3] uint8 and `state` [10] float32.
 
         The state is COG's: hand position 3, quaternion 4, fingers 2, 1 for an open gripper and 0 for a closed
-        one. Learners see the image alone.
+        one. Learners see the image alone, unless it carries the state: `frames`.
         """
         state = np.concatenate(
             [

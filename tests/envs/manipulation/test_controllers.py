@@ -47,12 +47,13 @@ def test_stages_do_their_part_and_no_more(environment_of: Get, name: str, form: 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["GraspClosedDrawer-v0", "GraspBlockedDrawer-v0"])
+@pytest.mark.parametrize("returns", [True, False])
 def test_the_first_stage_of_a_drawer_ends_where_the_second_starts(
-    environment_of: Get, name: str, form: str
+    environment_of: Get, name: str, form: str, returns: bool
 ) -> None:
     first, second = (
-        environment_of(name, action_form=form),
-        environment_of(name, action_form=form, start="middle"),
+        environment_of(name, action_form=form, start=start, returns=returns)
+        for start in ("beginning", "middle")
     )
     first.reset(0)
     second.reset(0)
@@ -63,11 +64,36 @@ def test_the_first_stage_of_a_drawer_ends_where_the_second_starts(
     assert np.linalg.norm(hands[0] - hands[1]) < 0.03
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_without_the_way_back_scripts_succeed_too(environment_of: Get, form: str) -> None:
+    options = {"action_form": form, "returns": False, "middle_spread": 0.02}
+    for stage, start in (("whole", "beginning"), ("task", "middle")):
+        environment = environment_of("GraspClosedDrawer-v0", start=start, **options)
+        assert all(roll(environment, stage, NONE, seed)[0] for seed in range(4))
+
+
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_noise_makes_some_episodes_of_the_second_stage_fail(environment_of: Get, name: str) -> None:
     environment = environment_of(name, action_form="position", start="middle")
     successes = sum(roll(environment, "task", HALF, seed)[0] for seed in range(12))
     assert 1 <= successes <= 10  # of 12, at a rate of about one half
+
+
+def test_a_hand_that_closes_by_its_height_never_hovers_below_it(environment_of: Get) -> None:
+    environment = environment_of("GraspClosedDrawer-v0", action_form="position", start="middle")
+    successes = []
+    for seed in range(8):
+        environment.reset(seed)
+        noise = Noise(action=0.1, limit=0.9, close=0.02)
+        policy = scripted(environment, "task", noise, np.random.default_rng(seed))
+        for _ in range(environment.horizon):
+            hand, thing = environment.physics.hand_position(), environment.physics.object_position()
+            below = environment.task.is_open and hand[2] - thing[2] <= 0.02
+            action = policy()
+            assert not below or action[3] < 0
+            step = environment.step(action)
+        successes.append(step.info["success"])
+    assert sum(successes) >= 6
 
 
 def test_noisy_actions_are_clipped_and_clean_ones_are_what_the_script_says(environment_of: Get) -> None:
