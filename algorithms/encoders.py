@@ -2,9 +2,9 @@
 
 Two ways to see. `OwnEncoders` is COG's: every network (each critic, each target, the policy) has an encoder
 of its own, trained by that network's loss. `SharedEncoder` is ours, a deviation for small budgets: one
-small encoder an agent, trained by its critics' loss alone; the policy reads its features as they are, and so
-do the target critics, without a copy of it. Either way each image is encoded once an update and
-everything after works on features, as it would on any other observation.
+small encoder an agent, trained by its critics' loss alone (and cloning's, if asked); the policy reads its
+features as they are, and so do the target critics, without a copy of it. Either way each image is encoded
+once an update and everything after works on features, as it would on any other observation.
 """
 
 from __future__ import annotations
@@ -45,12 +45,23 @@ CONVOLUTIONS: dict[EncoderName, tuple[Convolution, ...]] = {
 class Encoders(nn.Module):
     """K encoders side by side: images uint8 `[K, B, H, W, C]` -> features `[K, B, feature_size]`.
 
-    Weights are `[K, out, in, 3, 3]` and biases `[K, out]`. The pixels are scaled to [0, 1] first.
+    Weights are `[K, out, in, 3, 3]` and biases `[K, out]`. The pixels are scaled to [0, 1] first. With a
+    `state_size` the last row of each image is no picture but the bytes of that many numbers (float32), which
+    come after the features of the rest as they are.
     """
 
-    def __init__(self, copies: int, image_shape: ImageShape, convolutions: Sequence[Convolution]) -> None:
+    def __init__(
+        self,
+        copies: int,
+        image_shape: ImageShape,
+        convolutions: Sequence[Convolution],
+        state_size: int = 0,
+    ) -> None:
         super().__init__()
         height, width, inputs = image_shape
+        self.state_size = state_size
+        if state_size:
+            height -= 1
         self.convolutions = tuple(convolutions)
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for convolution in self.convolutions:
@@ -60,13 +71,17 @@ class Encoders(nn.Module):
             height, width = ((size - 1) // convolution.stride + 1 for size in (height, width))
             if convolution.pooled:
                 height, width = height // 2, width // 2
-        self.feature_size = height * width * inputs
+        self.feature_size = height * width * inputs + state_size
 
     def forward(self, images: Tensor) -> Tensor:
-        """The features, one image's values in rows of pixels."""
-        if images.is_cuda:
-            return self._side_by_side(images)
-        return self._one_after_the_other(images)  # on a CPU in little more than half the time
+        """The features, one image's values in rows of pixels, and then the state."""
+        pictures = images[:, :, :-1] if self.state_size else images
+        # On a CPU one after the other takes little more than half the time.
+        encode = self._side_by_side if images.is_cuda else self._one_after_the_other
+        features = encode(pictures)
+        if not self.state_size:
+            return features
+        return torch.cat([features, states_of(images, self.state_size)], dim=-1)
 
     def _one_after_the_other(self, images: Tensor) -> Tensor:
         return torch.stack([self._one_encoder(index, rows) for index, rows in enumerate(images)])
@@ -97,16 +112,25 @@ class Encoders(nn.Module):
             nn.init.zeros_(bias)
 
 
+def states_of(images: Tensor, size: int) -> Tensor:
+    """The numbers that the last rows of images uint8 [K, B, H, W, C] begin with. float32 [K, B, size]"""
+    return images[:, :, -1].flatten(2)[:, :, : 4 * size].contiguous().view(torch.float32)
+
+
 def _activate(maps: Tensor, convolution: Convolution) -> Tensor:
     return torch.relu(functional.max_pool2d(maps, 2) if convolution.pooled else maps)
 
 
 class FeaturePolicy(Policy):
-    """Policies that read the features of their agent's shared encoder, and teach it nothing."""
+    """Policies that read the features of their agent's shared encoder, and teach it nothing unasked."""
 
     def forward(self, observations: Tensor) -> TanhGaussian:
         """The action distribution, from features `[P, B, F]`."""
         return super().forward(observations.detach())
+
+    def teaching(self, observations: Tensor) -> TanhGaussian:
+        """The same, with a gradient down to the encoder."""
+        return super().forward(observations)
 
 
 class OwnPolicy(Policy):
@@ -119,8 +143,9 @@ class OwnPolicy(Policy):
         action_size: int,
         hidden_widths: Sequence[int],
         log_std_range: tuple[float, float],
+        state_size: int = 0,
     ) -> None:
-        encoder = Encoders(agents, image_shape, CONVOLUTIONS["original"])
+        encoder = Encoders(agents, image_shape, CONVOLUTIONS["original"], state_size)
         super().__init__(agents, encoder.feature_size, action_size, hidden_widths, log_std_range)
         self.encoder = encoder
 
@@ -138,9 +163,14 @@ class OwnCritics(Critics):
     """Twin critics with an encoder each: an observation is [policy's features, twin 0's, twin 1's]."""
 
     def __init__(
-        self, agents: int, image_shape: ImageShape, action_size: int, hidden_widths: Sequence[int]
+        self,
+        agents: int,
+        image_shape: ImageShape,
+        action_size: int,
+        hidden_widths: Sequence[int],
+        state_size: int = 0,
     ) -> None:
-        encoder = Encoders(2 * agents, image_shape, CONVOLUTIONS["original"])
+        encoder = Encoders(2 * agents, image_shape, CONVOLUTIONS["original"], state_size)
         super().__init__(agents, encoder.feature_size, action_size, hidden_widths)
         self.encoder = encoder
 
@@ -180,8 +210,9 @@ class ImageDensityRatio(DensityRatio):
         hidden_widths: tuple[int, ...],
         activation: Literal["relu", "softplus"],
         encoder: EncoderName,
+        state_size: int = 0,
     ) -> None:
-        encoders = Encoders(runs, image_shape, CONVOLUTIONS[encoder])
+        encoders = Encoders(runs, image_shape, CONVOLUTIONS[encoder], state_size)
         super().__init__(runs, encoders.feature_size, action_size, hidden_widths, activation)
         self.encoder = encoders
 

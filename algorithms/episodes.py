@@ -31,6 +31,8 @@ class PixelEnvironment(Protocol):
     def action_size(self) -> int: ...
     @property
     def image_shape(self) -> ImageShape: ...
+    @property
+    def state_size(self) -> int: ...  # numbers of the robot's state that the last row of an image carries
 
     def reset(self, seed: int) -> Mapping[str, Any]:
         """The first observation of the episode that `seed` alone determines; "image" is uint8 [H, W, C]."""
@@ -50,7 +52,7 @@ class Stage:
         self._environments = [make(name) for _ in range(copies)]
         first = self._environments[0]
         self.horizon, self.action_size = first.horizon, first.action_size
-        self.image_shape = first.image_shape
+        self.image_shape, self.state_size = first.image_shape, first.state_size
 
     @torch.no_grad()
     def play(self, act: Act, seeds: Sequence[int]) -> Batch:

@@ -105,7 +105,7 @@ class _PixelTraining(OfflineLoop):
     ) -> None:
         self.config = config
         self.stage = Stage(make, job.environment, len(seeds))
-        self.data = _fitting(ImageData(episodes), self.stage, job)
+        self.data = _fitting(ImageData(episodes), self.stage, config, job)
         super().__init__(label, schedule, seeds, job, starting)
 
     def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> PixelPretraining:
@@ -169,7 +169,7 @@ class _EpisodeLoop(OnlineLoop):
             draws=Streams([derived_seed(seed, label, "batches") for seed in seeds]),
             observation_size=_values(shape),
             action_size=actions,
-            offline=_fitting(ImageData(episodes), self.stage, job),
+            offline=_fitting(ImageData(episodes), self.stage, config, job),
             buffer=ImageBuffer(len(seeds), online.steps, horizon, shape, actions),
             members=members,
             block_size=online.block_size * horizon,
@@ -196,8 +196,13 @@ def _success(
     return dict(evaluate_success(stage, learner.exploit, learner.sample, seeds, step, episodes))
 
 
-def _fitting(data: ImageData, stage: Stage, job: Job) -> ImageData:
-    """The same data. UserError where images or actions are not of the task's sizes."""
+def _fitting(data: ImageData, stage: Stage, config: PixelConfig, job: Job) -> ImageData:
+    """The same data. UserError where images, actions or the state are not of the task's sizes."""
+    if config.state_size != stage.state_size:
+        raise UserError(
+            f"state_size is {config.state_size}, expected {stage.state_size}, the numbers of the robot's"
+            f" state in the images of {job.environment}: state_row in its dataset's settings adds them"
+        )
     expected = (stage.image_shape, stage.action_size)
     found = (data.image_shape, data.action_size)
     if found != expected:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from algorithms import cql, off2on
 from algorithms.agents import Metrics, Population, load_members, move_towards
 from algorithms.agentwise_adam import AgentwiseAdam
-from algorithms.augmentation import crop, draw_offsets
+from algorithms.augmentation import PADDING, crop, draw_offsets
 from algorithms.batch import Batch
 from algorithms.checkpoints import section
 from algorithms.encoders import (
@@ -50,7 +50,9 @@ class PixelConfig(cql.CQLConfig, EnsembleConfig):
     encoder: EncoderName = "original"  # [COG], [S]; "shared" is ours
     hidden_widths: tuple[int, ...] = (1024, 512, 256)  # [COG], [S] of the critics, after the encoder
     policy_hidden_widths: tuple[int, ...] = (1024, 512, 256, 256, 256, 256)  # [COG] 1024-512-256, 256 x 3
-    log_std_range: tuple[float, float] = (-5.0, 2.0)  # [COG]; ours for small budgets: (-5, 0)
+    log_std_range: tuple[float, float] = (-5.0, 2.0)  # [COG]; 0, where fresh agents start, lies inside
+    state_size: int = 0  # ours: how many numbers of the robot's state images carry, see `Encoders`
+    padding: int = PADDING  # [COG] pixels by which crops shift what learns sees, at most
     batch_size: int = 256  # [COG]
     policy_learning_rate: float = 1e-4  # [COG], [S] offline
     value_learning_rate: float = 3e-4  # [COG], [S] offline; shared encoders learn at this rate too
@@ -60,8 +62,19 @@ class PixelConfig(cql.CQLConfig, EnsembleConfig):
     objective: Literal["sac", "cql"] = "cql"  # [S] Figures 15, 16; "sac" has no penalty
     clip_targets: bool = False  # ours: targets within [0, 1 / (1 - discount)], for rewards in [0, 1]
     cloning_data: Literal["all", "scripted"] = "all"  # ours: clone what is offline and not random alone
+    cloning_teaches: bool = False  # ours: a shared encoder learns from cloning too, not from critics alone
     cloning_weight: float = 0.0  # ours: of a cloning term beside the actor's loss, after the warm start
     averaging_rate: float | None = None  # ours: evaluate a moving average of the weights, of this rate
+
+    def __post_init__(self) -> None:
+        """UserError where a fresh agent's deviation would lie on the range's edge.
+
+        Beyond the edges there is no gradient: a deviation that starts there may stay 1 for ever, and what is
+        cloned with it is cloned hardly at all.
+        """
+        low, high = self.log_std_range
+        if not low < 0 < high:
+            raise UserError(f"log_std_range is [{low:g}, {high:g}], expected a range with 0 inside of it")
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,8 @@ class PixelAgents(EnsembleAgents):
         members: int = 1,
     ) -> None:
         self.image_shape = image_shape  # for `_make_networks`
+        self.state_size, self.padding = config.state_size, config.padding
+        self.cloning_teaches = config.cloning_teaches
         super().__init__(seeds, 0, action_size, config, members)
         self.averaging_rate = config.averaging_rate
         self.averaged = None
@@ -126,10 +141,12 @@ class PixelAgents(EnsembleAgents):
         if config.encoder == "original":
             self.encoder = nn.Identity()
             sizes = (count, self.image_shape, action_size)
-            self.policy = OwnPolicy(*sizes, config.policy_hidden_widths, config.log_std_range)
-            self.q, self.target_q = (OwnCritics(*sizes, config.hidden_widths) for _ in range(2))
+            widths, state_size = config.hidden_widths, config.state_size
+            self.policy = OwnPolicy(*sizes, config.policy_hidden_widths, config.log_std_range, state_size)
+            self.q, self.target_q = (OwnCritics(*sizes, widths, state_size) for _ in range(2))
         else:
-            self.encoder = Encoders(count, self.image_shape, CONVOLUTIONS[config.encoder])
+            convolutions = CONVOLUTIONS[config.encoder]
+            self.encoder = Encoders(count, self.image_shape, convolutions, config.state_size)
             features = (count, self.encoder.feature_size, action_size)
             self.policy = FeaturePolicy(*features, config.policy_hidden_widths, config.log_std_range)
             self.q, self.target_q = (Critics(*features, config.hidden_widths) for _ in range(2))
@@ -186,8 +203,25 @@ class PixelAgents(EnsembleAgents):
         return features
 
     def cropped(self, images: Tensor, viewers: int) -> Tensor:
-        """Each run's images [S, B, ...] cropped at random for each of its viewers. [S viewers, B, ...]"""
-        return crop(images, draw_offsets(self.streams, viewers, images.shape[1]))
+        """Each run's images [S, B, ...] cropped at random for each of its viewers. [S viewers, B, ...]
+
+        The row of the robot's state, where there is one, stays what it is.
+        """
+        offsets = draw_offsets(self.streams, viewers, images.shape[1], self.padding)
+        if not self.state_size:
+            return crop(images, offsets, self.padding)
+        pictures, states = images[:, :, :-1], images[:, :, -1:]
+        shown = crop(pictures, offsets, self.padding)
+        return torch.cat([shown, states.repeat_interleave(viewers, dim=0)], dim=2)
+
+    def imitating(self, policy: TanhGaussian, observations: Tensor) -> TanhGaussian:
+        """`policy`, which is that in the features `observations` [S N, B, F], as cloning is to see it.
+
+        That is with a gradient down to a shared encoder, if cloning teaches it.
+        """
+        if not (self.cloning_teaches and isinstance(self.policy, FeaturePolicy)):
+            return policy
+        return off2on.mixture_policy(self.policy.teaching(observations), self.members)
 
     def acting(self, images: Tensor, averaged: bool = False) -> TanhGaussian:
         """The ensembles' policies in the states [S, E, H, W, C], on averaged weights if asked and there."""
@@ -240,6 +274,7 @@ class PixelOff2OnAgents(PixelAgents):
             config.density_hidden_widths,
             config.density_activation,
             config.encoder,
+            config.state_size,
         )
         self.optimiser.add_param_group(
             {"params": self.density.parameters(), "lr": config.density_learning_rate}
@@ -282,14 +317,15 @@ def actor_loss(
 
     And log pi(a|s) [S, B].
     """
+    imitating = agents.imitating(policy, batch.observations)
     if not cloning:
         loss, log_density = off2on.actor_loss(agents, policy, batch)
         if config.cloning_weight:
-            loss = loss + config.cloning_weight * cloning_loss(policy, batch, sources, config)
+            loss = loss + config.cloning_weight * cloning_loss(imitating, batch, sources, config)
         return loss, log_density
     _, log_density = policy.sample(agents.streams.normal(*batch.actions.shape[1:]))
     entropy_term = (agents.entropy_coefficient[:, None] * log_density).mean(dim=-1)
-    return entropy_term + cloning_loss(policy, batch, sources, config), log_density
+    return entropy_term + cloning_loss(imitating, batch, sources, config), log_density
 
 
 def update(

@@ -38,8 +38,9 @@ class Settings:
 
     prior, task, random: episodes of each; one at least in all. prior_noise and task_noise: of the scripts.
     prior_rests: whether a prior episode goes on to the horizon when its script is done, as COG's do, or ends
-    there (ours for small budgets: agents clone the rest too). seed: of everything. action_form and horizon:
-    the environment's; None is the task's own horizon.
+    there (ours for small budgets: agents clone the rest too). seed: of everything. action_form,
+    horizon and state_row: the environment's; None is the task's own horizon. middle_spread: how far task
+    episodes start from where the second stage does, see `ManipulationTask`.
     """
 
     prior: int
@@ -51,6 +52,8 @@ class Settings:
     seed: int = 0
     action_form: str = "full"
     horizon: int | None = None
+    state_row: bool = False
+    middle_spread: float = 0.0
 
 
 class ImageRecording(NamedTuple):
@@ -78,10 +81,11 @@ def record(task: str, settings: Settings) -> ImageRecording:
     counts = {PRIOR: settings.prior, TASK: settings.task, RANDOM: settings.random}
     if min(counts.values()) < 0 or not any(counts.values()):
         raise UserError(f"episodes of {task} are {list(counts.values())}; expected at least one in all")
-    options = {"action_form": settings.action_form, "horizon": settings.horizon}
+    options = {name: getattr(settings, name) for name in ("action_form", "horizon", "state_row")}
     episodes, first_stage = [], dict.fromkeys(SOURCES, 0)
     for source, count in counts.items():
-        environment = make(task, start="middle" if source == TASK else "beginning", **options)
+        start = "middle" if source == TASK else "beginning"
+        environment = make(task, start=start, middle_spread=settings.middle_spread, **options)
         for number in tqdm(range(count), desc=SOURCES[source], unit="episode", mininterval=1):
             seeds = np.random.SeedSequence([settings.seed, source, number])
             episode, reached = _episode(environment, source, settings, seeds)

@@ -45,7 +45,7 @@ FILM = "film"
 """The figure that is made of films of agents."""
 CONTROLS = "image_controls"
 """The figure that has the offline agents' and the controls' curves too."""
-_MADE_WITH = ("action_form", "horizon")
+_MADE_WITH = ("action_form", "horizon", "state_row")
 
 
 class ManipulationPlan(RunPlan):

@@ -39,6 +39,7 @@ class GraspClosedDrawer(ManipulationTask[DrawerPhysics]):
     def begin_in_the_middle(self, physics: DrawerPhysics) -> None:
         """The bottom drawer open: the second stage is grasping."""
         self._furnish(physics, opening=DRAWER_TRAVEL)
+        physics.place_hand(self.hand_in_the_middle())
 
     def first_stage_done(self, physics: DrawerPhysics) -> bool:
         """Whether the bottom drawer is open."""

@@ -48,12 +48,17 @@ class Noise:
     action: standard deviation of noise on each number of an action; limit: to which actions are clipped then;
     pick and drop: standard deviation, in metres along each axis, of the point where the object is grasped,
     and of the point over the tray where a second stage lets it go, both drawn once an episode.
+
+    close: how high over the point it picks the hand closes, in metres. None: where it is there, within 8 mm.
+    A hand that noise keeps from being there hovers, and from what is seen no one can tell why it does not
+    close: agents that clone such scripts never do. COG's scripts close within 2 cm.
     """
 
     action: float = 0.0
     limit: float = 1.0
     pick: float = 0.0
     drop: float = 0.0
+    close: float | None = None
 
 
 NONE = Noise()
@@ -70,10 +75,14 @@ class Wish(NamedTuple):
 
 
 class Offsets(NamedTuple):
-    """What noise adds in an episode to the points where the object is picked and dropped, each [3]."""
+    """What noise adds in an episode to the points where the object is picked and dropped, each [3].
+
+    And `Noise.close`.
+    """
 
     pick: Vector
     drop: Vector
+    close: float | None
 
 
 Script = Iterator[Wish]
@@ -111,7 +120,8 @@ def scripted(
     `stage`: "whole", "prior" (the first stage) or "task" (the second, for the start in the middle).
     """
     task, physics = environment.task, environment.physics
-    offsets = Offsets(noise.pick * random.standard_normal(3), noise.drop * random.standard_normal(3))
+    pick, drop = (scale * random.standard_normal(3) for scale in (noise.pick, noise.drop))
+    offsets = Offsets(pick, drop, noise.close)
     script = _SCRIPTS[environment.name, stage](task, physics, offsets)
     return Scripted(task, script, noise, random)
 
@@ -133,19 +143,33 @@ def _go(physics: Physics, goal: Callable[[], Vector], tolerance: float, is_open:
         yield Wish(_towards(physics, goal()), is_open)
 
 
-def _descend(physics: Physics, goal: Callable[[], Vector], is_open: bool) -> Script:
-    """To a point from above: no lower than `_ABOVE` over it until right above it."""
+def _sink(physics: Physics, goal: Callable[[], Vector], height: float) -> Script:
+    """To `height` over a point, open: no lower than `_ABOVE` over it until right above it."""
     above = np.array([0.0, 0.0, _ABOVE])
-    while (offset := physics.hand_position() - goal())[2] > _AT:
+    while (offset := physics.hand_position() - goal())[2] > height:
         right_above = np.linalg.norm(offset[:2]) < _OVER
-        yield Wish(_towards(physics, goal() if right_above else goal() + above), is_open)
-    yield from _go(physics, goal, _AT, is_open)
+        yield Wish(_towards(physics, goal() if right_above else goal() + above), True)
 
 
-def _grasp(physics: Physics, offset: Vector) -> Script:
-    """The object between the fingers, and the fingers closed. `offset` [3] is added to where it is."""
-    yield from _descend(physics, lambda: physics.object_position() + offset, True)
-    yield Wish(np.zeros(3), False)
+def _descend(physics: Physics, goal: Callable[[], Vector]) -> Script:
+    """To a point from above, open."""
+    yield from _sink(physics, goal, _AT)
+    yield from _go(physics, goal, _AT, True)
+
+
+def _grasp(physics: Physics, offsets: Offsets) -> Script:
+    """The object between the fingers, and the fingers closed; picked off where it is by `offsets`."""
+
+    def goal() -> Vector:
+        point: Vector = physics.object_position() + offsets.pick
+        return point
+
+    if offsets.close is None:
+        yield from _descend(physics, goal)
+        yield Wish(np.zeros(3), False)
+    else:
+        yield from _sink(physics, goal, offsets.close)
+        yield Wish(_towards(physics, goal()), False)
 
 
 def _lift(physics: Physics) -> Script:
@@ -155,7 +179,7 @@ def _lift(physics: Physics) -> Script:
 
 
 def _pick(task: PickPlace, physics: Physics, offsets: Offsets) -> Script:
-    yield from _grasp(physics, offsets.pick)
+    yield from _grasp(physics, offsets)
     while physics.hand_position()[2] < _DROP_HEIGHT:
         yield Wish(_LIFT, False)
 
@@ -174,7 +198,7 @@ def _pick_and_place(task: PickPlace, physics: Physics, offsets: Offsets) -> Scri
 
 def _open_bottom(task: GraspClosedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
     """A finger behind the handle, pull, away from it, and back to where the second stage starts."""
-    yield from _descend(physics, lambda: _behind_handle(physics), True)
+    yield from _descend(physics, lambda: _behind_handle(physics))
     while not task.first_stage_done(physics):
         goal = np.array([_PULL_TO, *_HOOK[1:]])
         yield Wish(_SLOWLY * _towards(physics, goal), True)
@@ -199,7 +223,7 @@ def _clear(physics: Physics) -> Script:
 def _close_top(task: GraspBlockedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
     """Beside the top drawer's front, push, and up again."""
     start = np.array([_PUSH_FROM, HANDLE[1], _PUSH_HEIGHT])
-    yield from _descend(physics, lambda: start, True)
+    yield from _descend(physics, lambda: start)
     end = np.array([_PUSH_TO, HANDLE[1], _PUSH_HEIGHT])
     while not task.top_closed(physics):
         yield Wish(_SLOWLY * _towards(physics, end), True)
@@ -213,7 +237,7 @@ def _close_and_open(task: GraspBlockedDrawer, physics: DrawerPhysics, offsets: O
 
 def _take_out(task: GraspClosedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
     """Grasp the object in the open drawer and lift it: by `neutral` where actions have it."""
-    yield from _grasp(physics, offsets.pick)
+    yield from _grasp(physics, offsets)
     if task.form.name == "full":
         yield Wish(np.zeros(3), False, neutral=True)
     yield from _lift(physics)

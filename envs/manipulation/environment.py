@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from envs.manipulation.actions import action_form as _action_form
+from envs.manipulation.frames import STATE_SIZE, with_state
 from envs.manipulation.physics import IMAGE_SIZE
 from envs.manipulation.rendering import Camera, control
 from envs.manipulation.scene import Quality
@@ -16,7 +17,7 @@ from records import UserError
 
 Observation = dict[str, NDArray[Any]]
 
-STATE_SIZE = 10
+_WIDEST_SPREAD = 0.05  # of the hand's start: the box that it is led in goes 5 cm back from there
 
 
 class Step(NamedTuple):
@@ -32,19 +33,19 @@ class ManipulationEnvironment:
     """One task with its simulator and its camera.
 
     name: such as "PickPlace-v0". horizon: steps of an episode. action_size: numbers of an action, each in
-    [-1, 1]. image_shape: of what the agent sees.
+    [-1, 1]. image_shape: of what the agent sees. state_size: numbers of the robot's state in it.
 
     Args:
         task: the class of the task.
         action_form: "full" (8 numbers, COG's) or "position" (4), see `actions`.
         horizon: steps until an episode is cut off; the task's own by default.
         start: "beginning" or "middle", see `task.STARTS`.
+        middle_spread: metres by which the empty hand's start in the middle varies, see `ManipulationTask`.
+        state_row: whether what the agent sees has the robot's state in a row of its own, see `frames`.
 
     Raises:
         UserError: an option is none of these.
     """
-
-    image_shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
 
     def __init__(
         self,
@@ -52,6 +53,8 @@ class ManipulationEnvironment:
         action_form: str = "full",
         horizon: int | None = None,
         start: str = "beginning",
+        middle_spread: float = 0.0,
+        state_row: bool = False,
     ) -> None:
         self.name = task.name
         self.horizon = task.horizon if horizon is None else horizon
@@ -59,8 +62,14 @@ class ManipulationEnvironment:
             raise UserError(f"horizon of {task.name} is {horizon}; expected 1 or more")
         if start not in STARTS:
             raise UserError(f"start of {task.name} is {start!r}; expected one of {', '.join(STARTS)}")
-        self.task = task(_action_form(action_form), start, self.horizon)
+        if not 0.0 <= middle_spread <= _WIDEST_SPREAD:
+            raise UserError(
+                f"middle_spread of {task.name} is {middle_spread}; expected 0 to {_WIDEST_SPREAD} metres"
+            )
+        self.task = task(_action_form(action_form), start, self.horizon, middle_spread)
         self.action_size = self.task.form.size
+        self.state_size = STATE_SIZE if state_row else 0
+        self.image_shape = (IMAGE_SIZE + state_row, IMAGE_SIZE, 3)
         self.physics = task.physics.from_xml_string(task.scene(Quality.AGENT))
         self._environment = control.Environment(
             self.physics, self.task, n_sub_steps=SUBSTEPS, legacy_step=False
@@ -71,12 +80,12 @@ class ManipulationEnvironment:
     def reset(self, seed: int) -> Observation:
         """Begin the episode that `seed` decides; its first observation.
 
-        `image` [48, 48, 3] uint8, `state` [10] float32, see `ManipulationTask.get_observation`.
+        `image` [48, 48, 3] uint8, `state` [10] float32, see `ManipulationTask.get_observation`; with
+        `state_row`, `image` [49, 48, 3].
         """
         self.task.random = np.random.default_rng(seed)
         self._running = True
-        observation: Observation = self._environment.reset().observation
-        return observation
+        return self._seen(self._environment.reset().observation)
 
     def step(self, action: ArrayLike) -> Step:
         """Do `action` [action_size].
@@ -89,7 +98,14 @@ class ManipulationEnvironment:
             raise UserError(f"{self.name} has no running episode; expected a reset before the next step")
         result = self._environment.step(action)
         self._running = not result.last()
-        return Step(result.observation, result.reward, result.last(), {"success": result.reward > 0})
+        return Step(
+            self._seen(result.observation), result.reward, result.last(), {"success": result.reward > 0}
+        )
+
+    def _seen(self, observation: Observation) -> Observation:
+        if not self.state_size:
+            return observation
+        return {**observation, "image": with_state(observation["image"], observation["state"])}
 
     def render(self, size: int, camera: str = "front") -> NDArray[np.uint8]:
         """The scene as it is, in print quality: [size, size, 3] with shadows and smooth edges.

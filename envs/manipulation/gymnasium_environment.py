@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.manipulation import make
-from envs.manipulation.environment import STATE_SIZE, Observation
+from envs.manipulation.environment import Observation
+from envs.manipulation.frames import STATE_SIZE
 
 _PRINT_SIZE = 480
 

@@ -44,6 +44,8 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
         form: of the actions.
         start: one of `STARTS`.
         horizon: steps until an episode is cut off.
+        middle_spread: metres by which the empty hand's start in the middle varies, up and down each axis.
+            Where a first stage ends is not exactly where the second one's data start: this covers it.
     """
 
     name: ClassVar[str]
@@ -51,10 +53,11 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
     physics: ClassVar[type[Physics]]
     has_neutral: ClassVar[bool]
 
-    def __init__(self, form: ActionForm, start: str, horizon: int) -> None:
+    def __init__(self, form: ActionForm, start: str, horizon: int, middle_spread: float) -> None:
         self.form = form
         self._starts_in_the_middle = start == "middle"
         self._horizon = horizon
+        self._middle_spread = middle_spread
         self._elapsed = 0
         self.is_open = True
         self._command = Command(np.zeros(3), None, True, False)
@@ -72,6 +75,13 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
     @abstractmethod
     def begin_in_the_middle(self, physics: PhysicsT) -> None:
         """Place everything for the second stage, drawing from `self.random`."""
+
+    def hand_in_the_middle(self) -> NDArray[np.float64]:
+        """Where the empty hand starts [3] where the second stage begins, drawn from `self.random`."""
+        if not self._middle_spread:
+            return NEUTRAL
+        position: NDArray[np.float64] = NEUTRAL + self.random.uniform(-1.0, 1.0, 3) * self._middle_spread
+        return position
 
     @abstractmethod
     def first_stage_done(self, physics: PhysicsT) -> bool:

@@ -22,7 +22,7 @@ class Spot:
     that has to be seen because crops shift what lies where.
     """
 
-    horizon, action_size, image_shape = HORIZON, ACTION, SHAPE
+    horizon, action_size, image_shape, state_size = HORIZON, ACTION, SHAPE, 0
 
     def reset(self, seed: int) -> Mapping[str, Any]:
         generator = np.random.default_rng(seed)

@@ -11,13 +11,13 @@ from algorithms.augmentation import PADDING, crop, draw_offsets
 from algorithms.randomness import Streams
 
 
-def slow_crop(image: Tensor, down: int, right: int) -> Tensor:
+def slow_crop(image: Tensor, down: int, right: int, padding: int) -> Tensor:
     """Pixel by pixel: zero outside of the image."""
     height, width, channels = image.shape
     out = torch.zeros_like(image)
     for y in range(height):
         for x in range(width):
-            from_y, from_x = y + down - PADDING, x + right - PADDING
+            from_y, from_x = y + down - padding, x + right - padding
             if 0 <= from_y < height and 0 <= from_x < width:
                 for c in range(channels):
                     out[y, x, c] = image[from_y, from_x, c]
@@ -25,18 +25,26 @@ def slow_crop(image: Tensor, down: int, right: int) -> Tensor:
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
-@given(st.integers(1, 2), st.integers(1, 2), st.integers(1, 3), st.integers(1, 7), st.integers(1, 6))
+@given(
+    st.integers(1, 2),
+    st.integers(1, 2),
+    st.integers(1, 3),
+    st.integers(1, 7),
+    st.integers(1, 6),
+    st.integers(0, 4),
+)
 def test_a_crop_is_the_slow_loops_for_every_viewer(
-    groups: int, copies: int, rows: int, height: int, width: int
+    groups: int, copies: int, rows: int, height: int, width: int, padding: int
 ) -> None:
     images = torch.randint(0, 256, (groups, rows, height, width, 3), dtype=torch.uint8)
-    offsets = torch.randint(0, 2 * PADDING + 1, (groups * copies, rows, 2))
-    found = crop(images, offsets)
+    offsets = torch.randint(0, 2 * padding + 1, (groups * copies, rows, 2))
+    found = crop(images, offsets, padding)
     assert found.dtype == torch.uint8
     for viewer in range(groups * copies):
         for row in range(rows):
             down, right = offsets[viewer, row].tolist()
-            assert torch.equal(found[viewer, row], slow_crop(images[viewer // copies, row], down, right))
+            expected = slow_crop(images[viewer // copies, row], down, right, padding)
+            assert torch.equal(found[viewer, row], expected)
 
 
 def test_in_the_middle_the_image_is_whole() -> None:

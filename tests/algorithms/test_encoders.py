@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,31 @@ def test_features_and_gradients_are_each_encoders_own(kind: EncoderName, way: st
 
 def test_at_48_pixels_cogs_encoder_has_its_papers_2304_features() -> None:
     assert Encoders(1, (48, 48, 3), CONVOLUTIONS["original"]).feature_size == 2304
+
+
+def carrying(pictures: Tensor, states: Tensor) -> Tensor:
+    """Images with one row more that begins with the bytes of states [K, B, numbers]."""
+    framed = torch.full(
+        (*pictures.shape[:2], pictures.shape[2] + 1, *pictures.shape[3:]), 77, dtype=torch.uint8
+    )
+    framed[:, :, :-1] = pictures
+    for copy, rows in enumerate(states.numpy()):
+        for row, numbers in enumerate(rows):
+            raw = np.frombuffer(numbers.tobytes(), np.uint8)
+            framed[copy, row, -1].view(-1)[: len(raw)] = torch.from_numpy(raw.copy())
+    return framed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_comes_to_the_bit_after_the_features_of_the_picture_above_it(kind: EncoderName) -> None:
+    pictures, states = images(3, 4), torch.randn(3, 4, 5)
+    alone = make(kind)
+    both = Encoders(3, (SHAPE[0] + 1, *SHAPE[1:]), CONVOLUTIONS[kind], state_size=5)
+    both.load_state_dict(alone.state_dict())
+    found = both(carrying(pictures, states))
+    assert both.feature_size == alone.feature_size + 5
+    assert torch.equal(found[..., :-5], alone(pictures))
+    assert torch.equal(found[..., -5:], states)
 
 
 @pytest.mark.parametrize("kind", KINDS)

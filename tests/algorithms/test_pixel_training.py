@@ -248,6 +248,11 @@ def test_data_of_another_task_is_refused(tmp_path: Path) -> None:
         pretrain_pixels("cql", CQL, OFFLINE, other, SEEDS, job(tmp_path), make)
 
 
+def test_a_state_that_images_do_not_carry_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"state_size is 10, expected 0, the numbers of the robot's state"):
+        pretrain_pixels("cql", replace(CQL, state_size=10), OFFLINE, record(3), SEEDS, job(tmp_path), make)
+
+
 def test_a_schedule_that_misses_its_blocks_is_refused() -> None:
     with pytest.raises(UserError, match="checkpoint_interval is 15, expected a multiple of block_size, 10"):
         EpisodeConfig(checkpoint_interval=15)
@@ -268,7 +273,7 @@ LEARNING: dict[str, Any] = {
     "target_update_rate": 0.05,
     "clip_targets": True,
     "conservative_weight": 0.1,
-    "log_std_range": (-5.0, 0.0),
+    "log_std_range": (-5.0, 0.5),
     "initial_entropy_coefficient": 0.01,
     "policy_learning_rate": 3e-3,
     "value_learning_rate": 3e-3,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ SMALL_BUDGET: dict[str, Any] = {
     "discount": 0.95,
     "clip_targets": True,
     "conservative_weight": 0.1,
-    "log_std_range": (-5.0, 0.0),
+    "log_std_range": (-5.0, 0.5),
     "cloning_data": "scripted",
     "cloning_weight": 0.2,
     "averaging_rate": 0.25,
@@ -71,8 +72,33 @@ def random_sources(seed: int, runs: int = len(SEEDS)) -> Tensor:
     return kinds[torch.randint(4, (runs, ROWS), generator=generator)]
 
 
+def with_states(images: Batch, size: int, seed: int) -> Batch:
+    """The same images, each with a row more that begins with the bytes of `size` numbers."""
+    generator = np.random.default_rng(seed)
+
+    def carrying(pictures: Tensor) -> Tensor:
+        row = np.zeros((*pictures.shape[:2], 1, SHAPE[1] * SHAPE[2]), np.uint8)
+        numbers = generator.standard_normal((*pictures.shape[:2], 1, size)).astype(np.float32)
+        row[..., : 4 * size] = numbers.view(np.uint8)
+        return torch.cat([pictures, torch.from_numpy(row).view(*pictures.shape[:2], 1, *SHAPE[1:])], dim=2)
+
+    return images._replace(
+        observations=carrying(images.observations), next_observations=carrying(images.next_observations)
+    )
+
+
+def states_apart(images: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Pictures, and the states [S, B, size] that they carry."""
+    if not size:
+        return images, torch.zeros(*images.shape[:2], 0, dtype=torch.float64)
+    raw = images[:, :, -1].flatten(2)[..., : 4 * size].numpy().tobytes()
+    numbers = np.frombuffer(raw, np.float32).reshape(*images.shape[:2], size)
+    return images[:, :, :-1], torch.from_numpy(numbers.astype(np.float64))
+
+
 def make_agents(config: PixelConfig, members: int = 1, seeds: list[int] = SEEDS) -> PixelAgents:
-    agents = PixelAgents(seeds, SHAPE, ACTION, config, members)
+    shape = (SHAPE[0] + (config.state_size > 0), *SHAPE[1:])
+    agents = PixelAgents(seeds, shape, ACTION, config, members)
     agents.initialise()
     return agents
 
@@ -119,14 +145,23 @@ class Reference:
 
     def encode(self, images: Tensor, critics: str) -> tuple[list[Tensor], list[list[Tensor]]]:
         """Features of each agent's policy, and of each agent's twins."""
-        kind, count = self.config.encoder, len(SEEDS) * self.members
-        shown = crop(images, draw_offsets(self.streams, self.members, ROWS))
+        kind, count, padding = self.config.encoder, len(SEEDS) * self.members, self.config.padding
+        pictures, states = states_apart(images, self.config.state_size)
+
+        def seen(prefix: str, viewers: int) -> list[Tensor]:
+            """The features of `viewers` encoders an agent, and the state, for each of them."""
+            views = viewers * self.members
+            shown = crop(pictures, draw_offsets(self.streams, views, ROWS, padding), padding)
+            return [
+                torch.cat([features(self.p, prefix, viewer, kind, rows), states[viewer // views]], dim=-1)
+                for viewer, rows in enumerate(shown)
+            ]
+
         if kind == "shared":
-            each = [features(self.p, "encoder.", agent, kind, shown[agent]) for agent in range(count)]
+            each = seen("encoder.", 1)
             return [row.detach() for row in each], [[row, row] for row in each]
-        for_policy = [features(self.p, "policy.encoder.", a, kind, shown[a]) for a in range(count)]
-        shown = crop(images, draw_offsets(self.streams, 2 * self.members, ROWS))
-        twins = [features(self.p, f"{critics}.encoder.", k, kind, shown[k]) for k in range(2 * count)]
+        for_policy = seen("policy.encoder.", 1)
+        twins = seen(f"{critics}.encoder.", 2)
         return for_policy, [twins[2 * a : 2 * a + 2] for a in range(count)]
 
     def gaussian(self, run: int, seen: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -221,6 +256,8 @@ class Reference:
                     ]
                     total = total - torch.minimum(*both).mean() / self.members
             weight = 1.0 if cloning else config.cloning_weight
+            if config.cloning_teaches and config.encoder == "shared":
+                mean, std = self.gaussian(run, [row[0] for row in seen_q])
             rows_cloned = [
                 row
                 for row in range(ROWS)
@@ -241,6 +278,12 @@ CASES = {
     "shared, small budget, cloning": (replace(SHARED, **SMALL_BUDGET), 1, 1),
     "shared, an ensemble by SAC": (replace(SHARED, objective="sac", **SMALL_BUDGET), 2, 5),
     "shared, an ensemble by CQL": (replace(SHARED, sampled_actions=2), 2, 5),
+    "shared, taught by cloning": (replace(SHARED, cloning_teaches=True, **SMALL_BUDGET), 2, 5),
+    "shared, taught by cloning, cloning": (replace(SHARED, cloning_teaches=True), 1, 1),
+    "original, nothing more to teach": (replace(ORIGINAL, cloning_teaches=True), 1, 1),
+    "shared, a state": (replace(SHARED, state_size=3, padding=1, **SMALL_BUDGET), 1, 5),
+    "shared, an ensemble, a state": (replace(SHARED, state_size=3, objective="sac"), 2, 5),
+    "original, an ensemble, a state": (replace(ORIGINAL, state_size=3, padding=0), 2, 5),
     "original": (ORIGINAL, 1, 5),
     "original, an ensemble by SAC": (replace(ORIGINAL, objective="sac"), 2, 5),
     "original, an ensemble by CQL": (ORIGINAL, 2, 5),
@@ -252,6 +295,8 @@ def test_an_update_descends_the_float64_gradient_of_the_losses(case: str) -> Non
     config, members, step = CASES[case]
     agents = stirred(config, members)
     images, sources = random_images(ROWS, 1), random_sources(2)
+    if config.state_size:
+        images = with_states(images, config.state_size, seed=4)
     reference = Reference(agents, config)
     learned = {name for name in reference.p if not name.startswith(("target_q.", "averaged."))}
     names = sorted(learned)
@@ -266,6 +311,20 @@ def test_an_update_descends_the_float64_gradient_of_the_losses(case: str) -> Non
         torch.testing.assert_close(own.double(), gradient, rtol=2e-3, atol=2e-5, msg=name)
     for name, parameter in found.items():
         assert name in learned or parameter.grad is None, name
+
+
+@pytest.mark.parametrize("edges", [(-5.0, 0.0), (0.0, 2.0), (1.0, -1.0)])
+def test_a_range_whose_edge_a_fresh_deviation_may_never_leave_is_refused(edges: tuple[float, float]) -> None:
+    with pytest.raises(UserError, match=r"log_std_range is \[.*\], expected a range with 0 inside of it"):
+        replace(SHARED, log_std_range=edges)
+
+
+def test_a_fresh_policy_learns_every_deviation() -> None:
+    agents = make_agents(SHARED)
+    update(agents, random_images(ROWS, 1), random_sources(2), SHARED, step=0)
+    heads = agents.policy.net.affine_maps()[-1]
+    assert heads.bias.grad is not None
+    assert (heads.bias.grad[:, :, ACTION:] != 0).all()
 
 
 # --- acting ---------------------------------------------------------------------------------------------
@@ -436,7 +495,7 @@ def test_exploration_uses_its_share_of_the_deviation() -> None:
     images = random_images(200, 5).observations
     modes, spreads = [], []
     for scale in (0.0, 0.4, 1.0):
-        learner = begin(exploration_scale=scale, log_std_range=(-5.0, 0.0))
+        learner = begin(exploration_scale=scale, log_std_range=(-5.0, 0.5))
         modes.append(learner.exploit(images))
         spreads.append((torch.atanh(learner.explore(images)) - torch.atanh(modes[-1])).std())
     assert spreads[0] < 1e-6

@@ -237,7 +237,8 @@ def test_steps_read_what_the_plan_says(smoke: dict[str, Any]) -> None:
     single = fine_tuning_config(jobs.fine_tuning(TASK, "cql_ft"))
     assert (single.objective, single.ensemble_size, single.replay) == ("cql", 1, "online_only")
     settings = recording_settings(jobs.recording("grasp-closed-drawer")["settings"])
-    assert settings.task_noise == Noise(action=0.1, limit=0.9, pick=0.01)
+    assert settings.task_noise == Noise(action=0.1, limit=0.9, pick=0.01, close=0.02)
+    assert (settings.state_row, settings.middle_spread) == (True, 0.03)
     assert settings.action_form == "full"
 
 

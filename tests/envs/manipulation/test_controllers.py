@@ -70,6 +70,23 @@ def test_noise_makes_some_episodes_of_the_second_stage_fail(environment_of: Get,
     assert 1 <= successes <= 10  # of 12, at a rate of about one half
 
 
+def test_a_hand_that_closes_by_its_height_never_hovers_below_it(environment_of: Get) -> None:
+    environment = environment_of("GraspClosedDrawer-v0", action_form="position", start="middle")
+    successes = []
+    for seed in range(8):
+        environment.reset(seed)
+        noise = Noise(action=0.1, limit=0.9, close=0.02)
+        policy = scripted(environment, "task", noise, np.random.default_rng(seed))
+        for _ in range(environment.horizon):
+            hand, thing = environment.physics.hand_position(), environment.physics.object_position()
+            below = environment.task.is_open and hand[2] - thing[2] <= 0.02
+            action = policy()
+            assert not below or action[3] < 0
+            step = environment.step(action)
+        successes.append(step.info["success"])
+    assert sum(successes) >= 6
+
+
 def test_noisy_actions_are_clipped_and_clean_ones_are_what_the_script_says(environment_of: Get) -> None:
     environment = environment_of("GraspClosedDrawer-v0")
     for noise, largest in ((HALF, 0.9), (NONE, 1.0)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -121,6 +122,39 @@ def test_an_episode_ends_at_the_papers_horizon_and_never_before(
         environment.step(still(environment))
 
 
+def test_a_row_more_carries_the_state_and_leaves_the_picture_as_it_is(environment_of: Get) -> None:
+    plain, felt = (environment_of("GraspClosedDrawer-v0", state_row=row) for row in (False, True))
+    assert (plain.state_size, felt.state_size) == (0, 10)
+    first, second = plain.reset(3), felt.reset(3)
+    for action in np.random.default_rng(0).uniform(-1, 1, (5, 8)):
+        assert second["image"].shape == felt.image_shape == (49, 48, 3)
+        np.testing.assert_array_equal(second["image"][:-1], first["image"])
+        np.testing.assert_array_equal(second["state"], first["state"])
+        row = second["image"][-1].tobytes()
+        x, y, z, *quaternion, left, right, is_open = struct.unpack("10f", row[:40])
+        told = [0.1 * x, 0.15 + 0.1 * y, 0.2 + 0.1 * z, *quaternion, 0.037 * left, 0.037 * right]
+        np.testing.assert_allclose(told, first["state"][:9], atol=1e-6)
+        assert is_open == 2 * first["state"][9] - 1
+        assert row[40:] == bytes(104)
+        first, second = plain.step(action).observation, felt.step(action).observation
+
+
+def test_in_the_middle_the_hand_may_start_around_its_start(environment_of: Get) -> None:
+    exact = environment_of("GraspClosedDrawer-v0", start="middle")
+    around = environment_of("GraspClosedDrawer-v0", start="middle", middle_spread=0.03)
+    offsets = []
+    for seed in range(30):
+        hands = [environment.reset(seed)["state"][:3] for environment in (exact, around)]
+        offsets.append(hands[1] - hands[0])
+        objects = [environment.physics.object_position() for environment in (exact, around)]
+        np.testing.assert_allclose(objects[0], objects[1], atol=1e-6)
+    assert np.abs(offsets).max() < 0.031
+    assert np.ptp(offsets, axis=0).min() > 0.04
+    beginning = environment_of("GraspClosedDrawer-v0", middle_spread=0.03)
+    plain = environment_of("GraspClosedDrawer-v0")
+    np.testing.assert_array_equal(beginning.reset(0)["state"], plain.reset(0)["state"])
+
+
 def test_the_horizon_can_be_chosen(environment_of: Get) -> None:
     environment = environment_of("GraspClosedDrawer-v0", horizon=3, action_form="position")
     environment.reset(0)
@@ -211,6 +245,7 @@ def test_the_arm_reaches_where_its_closed_form_says(environment_of: Get) -> None
         ({"action_form": "torque"}, "action_form is 'torque'; expected one of full, position"),
         ({"start": "end"}, "start of PickPlace-v0 is 'end'; expected one of beginning, middle"),
         ({"horizon": 0}, "horizon of PickPlace-v0 is 0; expected 1 or more"),
+        ({"middle_spread": 0.06}, "middle_spread of PickPlace-v0 is 0.06; expected 0 to 0.05 metres"),
     ],
 )
 def test_options_that_are_none_are_named(options: dict[str, object], message: str) -> None:
