@@ -168,7 +168,9 @@ class Agents(Population):
 @torch.no_grad()
 def move_towards(target: nn.Module, followed: nn.Module, rate: float) -> None:
     """Every parameter of `target` <- (1 - rate) target + rate followed."""
-    torch._foreach_lerp_(list(target.parameters()), list(followed.parameters()), rate)
+    moved: list[Tensor] = list(target.parameters())
+    if moved:  # an encoder that is no network of its own has none
+        torch._foreach_lerp_(moved, list(followed.parameters()), rate)
 
 
 def one_agent(agents: Population, index: int) -> dict[str, Tensor]:

@@ -104,14 +104,17 @@ class _PixelTraining(OfflineLoop):
         starting: StartingAgents | None,
     ) -> None:
         self.config = config
-        self.stage = Stage(make, job.environment, len(seeds))
-        self.data = _fitting(ImageData(episodes), self.stage, config, job)
+        self.stage = Stage(make, job.environment, len(seeds), job.compute.device)
+        self.data = _fitting(ImageData(episodes, job.compute.device), self.stage, config, job)
         super().__init__(label, schedule, seeds, job, starting)
 
     def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> PixelPretraining:
         shape, actions = self.data.image_shape, self.data.action_size
         start = OfflineStart(self.agent_seeds, _values(shape), actions, agents, shape)
         return PixelPretraining.begin(start, self.config)
+
+    def _turning_points(self) -> Sequence[int]:
+        return (self.config.cloning_updates, self.config.frozen_actor_updates)
 
     def _update(self) -> Metrics:
         indices = self.draws.integers(len(self.data), self.config.batch_size)
@@ -161,21 +164,24 @@ class _EpisodeLoop(OnlineLoop):
         job: Job,
         make: MakeEnvironment,
     ) -> None:
-        self.stage = Stage(make, job.environment, len(seeds))
+        device = job.compute.device
+        self.stage = Stage(make, job.environment, len(seeds), device)
         self.updates_per_step = online.updates_per_episode
         horizon, shape, actions = self.stage.horizon, self.stage.image_shape, self.stage.action_size
         start = Start(
             seeds=[derived_seed(seed, label) for seed in seeds],
-            draws=Streams([derived_seed(seed, label, "batches") for seed in seeds]),
+            draws=Streams([derived_seed(seed, label, "batches") for seed in seeds], device),
             observation_size=_values(shape),
             action_size=actions,
-            offline=_fitting(ImageData(episodes), self.stage, config, job),
-            buffer=ImageBuffer(len(seeds), online.steps, horizon, shape, actions),
+            offline=_fitting(ImageData(episodes, device), self.stage, config, job),
+            buffer=ImageBuffer(len(seeds), online.steps, horizon, shape, actions, device),
             members=members,
             block_size=online.block_size * horizon,
             image_shape=shape,
         )
-        super().__init__(online, label, PixelFineTuning.begin(start, config), seeds, job)
+        learner = PixelFineTuning.begin(start, config)
+        learner.agents.move_to(device)
+        super().__init__(online, label, learner, seeds, job)
 
     def _collect(self, steps: int) -> None:
         for episode in range(self.step, self.step + steps):
