@@ -6,18 +6,18 @@ of a fine-tuning run has the number of collected episodes as its step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pandas as pd
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from algorithms.agents import Metrics
 from algorithms.episodes import MakeEnvironment, Stage, evaluate_success
 from algorithms.image_replay import ImageBuffer, ImageData, ImageEpisodes
 from algorithms.jobs import Job
+from algorithms.measuring import Measured
 from algorithms.offline import OfflineLoop, OfflineStart, PretrainedAgents, StartingAgents
 from algorithms.online import OnlineLoop, Start
 from algorithms.pixels import PixelConfig, PixelFineTuning, PixelFineTuningConfig, PixelPretraining
@@ -120,8 +120,9 @@ class _PixelTraining(OfflineLoop):
         indices = self.draws.integers(len(self.data), self.config.batch_size)
         return self.learner.learn(self.data.gather(indices), self.step, self.data.source[indices])
 
-    def _measure(self) -> dict[str, ArrayLike]:
-        return _success(self.stage, self.learner, self.seeds, self.step, self.schedule.evaluation_episodes)
+    def _measurement(self) -> Callable[[], Measured]:
+        episodes = self.schedule.evaluation_episodes
+        return lambda: _success(self.stage, self.learner, self.seeds, self.step, episodes)
 
 
 def fine_tune_pixels(
@@ -188,8 +189,9 @@ class _EpisodeLoop(OnlineLoop):
             starts = [derived_seed(seed, "collection", episode) % 2**32 for seed in self.seeds]
             self.learner.replay.add(self.stage.play(self.learner.explore, starts))
 
-    def _measure(self) -> dict[str, ArrayLike]:
-        return _success(self.stage, self.learner, self.seeds, self.step, self.config.evaluation_episodes)
+    def _measurement(self) -> Callable[[], Measured]:
+        episodes = self.config.evaluation_episodes
+        return lambda: _success(self.stage, self.learner, self.seeds, self.step, episodes)
 
 
 def _success(
@@ -198,7 +200,7 @@ def _success(
     seeds: Sequence[int],
     step: int,
     episodes: int,
-) -> dict[str, ArrayLike]:
+) -> Measured:
     return dict(evaluate_success(stage, learner.exploit, learner.sample, seeds, step, episodes))
 
 
