@@ -1,9 +1,9 @@
 """Compare a run of config/check.yaml with the committed curves of it, and say what differs.
 
 On the platform that the reference was made on (processor with its model and instructions, versions, threads,
-a GPU or none: the provenance says) every row has to be equal to the last bit. On another, rounding differs and training
-drifts apart: there the mean return of the last evaluation has to lie within the bounds that the spread of the
-seeds gives.
+a GPU or none: the provenance says) every row has to be equal to the last bit. On another, rounding differs
+and training drifts apart: there the mean return of the last evaluation has to lie within the bounds that the
+spread of the seeds gives.
 
     python -m workflow.reproduction_check results/check/curves results/reference/check/curves
 """
