@@ -24,6 +24,7 @@ class Compute:
     tf32: bool = False  # a GPU's float32 products with 10 bits of mantissa: faster, another result
     updates_per_graph: int = 0  # captured together as a CUDA graph; 0: each update is launched anew
     environment_threads: int = 1  # that step a batch of environments; they change no result
+    evaluation_beside: bool = False  # of vectors: on a copy of the agents on the CPU, while they learn on
 
     def __post_init__(self) -> None:
         if self.device == "cpu" and (self.tf32 or self.updates_per_graph):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +71,13 @@ class Population(nn.Module):
         """Networks and random streams to `device`, before the first update; streams begin anew there."""
         self.to(device)
         self.streams = self.streams.on(device)
+
+    def as_they_are(self) -> Self:
+        """The networks as they are now, copied to the CPU, to act deterministically while these learn on."""
+        still = copy.copy(self)  # its random streams and its optimiser are these agents'
+        for kind in ("_parameters", "_buffers", "_modules"):
+            setattr(still, kind, copy.deepcopy(getattr(self, kind)))
+        return still.to("cpu")
 
     def step(self, *losses: Tensor) -> None:
         """One step of the optimiser down the sum of the losses (each [P], [S] or a number)."""
@@ -168,7 +176,9 @@ class Agents(Population):
 @torch.no_grad()
 def move_towards(target: nn.Module, followed: nn.Module, rate: float) -> None:
     """Every parameter of `target` <- (1 - rate) target + rate followed."""
-    torch._foreach_lerp_(list(target.parameters()), list(followed.parameters()), rate)
+    moved: list[Tensor] = list(target.parameters())
+    if moved:  # an encoder that is no network of its own has none
+        torch._foreach_lerp_(moved, list(followed.parameters()), rate)
 
 
 def one_agent(agents: Population, index: int) -> dict[str, Tensor]:

@@ -47,8 +47,11 @@ MakeEnvironment = Callable[[str], PixelEnvironment]
 class Stage:
     """Environments of one task side by side, one for each of G agents or ensembles."""
 
-    def __init__(self, make: MakeEnvironment, name: str, copies: int) -> None:
-        """`copies` environments `make(name)`."""
+    def __init__(
+        self, make: MakeEnvironment, name: str, copies: int, device: torch.device | str = "cpu"
+    ) -> None:
+        """`copies` environments `make(name)`, for agents that act on `device`."""
+        self.device = torch.device(device)
         self._environments = [make(name) for _ in range(copies)]
         first = self._environments[0]
         self.horizon, self.action_size = first.horizon, first.action_size
@@ -69,7 +72,7 @@ class Stage:
         rewards = torch.zeros(len(copies), self.horizon)
         for moment in range(self.horizon):
             shown = torch.from_numpy(np.stack([images[copy][-1] for copy in copies]))
-            actions.append(act(shown.unsqueeze(1)).squeeze(1))
+            actions.append(act(shown.unsqueeze(1).to(self.device)).squeeze(1).cpu())
             for copy, action in zip(copies, actions[-1].numpy(), strict=True):
                 observation, reward, truncated, _ = self._environments[copy].step(action)
                 images[copy].append(np.array(observation["image"]))
@@ -97,7 +100,8 @@ def evaluate_success(
     Both play the same `episodes` starts, which depend on (seed, step, episode) alone; so does the noise of
     the drawn actions. `return` is of the deterministic episodes.
     """
-    streams = Streams([derived_seed(seed, "evaluation noise", step) for seed in seeds])
+    noise = [derived_seed(seed, "evaluation noise", step) for seed in seeds]
+    streams = Streams(noise, stage.device)
     returns, deterministic, stochastic = [], [], []
     for episode in range(episodes):
         starts = [derived_seed(seed, "evaluation", step, episode) % 2**32 for seed in seeds]

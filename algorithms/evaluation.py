@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +34,34 @@ class Evaluation(NamedTuple):
             "normalised_score": np.asarray(normalised_score(mean_return, environment)),
             "episode_length": self.lengths.mean(axis=1),
         }
+
+
+class Player(Protocol):
+    """What can be evaluated."""
+
+    @property
+    def agents(self) -> Any: ...
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Actions for evaluation: [G, E, obs] -> [G, E, A]."""
+
+
+def evaluation_of(
+    player: Player, environment: str, seeds: Sequence[int], step: int, episodes: int, compute: Compute
+) -> Callable[[], dict[str, NDArray[np.float64]]]:
+    """What evaluates `player` as it is now, when called, as `Evaluation.metrics`.
+
+    With `compute.evaluation_beside` a copy on the CPU plays, so that the player may learn on before.
+    """
+    if compute.evaluation_beside:
+        still: Any = copy.copy(player)
+        still.agents = player.agents.as_they_are()
+        player, compute = still, replace(compute, device="cpu", tf32=False, updates_per_graph=0)
+
+    def measure() -> dict[str, NDArray[np.float64]]:
+        return evaluate(player.exploit, environment, seeds, step, episodes, compute).metrics(environment)
+
+    return measure
 
 
 @torch.no_grad()

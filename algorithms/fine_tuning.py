@@ -66,10 +66,11 @@ def fine_tune(
     class `method.Config`. `transitions` is the offline data, its rewards already scaled (None for methods
     from scratch); `members` the pre-trained agents run by run. Raises UserError for missing data, or agents
     of another number or size.
-    A foreign method's updates are not captured as CUDA graphs: nothing says that they are alike.
+    A foreign method's updates are not captured as CUDA graphs, and it is not copied to be evaluated beside
+    its learning: nothing says that its updates are alike, or that its agents are all it acts with.
     """
     if method not in METHODS.values():
-        job = job._replace(compute=replace(job.compute, updates_per_graph=0))
+        job = job._replace(compute=replace(job.compute, updates_per_graph=0, evaluation_beside=False))
     learner = make_learner(
         label, method, config, online, transitions, members, seeds, job.environment, job.compute.device
     )

@@ -57,8 +57,11 @@ _FIELDS: dict[str, tuple[type[np.generic], int]] = {
 class ImageData:
     """N recorded transitions, held once, read by every run and never written."""
 
-    def __init__(self, episodes: ImageEpisodes) -> None:
-        """Take over the arrays, not copied. UserError for other types or shapes, or a frame without next."""
+    def __init__(self, episodes: ImageEpisodes, device: torch.device | str = "cpu") -> None:
+        """Take over the arrays, on the CPU not copied.
+
+        UserError for other types or shapes, or a frame without next.
+        """
         arrays: dict[str, NDArray[Any]] = {name: getattr(episodes, name) for name in _FIELDS}
         count = len(arrays["rewards"])
         for name, (kind, axes) in _FIELDS.items():
@@ -79,7 +82,7 @@ class ImageData:
                 f" among {len(arrays['frames'])}"
             )
         self._frames, self._frame_index, self._actions, self._rewards, self._masks, self.source = (
-            torch.from_numpy(array) for array in arrays.values()
+            torch.from_numpy(array).to(device) for array in arrays.values()
         )
 
     def __len__(self) -> int:
@@ -114,20 +117,27 @@ class ImageBuffer:
     """What each of S runs has collected so far, episode by episode of `horizon` transitions each."""
 
     def __init__(
-        self, runs: int, episodes: int, horizon: int, image_shape: ImageShape, action_size: int
+        self,
+        runs: int,
+        episodes: int,
+        horizon: int,
+        image_shape: ImageShape,
+        action_size: int,
+        device: torch.device | str = "cpu",
     ) -> None:
         """Empty, with room for `episodes` whole episodes of each of `runs` runs."""
         self.runs = runs
         self.capacity = episodes * horizon
         self.horizon = horizon
-        self.device = torch.device("cpu")
+        self.device = torch.device(device)
         self.size = 0
-        self.count = torch.zeros((), dtype=torch.float64)
-        self._frames = torch.zeros(runs, episodes, horizon + 1, *image_shape, dtype=torch.uint8)
+        self.count = torch.zeros((), dtype=torch.float64, device=device)
+        shape = (runs, episodes, horizon + 1, *image_shape)
+        self._frames = torch.zeros(shape, dtype=torch.uint8, device=device)
         self._rows = {
-            "actions": torch.zeros(runs, self.capacity, action_size),
-            "rewards": torch.zeros(runs, self.capacity),
-            "masks": torch.zeros(runs, self.capacity),
+            "actions": torch.zeros(runs, self.capacity, action_size, device=device),
+            "rewards": torch.zeros(runs, self.capacity, device=device),
+            "masks": torch.zeros(runs, self.capacity, device=device),
         }
 
     def add(self, block: Batch) -> None:
@@ -166,7 +176,7 @@ class ImageBuffer:
 
     def gather(self, indices: Tensor) -> Batch:
         """Each run's own transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
-        run = torch.arange(self.runs).unsqueeze(1)
+        run = torch.arange(self.runs, device=self.device).unsqueeze(1)
         episode, moment = indices // self.horizon, indices % self.horizon
         actions, rewards, masks = (rows[run, indices] for rows in self._rows.values())
         before, after = (self._frames[run, episode, moment + later] for later in (0, 1))

@@ -5,13 +5,12 @@ Killed at any moment, it goes on from its last checkpoint and ends with the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from algorithms import checkpoints, warm_start
@@ -19,11 +18,12 @@ from algorithms.agents import Agents, Metrics, Population, load_members, one_age
 from algorithms.batch import Batch
 from algorithms.cuda_graphs import Updates
 from algorithms.encoders import ImageShape
-from algorithms.evaluation import evaluate
+from algorithms.evaluation import evaluation_of
 from algorithms.jobs import Job, check_sizes, progress_bar
+from algorithms.measuring import Measured, Measuring
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import OfflineData
-from algorithms.training_log import LARGEST_Q, TrainingLog
+from algorithms.training_log import LARGEST_Q, Row, TrainingLog
 from datasets.transitions import Transitions
 from records import UserError
 from records.files import exclusive
@@ -176,6 +176,8 @@ class OfflineLoop:
 
     headline: ClassVar[str]
     """The measured metric that the progress bar shows."""
+    measures_beside: ClassVar[bool] = False
+    """Whether what `_measurement` returns may be called while the agents learn."""
 
     def __init__(
         self,
@@ -194,6 +196,8 @@ class OfflineLoop:
         draws = [derived_seed(seed, f"{label} batches" + again) for seed in seeds]
         self.draws = Streams(draws, job.compute.device)
         self.log = TrainingLog(job.run, label, job.dataset, seeds, schedule.largest_q)
+        beside = job.compute.evaluation_beside and self.measures_beside
+        self.measuring = Measuring(self.log, beside)
         self.step = self.first_step
         self.checkpoint = job.state_folder / "checkpoint.safetensors"
         self.learner = self._begin(starting.agents if starting else ())
@@ -216,8 +220,8 @@ class OfflineLoop:
         """Update number `step` of every agent."""
         raise NotImplementedError
 
-    def _measure(self) -> dict[str, ArrayLike]:
-        """How good the agents are now, by the names of `records.curves.METRICS`; [P] each."""
+    def _measurement(self) -> Callable[[], Measured]:
+        """What measures, when called, how good the agents are now."""
         raise NotImplementedError
 
     def _phase_ends(self, total: int) -> tuple[int, ...]:
@@ -251,7 +255,10 @@ class OfflineLoop:
                     self.log.add(metrics, self.step)
                     bar.update()
                 if self.step % self.schedule.evaluation_interval == 0 or self.step in phase_ends:
-                    bar.set_postfix({self.headline: f"{self._evaluate():.3g}"})
+                    self._evaluate()
+                    bar.set_postfix({self.headline: self.measuring.shown(self.headline)})
+                if self.step == total:
+                    self.measuring.finish()
                 if self.step % self.schedule.checkpoint_interval == 0 or self.step == total:
                     self._save()
 
@@ -266,16 +273,18 @@ class OfflineLoop:
         agents = [one_agent(self.learner.agents, index) for index in range(len(self.seeds))]
         return PretrainedAgents(agents, self.log.frame())
 
-    def _evaluate(self) -> float:
-        """Write a row of the curve; returns the mean of the headline."""
-        return self.log.flush(self.step, self._measure())[self.headline]
+    def _evaluate(self) -> None:
+        """Begin a row of the curve."""
+        self.measuring.begin(self.log.take(self.step), self._measurement())
 
     def _save(self) -> None:
+        awaited = self.measuring.awaited(self.step)
         tensors = {**self.learner.agents.training_state(), "draws": self.draws.state()}
         manifest = {
             "configuration_hash": self.job.configuration_hash,
             "step": self.step,
             "log": self.log.state(),
+            "awaited": awaited,
         }
         checkpoints.save(self.checkpoint, tensors, manifest)
 
@@ -287,12 +296,16 @@ class OfflineLoop:
             self.draws.restore(tensors["draws"])
             self.log.restore(manifest["log"])
             self.step = int(manifest["step"])
+            awaited = manifest["awaited"]
+        if awaited is not None:
+            self.measuring.begin(Row(*awaited), self._measurement())
 
 
 class _Training(OfflineLoop):
     """The loop on vectors in MuJoCo's tasks, with its warm starts."""
 
     headline = "normalised_score"
+    measures_beside = True
     schedule: OfflineConfig
     learner: OfflineLearner
 
@@ -352,8 +365,6 @@ class _Training(OfflineLoop):
             raise UserError(f"A warm start is for CQL's agents: expected none beside {type(agents).__name__}")
         return agents
 
-    def _measure(self) -> dict[str, ArrayLike]:
-        episodes = self.schedule.evaluation_episodes
-        environment, compute = self.job.environment, self.job.compute
-        result = evaluate(self.learner.exploit, environment, self.seeds, self.step, episodes, compute)
-        return dict(result.metrics(environment))
+    def _measurement(self) -> Callable[[], Measured]:
+        episodes, compute = self.schedule.evaluation_episodes, self.job.compute
+        return evaluation_of(self.learner, self.job.environment, self.seeds, self.step, episodes, compute)

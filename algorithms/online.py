@@ -22,11 +22,12 @@ from algorithms.agents import Metrics, Population
 from algorithms.batch import Batch
 from algorithms.cuda_graphs import Updates
 from algorithms.encoders import ImageShape
-from algorithms.evaluation import evaluate
+from algorithms.evaluation import evaluation_of
 from algorithms.jobs import Job, progress_bar
+from algorithms.measuring import Measured, Measuring
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import Collected, Recorded, Replay
-from algorithms.training_log import LARGEST_Q, TrainingLog
+from algorithms.training_log import LARGEST_Q, Row, TrainingLog
 from envs.locomotion import EnvironmentBatch
 from records import UserError
 from records.files import exclusive
@@ -199,6 +200,8 @@ class OnlineLoop:
 
     headline: ClassVar[str]
     """The measured metric that the progress bar shows."""
+    measures_beside: ClassVar[bool] = False
+    """Whether what `_measurement` returns may be called while the runs collect and learn."""
     unit: ClassVar[str] = "step"
     updates_per_step: int = 1
 
@@ -207,6 +210,8 @@ class OnlineLoop:
     ) -> None:
         self.config, self.learner, self.seeds, self.job = config, learner, seeds, job
         self.log = TrainingLog(job.run, method, job.dataset, seeds, config.largest_q)
+        beside = job.compute.evaluation_beside and self.measures_beside
+        self.measuring = Measuring(self.log, beside)
         self.step = self.updates_made = 0
         streams = (learner.draws, learner.agents.streams)
         self.updates = Updates(learner.learn, streams, job.compute.updates_per_graph)
@@ -221,8 +226,8 @@ class OnlineLoop:
         """Add `steps` new steps of each run to the replay."""
         raise NotImplementedError
 
-    def _measure(self) -> dict[str, ArrayLike]:
-        """How good the runs are now, by the names of `records.curves.METRICS`; [S] each."""
+    def _measurement(self) -> Callable[[], Measured]:
+        """What measures, when called, how good the runs are now."""
         raise NotImplementedError
 
     def _world(self) -> dict[str, Tensor]:
@@ -244,7 +249,10 @@ class OnlineLoop:
                 self._collect(block)
                 self._learn(block, bar)
                 if self._due(self.config.evaluation_interval):
-                    bar.set_postfix({self.headline: f"{self._evaluate():.3g}"})
+                    self._evaluate()
+                    bar.set_postfix({self.headline: self.measuring.shown(self.headline)})
+                if self.step == self.config.steps:
+                    self.measuring.finish()
                 if self._due(self.config.checkpoint_interval):
                     self._save()
 
@@ -263,11 +271,12 @@ class OnlineLoop:
             bar.update(block * (done + 1) // count - block * done // count)
         self.step += block
 
-    def _evaluate(self) -> float:
-        """Write a row of the curve; returns the mean of the headline."""
-        return self.log.flush(self.step, self._measure())[self.headline]
+    def _evaluate(self) -> None:
+        """Begin a row of the curve."""
+        self.measuring.begin(self.log.take(self.step), self._measurement())
 
     def _save(self) -> None:
+        awaited = self.measuring.awaited(self.step)
         tensors = {f"agents.{k}": v for k, v in self.learner.agents.training_state().items()}
         tensors |= {f"replay.{k}": v for k, v in self.learner.replay.state().items()}
         tensors |= {"draws": self.learner.draws.state(), **self._world()}
@@ -276,6 +285,7 @@ class OnlineLoop:
             "step": self.step,
             "updates": self.updates_made,
             "log": self.log.state(),
+            "awaited": awaited,
         }
         checkpoints.save(self.checkpoint, tensors, manifest)
 
@@ -289,12 +299,16 @@ class OnlineLoop:
             self._restore_world(tensors)
             self.log.restore(manifest["log"])
             self.step, self.updates_made = int(manifest["step"]), int(manifest["updates"])
+            awaited = manifest["awaited"]
+        if awaited is not None:
+            self.measuring.begin(Row(*awaited), self._measurement())
 
 
 class _OnlineLoop(OnlineLoop):
     """The loop in MuJoCo's tasks, stepped as a batch."""
 
     headline = "normalised_score"
+    measures_beside = True
     config: OnlineConfig
     learner: Learner
 
@@ -349,14 +363,11 @@ class _OnlineLoop(OnlineLoop):
         explored: NDArray[np.float32] = actions.numpy()
         return explored
 
-    def _measure(self) -> dict[str, ArrayLike]:
-        episodes = self.config.evaluation_episodes
-        environment, compute = self.job.environment, self.job.compute
-        result = evaluate(self.learner.exploit, environment, self.seeds, self.step, episodes, compute)
-        measured: dict[str, ArrayLike] = {**result.metrics(environment)}
-        if self.measure is not None:
-            measured |= self.measure(self.step)
-        return measured
+    def _measurement(self) -> Callable[[], Measured]:
+        episodes, compute = self.config.evaluation_episodes, self.job.compute
+        play = evaluation_of(self.learner, self.job.environment, self.seeds, self.step, episodes, compute)
+        also = {} if self.measure is None else self.measure(self.step)
+        return lambda: {**play(), **also}
 
     def _world(self) -> dict[str, Tensor]:
         ends = torch.from_numpy(np.concatenate(self.episode_ends, axis=1))

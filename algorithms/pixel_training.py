@@ -6,18 +6,18 @@ of a fine-tuning run has the number of collected episodes as its step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pandas as pd
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from algorithms.agents import Metrics
 from algorithms.episodes import MakeEnvironment, Stage, evaluate_success
 from algorithms.image_replay import ImageBuffer, ImageData, ImageEpisodes
 from algorithms.jobs import Job
+from algorithms.measuring import Measured
 from algorithms.offline import OfflineLoop, OfflineStart, PretrainedAgents, StartingAgents
 from algorithms.online import OnlineLoop, Start
 from algorithms.pixels import PixelConfig, PixelFineTuning, PixelFineTuningConfig, PixelPretraining
@@ -104,8 +104,8 @@ class _PixelTraining(OfflineLoop):
         starting: StartingAgents | None,
     ) -> None:
         self.config = config
-        self.stage = Stage(make, job.environment, len(seeds))
-        self.data = _fitting(ImageData(episodes), self.stage, config, job)
+        self.stage = Stage(make, job.environment, len(seeds), job.compute.device)
+        self.data = _fitting(ImageData(episodes, job.compute.device), self.stage, config, job)
         super().__init__(label, schedule, seeds, job, starting)
 
     def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> PixelPretraining:
@@ -113,12 +113,16 @@ class _PixelTraining(OfflineLoop):
         start = OfflineStart(self.agent_seeds, _values(shape), actions, agents, shape)
         return PixelPretraining.begin(start, self.config)
 
+    def _turning_points(self) -> Sequence[int]:
+        return (self.config.cloning_updates, self.config.frozen_actor_updates)
+
     def _update(self) -> Metrics:
         indices = self.draws.integers(len(self.data), self.config.batch_size)
         return self.learner.learn(self.data.gather(indices), self.step, self.data.source[indices])
 
-    def _measure(self) -> dict[str, ArrayLike]:
-        return _success(self.stage, self.learner, self.seeds, self.step, self.schedule.evaluation_episodes)
+    def _measurement(self) -> Callable[[], Measured]:
+        episodes = self.schedule.evaluation_episodes
+        return lambda: _success(self.stage, self.learner, self.seeds, self.step, episodes)
 
 
 def fine_tune_pixels(
@@ -161,29 +165,33 @@ class _EpisodeLoop(OnlineLoop):
         job: Job,
         make: MakeEnvironment,
     ) -> None:
-        self.stage = Stage(make, job.environment, len(seeds))
+        device = job.compute.device
+        self.stage = Stage(make, job.environment, len(seeds), device)
         self.updates_per_step = online.updates_per_episode
         horizon, shape, actions = self.stage.horizon, self.stage.image_shape, self.stage.action_size
         start = Start(
             seeds=[derived_seed(seed, label) for seed in seeds],
-            draws=Streams([derived_seed(seed, label, "batches") for seed in seeds]),
+            draws=Streams([derived_seed(seed, label, "batches") for seed in seeds], device),
             observation_size=_values(shape),
             action_size=actions,
-            offline=_fitting(ImageData(episodes), self.stage, config, job),
-            buffer=ImageBuffer(len(seeds), online.steps, horizon, shape, actions),
+            offline=_fitting(ImageData(episodes, device), self.stage, config, job),
+            buffer=ImageBuffer(len(seeds), online.steps, horizon, shape, actions, device),
             members=members,
             block_size=online.block_size * horizon,
             image_shape=shape,
         )
-        super().__init__(online, label, PixelFineTuning.begin(start, config), seeds, job)
+        learner = PixelFineTuning.begin(start, config)
+        learner.agents.move_to(device)
+        super().__init__(online, label, learner, seeds, job)
 
     def _collect(self, steps: int) -> None:
         for episode in range(self.step, self.step + steps):
             starts = [derived_seed(seed, "collection", episode) % 2**32 for seed in self.seeds]
             self.learner.replay.add(self.stage.play(self.learner.explore, starts))
 
-    def _measure(self) -> dict[str, ArrayLike]:
-        return _success(self.stage, self.learner, self.seeds, self.step, self.config.evaluation_episodes)
+    def _measurement(self) -> Callable[[], Measured]:
+        episodes = self.config.evaluation_episodes
+        return lambda: _success(self.stage, self.learner, self.seeds, self.step, episodes)
 
 
 def _success(
@@ -192,7 +200,7 @@ def _success(
     seeds: Sequence[int],
     step: int,
     episodes: int,
-) -> dict[str, ArrayLike]:
+) -> Measured:
     return dict(evaluate_success(stage, learner.exploit, learner.sample, seeds, step, episodes))
 
 

@@ -10,7 +10,7 @@ import math
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,15 @@ from records.curves import COLUMNS
 LARGEST_Q = 1e6
 """A mean of Q beyond which a run has diverged. Rewards of at most some 15 a step, discounted by 0.99, make
 1,500; what is as far beyond as this does not come back. (Ours.)"""
+
+
+class Row(NamedTuple):
+    """What belongs to one step of the curve, before anything is measured there."""
+
+    step: int
+    means: list[
+        tuple[str, list[float]]
+    ]  # by metric since the last row, one entry a seed; JSON keeps its order
 
 
 class _Means:
@@ -110,18 +119,23 @@ class TrainingLog:
         """Count metrics that are looked at now and then only towards means of their own."""
         self._thinned.add(list(metrics), _on_the_host(metrics))
 
-    def flush(self, step: int, measured: Mapping[str, ArrayLike]) -> dict[str, float]:
-        """Write the running means and the `measured` metrics ([G] each) as rows of `step`; start new means.
+    def take(self, step: int) -> Row:
+        """The running means as those of `step`; start new ones."""
+        means = self._every.values() | self._thinned.values()
+        self._look_for_dead_networks(means.get("online_weight_zero_fraction", ()), step)
+        self._forget()
+        return Row(step, list(means.items()))
+
+    def write(self, row: Row, measured: Mapping[str, ArrayLike]) -> dict[str, float]:
+        """Write what was taken, and the metrics `measured` there ([G] each), as rows of its step.
 
         Returns the means over seeds, for the progress bar.
         """
-        values = self._every.values() | self._thinned.values()
-        self._look_for_dead_networks(values.get("online_weight_zero_fraction", ()), step)
-        values |= {name: np.asarray(value).tolist() for name, value in measured.items()}
-        for name, row in values.items():
-            self._rows += [(seed, step, name, float(v)) for seed, v in zip(self._seeds, row, strict=True)]
-        self._forget()
-        return {name: float(np.mean(row)) for name, row in values.items()}
+        values = dict(row.means) | {name: np.asarray(value).tolist() for name, value in measured.items()}
+        for name, of_seeds in values.items():
+            pairs = zip(self._seeds, of_seeds, strict=True)
+            self._rows += [(seed, row.step, name, float(value)) for seed, value in pairs]
+        return {name: float(np.mean(of_seeds)) for name, of_seeds in values.items()}
 
     def _look_for_dead_networks(self, zero_shares: Sequence[float], step: int) -> None:
         """Warn of each density network whose weight was zero for every online sample since the last row.

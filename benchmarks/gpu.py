@@ -267,7 +267,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for all figures")
     arguments = parser.parse_args()
     device, per_graph = arguments.device, arguments.per_graph if arguments.device == "cuda" else 0
-    compute = Compute("cuda", True, per_graph, environment_threads=8) if device == "cuda" else Compute()
+    compute = Compute("cuda", True, per_graph, 8, evaluation_beside=True) if device == "cuda" else Compute()
     try:
         prepare_process(compute)
     except UserError as error:

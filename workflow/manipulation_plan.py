@@ -125,6 +125,7 @@ class ManipulationPlan(RunPlan):
             **self._environment(task),
             "schedule": merged("schedule", section, control),
             "config": merged("config", section, control),
+            **self.compute,
         }
         before = [source_hash(*TRAINING, "workflow/steps/pretrain_pixels.py", "workflow/steps/pretrain.py")]
         before.append(self.recording(task)["fingerprint"])
@@ -180,6 +181,7 @@ class ManipulationPlan(RunPlan):
             "ensemble_size": self.ensemble_size(label),
             "schedule": merged("schedule", section, own),
             "config": merged("config", section, own),
+            **self.compute,
         }
         members = [self.members(label, seed) for seed in section["seeds"]]
         agents = {"members": members, "of": self.pretraining(task, OFFLINE)["fingerprint"]}

@@ -90,8 +90,9 @@ class RunPlan:
 
     @property
     def training_threads(self) -> int:
-        """The cores that a training job claims: its environments' threads are all that it has."""
-        return int(self.configuration.get("compute", {}).get("environment_threads", 1))
+        """The cores that a training job claims: its environments' threads, and one to evaluate beside."""
+        compute = self.configuration.get("compute", {})
+        return int(compute.get("environment_threads", 1)) + bool(compute.get("evaluation_beside"))
 
     def agents_of(self, group: str) -> list[int]:
         """The agents of a pre-training job."""

@@ -1,9 +1,9 @@
 """Compare a run of config/check.yaml with the committed curves of it, and say what differs.
 
-On the platform that the reference was made on (processor with its model and instructions, versions, threads:
-the provenance says) every row has to be equal to the last bit. On another, rounding differs and training
-drifts apart: there the mean return of the last evaluation has to lie within the bounds that the spread of the
-seeds gives.
+On the platform that the reference was made on (processor with its model and instructions, versions, threads,
+a GPU or none: the provenance says) every row has to be equal to the last bit. On another, rounding differs
+and training drifts apart: there the mean return of the last evaluation has to lie within the bounds that the
+spread of the seeds gives.
 
     python -m workflow.reproduction_check results/check/curves results/reference/check/curves
 """
@@ -68,6 +68,7 @@ def _platform_differences(ours: Path, reference: Path) -> list[str]:
     rows = {
         what: [p.get("hardware", {}).get(key) for p in (found, expected)] for what, key in _HARDWARE.items()
     }
+    rows["what training computed on"] = [_computed_on(p) for p in (found, expected)]
     names = sorted({*found.get("versions", {}), *expected.get("versions", {})})
     rows |= {
         f"{name}'s version": [p.get("versions", {}).get(name) for p in (found, expected)] for name in names
@@ -79,9 +80,14 @@ def _platform_differences(ours: Path, reference: Path) -> list[str]:
     ]
 
 
+def _computed_on(provenance: Mapping[str, Any]) -> str:
+    return str(provenance.get("configuration", {}).get("compute", {}).get("device", "cpu"))
+
+
 def _settings(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without the fingerprint, which changes with the code."""
-    return {k: v for k, v in provenance.get("configuration", {}).items() if k != "fingerprint"}
+    """The settings without the fingerprint, which changes with the code, and what is the platform's."""
+    configuration = provenance.get("configuration", {})
+    return {key: value for key, value in configuration.items() if key not in ("fingerprint", "compute")}
 
 
 def _check_equal(found: pd.DataFrame, expected: pd.DataFrame, path: Path) -> None:

@@ -232,7 +232,7 @@ def test_captured_pre_training_goes_on_from_its_checkpoint(
     config, compute = CQLConfig(**SMALL), Compute("cuda", updates_per_graph=5)
     whole = pretrained("cql", config, tmp_path / "whole", compute)
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingLog, "flush", stopping_after(2, TrainingLog.flush))
+        patch.setattr(TrainingLog, "take", stopping_after(2, TrainingLog.take))
         with pytest.raises(KeyboardInterrupt):
             pretrained("cql", config, tmp_path / "stopped", compute)
     stopped = pretrained("cql", config, tmp_path / "stopped", compute)

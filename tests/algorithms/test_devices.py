@@ -19,11 +19,14 @@ from torch.utils._pytree import tree_leaves
 from algorithms.agents import Population, one_agent
 from algorithms.batch import Batch
 from algorithms.fine_tuning import METHODS, make_learner
+from algorithms.image_replay import ImageBuffer, ImageData
 from algorithms.offline import OfflineLearner, OfflineStart
-from algorithms.online import Learner, OnlineConfig
+from algorithms.online import Learner, OnlineConfig, Start
+from algorithms.pixels import PixelConfig, PixelFineTuning, PixelFineTuningConfig, PixelPretraining
 from algorithms.pretraining import OFFLINE_METHODS
 from algorithms.randomness import Streams
 from algorithms.replay import OfflineData
+from tests.algorithms import pixel_task
 from tests.algorithms.made_up import made_up_transitions
 
 DEVICE = torch.device("meta")
@@ -189,6 +192,68 @@ def test_an_online_update_stays_on_its_device(name: str, source: str | None, num
             learner.explore(states)
             learner.exploit(states)
     assert watched.operations.total() > 50 and watched.operations["_fused_adam_"]
+
+
+PIXELS: dict[str, Any] = {
+    "hidden_widths": (8,), "policy_hidden_widths": (8,), "batch_size": 6, "averaging_rate": 0.01,
+}  # fmt: skip
+
+
+def begun_pixels(device: torch.device | str, **numbers: Any) -> PixelFineTuning:
+    """Fine-tuning from images that has collected two episodes."""
+    config = PixelFineTuningConfig(**PIXELS, ensemble_size=2, density_hidden_widths=(8,), **numbers)
+    fresh = OfflineStart(range(4), 0, pixel_task.ACTION, [], pixel_task.SHAPE)
+    agents = PixelPretraining.begin(fresh, PixelConfig(**PIXELS, encoder=config.encoder)).agents
+    sizes = (pixel_task.HORIZON, pixel_task.SHAPE, pixel_task.ACTION, device)
+    start = Start(
+        seeds=SEEDS,
+        draws=DrawsWithoutNumbers(SEEDS, device),
+        observation_size=0,
+        action_size=pixel_task.ACTION,
+        offline=ImageData(pixel_task.record(6), device),
+        buffer=ImageBuffer(len(SEEDS), 2, *sizes),
+        members=[one_agent(agents, index) for index in range(4)],
+        block_size=2 * pixel_task.HORIZON,
+        image_shape=pixel_task.SHAPE,
+    )
+    learner = PixelFineTuning.begin(start, config)
+    learner.agents.move_to(device)
+    start.buffer.size = 2 * pixel_task.HORIZON  # what is collected on "meta" has no content to be compared
+    return learner
+
+
+@pytest.mark.parametrize("encoder", ["shared", "original"])
+@pytest.mark.parametrize("replay", ["balanced", "uniform", "online_only"])
+@pytest.mark.parametrize("objective", ["cql", "sac"])
+def test_an_online_update_from_images_stays_on_its_device(encoder: str, replay: str, objective: str) -> None:
+    learner = begun_pixels(
+        DEVICE,
+        encoder=encoder,
+        replay=replay,
+        objective=objective,
+        cloning_weight=0.1,
+        cloning_data="scripted",
+    )
+    with EveryTensorOn(DEVICE) as watched:
+        learner.learn()
+        with torch.no_grad():
+            images = torch.empty(2, 1, *pixel_task.SHAPE, dtype=torch.uint8, device=DEVICE)
+            learner.explore(images)
+            learner.exploit(images)
+    assert watched.operations["convolution"] and watched.operations["_fused_adam_"]
+
+
+@pytest.mark.parametrize("encoder", ["shared", "original"])
+def test_an_offline_update_from_images_stays_on_its_device(encoder: Any) -> None:
+    start = OfflineStart(SEEDS, 0, pixel_task.ACTION, [], pixel_task.SHAPE)
+    learner = PixelPretraining.begin(start, PixelConfig(**PIXELS, encoder=encoder))
+    learner.agents.move_to(DEVICE)
+    data, draws = ImageData(pixel_task.record(6), DEVICE), DrawsWithoutNumbers(SEEDS, DEVICE)
+    for step in (0, 20_000):  # while cloning, and after
+        with EveryTensorOn(DEVICE) as watched:
+            indices = draws.integers(len(data), 6)
+            learner.learn(data.gather(indices), step, data.source[indices])
+        assert watched.operations["convolution"] and watched.operations["_fused_adam_"]
 
 
 def test_what_would_not_run_on_a_gpu_is_found() -> None:

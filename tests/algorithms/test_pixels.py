@@ -346,8 +346,9 @@ def test_acting_sees_whole_images_and_draws_nothing(config: PixelConfig) -> None
         torch.testing.assert_close(found[run].double(), torch.tanh(mean), rtol=1e-4, atol=1e-5)
 
 
-def test_evaluation_is_on_averaged_weights_and_collection_is_not() -> None:
-    config = replace(SHARED, averaging_rate=0.25)
+@pytest.mark.parametrize("config", [SHARED, ORIGINAL])
+def test_evaluation_is_on_averaged_weights_and_collection_is_not(config: PixelConfig) -> None:
+    config = replace(config, averaging_rate=0.25)
     agents = make_agents(config)
     names = [name for name, _ in agents.named_parameters() if name.startswith(("policy.", "encoder."))]
     expected = {name: agents.get_parameter(name).detach().clone() for name in names}

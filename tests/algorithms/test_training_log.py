@@ -25,12 +25,12 @@ def values(*rows: tuple[float, float]) -> list[dict[str, torch.Tensor]]:
 
 def test_rows_hold_means_since_the_last_row_and_what_was_measured() -> None:
     log = make_log()
-    log.flush(0, {"return": np.array([1.5, 2.5])})
+    log.write(log.take(0), {"return": np.array([1.5, 2.5])})
     for update, metrics in enumerate(values((1, 2), (2, 4), (6, 9)), start=1):
         log.add(metrics, update)
-    log.flush(100, {"return": np.array([5.0, 6.0])})
+    log.write(log.take(100), {"return": np.array([5.0, 6.0])})
     log.add(values((8, 8))[0], 4)
-    means = log.flush(200, {})
+    means = log.write(log.take(200), {})
     assert means == {"critic_loss": 8.0, "q_mean": 80.0}
 
     frame = log.frame()
@@ -58,7 +58,7 @@ def test_sums_do_not_lose_small_terms() -> None:
     for update in range(2000):
         log.add({"critic_loss": torch.tensor([1e7, 0.1])}, update + 1)
         log.add({"critic_loss": torch.tensor([1.0, 0.1])}, update + 1)
-    log.flush(1, {})
+    log.write(log.take(1), {})
     mean = log.frame().value.to_numpy()
     assert mean[0] == (1e7 + 1) / 2 and mean[1] == pytest.approx(float(np.float32(0.1)), rel=1e-12)
 
@@ -97,15 +97,15 @@ def test_a_density_network_that_is_zero_everywhere_is_named_when_it_dies() -> No
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         zero_shares(log, (1.0, 0.0), (0.99, 1.0))
-        log.flush(100, {})
+        log.write(log.take(100), {})
     zero_shares(log, (1.0, 0.0), (1.0, 1.0))
     with pytest.warns(
         UserWarning, match="pilot/sac/made-up: the density network of seed 3 is dead at step 200"
     ):
-        log.flush(200, {})
+        log.write(log.take(200), {})
     zero_shares(log, (1.0, 1.0))
     with pytest.warns(UserWarning, match="of seed 7 is dead at step 300") as warned:  # of seed 3 it is known
-        log.flush(300, {})
+        log.write(log.take(300), {})
     assert len(warned) == 1
 
 
@@ -117,12 +117,12 @@ def test_a_log_restored_through_json_goes_on_with_the_same_bits() -> None:
         for each in (left_alone, log):
             each.add(metrics, update)
             if update % 7 == 6:
-                each.flush(update, {"return": np.array([0.1 * update, 1 / 3])})
+                each.write(each.take(update), {"return": np.array([0.1 * update, 1 / 3])})
         restored = make_log()
         restored.restore(json.loads(json.dumps(log.state())))
         log = restored
     assert log.frame().equals(left_alone.frame())
-    assert log.flush(30, {}) == left_alone.flush(30, {})
+    assert log.write(log.take(30), {}) == left_alone.write(left_alone.take(30), {})
 
 
 def test_what_is_looked_at_now_and_then_has_a_mean_of_its_own_that_survives_a_checkpoint() -> None:
@@ -135,7 +135,7 @@ def test_what_is_looked_at_now_and_then_has_a_mean_of_its_own_that_survives_a_ch
             resumed.restore(json.loads(json.dumps(log.state())))
     resumed.add({"q_mean": torch.tensor([1.0, 2.0])}, 4)
     for each in (log, resumed):
-        each.flush(10, {})
+        each.write(each.take(10), {})
         rows = {(row.seed, row.metric): row.value for row in each.frame().itertuples()}
         assert rows == {
             (3, "q_mean"): 1.0,

@@ -71,8 +71,8 @@ def test_what_training_computes_on_is_part_of_its_jobs_and_of_no_others(smoke: d
 
 def test_a_training_job_claims_the_cores_that_its_environments_take(smoke: dict[str, Any]) -> None:
     assert Plan(smoke).training_threads == 1
-    smoke["compute"] = {"environment_threads": 8}
-    assert Plan(smoke).training_threads == 8
+    smoke["compute"] = {"environment_threads": 8, "evaluation_beside": True}
+    assert Plan(smoke).training_threads == 9
 
 
 def test_released_agents_need_no_pre_training_job(smoke: dict[str, Any]) -> None:

@@ -66,6 +66,13 @@ def test_processors_of_one_name_are_told_apart(tmp_path: Path, key: str, what: s
     assert f"the processor's {what} is another, the reference's {was}" in compare(found, reference)
 
 
+def test_a_gpus_curve_is_compared_with_the_cpus_within_bounds(tmp_path: Path) -> None:
+    settings = {**PROVENANCE["configuration"], "compute": {"device": "cuda", "tf32": True}}
+    ours = write(tmp_path / "ours", (51.0, 52.0, 53.0), configuration=settings)
+    said = compare(ours, write(tmp_path / "reference"))
+    assert "what training computed on is cuda, the reference's cpu" in said
+
+
 def test_a_reference_that_names_the_processor_alone_is_not_compared_bit_by_bit(tmp_path: Path) -> None:
     ours = write(tmp_path / "ours")
     said = compare(ours, write(tmp_path / "old", hardware={"cpu": "a processor", "omp_num_threads": "1"}))

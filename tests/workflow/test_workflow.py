@@ -70,8 +70,10 @@ def tiny(tmp_path: Path) -> str:
 
 
 SCALES = [[path] for path in sorted((ROOT / "config").glob("*.yaml"))]
+BASES = {"gpu_images": "manipulation"}
+"""What an overlay is meant for, where that is not figure_03."""
 OVERLAID = [
-    [ROOT / "config" / "figure_03.yaml", overlay]
+    [ROOT / "config" / f"{BASES.get(overlay.stem, 'figure_03')}.yaml", overlay]
     for overlay in sorted((ROOT / "config" / "overlays").glob("*.yaml"))
 ]
 

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from algorithms import acceleration, checkpoints
+from algorithms import checkpoints
 from algorithms.jobs import job_of
 from algorithms.pixel_training import EpisodeConfig, fine_tune_pixels
 from algorithms.pixels import VARIANTS, PixelFineTuningConfig
@@ -15,7 +15,7 @@ from envs.manipulation import make
 from records import UserError
 from records.curves import write_curves
 from records.provenance import collect
-from workflow import command, data
+from workflow import command, data, training_process
 from workflow.configuration import check_section
 
 
@@ -30,8 +30,8 @@ def fine_tuning_config(settings: command.Json) -> PixelFineTuningConfig:
 
 def main(options: argparse.Namespace) -> None:
     """Train, write one safetensors file a seed of what its ensemble acts with, and the curve."""
-    acceleration.prepare_process()
     settings = options.settings
+    compute = training_process.prepare(settings)
     trained = fine_tune_pixels(
         options.label,
         fine_tuning_config(settings),
@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> None:
         read_image_dataset(*data.root_and_id(options.data)),
         [checkpoints.load(path)[0] for path in options.members],
         options.seeds,
-        job_of(options.run, options.task, settings, options.state),
+        job_of(options.run, options.task, settings, options.state, compute),
         partial(make, **settings["options"]),
     )
     provenance = collect(settings, options.seeds)

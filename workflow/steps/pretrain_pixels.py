@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from algorithms import acceleration, checkpoints
+from algorithms import checkpoints
 from algorithms.jobs import job_of
 from algorithms.pixel_training import PixelOfflineConfig, pretrain_pixels
 from algorithms.pixels import PixelConfig
@@ -14,21 +14,21 @@ from datasets.image_episodes import read_image_dataset
 from envs.manipulation import make
 from records.curves import write_curves
 from records.provenance import collect
-from workflow import command, data
+from workflow import command, data, training_process
 from workflow.steps.pretrain import starting_agents
 
 
 def main(options: argparse.Namespace) -> None:
     """Train, write one safetensors file an agent, and the curve."""
-    acceleration.prepare_process()
     settings = options.settings
+    compute = training_process.prepare(settings)
     trained = pretrain_pixels(
         options.label,
         command.build(PixelConfig, settings["config"], "config", "pixels"),
         command.build(PixelOfflineConfig, settings["schedule"], "schedule", "pixel_offline"),
         read_image_dataset(*data.root_and_id(options.data)),
         options.agents,
-        job_of(options.run, options.task, settings, options.state),
+        job_of(options.run, options.task, settings, options.state, compute),
         partial(make, **settings["options"]),
         starting_agents(options.start, settings["method"]),
     )
