@@ -77,7 +77,7 @@ class Encoders(nn.Module):
         """The features, one image's values in rows of pixels, and then the state."""
         pictures = images[:, :, :-1] if self.state_size else images
         # On a CPU one after the other takes little more than half the time.
-        encode = self._side_by_side if not images.is_cpu else self._one_after_the_other
+        encode = self._one_after_the_other if images.is_cpu else self._side_by_side
         features = encode(pictures)
         if not self.state_size:
             return features
