@@ -38,6 +38,11 @@ class CQLConfig(sac.SACConfig):
     )
     reduced_precision_penalty: bool = False  # ours, for speed: the penalty's hidden layers in bfloat16
 
+    @property
+    def turning_points(self) -> tuple[int, int]:
+        """The updates with which cloning ends, and the actor begins to learn."""
+        return (self.cloning_updates, self.frozen_actor_updates)
+
 
 def td_target(agents: Agents, batch: Batch, config: CQLConfig) -> Tensor:
     """r + discount mask min Q_target(s', a'), a' ~ pi(.|s'); the entropy term if asked for. [P, B]"""
@@ -152,7 +157,8 @@ class CQLPretraining(PlainPretraining):
 
     def turning_points(self) -> tuple[int, ...]:
         """Where cloning ends, and where the actor begins to learn."""
-        return (self.config.cloning_updates, self.config.frozen_actor_updates)
+        points: tuple[int, int] = self.config.turning_points
+        return points
 
 
 @dataclass(frozen=True)
@@ -169,5 +175,5 @@ class CQLFineTuning(sac.SACFineTuning):
 
     def update(self, batch: Batch) -> Metrics:
         """One step of every agent, the phases of an untrained actor being over."""
-        step = max(self.config.cloning_updates, self.config.frozen_actor_updates)
+        step = max(self.config.turning_points)
         return update(self.agents, batch, self.config, step)

@@ -7,7 +7,7 @@ job that goes on from it measures again: an evaluation depends on agents, seeds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -32,9 +32,20 @@ class Measuring:
             threads = torch.get_num_threads()  # a new thread would ask for its own, and round otherwise
             self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,))
 
-    def begin(self, row: Row, measure: Callable[[], Measured]) -> None:
-        """Write `row` with what `measure` finds, now or when it has found it; rows keep their order."""
+    def begin(self, step: int, measure: Callable[[], Measured]) -> None:
+        """Write the row of `step` with what `measure` finds, now or when it has found it.
+
+        Rows keep their order.
+        """
         self.finish()
+        self._begin(self._log.take(step), measure)
+
+    def go_on(self, awaited: Sequence[Any] | None, measurement: Callable[[], Callable[[], Measured]]) -> None:
+        """Where a checkpoint kept an `awaited` row, begin it again with what `measurement` makes."""
+        if awaited is not None:
+            self._begin(Row(*awaited), measurement())
+
+    def _begin(self, row: Row, measure: Callable[[], Measured]) -> None:
         if self._thread is None:
             self._means = self._log.write(row, measure())
         else:

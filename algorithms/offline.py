@@ -23,7 +23,7 @@ from algorithms.jobs import Job, check_sizes, progress_bar
 from algorithms.measuring import Measured, Measuring
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import OfflineData
-from algorithms.training_log import LARGEST_Q, Row, TrainingLog
+from algorithms.training_log import LARGEST_Q, TrainingLog
 from datasets.transitions import Transitions
 from records import UserError
 from records.files import exclusive
@@ -275,7 +275,7 @@ class OfflineLoop:
 
     def _evaluate(self) -> None:
         """Begin a row of the curve."""
-        self.measuring.begin(self.log.take(self.step), self._measurement())
+        self.measuring.begin(self.step, self._measurement())
 
     def _save(self) -> None:
         awaited = self.measuring.awaited(self.step)
@@ -297,8 +297,7 @@ class OfflineLoop:
             self.log.restore(manifest["log"])
             self.step = int(manifest["step"])
             awaited = manifest["awaited"]
-        if awaited is not None:
-            self.measuring.begin(Row(*awaited), self._measurement())
+        self.measuring.go_on(awaited, self._measurement)
 
 
 class _Training(OfflineLoop):

@@ -27,7 +27,7 @@ from algorithms.jobs import Job, progress_bar
 from algorithms.measuring import Measured, Measuring
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import Collected, Recorded, Replay
-from algorithms.training_log import LARGEST_Q, Row, TrainingLog
+from algorithms.training_log import LARGEST_Q, TrainingLog
 from envs.locomotion import EnvironmentBatch
 from records import UserError
 from records.files import exclusive
@@ -273,7 +273,7 @@ class OnlineLoop:
 
     def _evaluate(self) -> None:
         """Begin a row of the curve."""
-        self.measuring.begin(self.log.take(self.step), self._measurement())
+        self.measuring.begin(self.step, self._measurement())
 
     def _save(self) -> None:
         awaited = self.measuring.awaited(self.step)
@@ -300,8 +300,7 @@ class OnlineLoop:
             self.log.restore(manifest["log"])
             self.step, self.updates_made = int(manifest["step"]), int(manifest["updates"])
             awaited = manifest["awaited"]
-        if awaited is not None:
-            self.measuring.begin(Row(*awaited), self._measurement())
+        self.measuring.go_on(awaited, self._measurement)
 
 
 class _OnlineLoop(OnlineLoop):

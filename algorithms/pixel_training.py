@@ -114,7 +114,7 @@ class _PixelTraining(OfflineLoop):
         return PixelPretraining.begin(start, self.config)
 
     def _turning_points(self) -> Sequence[int]:
-        return (self.config.cloning_updates, self.config.frozen_actor_updates)
+        return self.config.turning_points
 
     def _update(self) -> Metrics:
         indices = self.draws.integers(len(self.data), self.config.batch_size)

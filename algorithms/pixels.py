@@ -35,7 +35,7 @@ from algorithms.encoders import (
 from algorithms.image_replay import ONLINE, PRIOR, RANDOM, TASK, drawn_sources
 from algorithms.networks import Critics, Policy, TanhGaussian
 from algorithms.off2on import EnsembleAgents, EnsembleConfig, Off2OnConfig
-from algorithms.offline import OfflineStart
+from algorithms.offline import OfflineStart, PlainPretraining
 from algorithms.online import Start
 from algorithms.randomness import Streams
 from algorithms.replay import BalancedReplay, OnlineReplay
@@ -387,23 +387,15 @@ class _Acting:
         return policy.sample(streams.normal(*policy.mean.shape[1:]))[0]
 
 
-class PixelPretraining(_Acting):
+class PixelPretraining(_Acting, PlainPretraining):
     """COG's CQL as the offline loop drives it: independent agents, fresh or handed on."""
 
     Config: ClassVar[type[Any]] = PixelConfig
 
-    def __init__(self, agents: PixelAgents, config: PixelConfig) -> None:
-        self.agents, self.config = agents, config
-
     @classmethod
-    def begin(cls, start: OfflineStart, config: PixelConfig) -> Self:
-        """One agent a seed. UserError where the observations are no images, or agents are of other sizes."""
-        agents = PixelAgents(start.seeds, _images(start), start.action_size, config)
-        if start.agents:
-            load_members(agents, start.agents)
-        else:
-            agents.initialise()
-        return cls(agents, config)
+    def population(cls, start: OfflineStart, config: PixelConfig) -> PixelAgents:
+        """One agent a seed. UserError where the observations are no images."""
+        return PixelAgents(start.seeds, _images(start), start.action_size, config)
 
     def learn(self, batch: Batch, step: int, sources: Tensor) -> Metrics:
         """Update number `step` (from 0) of every agent."""
@@ -456,7 +448,7 @@ class PixelFineTuning(_Acting):
             self.replay.update_priorities(indices, priorities)
             losses.append(loss)
             metrics |= weighing
-        trained = max(self.config.cloning_updates, self.config.frozen_actor_updates)
+        trained = max(self.config.turning_points)
         return update(self.agents, batch, sources, self.config, trained, *losses) | metrics
 
     def _shifted(self, batch: Batch) -> Batch:

@@ -76,7 +76,7 @@ _BOUNDS = {
 def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration, completed and checked against the schema and against itself.
 
-    Where it `extends` another one of config/, it says only what differs.
+    Where it `extends` another one of config/, it says only what differs, and null leaves a key out.
 
     Raises:
         UserError: an unknown or missing key, a value of the wrong type or out of range, or two settings
@@ -131,15 +131,24 @@ def _extended(configuration: Mapping[str, Any]) -> dict[str, Any]:
     base = _load(CONFIGURATIONS / configuration["extends"])
     if "extends" in base:
         raise UserError(f"extends is {configuration['extends']!r}, which itself extends another file.")
-    return _merged(base, own)
+    return _merged(base, own, configuration["extends"])
 
 
-def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with what `own` says, key by key at every depth; lists and values are replaced whole."""
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any], source: str, where: str = "") -> dict[str, Any]:
+    """`base`, of the file `source`, with what `own` says, key by key at every depth.
+
+    Lists and values are replaced whole; what is null in `own` is left out (RFC 7396).
+    """
     merged = dict(base)
     for key, value in own.items():
-        deeper = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if deeper else value
+        if value is None:
+            if key not in merged:
+                raise UserError(f"{where}{key} is null, which leaves it out: {source} has no such key.")
+            del merged[key]
+        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merged(merged[key], value, source, f"{where}{key}.")
+        else:
+            merged[key] = value
     return merged
 
 

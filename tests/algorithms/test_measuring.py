@@ -80,7 +80,7 @@ def measured_in_turn(beside: bool, measures: list[Callable[[], Measured]]) -> tu
     measuring = Measuring(log, beside)
     for step, measure in enumerate(measures):
         log.add({"td_error": torch.tensor([float(step)])}, step)
-        measuring.begin(log.take(step), measure)
+        measuring.begin(step, measure)
     return measuring, log
 
 

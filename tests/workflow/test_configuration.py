@@ -174,6 +174,16 @@ def test_a_configuration_that_extends_another_says_only_what_differs() -> None:
     assert extended["pretraining"]["methods"]["awac"]["schedule"] == {"updates": 25000}
 
 
+def test_null_leaves_out_what_the_extended_configuration_says() -> None:
+    given = {"extends": "paper.yaml", "name": "less"}
+    less = check({**given, "datasets": {"hopper-random": None}, "sweep_policy_lr": None})
+    paper = read(ROOT / "config" / "paper.yaml")
+    assert list(less["datasets"]) == [name for name in paper["datasets"] if name != "hopper-random"]
+    assert "sweep_policy_lr" not in less
+    with pytest.raises(UserError, match=r"^datasets\.hoper is null, .*: paper\.yaml has no such key\.$"):
+        check({**given, "datasets": {"hoper": None}})
+
+
 @pytest.mark.parametrize(
     ("section", "kind", "elsewhere"),
     [
