@@ -90,10 +90,11 @@ def write(summaries: Sequence[Mapping[str, Any]], path: Path) -> pd.DataFrame:
 def caption(drawn: pd.DataFrame) -> str:
     """The caption's text for the rows of `table`."""
     known = drawn[drawn["d4rl_mean"].notna()].drop_duplicates("dataset")
-    sources = [f"{row['dataset']} ({row['d4rl_source']})" for _, row in known.iterrows()]
+    sources = known.groupby("d4rl_source", sort=False)["dataset"]
+    named = "; of ".join(f"{style.listed(datasets)} ({source})" for source, datasets in sources)
     beside = (
-        f" Diamond: the mean of D4RL's own dataset, known of {style.listed(sources)}."
-        if sources
+        f" Diamond: the mean of D4RL's own dataset, known of {named}."
+        if named
         else " D4RL's own means are not known of these datasets."
     )
     bins = len(drawn) // drawn["dataset"].nunique()

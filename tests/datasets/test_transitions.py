@@ -158,6 +158,23 @@ def test_the_summary_puts_d4rls_own_mean_beside_ours(make_episodes: Make, datase
     assert "issue 86" in found["d4rl_source"]
 
 
+@pytest.mark.parametrize(
+    ("dataset_id", "environment", "score"),  # the scores are D4RL's table of reference returns, by hand
+    [
+        ("halfcheetah/random-local-v0", "HalfCheetah-v4", 100 * (-288.797 + 280.178953) / 12415.178953),
+        ("mujoco/halfcheetah/medium-v0", "HalfCheetah-v5", 40.68),
+        ("hopper/medium-local-v0", "Hopper-v4", 44.32),
+        ("walker2d/medium-local-v0", "Walker2d-v4", 62.09),
+    ],
+)
+def test_the_summary_has_what_is_known_of_d4rls_second_version(
+    make_episodes: Make, dataset_id: str, environment: str, score: float
+) -> None:
+    found = summary(from_episodes(make_episodes([3]), {"dataset_id": dataset_id}), environment)
+    assert found["d4rl_normalised_mean"] == pytest.approx(score, abs=0.01)
+    assert "v2" in found["d4rl_source"]
+
+
 @settings(deadline=None, derandomize=True)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 50))
 def test_episodes_joined_and_cut_again_are_the_same(

@@ -18,7 +18,7 @@ from records import UserError
 
 ROOT = Path(__file__).parents[2]
 RETURNS = {
-    "halfcheetah/random-local-v0": ("HalfCheetah-v4", [-300.0, -200.0, -250.0]),
+    "halfcheetah/expert-local-v0": ("HalfCheetah-v4", [-300.0, -200.0, -250.0]),
     "hopper/random-local-v0": ("Hopper-v4", [10.0, 20.0, 30.0, 12.0]),
     "hopper/medium-expert-local-v0": ("Hopper-v4", [1000.0, 3200.0, 1200.0]),
 }
@@ -52,7 +52,7 @@ def test_a_panel_is_an_environment_and_a_row_a_dataset(summaries: list[dict[str,
     figure.draw_without_rendering()
     assert [axes.get_title() for axes in figure.axes] == ["HalfCheetah-v4", "Hopper-v4"]
     rows = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes]
-    assert rows == [["random"], ["random", "medium-expert"]]
+    assert rows == [["expert"], ["random", "medium-expert"]]
     texts = [[text.get_text() for text in axes.texts] for axes in figure.axes]
     assert texts[0] == ["mean 0.2, 3 episodes, 6 steps"]
     assert texts[1][0] == "mean 1.2 (D4RL 1.2), 4 episodes, 8 steps"
