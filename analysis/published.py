@@ -37,6 +37,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.stats import norm
 
+from analysis.shares import TRUE_SHARE, environment_steps
 from records import UserError
 from records.curves import COLUMNS as CURVE_COLUMNS
 from records.files import atomic_path
@@ -152,7 +153,7 @@ def runs_behind(figure: str | int) -> int:
 
 def published_dataset(figure: str | int, panel: str, curve: str) -> str:
     """The dataset of a curve: its panel, except in 4a and 9, whose panels are environments."""
-    return f"{panel}-{curve}" if METRIC_OF_CURVE[str(figure), curve] == "offline_fraction" else panel
+    return f"{panel}-{curve}" if METRIC_OF_CURVE[str(figure), curve] == TRUE_SHARE else panel
 
 
 @cache
@@ -162,8 +163,8 @@ def published_runs(figure: str | int) -> pd.DataFrame:
     The paper prints means and deviations, not runs. As many runs as it averaged are laid at the midpoints of
     as many equal parts of a normal distribution, scaled so that mean and (population) deviation at each step
     are the printed ones. Each run keeps its place for the whole curve, which cannot be known from the figure:
-    deviations of averages over steps come out as large as they can be. Cached, so callers must not write
-    into it.
+    deviations of averages over steps come out as large as they can be. Steps are environment steps (or
+    episodes), also of 4a and 9. Cached, so callers must not write into it.
 
     Raises:
         UserError: the paper has no such figure.
@@ -182,6 +183,8 @@ def published_runs(figure: str | int) -> pd.DataFrame:
         dataset=[published_dataset(*key) for key in keys],
         metric=[METRIC_OF_CURVE[str(figure), curve] for curve in rows["curve"]],
     )
+    shares = curves["metric"] == TRUE_SHARE
+    curves.loc[shares, "step"] = environment_steps(curves.loc[shares, "step"].to_numpy())
     runs = [curves.assign(seed=run, value=rows["mean"] + places[run] * rows["std"]) for run in range(count)]
     return pd.concat(runs, ignore_index=True)[list(CURVE_COLUMNS)]
 

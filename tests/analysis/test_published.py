@@ -117,6 +117,16 @@ def test_figure_5_averages_eight_runs_and_the_others_four() -> None:
     assert set(published_runs("5a")["seed"]) == set(range(8))
 
 
+@pytest.mark.parametrize("figure", ["4a", "9"])
+def test_runs_of_the_offline_share_are_in_environment_steps(figure: str) -> None:
+    printed = published_curve(figure, "walker2d", "random").set_index("step")["mean"]
+    runs = published_runs(figure)
+    means = runs[runs["dataset"] == "walker2d-random"].groupby("step")["value"].mean()
+    # Block 25 of 1,000 gradient steps: after the first 1,000 environment steps came five, then one for each.
+    assert means[22_000] == pytest.approx(printed[25_000])
+    assert means[1_000] == pytest.approx(printed[4_000])
+
+
 def test_the_table_is_compact() -> None:
     assert TABLE.stat().st_size < 300_000
 
