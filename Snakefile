@@ -38,8 +38,7 @@ rule all:
     input:
         "<results>/reproduction.txt",
         "<results>/verdict",
-        expand("<results>/figures/{figure}.pdf", figure=PLAN.figures()),
-        expand("<results>/figures/{figure}.pdf", figure=MANIPULATION.figures),
+        rules.figures.input,
         MANIPULATION.gifs(),
         MANIPULATION.curves(),
         MANIPULATION.control_curves(),

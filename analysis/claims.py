@@ -543,13 +543,27 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
 }
 
 
-def read_claims(path: Path = CLAIMS, methods: Collection[str] = ()) -> list[Claim]:
-    """The claims of a YAML file, checked. `methods` are labels that are known beside the paper's.
+def read_claims(*paths: Path, methods: Collection[str] = ()) -> list[Claim]:
+    """The claims of YAML files, checked; without a path the paper's.
+
+    `methods` are labels that are known beside the paper's.
 
     Raises:
-        UserError: the file is missing, not YAML or empty, or a claim has an unknown or missing key, a value
-            of the wrong kind, or an unknown figure, statistic, method or dataset; the sentence names it.
+        UserError: a file is missing, not YAML or empty, or a claim has an unknown or missing key, a value of
+            the wrong kind, another's id, or an unknown figure, statistic, method or dataset; the sentence
+            names it.
     """
+    claims: list[Claim] = []
+    for path in paths or (CLAIMS,):
+        for number, entry in enumerate(_entries(path), start=1):
+            claim = _claim(entry, f"{path}: claim {number}", {*METHOD_OF_CURVE.values(), *methods})
+            if claim.id in {earlier.id for earlier in claims}:
+                raise UserError(f"{path}: two claims have the id {claim.id!r}: expected one.")
+            claims.append(claim)
+    return claims
+
+
+def _entries(path: Path) -> list[Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -558,13 +572,7 @@ def read_claims(path: Path = CLAIMS, methods: Collection[str] = ()) -> list[Clai
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, list) or not content:
         raise UserError(f"{path} holds no claims: expected a list with at least one.")
-    claims: list[Claim] = []
-    for number, entry in enumerate(content, start=1):
-        claim = _claim(entry, f"{path}: claim {number}", {*METHOD_OF_CURVE.values(), *methods})
-        if claim.id in {earlier.id for earlier in claims}:
-            raise UserError(f"{path}: two claims have the id {claim.id!r}: expected one.")
-        claims.append(claim)
-    return claims
+    return content
 
 
 def _claim(entry: Any, where: str, methods: Collection[str]) -> Claim:
@@ -692,7 +700,7 @@ def _judged(options: argparse.Namespace) -> dict[str, Any]:
     read = read_curves(options.curves) if options.curves else pd.DataFrame(columns=list(COLUMNS))
     curves = comparable(read)
     bootstrap = Bootstrap(options.repetitions)
-    judgements = judge(read_claims(options.claims, set(curves["method"])), curves, bootstrap)
+    judgements = judge(read_claims(options.claims, methods=set(curves["method"])), curves, bootstrap)
     print(verdict_lines(judgements), end="")
     document = reproduction(judgements, pd.DataFrame(), bootstrap)
     if options.json:

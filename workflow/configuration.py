@@ -79,8 +79,8 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
     Where it `extends` another one of config/, it says only what differs, and null leaves a key out.
 
     Raises:
-        UserError: an unknown or missing key, a value of the wrong type or out of range, or two settings
-            that contradict each other; the sentence names the first one.
+        UserError: an unknown or missing key, a value of the wrong type or out of range, a missing file, or
+            two settings that contradict each other; the sentence names the first one.
     """
     configuration = _extended(configuration)
     _check_schema(configuration, "")
@@ -88,6 +88,8 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
     _check_methods(configuration)
     for name, dataset in configuration["datasets"].items():
         _check_dataset(name, dataset, configuration)
+    if "claims" in configuration and not Path(configuration["claims"]).is_file():
+        raise UserError(f"claims is '{configuration['claims']}': expected a YAML file of claims.")
     _check_compute(configuration.get("compute", {}))
     _check_agents(configuration)
     _check_likelihood(configuration)

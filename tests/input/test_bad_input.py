@@ -91,6 +91,9 @@ CONFIGURATIONS = [
     configured("no repetitions", "statistics.repetitions", 0, "repetitions is 0: expected at least 1"),
     configured("a negative seed", "statistics.seed", -1, "statistics.seed is -1: expected at least 0"),
     configured("a seed too large", "fine_tuning.seeds", [2**32], "expected at most 4294967295"),
+    configured(
+        "claims that are not there", "claims", "absent.yaml", "claims is 'absent.yaml': expected a YAML"
+    ),
     configured("to fail on success", "statistics.fail_on", ["reproduced"], "expected one of contradicted"),
     configured("no copies", f"{RANDOM}.copies", 0, "copies is 0: expected at least 1"),
     configured("no transitions", f"{RANDOM}.transitions", 0, "transitions is 0: expected at least 1"),

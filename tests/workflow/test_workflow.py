@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,6 +88,12 @@ def test_every_scale_has_a_dag(snakemake: Snakemake, tmp_path: Path, files: list
     assert "fine_tune" in output
 
 
+def test_the_figures_alone_can_be_asked_for(snakemake: Snakemake, tiny: str) -> None:
+    output, _ = snakemake("figures", "--dry-run", "--cores", "1", "--configfile", tiny).communicate()
+    assert "draw learning_curves" in output
+    assert "closing table" not in output
+
+
 def test_a_wrong_configuration_ends_in_one_sentence(snakemake: Snakemake, tiny: str) -> None:
     process = snakemake("--dry-run", "--configfile", tiny, "--config", "colour=blue")
     output, _ = process.communicate()
@@ -140,7 +147,9 @@ def test_the_page_on_own_methods_keeps_its_word(snakemake: Snakemake, tmp_path: 
     (tmp_path / "my_package" / "cloning.py").write_text(code)
     theirs = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])["fine_tuning"]["methods"]
     theirs["cloning"]["config"] |= {"hidden_widths": [16], "batch_size": 16}
-    configuration = copy.deepcopy(TINY)
+    claim = page.split("```yaml\n")[2].split("```")[0]
+    (tmp_path / "my_claims.yaml").write_text(re.sub(r"(step|earliest): \d+", r"\1: 10", claim))
+    configuration = copy.deepcopy(TINY) | {"claims": "my_claims.yaml"}
     configuration["pretraining"]["schedule"]["updates"] = 10
     configuration["fine_tuning"]["methods"] |= theirs
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(configuration))
@@ -150,6 +159,8 @@ def test_the_page_on_own_methods_keeps_its_word(snakemake: Snakemake, tmp_path: 
     assert "cloning  halfcheetah-random" in output
     drawn = (tmp_path / "results/tiny/figures/learning_curves.csv").read_text()
     assert {"cloning", "sac_ft"} <= set(drawn.replace("\n", ",").split(","))
+    claims = json.loads((tmp_path / "results/tiny/reproduction.json").read_text())["claims"]
+    assert {"cloning_above_sac_ft", "ends_above_sac_ft"} <= {claim["id"] for claim in claims}
 
     (tmp_path / "my_package" / "cloning.py").write_text(
         code.replace("log_density(batch.actions)", "log_density(batch.actions.flip(0))")

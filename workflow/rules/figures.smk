@@ -1,6 +1,13 @@
 # Figures: PDF and PNG beside the CSV of exactly what they draw, and their caption.
 
 
+# `snakemake figures`: those alone, without the closing table.
+rule figures:
+    input:
+        expand("<results>/figures/{figure}.pdf", figure=PLAN.figures()),
+        expand("<results>/figures/{figure}.pdf", figure=MANIPULATION.figures),
+
+
 rule figure:
     input:
         statistics="<results>/statistics/statistics.parquet",

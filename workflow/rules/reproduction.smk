@@ -7,6 +7,7 @@ rule reproduction:
             ["<results>/statistics/statistics.parquet"] if PLAN.curves() else []
         ),
         curves=[*PLAN.curves(), *MANIPULATION.curves()],
+        claims=PLAN.configuration.get("claims", []),
     output:
         text=report(
             "<results>/reproduction.txt",
@@ -29,7 +30,7 @@ rule reproduction:
         "judge the claims and write the closing table"
     shell:
         "python -m workflow.steps.reproduction --statistics {input.statistics} --curves {input.curves}"
-        " --settings {params.settings:q} --cache {params.cache} --text {output.text} --markdown {output.markdown} --csv {output.csv}"
+        " --claims {input.claims} --settings {params.settings:q} --cache {params.cache} --text {output.text} --markdown {output.markdown} --csv {output.csv}"
         " --json {output.json} --errors {output.errors} --log {log}"
 
 

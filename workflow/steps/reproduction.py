@@ -22,7 +22,7 @@ def main(options: argparse.Namespace) -> None:
     curves = comparable(read_curves(options.curves))
     drawn = bootstrap_settings(options.settings)
     bootstrap = Bootstrap(**drawn, cache=options.cache)
-    claims = read_claims(options.claims, set(curves["method"]))
+    claims = read_claims(CLAIMS, *options.claims, methods=set(curves["method"]))
     judgements, errors = judge(claims, curves, bootstrap), reproduction_errors(curves, bootstrap)
     provenance = result.provenance if result else origin(drawn, options.curves)
     write_json(options.json, reproduction(judgements, errors, bootstrap, provenance))
@@ -51,7 +51,9 @@ if __name__ == "__main__":
     )
     command.settings_argument(arguments, "judging")
     arguments.add_argument("--curves", type=Path, nargs="+", required=True, help="Parquet files of curves")
-    arguments.add_argument("--claims", type=Path, default=CLAIMS, help="YAML file (default: the paper's)")
+    arguments.add_argument(
+        "--claims", type=Path, nargs="*", default=[], help="YAML files of claims beside the paper's"
+    )
     arguments.add_argument("--cache", type=Path, help="folder that keeps intervals for the next time")
     arguments.add_argument("--text", type=Path, required=True, help="for the terminal")
     arguments.add_argument("--markdown", type=Path, required=True)
