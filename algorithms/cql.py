@@ -165,6 +165,7 @@ class CQLPretraining(PlainPretraining):
 class CQLFineTuningConfig(CQLConfig):
     """CQL-ft's numbers beside CQL's."""
 
+    policy_learning_rate: float = 3e-4  # [S] D.1: online 3e-4, 3e-5 or 5e-6, as SAC-ft and Off2On
     replay: PlainReplayName = "uniform"  # ours: [S] does not say which replay Figure 8's "CQL Reg" draws from
 
 

@@ -140,7 +140,8 @@ def density_update(
     """The networks' (`density`) loss [S], the new priorities of `batch` [S, B], and metrics.
 
     `online` is drawn uniformly from the online data, `reference` from the offline data (or, with
-    `density_reference` "union", from both: [S] Figure 14). Priorities come from the old parameters. [C]
+    `density_reference` "union", from both: [S] Figure 14; then the mean weight that priorities are divided
+    by is the union's too, which is ours). Priorities come from the old parameters. [C]
     """
     reference_weights = density(reference.observations, reference.actions)
     online_weights = density(online.observations, online.actions)

@@ -184,6 +184,31 @@ def test_null_leaves_out_what_the_extended_configuration_says() -> None:
         check({**given, "datasets": {"hoper": None}})
 
 
+def test_each_dataset_of_the_paper_has_a_policy_learning_rate_and_a_weight_of_its_own() -> None:
+    paper = plan.Plan(read(ROOT / "config" / "paper.yaml"))
+    started = [label for label in paper.methods if paper.starts_from(label) in ("cql", "fqe")]
+    for dataset in paper.configuration["datasets"]:
+        rates = {paper.fine_tuning(dataset, label)["config"].get("policy_learning_rate") for label in started}
+        assert rates in ({3e-4}, {3e-5}, {5e-6})  # [S] D.1
+        assert paper.pretraining(dataset, "cql")["config"]["conservative_weight"] in (5, 10)  # [CQL] README
+
+
+def test_figure_13_differs_from_the_paper_in_its_steps_alone() -> None:
+    paper, whole = (plan.Plan(read(ROOT / "config" / f"{name}.yaml")) for name in ("paper", "figure_13"))
+    assert list(whole.configuration["datasets"]) == [
+        d for d in paper.configuration["datasets"] if "cheetah" in d
+    ]
+    for dataset in whole.configuration["datasets"]:
+        assert whole.recording(dataset) == paper.recording(dataset)
+        for offline in ("cql", "fqe"):
+            assert whole.pretraining(dataset, offline) == paper.pretraining(dataset, offline)
+        for label in ("off2on", "off2on_fqe"):
+            assert whole.members(label, 3) == paper.members(label, 3)
+            ours, theirs = (each.fine_tuning(dataset, label) for each in (whole, paper))
+            assert ours["config"] == theirs["config"]
+            assert (ours["schedule"]["steps"], theirs["schedule"]["steps"]) == (1_000_000, 250_000)
+
+
 @pytest.mark.parametrize(
     ("section", "kind", "elsewhere"),
     [
