@@ -12,13 +12,14 @@ from algorithms.evaluation import evaluate
 from algorithms.sac import SACConfig
 from records.curves import read_curves
 
-RELEASE = Path(__file__).parents[2] / "releases" / "halfcheetah-random"
+RELEASES = Path(__file__).parents[2] / "releases"
 
 
-def test_released_agents_score_what_their_curve_ends_with() -> None:
+@pytest.mark.parametrize("dataset", ["halfcheetah-random", "halfcheetah-medium-replay"])
+def test_released_agents_score_what_their_curve_ends_with(dataset: str) -> None:
     seeds = range(5)
-    released = [checkpoints.load(RELEASE / f"agent_{seed}.safetensors") for seed in seeds]
-    curve = read_curves(RELEASE / "curve.parquet")
+    released = [checkpoints.load(RELEASES / dataset / f"agent_{seed}.safetensors") for seed in seeds]
+    curve = read_curves(RELEASES / dataset / "curve.parquet")
     last = curve.step.max()
     ends = curve[(curve.metric == "normalised_score") & (curve.step == last)].set_index("seed").value
     agents = Agents(seeds, 17, 6, SACConfig())
