@@ -88,8 +88,7 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
     _check_methods(configuration)
     for name, dataset in configuration["datasets"].items():
         _check_dataset(name, dataset, configuration)
-    if "claims" in configuration and not Path(configuration["claims"]).is_file():
-        raise UserError(f"claims is '{configuration['claims']}': expected a YAML file of claims.")
+    _check_claims(configuration)
     _check_compute(configuration.get("compute", {}))
     _check_agents(configuration)
     _check_likelihood(configuration)
@@ -219,6 +218,12 @@ def _check_methods(configuration: Mapping[str, Any]) -> None:
                 raise UserError(f"{where}: expected one of fine_tuning.methods ({_names(plan.methods)}).")
             if (method := plan.method(label)) in METHODS:
                 _check_schema(entry.get("config", {}), f"{where}.config", DEFINITION[method])
+
+
+def _check_claims(configuration: Mapping[str, Any]) -> None:
+    """The file is there; what stands in it is checked where it is read."""
+    if "claims" in configuration and not Path(configuration["claims"]).is_file():
+        raise UserError(f"claims is '{configuration['claims']}': expected a YAML file of claims.")
 
 
 def _check_compute(compute: Mapping[str, Any]) -> None:

@@ -148,8 +148,8 @@ def test_the_page_on_own_methods_keeps_its_word(snakemake: Snakemake, tmp_path: 
     theirs = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])["fine_tuning"]["methods"]
     theirs["cloning"]["config"] |= {"hidden_widths": [16], "batch_size": 16}
     claim = page.split("```yaml\n")[2].split("```")[0]
-    (tmp_path / "my_claims.yaml").write_text(re.sub(r"(step|earliest): \d+", r"\1: 10", claim))
-    configuration = copy.deepcopy(TINY) | {"claims": "my_claims.yaml"}
+    (tmp_path / "my claims.yaml").write_text(re.sub(r"(step|earliest): \d+", r"\1: 10", claim))
+    configuration = copy.deepcopy(TINY) | {"claims": "my claims.yaml"}
     configuration["pretraining"]["schedule"]["updates"] = 10
     configuration["fine_tuning"]["methods"] |= theirs
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(configuration))

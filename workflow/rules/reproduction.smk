@@ -30,7 +30,7 @@ rule reproduction:
         "judge the claims and write the closing table"
     shell:
         "python -m workflow.steps.reproduction --statistics {input.statistics} --curves {input.curves}"
-        " --claims {input.claims} --settings {params.settings:q} --cache {params.cache} --text {output.text} --markdown {output.markdown} --csv {output.csv}"
+        " --claims {input.claims:q} --settings {params.settings:q} --cache {params.cache} --text {output.text} --markdown {output.markdown} --csv {output.csv}"
         " --json {output.json} --errors {output.errors} --log {log}"
 
 
