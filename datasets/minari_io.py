@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from minari.storage.datasets_root_dir import get_dataset_path
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from datasets import environment_spec
 from datasets.transitions import Episode, Transitions
 from envs.locomotion import ENVIRONMENTS, specification
 from envs.reference_scores import reference_scores
@@ -74,7 +73,7 @@ def write_dataset(
         len(episodes),
         _largest_size(episodes),
         (box(-np.inf, np.inf, (spec.observation_size,), np.float32), box(low, high, dtype=np.float32)),
-        _gymnasium_spec(environment),
+        environment_spec.registered(environment),
         {
             **metadata,
             **described(dataset_id, environment, ("gymnasium", "mujoco")),
@@ -165,22 +164,44 @@ def read_transitions(folder: Path | str, dataset_id: str, environment: str | Non
         folder: the Minari root.
         dataset_id: in a namespace of any depth: "mujoco/hopper/medium-v0".
         environment: what the data must have been recorded on, by name and version: v4 and v5 differ in
-            Hopper's and Walker2d's rewards and in Walker2d's model. None: not checked. Data that do not say
-            what they were recorded on are judged by their sizes alone.
+            Hopper's and Walker2d's rewards and in Walker2d's model; and unchanged, as
+            `environment_spec.differences` says. None: not checked. Data that do not say what they were
+            recorded on are judged by their sizes alone.
 
     Returns:
         The transitions; `metadata` is the dataset's own, with D4RL's reference scores where it has none.
 
     Raises:
         UserError: the dataset is missing, truncated, damaged, of another shape than its metadata say, of
-            another environment, or holds a number that is not finite.
+            another or a changed environment, or holds a number that is not finite.
     """
     metadata, arrays = read_arrays(folder, dataset_id, _read_arrays)
     path = Path(folder) / dataset_id
     recorded_on = _recorded_on(metadata, path)
     if environment is not None:
         _check_environment(dataset_id, arrays, recorded_on, environment)
-    return Transitions(**arrays, metadata=_with_reference_scores(metadata, recorded_on or environment))
+    named = recorded_on["id"] if recorded_on else environment
+    return Transitions(**arrays, metadata=_with_reference_scores(metadata, named))
+
+
+def marked_ends(folder: Path | str, dataset_id: str) -> dict[str, Any]:
+    """How a Minari dataset marks the ends of its episodes, as JSON values.
+
+    `marked_terminals` episodes end in a termination, `marked_time_outs` in a truncation alone, and
+    `unmarked_ends` in neither: taken, like a time-out, for cut there. `rule` is "minari": Minari stores each
+    episode by itself, with the observation after its last step.
+
+    Raises:
+        UserError: as `read_transitions`, or an episode goes on after a time-out.
+    """
+    _, arrays = read_arrays(folder, dataset_id, _read_marks)
+    terminals, time_outs = arrays["terminals"], arrays["time_outs"]
+    return {
+        "rule": "minari",
+        "marked_terminals": int(terminals.sum()),
+        "marked_time_outs": int((time_outs & ~terminals).sum()),
+        "unmarked_ends": int((~time_outs & ~terminals).sum()),
+    }
 
 
 def read_arrays(
@@ -222,27 +243,35 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _recorded_on(metadata: Mapping[str, Any], path: Path) -> str | None:
-    """The Gymnasium name of the environment of a dataset, where its metadata tell."""
+def _recorded_on(metadata: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
+    """Gymnasium's specification of the environment of a dataset, where its metadata tell."""
     if metadata.get("env_spec") is None:
         return None
     try:
-        return str(json.loads(metadata["env_spec"])["id"])
-    except (TypeError, ValueError, KeyError) as error:
+        return environment_spec.parsed(metadata["env_spec"])
+    except ValueError as error:
         raise UserError(
-            f"{path / _METADATA} holds an env_spec that names no environment; expected Gymnasium's JSON"
+            f"{path / _METADATA} holds an env_spec that {error}; expected Gymnasium's JSON"
         ) from error
 
 
 def _check_environment(
-    dataset_id: str, arrays: Mapping[str, NDArray[Any]], recorded_on: str | None, environment: str
+    dataset_id: str,
+    arrays: Mapping[str, NDArray[Any]],
+    recorded_on: Mapping[str, Any] | None,
+    environment: str,
 ) -> None:
-    if recorded_on is not None and recorded_on != environment:
+    if recorded_on is not None and recorded_on["id"] != environment:
         raise UserError(
-            f"The Minari dataset {dataset_id!r} was recorded on {recorded_on}, and the configuration's"
+            f"The Minari dataset {dataset_id!r} was recorded on {recorded_on['id']}, and the configuration's"
             f" environment is {environment}; expected the same name and version"
         )
     spec = specification(environment)
+    if recorded_on is not None and (found := environment_spec.differences(recorded_on, environment)):
+        raise UserError(
+            f"The Minari dataset {dataset_id!r} was recorded on a changed {environment}: {', '.join(found)};"
+            " expected the environment as gymnasium.make gives it by its name alone"
+        )
     for key, size in (("observations", spec.observation_size), ("actions", spec.action_size)):
         if arrays[key].shape[1] != size:
             raise UserError(
@@ -319,13 +348,6 @@ def described(dataset_id: str, environment: str, required: Sequence[str]) -> dic
     }
 
 
-def _gymnasium_spec(environment: str) -> Any:
-    with warnings.catch_warnings():
-        # v4 is the version of the published scores; Gymnasium warns that it has a newer one.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return gymnasium.spec(environment)
-
-
 def _mark_namespace(dataset: Path) -> None:
     """Make Minari list the dataset's namespace."""
     mark = dataset.parent / "namespace_metadata.json"
@@ -368,6 +390,24 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
         raise ValueError(f"it has {start} steps where its metadata say {steps}")
     np.logical_not(terminations, out=arrays["masks"], casting="unsafe")
     return arrays
+
+
+def _read_marks(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]]:
+    """Whether the last step of each episode is marked as a terminal, and as a time-out. [E] each."""
+    terminals, time_outs = np.empty((2, episodes), np.bool_)
+    for number in range(episodes):
+        length = stored_shape(file.id, number, "rewards")[0]
+        if not 0 < length <= steps:
+            raise ValueError(f"episode {number} has {length} steps, which its metadata do not allow")
+        terminations, truncations = np.empty((2, length), np.bool_)
+        read_stored(file.id, number, "terminations", terminations)
+        read_stored(file.id, number, "truncations", truncations)
+        if truncations[:-1].any():
+            raise ValueError(
+                f"episode {number} goes on after a time-out at step {truncations.argmax()} of its {length}"
+            )
+        terminals[number], time_outs[number] = terminations[-1], truncations[-1]
+    return {"terminals": terminals, "time_outs": time_outs}
 
 
 def stored_shape(file: Any, episode: int, key: str) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from datasets.collect import Policy, record
-from datasets.minari_io import published_root, read_transitions, sha256, write_dataset
+from datasets.minari_io import marked_ends, published_root, read_transitions, sha256, write_dataset
 from datasets.transitions import Episode, Transitions, summary, to_episodes
 from envs.locomotion import EnvironmentBatch, specification
 from records import UserError
@@ -108,10 +108,20 @@ def published(environment: str, dataset_id: str) -> Recording:
         dataset_id: in a namespace of any depth.
 
     Raises:
-        UserError: as `minari_io.published_root` and `minari_io.read_transitions`.
+        UserError: as `minari_io.published_root`, `minari_io.read_transitions` and `minari_io.marked_ends`,
+            or an episode is longer than the environment's time limit.
     """
-    transitions = read_transitions(published_root(dataset_id), dataset_id, environment)
-    return described(environment, to_episodes(transitions), "minari", [], source=dataset_id)
+    root = published_root(dataset_id)
+    episodes = to_episodes(read_transitions(root, dataset_id, environment))
+    limit = specification(environment).time_limit
+    for number, episode in enumerate(episodes):
+        if len(episode) > limit:
+            raise UserError(
+                f"The Minari dataset {dataset_id!r}: episode {number} has {len(episode)} steps, more than the"
+                f" {limit} that {environment} allows; expected one episode to end where the next begins"
+            )
+    ends = marked_ends(root, dataset_id)
+    return described(environment, episodes, "minari", [], source=dataset_id, episode_ends=ends)
 
 
 def replay(environment: str, log: Path | str, seeds: Sequence[int], steps: int | None = None) -> Recording:

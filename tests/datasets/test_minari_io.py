@@ -16,11 +16,19 @@ import h5py
 import minari
 import numpy as np
 import pytest
+from gymnasium import wrappers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from minari.data_collector import EpisodeBuffer
 
-from datasets.minari_io import _largest_size, published_root, read_transitions, sha256, write_dataset
+from datasets.minari_io import (
+    _largest_size,
+    marked_ends,
+    published_root,
+    read_transitions,
+    sha256,
+    write_dataset,
+)
 from datasets.transitions import Episode, Transitions, from_episodes
 from records import UserError
 
@@ -122,7 +130,12 @@ def test_equal_episodes_give_equal_bytes(tmp_path: Path, make_episodes: Make) ->
 
 
 def write_published(
-    dataset_id: str, episodes: list[Episode], environment: str | None, width: int = 11, **metadata: Any
+    dataset_id: str,
+    episodes: list[Episode],
+    environment: Any,
+    width: int = 11,
+    actions: int = 1,
+    **metadata: Any,
 ) -> None:
     """Write `episodes` with Minari itself, as what it publishes: float64, no checksum, any id."""
     buffers = [
@@ -142,7 +155,7 @@ def write_published(
             buffers,
             env=environment,
             observation_space=gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float64),
-            action_space=gymnasium.spaces.Box(-1, 1, (1,), np.float32),
+            action_space=gymnasium.spaces.Box(-1, 1, (actions,), np.float32),
             **metadata,
         )
 
@@ -213,6 +226,205 @@ def test_a_damaged_environment_specification_is_refused(
     file.write_text(json.dumps({**json.loads(file.read_text()), "env_spec": specification}))
     with pytest.raises(UserError, match="holds an env_spec that names no environment"):
         read_transitions(minari_root, FOREIGN)
+
+
+V5 = "InvertedDoublePendulum-v5"
+Wrap = Callable[[Any], Any]
+
+
+def write_made(make_episodes: Make, wrap: Wrap | None, arguments: dict[str, Any]) -> None:
+    """Let Minari itself write an episode with the specification of an environment made and wrapped so."""
+    [episode] = make_episodes([3])
+    made = gymnasium.make(V5, **arguments)
+    environment = made if wrap is None else wrap(made)
+    write_published(
+        FOREIGN, [dataclasses.replace(episode, observations=episode.observations[:, :9])], environment, 9
+    )
+    environment.close()
+
+
+class Counter(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A wrapper that nobody knows."""
+
+
+class Monitor(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """The stand-in of Stable-Baselines3's, which some of Minari's own datasets name (Minari issue 302)."""
+
+
+Monitor.__module__ = "stable_baselines3.common.monitor"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrap", "difference"),
+    [
+        ({}, wrappers.NormalizeReward, "the wrapper NormalizeReward"),
+        ({}, wrappers.NormalizeObservation, "the wrapper NormalizeObservation"),
+        ({}, wrappers.TimeAwareObservation, "the wrapper TimeAwareObservation"),
+        ({}, lambda environment: wrappers.RescaleAction(environment, -2, 2), "the wrapper RescaleAction"),
+        ({}, wrappers.Autoreset, "the wrapper Autoreset"),
+        ({}, Counter, "the wrapper Counter"),
+        ({"healthy_reward": 1.0}, None, "healthy_reward is 1.0 instead of 10.0"),
+        (
+            {"frame_skip": 4, "reset_noise_scale": 0.2},
+            None,
+            "frame_skip is 4 instead of 5, reset_noise_scale",
+        ),
+        ({"max_episode_steps": 500}, None, "max_episode_steps is 500 instead of 1000"),
+        ({"max_episode_steps": -1}, None, "max_episode_steps is None instead of 1000"),
+        (
+            {},
+            lambda environment: wrappers.TimeLimit(environment, 7),
+            "max_episode_steps is 7 instead of 1000",
+        ),
+    ],
+)
+def test_a_dataset_of_a_changed_environment_is_refused_by_what_changed_it(
+    minari_root: Path, make_episodes: Make, arguments: dict[str, Any], wrap: Wrap | None, difference: str
+) -> None:
+    write_made(make_episodes, wrap, arguments)
+    with pytest.raises(
+        UserError,
+        match=f"^The Minari dataset '{FOREIGN}' was recorded on a changed {V5}: .*{difference}.*; expected",
+    ):
+        read_transitions(minari_root, FOREIGN, V5)
+
+
+def recorded_statistics(environment: Any) -> Any:
+    return wrappers.RecordEpisodeStatistics(wrappers.OrderEnforcing(wrappers.PassiveEnvChecker(environment)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrap"),
+    [
+        ({}, recorded_statistics),
+        ({}, Monitor),
+        ({}, lambda environment: wrappers.TimeLimit(environment, 1000)),
+        ({"max_episode_steps": 1000}, None),
+        ({"healthy_reward": 10.0, "frame_skip": 5, "xml_file": "inverted_double_pendulum.xml"}, None),
+        ({"render_mode": None, "width": 64, "camera_id": 0, "max_geom": 10}, None),
+    ],
+)
+def test_a_dataset_of_an_environment_that_is_watched_or_made_with_its_defaults_is_read(
+    minari_root: Path, make_episodes: Make, arguments: dict[str, Any], wrap: Wrap | None
+) -> None:
+    write_made(make_episodes, wrap, arguments)
+    assert len(read_transitions(minari_root, FOREIGN, V5)) == 3
+
+
+def respecify(minari_root: Path, **changes: Any) -> None:
+    file = minari_root / FOREIGN / "data" / "metadata.json"
+    metadata = json.loads(file.read_text())
+    specification = {**json.loads(metadata["env_spec"]), **changes}
+    file.write_text(json.dumps({**metadata, "env_spec": json.dumps(specification)}))
+
+
+@pytest.mark.parametrize(
+    ("environment", "keyword", "default", "other"),
+    [
+        ("Hopper-v4", "healthy_z_range", [0.7, float("inf")], [0.5, float("inf")]),
+        ("Walker2d-v5", "healthy_angle_range", [-1.0, 1.0], [-1.0, 2.0]),
+        ("HalfCheetah-v4", "exclude_current_positions_from_observation", True, False),
+        (ENVIRONMENT, "camera_name", "track", None),
+    ],
+)
+def test_keywords_are_compared_with_the_defaults_of_every_version(
+    minari_root: Path, make_episodes: Make, environment: str, keyword: str, default: Any, other: Any
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        spaces = gymnasium.make(environment)
+    size, actions = spaces.observation_space.shape[0], spaces.action_space.shape[0]
+    episode = make_episodes([3])[0]
+    fitting = dataclasses.replace(
+        episode,
+        observations=np.zeros((4, size), np.float32),
+        actions=np.zeros((3, actions), np.float32),
+    )
+    write_published(FOREIGN, [fitting], environment, size, actions)
+    respecify(minari_root, kwargs={keyword: default})
+    assert len(read_transitions(minari_root, FOREIGN, environment)) == 3
+    if other is not None:
+        respecify(minari_root, kwargs={keyword: other})
+        with pytest.raises(UserError, match=f"a changed {environment}: {keyword} is "):
+            read_transitions(minari_root, FOREIGN, environment)
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"entry_point": "mine:Pendulum"}, "entry_point is 'mine:Pendulum' instead of 'gymnasium.envs"),
+        ({"autoreset": True}, "autoreset is True instead of False"),
+        ({"kwargs": {"healthy_reward": 1.0}}, f"healthy_reward is 1.0, which {ENVIRONMENT} does not have"),
+        ({"kwargs": {"kwargs": {}}}, r"kwargs is \{\}, which"),
+        (
+            {"additional_wrappers": [{"name": "RecordVideo", "entry_point": "mine:RecordVideo"}]},
+            "the wrapper RecordVideo of mine",
+        ),
+    ],
+)
+def test_what_only_a_specification_can_say_is_refused_too(
+    minari_root: Path, make_episodes: Make, changes: dict[str, Any], difference: str
+) -> None:
+    write_published(FOREIGN, make_episodes([3]), ENVIRONMENT)
+    respecify(minari_root, **changes)
+    with pytest.raises(UserError, match=f"a changed {ENVIRONMENT}: {difference}"):
+        read_transitions(minari_root, FOREIGN, ENVIRONMENT)
+
+
+def test_an_older_gymnasiums_specification_is_read(minari_root: Path, make_episodes: Make) -> None:
+    write_published(FOREIGN, make_episodes([3]), ENVIRONMENT)
+    respecify(minari_root, autoreset=False, apply_api_compatibility=False, namespace=None)
+    assert len(read_transitions(minari_root, FOREIGN, ENVIRONMENT)) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kwargs": 7},
+        {"kwargs": None},
+        {"additional_wrappers": 7},
+        {"additional_wrappers": [7]},
+        {"additional_wrappers": [{"name": "RecordVideo"}]},
+        {"additional_wrappers": [{"entry_point": 7}]},
+    ],
+)
+def test_a_specification_of_another_layout_is_refused(
+    minari_root: Path, make_episodes: Make, changes: dict[str, Any]
+) -> None:
+    write_published(FOREIGN, make_episodes([3]), ENVIRONMENT)
+    respecify(minari_root, **changes)
+    with pytest.raises(UserError, match=r"metadata\.json holds an env_spec .*; expected Gymnasium's JSON"):
+        read_transitions(minari_root, FOREIGN, ENVIRONMENT)
+
+
+@pytest.mark.parametrize(
+    ("terminations", "truncations", "ends"),
+    [
+        ([0, 0, 1], [0, 0, 0], [1, 0, 0]),
+        ([0, 0, 0], [0, 0, 1], [0, 1, 0]),
+        ([0, 0, 0], [0, 0, 0], [0, 0, 1]),
+        ([0, 0, 1], [0, 0, 1], [1, 0, 0]),
+    ],
+)
+def test_the_marks_of_the_ends_of_episodes_are_counted(
+    tmp_path: Path, make_episodes: Make, terminations: list[int], truncations: list[int], ends: list[int]
+) -> None:
+    data = write(tmp_path, make_episodes([3]))
+    with h5py.File(data / "main_data.hdf5", "a") as file:
+        file["episode_0/terminations"][...] = np.array(terminations, np.bool_)
+        file["episode_0/truncations"][...] = np.array(truncations, np.bool_)
+    forget_checksum(data)
+    names = ("marked_terminals", "marked_time_outs", "unmarked_ends")
+    assert marked_ends(tmp_path, ID) == {"rule": "minari", **dict(zip(names, ends, strict=True))}
+
+
+def test_a_time_out_inside_an_episode_is_refused(tmp_path: Path, make_episodes: Make) -> None:
+    data = write(tmp_path, make_episodes([4, 5]))
+    with h5py.File(data / "main_data.hdf5", "a") as file:
+        file["episode_1/truncations"][2] = True
+    forget_checksum(data)
+    with pytest.raises(UserError, match="episode 1 goes on after a time-out at step 2 of its 5"):
+        marked_ends(tmp_path, ID)
 
 
 def test_a_dataset_that_is_not_there_is_downloaded_by_minari(

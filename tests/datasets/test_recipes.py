@@ -132,6 +132,33 @@ def test_a_published_dataset_becomes_a_local_one(
     assert (read.metadata["recipe"], read.metadata["source"]) == ("minari", "mujoco/pendulum-local-v0")
 
 
+def test_the_summary_of_a_published_dataset_says_how_its_episodes_are_marked(
+    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "theirs"))
+    episodes = make_episodes([4, 3, 5, 2])
+    episodes[3] = dataclasses.replace(episodes[3], truncated=False)  # a recording that stopped
+    write_dataset(tmp_path / "theirs", "mujoco/pendulum-local-v0", episodes, PENDULUM, {})
+    recording = recipes.published(PENDULUM, "mujoco/pendulum-local-v0")
+    summary = recipes.store(tmp_path / "ours", "pendulum/medium-local-v0", recording)
+    ends = {"rule": "minari", "marked_terminals": 2, "marked_time_outs": 1, "unmarked_ends": 1}
+    assert summary["episode_ends"] == recording.metadata["episode_ends"] == ends
+
+
+def test_a_published_episode_longer_than_the_time_limit_is_refused(
+    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    for lengths in ([1000, 5], [5, 1001]):
+        write_dataset(tmp_path, "mujoco/pendulum-local-v0", make_episodes(lengths), PENDULUM, {})
+        if max(lengths) == 1000:
+            recipes.published(PENDULUM, "mujoco/pendulum-local-v0")
+    with pytest.raises(
+        UserError, match=f"episode 1 has 1001 steps, more than the 1000 that {PENDULUM} allows"
+    ):
+        recipes.published(PENDULUM, "mujoco/pendulum-local-v0")
+
+
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 50))
 def test_a_replay_log_becomes_its_episodes(

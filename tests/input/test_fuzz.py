@@ -91,6 +91,8 @@ def d4rl_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         file["actions"] = np.zeros((6, ACTIONS), np.float32)
         file["rewards"] = np.zeros(6, np.float32)
         file["terminals"] = np.zeros(6, np.bool_)
+        file["timeouts"] = np.zeros(6, np.bool_)
+        file["next_observations"] = np.zeros((6, OBSERVATIONS), np.float32)
     return path.read_bytes()
 
 
@@ -127,20 +129,42 @@ def minari_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def refused_or_read_with(minari_root: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Read the dataset with its metadata changed for that while."""
+    path = minari_root / DATASET_ID / "data" / "metadata.json"
+    whole = path.read_text()
+    path.write_text(json.dumps(change(json.loads(whole))))
+    try:
+        refused_or_read(lambda: minari_io.read_transitions(minari_root, DATASET_ID, ENVIRONMENT))
+    finally:
+        path.write_text(whole)
+
+
 @fuzzed
 @given(data=st.data(), value=json_values)
 def test_any_value_in_the_metadata_of_a_minari_dataset(
     minari_root: Path, data: st.DataObject, value: Any
 ) -> None:
-    path = minari_root / DATASET_ID / "data" / "metadata.json"
-    whole = path.read_text()
-    metadata = json.loads(whole)
-    key = data.draw(st.sampled_from(["", *metadata]))
-    path.write_text(json.dumps(metadata | {key: value} if key else value))
-    try:
-        refused_or_read(lambda: minari_io.read_transitions(minari_root, DATASET_ID, ENVIRONMENT))
-    finally:
-        path.write_text(whole)
+    def change(metadata: dict[str, Any]) -> object:
+        key = data.draw(st.sampled_from(["", *metadata]))
+        return metadata | {key: value} if key else value
+
+    refused_or_read_with(minari_root, change)
+
+
+@fuzzed
+@given(data=st.data(), value=json_values)
+def test_any_value_in_the_environment_specification_of_a_minari_dataset(
+    minari_root: Path, data: st.DataObject, value: Any
+) -> None:
+    def change(metadata: dict[str, Any]) -> object:
+        specification = json.loads(metadata["env_spec"])
+        key = data.draw(st.sampled_from([*specification, "autoreset"]))
+        inside = {"kwargs": {"kwargs": value}, "additional_wrappers": [value]}
+        content = data.draw(st.sampled_from([value, inside.get(key, value)]))
+        return metadata | {"env_spec": json.dumps(specification | {key: content})}
+
+    refused_or_read_with(minari_root, change)
 
 
 @fuzzed
