@@ -1,8 +1,14 @@
-"""D4RL's own HDF5 files (v0 to v2), read by the authors' rule and converted once to a Minari dataset.
+"""D4RL's own HDF5 files (v0 to v2), read by a rule that has a name and converted once to a Minari dataset.
 
-The rule ([C], Off2On's loader): a row's next observation is the row after it; a row marked in `timeouts` is
-left out, because the row after it belongs to another episode; a terminal row is kept, its target masked.
-A time-out never becomes a terminal.
+The authors' rule ([C], Off2On's loader), "authors": a row's next observation is the row after it; a row
+marked in `timeouts` is left out, because the row after it belongs to another episode; a terminal row is kept,
+its target masked. A time-out never becomes a terminal.
+
+The marks are not always whole: D4RL says so of its replay files (its issues 86 and 162). By the authors' rule
+the next observation of a last row without a mark is another episode's. So the default, "checked", is the
+authors' rule and, where the file has `next_observations`, ends an episode too at a row whose next observation
+is not the row after it. That row is kept with its own, its target not masked. What marks and
+`next_observations` leave in doubt is refused.
 
 Minari keeps one observation more than steps. After a time-out that one is the observation of the row left
 out. After a terminal it is the file's `next_observations` where it has them, and else the terminal row's own
@@ -13,7 +19,7 @@ keeps its value out of every target.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -25,12 +31,24 @@ from datasets.transitions import Episode, Transitions, from_episodes
 from envs.locomotion import specification
 from records import UserError
 
+RULES = CHECKED, AUTHORS = ("checked", "authors")
+"""Where episodes end, as the head of this module says."""
+
 _REQUIRED = ("observations", "actions", "rewards", "terminals")
 _OPTIONAL = ("timeouts", "next_observations")
 _FLAGS = ("terminals", "timeouts")
+# Of 1 + |observation|: above what float32 and another simulator's rounding leave, far below a reset's noise.
+_TOLERANCE = 1e-4
+_ROWS_NAMED = 10
 
 
-def convert(path: Path | str, folder: Path | str, dataset_id: str, environment: str) -> dict[str, Any]:
+def convert(
+    path: Path | str,
+    folder: Path | str,
+    dataset_id: str,
+    environment: str,
+    episode_ends: str = CHECKED,
+) -> dict[str, Any]:
     """Write the D4RL file `path` as the local Minari dataset `dataset_id` under `folder`; its summary.
 
     Args:
@@ -38,53 +56,154 @@ def convert(path: Path | str, folder: Path | str, dataset_id: str, environment: 
         folder: the Minari root.
         dataset_id: such as "hopper/medium-local-v0".
         environment: what the file's steps are of, such as "Hopper-v4"; D4RL's files do not say it.
+        episode_ends: one of `RULES`.
 
     Raises:
         UserError: as `read_episodes`; an action out of range; the place cannot be written.
     """
-    return store(folder, dataset_id, recording(path, environment))
+    return store(folder, dataset_id, recording(path, environment, episode_ends))
 
 
-def recording(path: Path | str, environment: str) -> Recording:
-    """The episodes of the D4RL file `path`, and where they come from. UserError: as `read_episodes`."""
-    episodes = read_episodes(path, environment)
-    source = {"source": Path(path).name, "source_sha256": sha256(Path(path))}
-    return described(environment, episodes, "d4rl", [], **source)
+def recording(path: Path | str, environment: str, episode_ends: str = CHECKED) -> Recording:
+    """The episodes of the D4RL file `path`, and where they come from. UserError: as `read_episodes`.
+
+    Its metadata have `episode_ends`, what was decided about them: the `rule`; how many ends
+    `marked_terminals` and `marked_time_outs` made, and `at_time_limit` the limit, where a file marks no
+    time-outs; `unmarked_ends`, how many more there are by `next_observations` (None: the file has none to
+    tell by), the `first_unmarked_rows` of them, which "authors" takes for steps of one episode and "checked"
+    does not; how many episodes are `longer_than_time_limit`; how many `rows_left_out` of the steps.
+    """
+    arrays = _read(Path(path), environment)
+    ends = _ends(arrays, Path(path), environment, episode_ends)
+    return described(
+        environment,
+        _episodes(arrays, ends, path),
+        "d4rl",
+        [],
+        source=Path(path).name,
+        source_sha256=sha256(Path(path)),
+        episode_ends=ends.decided,
+    )
 
 
-def read_transitions(path: Path | str, environment: str) -> Transitions:
-    """The transitions of a D4RL file in its order. Raises UserError as `read_episodes`."""
-    return from_episodes(read_episodes(path, environment), {"dataset_id": str(path)})
+def read_transitions(path: Path | str, environment: str, episode_ends: str = CHECKED) -> Transitions:
+    """The transitions of a D4RL file in its order, with `recording`'s metadata. UserError: as there."""
+    recorded = recording(path, environment, episode_ends)
+    return from_episodes(recorded.episodes, {**recorded.metadata, "dataset_id": str(path)})
 
 
-def read_episodes(path: Path | str, environment: str) -> list[Episode]:
+def read_episodes(path: Path | str, environment: str, episode_ends: str = CHECKED) -> list[Episode]:
     """The episodes of a D4RL file in its order, without those that the rule leaves no step of.
 
     Where the file has no `timeouts`, an episode ends at a terminal or at the environment's time limit. The
     last row, where it ends no episode, only gives the observation after the row before it.
 
+    Args:
+        path: of the file.
+        environment: what its steps are of.
+        episode_ends: one of `RULES`.
+
     Raises:
         UserError: the file is missing, truncated, no HDF5, lacks a key, holds other types, lengths or sizes,
-            numbers that are not finite, or data that lie outside the file.
+            numbers that are not finite, or data that lie outside the file; by "checked", an episode is longer
+            than the time limit, or `next_observations` agree with the rows after theirs less often than not.
     """
-    path = Path(path)
-    arrays = _read(path, environment)
-    observations, terminals = arrays["observations"], arrays["terminals"]
-    # The observation after a terminal row, as the head of this module says.
-    after = arrays.get("next_observations", observations)
-    left_out = arrays["timeouts"] if "timeouts" in arrays else _at_time_limit(terminals, environment)
+    return recording(path, environment, episode_ends).episodes
+
+
+class _Ends(NamedTuple):
+    """The rows [M] that end an episode, and what was decided of them (JSON values).
+
+    `terminal`: kept, to a terminal state. `left_out`: no step. `unmarked`: kept, not to a terminal state.
+    """
+
+    terminal: NDArray[np.bool_]
+    left_out: NDArray[np.bool_]
+    unmarked: NDArray[np.bool_]
+    decided: dict[str, Any]
+
+
+def _ends(arrays: dict[str, NDArray[Any]], path: Path, environment: str, rule: str) -> _Ends:
+    if rule not in RULES:
+        raise UserError(f"episode_ends is {rule!r}: expected one of {', '.join(RULES)}")
+    terminals = arrays["terminals"]
+    no_rows = np.zeros_like(terminals)
+    marks_time_outs, tells_unmarked = "timeouts" in arrays, "next_observations" in arrays
+    marked = terminals | arrays["timeouts"] if marks_time_outs else terminals
+    unmarked = _contradicted(arrays, marked) if tells_unmarked else no_rows
+    if rule == CHECKED:
+        _check_order(unmarked, marked, path)
+    cut = unmarked if rule == CHECKED else no_rows
+    time_outs = arrays["timeouts"] if marks_time_outs else _at_time_limit(terminals | cut, environment) & ~cut
+    left_out = time_outs.copy()
     left_out[-1] |= not terminals[-1]
+    terminal = terminals & ~left_out
+    longer = _longer_than_limit(terminal | left_out | cut, path, environment, rule)
+    decided = {
+        "rule": rule,
+        "marked_terminals": int(terminal.sum()),
+        "marked_time_outs": int(time_outs.sum()) if marks_time_outs else 0,
+        "at_time_limit": 0 if marks_time_outs else int(time_outs.sum()),
+        "unmarked_ends": int(unmarked.sum()) if tells_unmarked else None,
+        "first_unmarked_rows": np.flatnonzero(unmarked)[:_ROWS_NAMED].tolist(),
+        "longer_than_time_limit": longer,
+        "rows_left_out": int(left_out.sum()),
+    }
+    return _Ends(terminal, left_out, cut, decided)
+
+
+def _contradicted(arrays: dict[str, NDArray[Any]], marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which rows [M] are not `marked` and have a next observation that is not the row after them."""
+    found = np.zeros_like(marked)
+    stated, following = arrays["next_observations"][:-1], arrays["observations"][1:]
+    # A column at a time, so that memory holds no second copy; what overflows is no rounding.
+    with np.errstate(over="ignore"):
+        for column in range(following.shape[1]):
+            difference = np.abs(stated[:, column] - following[:, column])
+            found[:-1] |= difference > _TOLERANCE * (1 + np.abs(following[:, column]))
+    return found & ~marked
+
+
+def _check_order(unmarked: NDArray[np.bool_], marked: NDArray[np.bool_], path: Path) -> None:
+    """Refuse rows out of order and numbers of another scale, of which every step would be an episode."""
+    found, able = int(unmarked.sum()), int((~marked[:-1]).sum())
+    if 2 * found > able:
+        raise UserError(
+            f"{path}: next_observations contradict the next row's observation at {found} of the {able} rows"
+            f" without a mark, row {unmarked.argmax()} the first; expected rows in order of time, or"
+            f" episode_ends: {AUTHORS}"
+        )
+
+
+def _longer_than_limit(ends: NDArray[np.bool_], path: Path, environment: str, rule: str) -> int:
+    """How many episodes are longer than the time limit; "checked" refuses them."""
+    limit = specification(environment).time_limit
+    last = np.flatnonzero(ends)
+    lengths = np.diff(last, prepend=-1)
+    longer = np.flatnonzero(lengths > limit)
+    if rule == CHECKED and len(longer):
+        end, length = int(last[longer[0]]), int(lengths[longer[0]])
+        raise UserError(
+            f"{path}: rows {end - length + 1} to {end} are one episode of {length} steps, longer than the"
+            f" {limit} of {environment}: expected terminals and timeouts to mark the ends of all, or"
+            f" episode_ends: {AUTHORS}"
+        )
+    return len(longer)
+
+
+def _episodes(arrays: dict[str, NDArray[Any]], ends: _Ends, path: Path | str) -> list[Episode]:
+    observations = arrays["observations"]
+    # The observation after a row that is kept and ends an episode, as the head of this module says.
+    after = arrays.get("next_observations", observations)
     episodes = []
     start = 0
-    for end in np.flatnonzero(terminals | left_out).tolist():
-        terminated = not left_out[end]
-        rows = slice(start, end + terminated)
+    for end in np.flatnonzero(ends.terminal | ends.left_out | ends.unmarked).tolist():
+        kept, terminated = not ends.left_out[end], bool(ends.terminal[end])
+        rows = slice(start, end + kept)
         if rows.stop > start:
             episodes.append(
                 Episode(
-                    observations=np.concatenate(
-                        [observations[start : end + 1], after[end : end + terminated]]
-                    ),
+                    observations=np.concatenate([observations[start : end + 1], after[end : end + kept]]),
                     actions=arrays["actions"][rows],
                     rewards=arrays["rewards"][rows],
                     terminated=terminated,
@@ -97,10 +216,10 @@ def read_episodes(path: Path | str, environment: str) -> list[Episode]:
     return episodes
 
 
-def _at_time_limit(terminals: NDArray[np.bool_], environment: str) -> NDArray[np.bool_]:
-    """Which rows [M] are the last that the time limit allows, counted from the episode's first."""
-    rows = np.arange(len(terminals))
-    begins = np.append(True, terminals[:-1])
+def _at_time_limit(ends: NDArray[np.bool_], environment: str) -> NDArray[np.bool_]:
+    """Which rows [M] are the last that the time limit allows, counted from the row after one of `ends`."""
+    rows = np.arange(len(ends))
+    begins = np.append(True, ends[:-1])
     limit = specification(environment).time_limit
     reached: NDArray[np.bool_] = (
         rows - np.maximum.accumulate(np.where(begins, rows, 0))

@@ -191,6 +191,8 @@ def summary(transitions: Transitions, environment: str) -> dict[str, Any]:
     Quantiles are keyed by percent ("5"); `return_histogram` counts the episodes between `edges`.
     `d4rl_normalised_mean` is the mean of D4RL's dataset of that name, `d4rl_source` where that is said;
     both are None where it is not known.
+    `episode_ends` is there for data that were recorded elsewhere: what reading them decided about where
+    their episodes end (see `d4rl_hdf5.recording` and `minari_io.marked_ends`).
 
     Args:
         transitions: with raw rewards.
@@ -201,7 +203,7 @@ def summary(transitions: Transitions, environment: str) -> dict[str, Any]:
     returns = np.add.reduceat(transitions.rewards.astype(np.float64), starts)
     counts, edges = np.histogram(returns, bins=_BINS)
     terminals = int((transitions.masks == 0).sum())
-    dataset_id = transitions.metadata.get("dataset_id")
+    dataset_id, decided = (transitions.metadata.get(key) for key in ("dataset_id", "episode_ends"))
     published = _D4RL_MEAN_RETURNS.get(_d4rl_name(str(dataset_id)))
     return {
         "dataset_id": dataset_id,
@@ -220,6 +222,7 @@ def summary(transitions: Transitions, environment: str) -> dict[str, Any]:
         "normalised_score": float(normalised_score(float(returns.mean()), environment)),
         "d4rl_normalised_mean": published and float(normalised_score(published.value, environment)),
         "d4rl_source": published and published.source,
+        **({} if decided is None else {"episode_ends": decided}),
     }
 
 

@@ -37,7 +37,7 @@ _RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "medium-replay": (("seed", "behaviour_policy"), ()),
     "replay": (("seed", "behaviour_policy"), ("transitions",)),
     "minari": (("minari_id",), ()),
-    "d4rl": (("file",), ()),
+    "d4rl": (("file",), ("episode_ends",)),
 }
 """Keys that a recipe needs, and keys that it may have."""
 DEFINITION = {
@@ -166,7 +166,7 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
     for key in required:
         if key not in dataset:
             raise UserError(f"{where}: the recipe {recipe} needs the key '{key}'.")
-    for key in ("seed", "transitions", "copies", "behaviour_policy", "minari_id", "file"):
+    for key in ("seed", "transitions", "copies", "behaviour_policy", "minari_id", "file", "episode_ends"):
         if key in dataset and key not in (*required, *possible):
             raise UserError(f"{where}: the recipe {recipe} takes no '{key}'.")
     if "behaviour_policy" in dataset:

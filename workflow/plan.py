@@ -136,7 +136,7 @@ class Plan(RunPlan):
     def recording(self, dataset: str) -> Json:
         """How one dataset is recorded: its entry less what only training reads."""
         entry = self.dataset(dataset)
-        keys = ("environment", "recipe", "transitions", "seed", "copies", "minari_id", "file")
+        keys = ("environment", "recipe", "transitions", "seed", "copies", "minari_id", "file", "episode_ends")
         settings = {key: entry[key] for key in keys if key in entry}
         sources = [source_hash(*RECORDING, "workflow/steps/record.py")]
         if "behaviour_policy" in entry:

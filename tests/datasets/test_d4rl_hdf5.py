@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datasets.d4rl_hdf5 import convert, read_episodes, read_transitions
+from datasets.d4rl_hdf5 import AUTHORS, CHECKED, convert, read_episodes, read_transitions
 from datasets.minari_io import read_transitions as read_minari
 from datasets.minari_io import sha256
 from datasets.transitions import Transitions
@@ -24,26 +24,32 @@ LIMIT = 1000
 FIELDS = ("observations", "actions", "rewards", "masks", "next_observations", "episode_ends")
 Arrays = dict[str, NDArray[Any]]
 
-TERMINAL, TIME_OUT, BOTH = "terminal", "time-out", "both"
+TERMINAL, TIME_OUT, BOTH, UNMARKED = "terminal", "time-out", "both", "unmarked"
 ends = st.sampled_from([TERMINAL, TIME_OUT, BOTH])
 
 
 def made_up(episodes: list[tuple[int, str]], cut: int = 0, seed: int = 0) -> Arrays:
-    """Rows of InvertedDoublePendulum's sizes: `episodes` (length, end), then `cut` rows of a running one."""
+    """Rows of InvertedDoublePendulum's sizes: `episodes` (length, end), then `cut` rows of a running one.
+
+    `next_observations` are the next row's observation but for the last row of each, whose own stand nowhere
+    else, as in D4RL's files.
+    """
     generator = np.random.default_rng(seed)
     rows = sum(length for length, _ in episodes) + cut
     flags: Arrays = {"terminals": np.zeros(rows, np.bool_), "timeouts": np.zeros(rows, np.bool_)}
+    observations = generator.normal(size=(rows, 11)).astype(np.float32)
+    following = np.append(observations[1:], observations[-1:] + 1, axis=0)
     last = -1
     for length, end in episodes:
         last += length
-        flags["terminals"][last] = end != TIME_OUT
-        flags["timeouts"][last] = end != TERMINAL
-    observations = generator.normal(size=(rows, 11)).astype(np.float32)
+        flags["terminals"][last] = end in (TERMINAL, BOTH)
+        flags["timeouts"][last] = end in (TIME_OUT, BOTH)
+        following[last] = observations[last] + 1
     return {
         "observations": observations,
         "actions": generator.uniform(-1, 1, size=(rows, 1)).astype(np.float32),
         "rewards": generator.normal(size=rows).astype(np.float32),
-        "next_observations": observations + 1,
+        "next_observations": following,
         **flags,
     }
 
@@ -103,7 +109,9 @@ def test_rows_become_transitions_by_the_authors_rule(
     # Two sure transitions, so that there is one to compare.
     data = without(made_up([(3, TERMINAL), *episodes], cut), *left_out)
     path = write(tmp_path_factory.mktemp("d4rl") / "file.hdf5", data)
-    assert_follows_the_rule(read_transitions(path, PENDULUM), data)
+    assert_follows_the_rule(read_transitions(path, PENDULUM, AUTHORS), data)
+    if not left_out:  # every end is marked: nothing is left to be found
+        assert_follows_the_rule(read_transitions(path, PENDULUM), data)
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
@@ -140,6 +148,154 @@ def test_converted_it_is_the_same_dataset(
     assert converted.metadata["source"] == "file.hdf5"
     assert converted.metadata["source_sha256"] == sha256(path)
     assert converted.metadata["ref_max_score"] == 9359.0
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    episodes=st.lists(
+        st.tuples(st.integers(3, 7), st.sampled_from([TERMINAL, TIME_OUT, BOTH, UNMARKED])),
+        min_size=1,
+        max_size=8,
+    ),
+    cut=st.integers(0, 4),
+    time_outs=st.booleans(),
+    noise=st.sampled_from([0.0, 1e-6]),
+)
+def test_no_transition_leads_from_one_episode_into_the_next(
+    tmp_path_factory: pytest.TempPathFactory,
+    episodes: list[tuple[int, str]],
+    cut: int,
+    time_outs: bool,
+    noise: float,
+) -> None:
+    data = made_up(episodes, cut)
+    data["next_observations"] = data["next_observations"] + np.float32(noise)  # another rounding's
+    if not time_outs:
+        data = without(data, "timeouts")
+    path = write(tmp_path_factory.mktemp("d4rl") / "file.hdf5", data)
+    found = read_transitions(path, PENDULUM)
+
+    last = np.cumsum([length for length, _ in episodes]) - 1
+    ends = {row: end for row, (_, end) in zip(last.tolist(), episodes, strict=True)}
+    rows = len(data["rewards"])
+    kept = [
+        row
+        for row in range(rows)
+        # A marked time-out is left out, as is the last row: both as by the authors' rule.
+        if not (time_outs and ends.get(row) in (TIME_OUT, BOTH))
+        and not (row == rows - 1 and not data["terminals"][row])
+    ]
+    np.testing.assert_array_equal(found.observations, data["observations"][kept])
+    np.testing.assert_allclose(found.next_observations, data["next_observations"][kept], atol=1e-5)
+    np.testing.assert_array_equal(found.masks, 1 - data["terminals"][kept])
+    unmarked = [
+        row
+        for row, end in ends.items()
+        if row < rows - 1 and (end == UNMARKED or (end == TIME_OUT and not time_outs))
+    ]
+    decided = found.metadata["episode_ends"]
+    assert (decided["unmarked_ends"], decided["first_unmarked_rows"]) == (len(unmarked), unmarked)
+    assert decided["rows_left_out"] == rows - len(kept)
+
+
+@pytest.mark.parametrize("left_out", [(), ("timeouts",)])
+def test_six_rows_of_two_episodes_without_a_mark(tmp_path: Path, left_out: tuple[str, ...]) -> None:
+    data = without(made_up([(3, UNMARKED)], cut=3), *left_out)
+    path = write(tmp_path / "file", data)
+    found = read_transitions(path, PENDULUM)
+    assert np.flatnonzero(found.episode_ends).tolist() == [2, 4]
+    np.testing.assert_array_equal(found.next_observations[2], data["next_observations"][2])
+    assert found.masks.tolist() == [1] * 5
+    assert found.metadata["episode_ends"] == {
+        "rule": "checked",
+        "marked_terminals": 0,
+        "marked_time_outs": 0,
+        "at_time_limit": 0,
+        "unmarked_ends": 1,
+        "first_unmarked_rows": [2],
+        "longer_than_time_limit": 0,
+        "rows_left_out": 1,
+    }
+    theirs = read_transitions(path, PENDULUM, AUTHORS)
+    np.testing.assert_array_equal(theirs.next_observations, data["observations"][1:])
+    assert np.flatnonzero(theirs.episode_ends).tolist() == [4]
+    assert theirs.metadata["episode_ends"] == {
+        **found.metadata["episode_ends"],
+        "rule": "authors",
+    }
+
+
+def test_the_time_limit_counts_from_an_end_that_no_mark_shows(tmp_path: Path) -> None:
+    data = without(made_up([(500, UNMARKED), (LIMIT, UNMARKED), (5, TERMINAL)]), "timeouts")
+    found = read_transitions(write(tmp_path / "file", data), PENDULUM)
+    assert [rows.stop - rows.start for rows in found.episodes()] == [500, LIMIT, 5]
+    decided = found.metadata["episode_ends"]
+    assert (decided["unmarked_ends"], decided["at_time_limit"], decided["rows_left_out"]) == (2, 0, 0)
+
+
+def test_without_next_observations_the_summary_says_that_nothing_is_known_of_unmarked_ends(
+    tmp_path: Path,
+) -> None:
+    data = without(made_up([(3, TERMINAL), (LIMIT, TIME_OUT), (4, TERMINAL)]), "next_observations")
+    marked = read_transitions(write(tmp_path / "marked", data), PENDULUM).metadata["episode_ends"]
+    limited = read_transitions(write(tmp_path / "limited", without(data, "timeouts")), PENDULUM)
+    assert marked == {
+        "rule": "checked",
+        "marked_terminals": 2,
+        "marked_time_outs": 1,
+        "at_time_limit": 0,
+        "unmarked_ends": None,
+        "first_unmarked_rows": [],
+        "longer_than_time_limit": 0,
+        "rows_left_out": 1,
+    }
+    assert limited.metadata["episode_ends"] == marked | {"marked_time_outs": 0, "at_time_limit": 1}
+
+
+def test_an_episode_longer_than_the_time_limit_is_refused_by_its_rows(tmp_path: Path) -> None:
+    data = made_up([(5, TERMINAL), (LIMIT, TIME_OUT), (LIMIT + 1, TIME_OUT), (5, TERMINAL)])
+    for left_out in ((), ("next_observations",)):
+        path = write(tmp_path / "file", without(data, *left_out))
+        with pytest.raises(
+            UserError,
+            match="file: rows 1005 to 2005 are one episode of 1001 steps, longer than the 1000 of"
+            f" {PENDULUM}: .* or episode_ends: authors",
+        ):
+            read_transitions(path, PENDULUM)
+        theirs = read_transitions(path, PENDULUM, AUTHORS)
+        assert_follows_the_rule(theirs, without(data, *left_out))
+        assert theirs.metadata["episode_ends"]["longer_than_time_limit"] == 1
+
+
+def test_next_observations_that_are_no_next_rows_are_refused(tmp_path: Path) -> None:
+    data = made_up([(9, TERMINAL), (9, TIME_OUT)])
+    order = np.random.default_rng(1).permutation(18)
+    shuffled = {key: array[order] for key, array in data.items()}
+    scaled = {**data, "next_observations": 2 * data["next_observations"]}
+    for other in (shuffled, scaled):
+        path = write(tmp_path / "file", other)
+        with pytest.raises(
+            UserError,
+            match=r"file: next_observations contradict the next row's observation at \d+ of the 1[56] rows"
+            r" without a mark, row 0 the first; expected rows in order of time, or episode_ends: authors",
+        ):
+            read_episodes(path, PENDULUM)
+    read_episodes(path, PENDULUM, AUTHORS)
+
+
+def test_a_rule_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "file", made_up([(4, TERMINAL)]))
+    with pytest.raises(UserError, match="episode_ends is 'guessed': expected one of checked, authors"):
+        read_episodes(path, PENDULUM, "guessed")
+
+
+@pytest.mark.parametrize("rule", [CHECKED, AUTHORS])
+def test_the_summary_of_a_dataset_says_what_was_decided_about_its_episodes(tmp_path: Path, rule: str) -> None:
+    path = write(tmp_path / "file", made_up([(4, UNMARKED), (4, TERMINAL)]))
+    summary = convert(path, tmp_path / "minari", "pendulum/medium-local-v0", PENDULUM, rule)
+    assert summary["episode_ends"] == read_transitions(path, PENDULUM, rule).metadata["episode_ends"]
+    assert (summary["episode_ends"]["rule"], summary["episode_ends"]["unmarked_ends"]) == (rule, 1)
+    assert summary["episodes"] == (2 if rule == CHECKED else 1)
 
 
 def test_time_outs_are_no_terminals_and_cross_no_episode(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from algorithms.likelihood import LikelihoodConfig
 from algorithms.offline import OfflineConfig
 from algorithms.online import OnlineConfig
 from algorithms.pretraining import OFFLINE_METHODS
+from datasets import d4rl_hdf5
 from envs.locomotion import ENVIRONMENTS
 from records import UserError
 from workflow import plan
@@ -116,6 +117,12 @@ WRONG = [
         "halfcheetah-random: the recipe random needs the key 'seed'",
     ),
     ("datasets.halfcheetah-random.minari_id", "x-v0", "the recipe random takes no 'minari_id'"),
+    ("datasets.halfcheetah-random.episode_ends", "authors", "the recipe random takes no 'episode_ends'"),
+    (
+        "datasets.halfcheetah-random.episode_ends",
+        "theirs",
+        "halfcheetah-random.episode_ends is 'theirs': expected one of checked, authors",
+    ),
     ("datasets.halfcheetah-random.minari_id", "../x", "is '../x': expected the id of a Minari dataset"),
     ("pretraining.schedule.updates", DELETE, "pretraining.schedule: the key 'updates' is missing"),
     # settings that contradict each other
@@ -233,6 +240,11 @@ def test_the_workflow_knows_exactly_the_methods_there_are() -> None:
     assert set(plan.METHODS) == set(METHODS)
     assert set(plan.OFFLINE_METHODS) == set(OFFLINE_METHODS)
     assert set(DEFINITION) == set(METHODS) | set(OFFLINE_METHODS)
+
+
+def test_the_schema_has_exactly_the_rules_of_d4rl_files_there_are() -> None:
+    dataset = yaml.safe_load(SCHEMA.read_text())["$defs"]["dataset"]["properties"]
+    assert set(dataset["episode_ends"]["enum"]) == set(d4rl_hdf5.RULES)
 
 
 def test_the_schema_has_exactly_the_environments_there_are() -> None:

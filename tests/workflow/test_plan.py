@@ -259,6 +259,15 @@ def fingerprints(jobs: Plan) -> dict[str, str]:
     return {name: value["fingerprint"] for name, value in settings.items()}
 
 
+def test_the_rule_of_a_d4rl_file_is_part_of_its_recording(smoke: dict[str, Any]) -> None:
+    entry = {"environment": "HalfCheetah-v4", "recipe": "d4rl", "file": "no.hdf5", "pretrained": "train"}
+    smoke["datasets"][DATASET] = entry
+    before = Plan(smoke).recording(DATASET)
+    after = change(smoke, lambda edited: edited["datasets"][DATASET].update(episode_ends="authors"))
+    assert after.recording(DATASET)["episode_ends"] == "authors"
+    assert after.recording(DATASET)["fingerprint"] != before["fingerprint"]
+
+
 @pytest.mark.parametrize(
     ("dataset", "parts"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -84,6 +85,25 @@ def test_medium_replay_is_the_same_from_the_replay_and_from_the_action_log(
         assert np.array_equal(one.observations, other.observations)
         assert np.array_equal(one.rewards, other.rewards)
         assert (one.terminated, one.truncated) == (other.terminated, other.truncated)
+
+
+@pytest.mark.parametrize(
+    ("settings", "lengths"),
+    [({}, [3, 2]), ({"episode_ends": "checked"}, [3, 2]), ({"episode_ends": "authors"}, [5])],
+)
+def test_a_d4rl_file_is_read_by_the_rule_that_is_named(
+    tmp_path: Path, settings: dict[str, str], lengths: list[int]
+) -> None:
+    observations = np.random.default_rng(0).normal(size=(7, 11)).astype(np.float32)
+    following = observations[1:].copy()
+    following[2] += 1  # row 2 is the last of an episode, and no flag says so
+    with h5py.File(tmp_path / "file.hdf5", "w") as file:
+        file["observations"], file["next_observations"] = observations[:-1], following
+        file["actions"], file["rewards"] = np.zeros((6, 1), np.float32), np.zeros(6, np.float32)
+        file["terminals"], file["timeouts"] = np.zeros((2, 6), np.bool_)
+    entry = {"environment": ENVIRONMENT, "recipe": "d4rl", "file": str(tmp_path / "file.hdf5")}
+    recording = recorded({**entry, **settings}, None)
+    assert [len(episode) for episode in recording.episodes] == lengths
 
 
 def test_a_recipe_that_needs_a_behaviour_policy_says_so() -> None:

@@ -22,7 +22,8 @@ def recorded(settings: command.Json, behaviour: Path | None) -> recipes.Recordin
     if recipe == "minari":
         return recipes.published(environment, settings["minari_id"])
     if recipe == "d4rl":
-        return d4rl_hdf5.recording(settings["file"], environment)
+        rule = settings.get("episode_ends", d4rl_hdf5.CHECKED)
+        return d4rl_hdf5.recording(settings["file"], environment, rule)
     seed = settings["seed"]
     if recipe == "random":
         return recipes.random(environment, settings["transitions"], seed, settings["copies"], threads=1)
