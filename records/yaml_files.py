@@ -32,7 +32,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_scalar_node(self, anchor: Any) -> ScalarNode:
         plain = self.peek_event().implicit[0]  # type: ignore[no-untyped-call]
-        node: ScalarNode = super().compose_scalar_node(anchor)  # type: ignore[no-untyped-call]
+        node: ScalarNode = super().compose_scalar_node(anchor)
         differs = plain and node.tag not in (_MERGE, _tag_in_1_2(node.value))
         if differs or _octal(node):
             raise UserError(
@@ -42,7 +42,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
-        node: MappingNode = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
+        node: MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
             if isinstance(key, ScalarNode):
@@ -62,7 +62,7 @@ def read_yaml(path: Path) -> Any:
     try:
         loader = _Loader(path.read_text(encoding="utf-8"))
         loader.name = str(path)
-        return loader.get_single_data()  # type: ignore[no-untyped-call]
+        return loader.get_single_data()
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror or error}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
