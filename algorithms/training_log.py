@@ -65,7 +65,7 @@ class _Means:
         expected = (len(self.names), seeds) if self.count else (0,)
         whole = type(self.count) is int and self.count >= 0 and all(isinstance(n, str) for n in self.names)
         if not whole or tuple(self._sums.shape) != expected:
-            raise UserError(f"its means are {dict(state)}, expected those of {seeds} seeds")
+            raise UserError(f"its means of {self.names} are not those of {seeds} seeds")
 
 
 def _on_the_host(metrics: Metrics) -> torch.Tensor:
@@ -187,7 +187,9 @@ class TrainingLog:
         """
         found = list(dict.fromkeys(step for _, step, *_ in self._rows))
         if found != list(steps):
-            raise UserError(f"its curve has the steps {found}, expected {list(steps)}")
+            raise UserError(
+                f"its curve has {len(found)} steps, expected the {len(steps)} evaluated until then"
+            )
         if self._every.count != updates:
             raise UserError(f"its means are of {self._every.count} updates, expected {updates}")
 
@@ -196,5 +198,7 @@ class TrainingLog:
         row = Row(*kept)
         means = [(str(name), list(map(float, values))) for name, values in row.means]
         if row.step != step or any(len(values) != len(self._seeds) for _, values in means):
-            raise UserError(f"its awaited row is {list(kept)}, expected one of step {step} and all seeds")
+            raise UserError(
+                f"its awaited row is of step {row.step}, expected one of step {step} and all seeds"
+            )
         return Row(step, means)

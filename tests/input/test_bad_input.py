@@ -43,7 +43,6 @@ from tests.workflow.test_configuration import DELETE, spoilt
 from workflow.configuration import check, read
 from workflow.plan import foreign_hash
 from workflow.sources import ROOT
-from workflow.steps.pretrain import starting_agents
 
 ENVIRONMENT, OBSERVATIONS, ACTIONS = "InvertedDoublePendulum-v4", 11, 1
 DATASET_ID = "inverted-double-pendulum/test-local-v0"
@@ -354,16 +353,6 @@ def actor(path: Path) -> object:
     return load_behaviour_policy(path, OBSERVATIONS, ACTIONS, 0)
 
 
-def agent(updates: Any) -> Callable[[Path], object]:
-    """An agent that says how many updates it has had."""
-    said = {"configuration": {"method": "cql", "schedule": {"updates": updates}}}
-    return lambda path: checkpoints.save(path, {"x": torch.zeros(1)}, said)
-
-
-def go_on_with(path: Path) -> object:
-    return starting_agents([path], "cql")
-
-
 PICKLE = b"\x80\x04\x95\x1e\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94."
 CHECKPOINTS = [
     content("checkpoint: nothing", bytes_of(b""), checkpoints.load, "not a readable checkpoint"),
@@ -371,10 +360,6 @@ CHECKPOINTS = [
     content("checkpoint: an archive", bytes_of(b"PK\3\4" + bytes(99)), checkpoints.load, "not a readable"),
     content("checkpoint: a long header", bytes_of(b"\xff" * 99), checkpoints.load, "not a readable"),
     content("actor: not a checkpoint", bytes_of(b"{}"), actor, "not a readable checkpoint"),
-    *(
-        content(f"starting agent: {said!r} updates", agent(said), go_on_with, f"says {said!r} updates")
-        for said in (-1, True, 5.0, "5", None, [])
-    ),
     content(
         "actor: another network",
         lambda path: checkpoints.save(path, {"x": torch.zeros(1)}, {}),
