@@ -14,6 +14,9 @@ CLUSTER := $(ENVIRONMENT)/.installed-cluster
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements-torch.lock)
 PIP := $(ENVIRONMENT)/bin/python -m pip --disable-pip-version-check
 export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
+# Recipes take the file's name from their environment, whole, whatever characters are in it; where its results
+# lie, the configuration says.
+export CONFIG
 
 .PHONY: help setup reproduce reproduction-check report verify test lint unit smoke benchmarks faults \
 	cluster-setup cluster-test audit format lock clean
@@ -41,7 +44,8 @@ endif
 	@touch $@
 
 reproduce: $(INSTALLED)  ## from nothing to the figures and the table of CONFIG (default: config/pilot.yaml)
-	snakemake --cores $(CORES) --configfile $(CONFIG)
+	@python -m workflow.configuration "$$CONFIG" > /dev/null
+	snakemake --cores $(CORES) --configfile "$$CONFIG"
 
 reproduction-check: $(INSTALLED)  ## run config/check.yaml anew and compare with its committed curves
 	rm -rf results/check
@@ -50,10 +54,11 @@ reproduction-check: $(INSTALLED)  ## run config/check.yaml anew and compare with
 	python -m workflow.reproduction_check results/check/curves results/reference/check/curves
 
 report: $(INSTALLED)  ## one self-contained HTML page of CONFIG's finished results
-	snakemake --configfile $(CONFIG) --report results/$(basename $(notdir $(CONFIG)))/report.html
+	results="$$(python -m workflow.configuration "$$CONFIG")" && \
+		snakemake --configfile "$$CONFIG" --report "$$results/report.html"
 
 verify: $(INSTALLED)  ## whether the figures and tables of CONFIG's finished run are as it left them
-	python -m records.checksums results/$(basename $(notdir $(CONFIG)))
+	results="$$(python -m workflow.configuration "$$CONFIG")" && python -m records.checksums "$$results"
 
 test: lint smoke unit  ## what CI runs beside the audit: the linters, the smoke reproduction, the tests
 
@@ -126,5 +131,5 @@ lock: $(INSTALLED)  ## resolve every lock anew: the project's, the cluster plugi
 	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet --group cluster --constraint requirements.lock --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate --output-file requirements-cluster.lock
 
-clean:  ## remove every result of CONFIG (not the environment, not the committed reference results)
-	rm -rf results/$(basename $(notdir $(CONFIG)))
+clean: $(INSTALLED)  ## remove every result of CONFIG (not the environment, not the committed reference results)
+	results="$$(python -m workflow.configuration "$$CONFIG")" && rm -rf -- "$$results"

@@ -128,8 +128,16 @@ def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
+def whole_number(manifest: Mapping[str, Any], name: str, least: int, most: int) -> int:
+    """The entry `name` of a manifest. UserError unless it is a whole number from `least` to `most`."""
+    found = manifest[name]
+    if type(found) is not int or not least <= found <= most:
+        raise UserError(f"its {name} is {found!r}, expected a whole number from {least} to {most}")
+    return found
+
+
 def fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """UserError where one of the `expected` tensors is missing, or has another shape or type."""
+    """UserError where one of the `expected` tensors is missing, of another shape or type, or not finite."""
     for name, like in expected.items():
         if name not in tensors:
             raise UserError(f"it lacks {name}")
@@ -139,6 +147,8 @@ def fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
                 f"{name} is {found.dtype} of shape {list(found.shape)}, expected {like.dtype} of shape"
                 f" {list(like.shape)}"
             )
+        if not found.isfinite().all():
+            raise UserError(f"{name} is not finite")
 
 
 @contextmanager
@@ -150,7 +160,7 @@ def restoring(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, UserError, IndexError, RuntimeError, TypeError, ValueError) as error:
+    except (KeyError, UserError, IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         reason = f"it lacks {error.args[0]}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise UserError(f"{path} does not fit this run: {reason}; remove its folder to begin anew") from error
 

@@ -20,6 +20,12 @@ Measured = Mapping[str, ArrayLike]
 """Metrics by the names of `records.curves.METRICS`, one entry a seed."""
 
 
+def measured_steps(first: int, until: int, interval: int, ends: Sequence[int]) -> list[int]:
+    """The steps of a curve's rows so far: the first, then every `interval` and those of `ends`, in order."""
+    regular = range(interval, until + 1, interval)
+    return [first, *sorted({step for step in (*regular, *ends) if first < step <= until})]
+
+
 class Measuring:
     """Writes rows of a log, at most one of them awaited."""
 
@@ -40,10 +46,24 @@ class Measuring:
         self.finish()
         self._begin(self._log.take(step), measure)
 
-    def go_on(self, awaited: Sequence[Any] | None, measurement: Callable[[], Callable[[], Measured]]) -> None:
+    def restore(self, manifest: Mapping[str, Any], steps: Sequence[int], updates: int) -> Row | None:
+        """Restore the log from a checkpoint's manifest; the row that it awaited, for `go_on`.
+
+        UserError unless it has rows of all of `steps`, the last one's written or awaited, and means of the
+        `updates` since.
+        """
+        row = None
+        if manifest["awaited"] is not None:
+            *steps, last = steps
+            row = self._log.kept_row(manifest["awaited"], last)
+        self._log.restore(manifest["log"])
+        self._log.check(steps, updates)
+        return row
+
+    def go_on(self, awaited: Row | None, measurement: Callable[[], Callable[[], Measured]]) -> None:
         """Where a checkpoint kept an `awaited` row, begin it again with what `measurement` makes."""
         if awaited is not None:
-            self._begin(Row(*awaited), measurement())
+            self._begin(awaited, measurement())
 
     def _begin(self, row: Row, measure: Callable[[], Measured]) -> None:
         if self._thread is None:

@@ -20,7 +20,7 @@ from algorithms.cuda_graphs import Updates
 from algorithms.encoders import ImageShape
 from algorithms.evaluation import evaluation_of
 from algorithms.jobs import Job, check_sizes, progress_bar
-from algorithms.measuring import Measured, Measuring
+from algorithms.measuring import Measured, Measuring, measured_steps
 from algorithms.randomness import Streams, derived_seed
 from algorithms.replay import OfflineData
 from algorithms.training_log import LARGEST_Q, TrainingLog
@@ -294,9 +294,11 @@ class OfflineLoop:
             self.learner.agents.restore_training_state(tensors)
             checkpoints.fit(tensors, {"draws": self.draws.state()})
             self.draws.restore(tensors["draws"])
-            self.log.restore(manifest["log"])
-            self.step = int(manifest["step"])
-            awaited = manifest["awaited"]
+            total = self.warm_start + self.schedule.updates
+            self.step = checkpoints.whole_number(manifest, "step", self.first_step + 1, total)
+            interval, ends = self.schedule.evaluation_interval, self._phase_ends(total)
+            steps = measured_steps(self.first_step, self.step, interval, ends)
+            awaited = self.measuring.restore(manifest, steps, self.step - steps[-1])
         self.measuring.go_on(awaited, self._measurement)
 
 

@@ -24,9 +24,9 @@ from algorithms.cuda_graphs import Updates
 from algorithms.encoders import ImageShape
 from algorithms.evaluation import evaluation_of
 from algorithms.jobs import Job, progress_bar
-from algorithms.measuring import Measured, Measuring
+from algorithms.measuring import Measured, Measuring, measured_steps
 from algorithms.randomness import Streams, derived_seed
-from algorithms.replay import Collected, Recorded, Replay
+from algorithms.replay import BalancedReplay, Collected, OnlineReplay, Recorded, Replay
 from algorithms.training_log import LARGEST_Q, TrainingLog
 from envs.locomotion import EnvironmentBatch
 from records import UserError
@@ -226,6 +226,10 @@ class OnlineLoop:
         """Add `steps` new steps of each run to the replay."""
         raise NotImplementedError
 
+    def _collected(self) -> int:
+        """Transitions of each run that have been collected until now."""
+        raise NotImplementedError
+
     def _measurement(self) -> Callable[[], Measured]:
         """What measures, when called, how good the runs are now."""
         raise NotImplementedError
@@ -296,11 +300,30 @@ class OnlineLoop:
             self.learner.replay.restore(checkpoints.section(tensors, "replay."))
             checkpoints.fit(tensors, {"draws": self.learner.draws.state()})
             self.learner.draws.restore(tensors["draws"])
+            self._restore_counts(manifest)
             self._restore_world(tensors)
-            self.log.restore(manifest["log"])
-            self.step, self.updates_made = int(manifest["step"]), int(manifest["updates"])
-            awaited = manifest["awaited"]
+            interval, last = self.config.evaluation_interval, self.config.steps
+            steps = measured_steps(0, self.step, interval, [last])
+            since = self.updates_made - self._updates_until(steps[-1])
+            awaited = self.measuring.restore(manifest, steps, since)
         self.measuring.go_on(awaited, self._measurement)
+
+    def _restore_counts(self, manifest: Mapping[str, Any]) -> None:
+        """Steps and updates. UserError where no run of this schedule has them, with so much in its replay."""
+        self.step = checkpoints.whole_number(manifest, "step", 1, self.config.steps)
+        if self.step % self.config.block_size and self.step != self.config.steps:
+            raise UserError(f"its step is {self.step}, expected the end of a block")
+        self.updates_made = self._updates_until(self.step)
+        if manifest["updates"] != self.updates_made:
+            raise UserError(f"its updates are {manifest['updates']!r}, expected {self.updates_made}")
+        replay, collected = self.learner.replay, self._collected()
+        if isinstance(replay, OnlineReplay | BalancedReplay) and replay.online.size != collected:
+            raise UserError(f"its replay holds {replay.online.size} transitions a run, expected {collected}")
+
+    def _updates_until(self, step: int) -> int:
+        """Updates that have been made when `step` is reached."""
+        first_block = min(step, self.config.block_size)
+        return self.updates_per_step * (step + (self.config.first_block_multiplier - 1) * first_block)
 
 
 class _OnlineLoop(OnlineLoop):
@@ -355,6 +378,9 @@ class _OnlineLoop(OnlineLoop):
         fields = (np.stack(field, axis=1).astype(np.float32) for field in zip(*rows, strict=True))
         self.learner.replay.add(Batch(*map(torch.from_numpy, fields)))
 
+    def _collected(self) -> int:
+        return self.config.initial_steps + self.step
+
     @torch.no_grad()
     def _explore(self, observations: NDArray[np.float64]) -> NDArray[np.float32]:
         shaped = torch.from_numpy(observations.astype(np.float32)).unsqueeze(1)
@@ -379,7 +405,8 @@ class _OnlineLoop(OnlineLoop):
         }
 
     def _restore_world(self, tensors: Mapping[str, Tensor]) -> None:
-        checkpoints.fit(tensors, self._environment_bytes())
+        ends = torch.zeros(len(self.seeds), self._collected(), dtype=torch.bool)
+        checkpoints.fit(tensors, {**self._environment_bytes(), "episode_ends": ends})
         saved = checkpoints.section(tensors, "environments.")
         self.environments.restore(
             {

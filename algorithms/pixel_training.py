@@ -189,6 +189,9 @@ class _EpisodeLoop(OnlineLoop):
             starts = [derived_seed(seed, "collection", episode) % 2**32 for seed in self.seeds]
             self.learner.replay.add(self.stage.play(self.learner.explore, starts))
 
+    def _collected(self) -> int:
+        return self.step * self.stage.horizon
+
     def _measurement(self) -> Callable[[], Measured]:
         episodes = self.config.evaluation_episodes
         return lambda: _success(self.stage, self.learner, self.seeds, self.step, episodes)

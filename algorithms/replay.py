@@ -363,6 +363,7 @@ class BalancedReplay:
                 f"the saved priority_units have shape {list(state['priority_units'].shape)},"
                 f" expected {expected} a run"
             )
+        fit(state, {"default_priority": self.default_priority})
         self._tree.restore(state["priority_units"])
         self.default_priority.copy_(state["default_priority"])
 

@@ -112,7 +112,7 @@ class SumTree:
         )
 
     def restore(self, state: Tensor) -> None:
-        """Go on from `state()`; leaves beyond it have priority zero. Raises UserError on another shape."""
+        """Go on from `state()`; leaves beyond it have priority zero. Raises UserError where it is none."""
         if (
             state.dtype != torch.int64
             or state.ndim != 2
@@ -123,6 +123,9 @@ class SumTree:
                 f"the saved priorities are {state.dtype} {list(state.shape)}, expected torch.int64 for"
                 f" {self.trees} trees of at most {self.leaves} leaves"
             )
+        largest = self.largest_priority * UNITS
+        if not ((state >= 0) & (state <= largest)).all():
+            raise UserError(f"the saved priorities are not all from 0 to {largest} units")
         self._levels[0].zero_()
         self._levels[0][:, : state.shape[1]] = state
         self._rebuild(0, self.leaves)

@@ -41,7 +41,7 @@ class _Means:
     def __init__(self) -> None:
         self.names: list[str] = []
         self._sums = torch.empty(0)
-        self._count = 0
+        self.count = 0
 
     def add(self, names: Sequence[str], values: torch.Tensor) -> None:
         """Count `values` [names, G] in float64."""
@@ -49,18 +49,23 @@ class _Means:
             self.names = list(names)
             self._sums = torch.zeros_like(values)
         self._sums += values
-        self._count += 1
+        self.count += 1
 
     def values(self) -> dict[str, list[float]]:
         """The means so far, by name."""
-        return {name: (self._sums[i] / self._count).tolist() for i, name in enumerate(self.names)}
+        return {name: (self._sums[i] / self.count).tolist() for i, name in enumerate(self.names)}
 
     def state(self) -> dict[str, Any]:
-        return {"names": self.names, "sums": self._sums.tolist(), "count": self._count}
+        return {"names": self.names, "sums": self._sums.tolist(), "count": self.count}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.names, self._count = list(state["names"]), state["count"]
+    def restore(self, state: Mapping[str, Any], seeds: int) -> None:
+        """Go on from the `state()` of means over so many seeds. UserError where it is none."""
+        self.names, self.count = list(state["names"]), state["count"]
         self._sums = torch.tensor(state["sums"], dtype=torch.float64)
+        expected = (len(self.names), seeds) if self.count else (0,)
+        whole = type(self.count) is int and self.count >= 0 and all(isinstance(n, str) for n in self.names)
+        if not whole or tuple(self._sums.shape) != expected:
+            raise UserError(f"its means of {self.names} are not those of {seeds} seeds")
 
 
 def _on_the_host(metrics: Metrics) -> torch.Tensor:
@@ -161,7 +166,39 @@ class TrainingLog:
         return {"rows": self._rows, "every": self._every.state(), "thinned": self._thinned.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state()`."""
+        """Go on from `state()`. UserError where it is not one of this log's seeds."""
         self._rows = [(seed, step, name, value) for seed, step, name, value in state["rows"]]
-        self._every.restore(state["every"])
-        self._thinned.restore(state["thinned"])
+        seeds = len(self._seeds)
+        for start in range(0, len(self._rows), seeds):
+            self._check_metric(self._rows[start : start + seeds])
+        self._every.restore(state["every"], seeds)
+        self._thinned.restore(state["thinned"], seeds)
+
+    def _check_metric(self, rows: Sequence[tuple[int, int, str, float]]) -> None:
+        """UserError unless the rows are as `write` writes them: one step, one metric, the seeds in order."""
+        whole = [row[0] for row in rows] == self._seeds and len({row[1:3] for row in rows}) == 1
+        if not whole or not all(isinstance(row[2], str) and type(row[3]) is float for row in rows):
+            raise UserError(f"its rows {rows} are not a metric's at one step of the seeds {self._seeds}")
+
+    def check(self, steps: Sequence[int], updates: int) -> None:
+        """UserError unless the rows are of all of `steps`, and the means of `updates` updates since.
+
+        A curve that lacks a step would pass for a whole one.
+        """
+        found = list(dict.fromkeys(step for _, step, *_ in self._rows))
+        if found != list(steps):
+            raise UserError(
+                f"its curve has {len(found)} steps, expected the {len(steps)} evaluated until then"
+            )
+        if self._every.count != updates:
+            raise UserError(f"its means are of {self._every.count} updates, expected {updates}")
+
+    def kept_row(self, kept: Sequence[Any], step: int) -> Row:
+        """The row that a checkpoint kept as a list. UserError unless it is of `step` and of all seeds."""
+        row = Row(*kept)
+        means = [(str(name), list(map(float, values))) for name, values in row.means]
+        if row.step != step or any(len(values) != len(self._seeds) for _, values in means):
+            raise UserError(
+                f"its awaited row is of step {row.step}, expected one of step {step} and all seeds"
+            )
+        return Row(step, means)

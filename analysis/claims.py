@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 from scipy.stats import trim_mean
 
@@ -38,6 +37,7 @@ from analysis.success import comparable
 from records import UserError
 from records.curves import COLUMNS, read_curves
 from records.files import read_json, write_json
+from records.yaml_files import read_yaml
 
 CLAIMS = Path(__file__).with_name("claims.yaml")
 VERSION = 1
@@ -424,9 +424,12 @@ def reproduction(
 def failing(document: Mapping[str, Any], verdicts: Collection[str]) -> list[str]:
     """Ids of the claims of `reproduction`'s result that have one of `verdicts`. UserError: no such result."""
     try:
-        return [str(claim["id"]) for claim in document["claims"] if claim["verdict"] in verdicts]
+        found = [str(claim["id"]) for claim in document["claims"] if claim["verdict"] in verdicts]
     except (KeyError, TypeError) as error:
         raise UserError(f"The document holds no claims with verdicts: it lacks {error}.") from error
+    if not document["claims"]:
+        raise UserError("The document holds no claims with verdicts: expected at least one.")
+    return found
 
 
 def verdict_lines(judgements: Sequence[Judgement]) -> str:
@@ -549,9 +552,9 @@ def read_claims(*paths: Path, methods: Collection[str] = ()) -> list[Claim]:
     `methods` are labels that are known beside the paper's.
 
     Raises:
-        UserError: a file is missing, not YAML or empty, or a claim has an unknown or missing key, a value of
-            the wrong kind, another's id, or an unknown figure, statistic, method or dataset; the sentence
-            names it.
+        UserError: a file is missing, ambiguous, not YAML or empty, or a claim has an unknown or missing key,
+            a value of the wrong kind, another's id, or an unknown figure, statistic, method or dataset; the
+            sentence names it.
     """
     claims: list[Claim] = []
     for path in paths or (CLAIMS,):
@@ -564,12 +567,7 @@ def read_claims(*paths: Path, methods: Collection[str] = ()) -> list[Claim]:
 
 
 def _entries(path: Path) -> list[Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    content = read_yaml(path)
     if not isinstance(content, list) or not content:
         raise UserError(f"{path} holds no claims: expected a list with at least one.")
     return content

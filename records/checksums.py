@@ -18,6 +18,8 @@ from records.files import atomic_path
 NAME = "SHA256SUMS"
 _ROOMS = ("figures", "statistics")
 _SKIPPED = "cache"
+_LATER = (NAME, "report.html")
+"""Files that are made when a run has ended."""
 
 
 def write_checksums(folder: Path | str) -> None:
@@ -29,15 +31,23 @@ def write_checksums(folder: Path | str) -> None:
 
 
 def check(folder: Path | str) -> int:
-    """How many files are as the run left them. UserError: there is no list, or a file is not as listed."""
+    """How many files are as the run left them.
+
+    UserError: there is no list, a file is not as listed, or one is there that is not listed.
+    """
     listing = Path(folder) / NAME
     try:
         lines = listing.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{listing} could not be read: a run writes it when it ends well") from error
-    for line in lines:
-        expected, _, name = line.partition("  ")
-        path = listing.parent / name
+    named = [line.partition("  ")[2] for line in lines]
+    if not named or len(set(named)) < len(named):
+        raise UserError(f"{listing} names no file, or one twice; run the same again")
+    for path in _listed(listing.parent):
+        if path.relative_to(listing.parent).as_posix() not in named:
+            raise UserError(f"{path} is not listed in {listing}; remove it or run the same again")
+    for line, name in zip(lines, named, strict=True):
+        expected, path = line.partition("  ")[0], listing.parent / name
         if not path.resolve().is_relative_to(listing.parent.resolve()) or not path.is_file():
             raise UserError(f"{listing} names {name!r}, which is no file in its folder; run the same again")
         if _sha256(path) != expected:
@@ -47,7 +57,7 @@ def check(folder: Path | str) -> int:
 
 def _listed(folder: Path) -> list[Path]:
     inner = [path for room in _ROOMS for path in (folder / room).rglob("*")]
-    files = [path for path in (*folder.iterdir(), *inner) if path.is_file() and path.name != NAME]
+    files = [path for path in (*folder.iterdir(), *inner) if path.is_file() and path.name not in _LATER]
     return sorted(p for p in files if not p.name.startswith(".") and p.parent.name != _SKIPPED)
 
 

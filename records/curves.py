@@ -13,6 +13,8 @@ import pyarrow as pa
 from records import UserError
 from records.tables import Kind, read_table, write_table
 
+LARGEST_SEED = 2**32 - 1
+"""Of a run: what NumPy's and Gymnasium's generators take."""
 COLUMNS = ("run", "method", "dataset", "seed", "step", "metric", "value")
 
 METRICS: dict[str, str] = {
@@ -56,7 +58,8 @@ def write_curves(path: Path | str, frame: pd.DataFrame, provenance: Mapping[str,
 
     Raises:
         UserError: a column is missing, unknown or of another type, a metric is not in `METRICS`, a value is
-            not finite, two rows have one key, or `path` cannot be written.
+            not finite, two rows have one key, a seed or a step is out of range, there are no rows or not all
+            that `provenance` says, or `path` cannot be written.
     """
     if set(frame.columns) != set(COLUMNS):
         found = ", ".join(map(str, frame.columns))
@@ -66,6 +69,7 @@ def write_curves(path: Path | str, frame: pd.DataFrame, provenance: Mapping[str,
         table = pa.Table.from_pandas(frame[list(COLUMNS)], schema=_SCHEMA, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(f"{path}: a column of the curves has the wrong type: {error}") from error
+    _check_whole(frame, provenance, path)
     write_table(path, table, _KIND, provenance)
 
 
@@ -73,8 +77,8 @@ def read_curves(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
     """Return the rows of all `paths`, one file after the other, with the columns `COLUMNS`.
 
     Raises:
-        UserError: no path is given, a file is missing, truncated, damaged or not a file of curves, or two
-            files hold the same point of a curve.
+        UserError: no path is given, a file is missing, truncated, damaged, not a file of curves or not of all
+            that its provenance says, or two files hold the same point of a curve.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not paths:
@@ -94,12 +98,39 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
 
 
 def _rows(path: Path | str) -> pd.DataFrame:
-    table, _ = read_table(path, _KIND)
+    table, provenance = read_table(path, _KIND)
     for name, column in zip(COLUMNS, table.columns, strict=True):
         if column.null_count:
             raise UserError(f"{path} is not a file of curves: a {name} is missing")
     frame: pd.DataFrame = table.to_pandas()
+    _check_whole(frame, provenance, path)
     return frame
+
+
+def _check_whole(frame: pd.DataFrame, provenance: Mapping[str, Any], path: Path | str) -> None:
+    """UserError where these are not all the rows of the job that the provenance is of."""
+    if frame.empty:
+        raise UserError(f"{path} holds no curve: expected at least one row")
+    lowest, highest, first = frame["seed"].min(), frame["seed"].max(), frame["step"].min()
+    if lowest < 0 or highest > LARGEST_SEED:
+        raise UserError(f"{path} has seeds from {lowest} to {highest}: expected from 0 to {LARGEST_SEED}")
+    if first < 0:
+        raise UserError(f"{path} has a curve with a step {first}: expected none below 0")
+    found, expected = frame["seed"].unique().tolist(), provenance.get("seeds", [])
+    if expected and (not isinstance(expected, list) or sorted(found, key=str) != sorted(expected, key=str)):
+        raise UserError(f"{path} has curves of the seeds {found}: expected its provenance's, {expected}")
+    end = _end(provenance)
+    for seed, last in frame.groupby("seed")["step"].max().items():
+        if end is not None and last < end:
+            raise UserError(f"{path} has a curve of seed {seed} that ends at step {last}: expected {end}")
+
+
+def _end(provenance: Mapping[str, Any]) -> int | None:
+    """The last step that a job was to make, as far as its provenance says; warm starts come on top."""
+    configuration = provenance.get("configuration")
+    schedule = configuration.get("schedule") if isinstance(configuration, Mapping) else None
+    end = schedule.get("steps", schedule.get("updates")) if isinstance(schedule, Mapping) else None
+    return end if type(end) is int else None
 
 
 def _check_rows(frame: pd.DataFrame, place: Path | str) -> None:

@@ -1,25 +1,36 @@
-"""Read and check a configuration: what is wrong is refused in one sentence with its name."""
+"""Read and check a configuration: what is wrong is refused in one sentence with its name.
+
+`python -m workflow.configuration FILE` prints the folder of its results, or what is wrong. It evaluates
+nothing in the file, unlike Snakemake, which may (`load`): ask it first about a file that somebody else wrote.
+"""
 
 from __future__ import annotations
 
+import argparse
 import copy
 import math
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from envs.reference_scores import REFERENCE_SCORES
 from records import UserError
+from records.yaml_files import read_yaml
 from workflow.manipulation_plan import OFFLINE, ManipulationPlan
 from workflow.plan import METHODS, Plan
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
+COMMITTED = "reference"
+"""The name under results/ that no run may have."""
+TEMPLATE = "__use_yte__"
+"""The key for which Snakemake takes a configuration file for a template, Python expressions and all."""
 
 _TYPES = {
     "integer": "a whole number",
@@ -84,6 +95,10 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """
     configuration = _extended(configuration)
     _check_schema(configuration, "")
+    if configuration["name"] == COMMITTED:
+        raise UserError(
+            f"name is '{COMMITTED}': expected another one, results/{COMMITTED} holds the committed results."
+        )
     configuration = {**copy.deepcopy(NO_LOCOMOTION), **configuration}
     _check_methods(configuration)
     for name, dataset in configuration["datasets"].items():
@@ -99,7 +114,28 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 def read(path: Path) -> dict[str, Any]:
     """Read and check one configuration file. UserError where it is missing, not YAML or wrong."""
-    return check(_load(path))
+    return check(load(path))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return what one configuration file says, unchecked but for its form.
+
+    Snakemake's own reading lets the last of two keys win and, where a file says `__use_yte__`, evaluates the
+    expressions in it: each file that it has read is read once more here.
+
+    Raises:
+        UserError: the file is missing, ambiguous or not YAML (`records.yaml_files`), holds no keys, or is a
+            template to be evaluated.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a configuration: expected keys with values.")
+    if TEMPLATE in content:
+        raise UserError(
+            f"{path} has the key '{TEMPLATE}', for which Snakemake evaluates the Python expressions in it:"
+            " expected a configuration that says plainly what is to be run."
+        )
+    return content
 
 
 def check_section(section: Mapping[str, Any], where: str, definition: str) -> None:
@@ -110,18 +146,6 @@ def check_section(section: Mapping[str, Any], where: str, definition: str) -> No
     _check_schema({k: v for k, v in section.items() if k != "ensemble_size"}, where, definition)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a configuration: expected keys with values.")
-    return content
-
-
 def _extended(configuration: Mapping[str, Any]) -> dict[str, Any]:
     if "extends" not in configuration:
         return dict(configuration)
@@ -129,7 +153,7 @@ def _extended(configuration: Mapping[str, Any]) -> dict[str, Any]:
     known = sorted(path.name for path in CONFIGURATIONS.glob("*.yaml"))
     if configuration["extends"] not in known:
         raise UserError(f"extends is {configuration['extends']!r}: expected one of {_names(known)}.")
-    base = _load(CONFIGURATIONS / configuration["extends"])
+    base = load(CONFIGURATIONS / configuration["extends"])
     if "extends" in base:
         raise UserError(f"extends is {configuration['extends']!r}, which itself extends another file.")
     return _merged(base, own, configuration["extends"])
@@ -319,14 +343,25 @@ def _check_datasets(key: str, section: Mapping[str, Any], configuration: Mapping
 
 @cache
 def _validator(definition: str | None) -> Draft202012Validator:
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    schema = read_yaml(SCHEMA)
     if definition is not None:
         schema = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
     Draft202012Validator.check_schema(schema)
     # JSON Schema takes 3.0 for a whole number and NaN for a number; the dataclasses behind do not.
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    types = types.redefine("number", lambda _, value: type(value) in (int, float) and math.isfinite(value))
-    return extend(Draft202012Validator, type_checker=types)(schema)
+    types = types.redefine("number", lambda _, value: type(value) is int or _is_finite(value))
+    return extend(Draft202012Validator, {"increasing": _increasing}, type_checker=types)(schema)
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) is float and math.isfinite(value)
+
+
+def _increasing(validator: Any, wanted: bool, value: Any, _schema: Any) -> Iterator[ValidationError]:
+    """A keyword of ours: numbers of a list, such as the ends of a range, each larger than the one before."""
+    numbers = isinstance(value, list) and all(validator.is_type(item, "number") for item in value)
+    if wanted and numbers and not all(low < high for low, high in pairwise(value)):
+        yield ValidationError("not increasing")
 
 
 def _order(error: ValidationError) -> tuple[bool, list[str]]:
@@ -347,13 +382,15 @@ def _sentence(error: ValidationError, section: str) -> str:
             missing = next(key for key in rule if key not in value)
             return f"{prefix}the key '{missing}' is missing."
         case "type":
-            return f"{where} is {value!r}: expected {_TYPES[rule]}{_hint(value, rule)}."
+            return f"{where} is {value!r}: expected {_TYPES[rule]}."
         case "enum":
             return f"{where} is {value!r}: expected one of {_names(rule)}."
         case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
             return f"{where} is {value!r}: expected {_BOUNDS[error.validator]} {rule}."
         case "minItems" | "minProperties":
             return f"{where} is empty: expected at least {rule}."
+        case "increasing":
+            return f"{where} is {value!r}: expected the lower end first and a higher one after it."
         case "uniqueItems":
             return f"{where} is {value!r}: expected no repetition."
         case "pattern":
@@ -363,15 +400,24 @@ def _sentence(error: ValidationError, section: str) -> str:
             return f"{prefix}{error.message}."
 
 
-def _hint(value: Any, wanted: str) -> str:
-    """YAML 1.1 reads 1e-4 as text: say so instead of leaving a person to wonder."""
-    if wanted != "number" or not isinstance(value, str):
-        return ""
-    try:
-        return f" (in YAML, write {float(value):.1e} with its point)"
-    except ValueError:
-        return ""
-
-
 def _names(names: Iterable[Any]) -> str:
     return ", ".join(str(name) for name in names)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the folder of a configuration's results; where the configuration is wrong, one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m workflow.configuration", description=main.__doc__)
+    parser.add_argument("file", help="such as config/pilot.yaml")
+    options = parser.parse_args(arguments)
+    try:
+        if not options.file:
+            raise UserError("its file is not named: expected one such as config/pilot.yaml.")
+        print(Plan(read(Path(options.file))).results)
+    except UserError as error:
+        print(f"Configuration: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -473,6 +473,9 @@ RESULTS = [
     claims("a hundred thousand brackets", b"[" * 100_000, "is not YAML"),
     claims("an object to build", b"- !!python/object/apply:os.abort []", "is not YAML"),
     claims("a word", b"- word", "expected keys with values"),
+    claims("a key twice", b"- id: a\n  id: b\n", "line 2: the key 'id' is given twice"),
+    claims("an octal number", b"- {id: a, step: 020000}", "line 1: 020000 is one thing in YAML 1.1 and"),
+    claims("a dataset that is off", b"- datasets: [on, off]", "line 1: on is one thing in YAML 1.1 and"),
     Case(
         "JSON: a hundred thousand brackets", lambda f: bracket_json(f / "x.json"), "is not a whole JSON file"
     ),
@@ -598,7 +601,9 @@ def test_a_bad_command_line_ends_in_one_sentence_and_status_2(
     assert left <= {"list.json", ".lock"}
 
 
-@pytest.mark.parametrize("document", [[], {}, {"claims": 5}, {"claims": [{}]}, {"claims": ["x"]}])
+@pytest.mark.parametrize(
+    "document", [[], {}, {"claims": 5}, {"claims": []}, {"claims": [{}]}, {"claims": ["x"]}]
+)
 def test_verdicts_are_not_looked_for_in_another_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], document: Any
 ) -> None:

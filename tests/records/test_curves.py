@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -13,9 +15,10 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from records import UserError
-from records.curves import COLUMNS, METRICS, read_curves, read_provenance, write_curves
+from records.curves import _KIND, _SCHEMA, COLUMNS, METRICS, read_curves, read_provenance, write_curves
+from records.tables import write_table
 
-PROVENANCE = {"configuration_hash": "0123456789ab", "seeds": [0, 1], "versions": {"torch": "2.13.0"}}
+PROVENANCE = {"configuration_hash": "0123456789ab", "seeds": [0], "versions": {"torch": "2.13.0"}}
 
 
 def curves(seed: int = 0, steps: int = 5) -> pd.DataFrame:
@@ -70,10 +73,46 @@ def test_rewriting_what_was_read_gives_equal_bytes(tmp_path: Path) -> None:
 
 def test_many_files_are_joined_in_order_whatever_their_folders_are_called(tmp_path: Path) -> None:
     paths = [tmp_path / f"seed={seed}" / "curves.parquet" for seed in (7, 3)]
-    write_curves(paths[0], curves(seed=7), PROVENANCE)
-    write_curves(paths[1], curves(seed=3), PROVENANCE)
+    for path, seed in zip(paths, (7, 3), strict=True):
+        write_curves(path, curves(seed=seed), PROVENANCE | {"seeds": [seed]})
     expected = pd.concat([curves(seed=7), curves(seed=3)], ignore_index=True)
     assert_frame_equal(read_curves(paths), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "sentence"),
+    [
+        (lambda frame: frame.iloc[:0], {}, "holds no curve: expected at least one row"),
+        (lambda frame: frame.assign(seed=-1), {}, "has seeds from -1 to -1: expected from 0 to 4294967295"),
+        (lambda frame: frame.assign(seed=2**32), {}, "has seeds from 4294967296 to 4294967296: expected"),
+        (lambda frame: frame.assign(step=frame["step"] - 1), {}, "has a curve with a step -1: expected none"),
+        (lambda frame: frame, {"seeds": [0, 1]}, "of the seeds [0]: expected its provenance's, [0, 1]"),
+        (lambda frame: frame, {"seeds": 5}, "of the seeds [0]: expected its provenance's, 5"),
+        (lambda frame: frame, {"seeds": [[1]]}, "of the seeds [0]: expected its provenance's, [[1]]"),
+        (
+            lambda frame: frame,
+            {"configuration": {"schedule": {"steps": 5000}}},
+            "has a curve of seed 0 that ends at step 4000: expected 5000",
+        ),
+        (
+            lambda frame: frame[frame["step"] < 4000],
+            {"configuration": {"schedule": {"updates": 4000}}},
+            "has a curve of seed 0 that ends at step 3000: expected 4000",
+        ),
+    ],
+)
+def test_rows_that_are_not_those_of_a_finished_job_are_neither_written_nor_read(
+    tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], said: dict[str, Any], sentence: str
+) -> None:
+    path, provenance = tmp_path / "curves.parquet", {"seeds": []} | said
+    with pytest.raises(UserError) as refusal:
+        write_curves(path, change(curves()), provenance)
+    assert sentence in str(refusal.value) and not path.exists()
+    table = pa.Table.from_pandas(change(curves()), schema=_SCHEMA, preserve_index=False)
+    write_table(path, table, _KIND, provenance)
+    with pytest.raises(UserError) as refusal:
+        read_curves(path)
+    assert str(path) in str(refusal.value) and sentence in str(refusal.value)
 
 
 def test_a_point_given_twice_is_refused(tmp_path: Path) -> None:

@@ -93,13 +93,32 @@ WRONG = [
     (
         "pretraining.methods.cql.config.policy_learning_rate",
         "1e-4",
-        "expected a number (in YAML, write 1.0e-04 with",
+        "policy_learning_rate is '1e-4': expected a number.",
     ),
     (
         "pretraining.methods.cql.config.conservative_weight",
         float("nan"),
         "conservative_weight is nan: expected a number",
     ),
+    (
+        "pretraining.methods.cql.config.conservative_weight",
+        10**400,
+        "expected at most 1000000",
+    ),
+    (
+        "fine_tuning.methods.off2on.config.priority_range",
+        [2.0, 1.0],
+        "off2on.config.priority_range is [2.0, 1.0]: expected the lower end first and a higher one after it",
+    ),
+    ("fine_tuning.methods.off2on.config.priority_range", [1, 1], "is [1, 1]: expected the lower end first"),
+    ("fine_tuning.methods.awac", {"config": {"log_std_range": [2, -20]}}, "is [2, -20]: expected the lower"),
+    ("manipulation.pretraining.config.log_std_range", [2, -5], "is [2, -5]: expected the lower end first"),
+    (
+        "manipulation.fine_tuning.config.priority_range",
+        [1.0e3, 1.0e-3],
+        "is [1000.0, 0.001]: expected the lower end first",
+    ),
+    ("name", "reference", "name is 'reference': expected another one, results/reference holds the committed"),
     ("fine_tuning.seeds", [], "fine_tuning.seeds is empty"),
     ("fine_tuning.seeds", [1, 1], "fine_tuning.seeds is [1, 1]: expected no repetition"),
     ("fine_tuning.seeds", [-1], "fine_tuning.seeds.0 is -1: expected at least 0"),
@@ -158,6 +177,34 @@ def test_what_is_wrong_is_named_in_one_sentence(
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
 def test_the_shipped_configurations_are_right(name: str) -> None:
     assert read(ROOT / "config" / name)["name"] == Path(name).stem
+
+
+def test_every_range_of_the_configuration_has_its_lower_end_first() -> None:
+    ranges, schema = [], yaml.safe_load(SCHEMA.read_text())
+    for definition in schema["$defs"].values():
+        for name, rule in definition.get("properties", {}).items():
+            if rule.get("minItems") == rule.get("maxItems") == 2:
+                ranges.append(name)
+                assert rule["increasing"]
+    assert sorted(ranges) == ["log_std_range"] * 3 + ["priority_range"] * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("name: a\nname: b\n", "line 2: the key 'name' is given twice: expected one."),
+        ("name: a\nstatistics: {repetitions: 010}\n", "line 2: 010 is one thing in YAML 1.1 and another in"),
+        ("name: a\ndatasets:\n  off: {}\n", "line 3: off is one thing in YAML 1.1 and another in YAML 1.2"),
+        ("name: a\n__use_yte__: true\n", " has the key '__use_yte__', for which Snakemake evaluates"),
+        ("<<: {__use_yte__: false}\nname: a\n", " has the key '__use_yte__', for which Snakemake evaluates"),
+    ],
+)
+def test_a_file_with_more_than_one_meaning_is_refused(tmp_path: Path, content: str, sentence: str) -> None:
+    (tmp_path / "mine.yaml").write_text(content)
+    with pytest.raises(UserError) as refusal:
+        read(tmp_path / "mine.yaml")
+    assert str(tmp_path / "mine.yaml") in str(refusal.value)
+    assert sentence in str(refusal.value)
 
 
 def test_the_overlay_for_a_gpu_fits_the_paper() -> None:

@@ -102,6 +102,25 @@ def test_a_wrong_configuration_ends_in_one_sentence(snakemake: Snakemake, tiny: 
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("name: other\nname: tiny\n", "line 2: the key 'name' is given twice"),
+        ("statistics: {repetitions: 020}\n", "line 1: 020 is one thing in YAML 1.1 and another in YAML 1.2"),
+        ("__use_yte__: true\nname: ?'tiny'\n", "has the key '__use_yte__'"),
+    ],
+)
+def test_a_file_of_more_than_one_meaning_is_refused_though_snakemake_reads_it(
+    snakemake: Snakemake, tiny: str, tmp_path: Path, content: str, sentence: str
+) -> None:
+    (tmp_path / "overlay.yaml").write_text(content)
+    process = snakemake("--dry-run", "--configfile", tiny, "overlay.yaml")
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert f"Configuration: {tmp_path / 'overlay.yaml'}" in output and sentence in output
+    assert "Traceback" not in output
+
+
 def test_a_killed_run_goes_on_and_a_second_run_is_refused(
     snakemake: Snakemake, tiny: str, tmp_path: Path
 ) -> None:

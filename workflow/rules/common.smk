@@ -10,14 +10,17 @@ from snakemake.utils import min_version
 from records import UserError
 from records.checksums import write_checksums
 from records.files import exclusive
-from workflow.configuration import check
+from workflow.configuration import check, load
 from workflow.manipulation_plan import OFFLINE, ManipulationPlan, folders_of
 from workflow.plan import OFFLINE_METHODS, Plan, as_json
 from workflow.sources import ROOT
 
 min_version("9.0")
 
+# Snakemake has merged the files already: what each one says twice, or in two senses, shows in the file alone.
 try:
+    for file in workflow.configfiles:
+        load(Path(file))
     PLAN = Plan(check(config))
 except UserError as error:
     sys.exit(f"Configuration: {error}")

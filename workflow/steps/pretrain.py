@@ -32,9 +32,12 @@ def _updates(path: Path, manifest: command.Json, method: str) -> int:
     """How many updates of `method` an agent has had. UserError where its manifest does not say."""
     try:
         settings = manifest["configuration"]
-        return int(settings["schedule"]["updates"]) if settings["method"] == method else 0
-    except (KeyError, TypeError, ValueError) as error:
+        updates = settings["schedule"]["updates"] if settings["method"] == method else 0
+    except (KeyError, TypeError) as error:
         raise UserError(f"{path}: its manifest does not say how it was trained: it lacks {error}") from error
+    if type(updates) is not int or updates < 0:
+        raise UserError(f"{path}: its manifest says {updates!r} updates: expected a whole number from 0 on")
+    return updates
 
 
 def main(options: argparse.Namespace) -> None:
