@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
 # lie, the configuration says.
 export CONFIG
 
-.PHONY: help setup reproduce reproduction-check report verify test lint unit smoke benchmarks faults \
+.PHONY: help setup reproduce reproduction-check report verify test lint unit unit-narrow smoke benchmarks faults \
 	cluster-setup cluster-test audit format lock clean
 
 help:  ## list the commands
@@ -72,6 +72,12 @@ lint: $(INSTALLED)
 
 unit: $(INSTALLED)
 	python -m pytest
+
+unit-narrow: export ATEN_CPU_CAPABILITY = avx2
+unit-narrow: export ONEDNN_MAX_CPU_ISA = AVX2
+unit-narrow: export MKL_ENABLE_INSTRUCTIONS = AVX2
+unit-narrow: export NPY_DISABLE_CPU_FEATURES = X86_V4 AVX512_ICL AVX512_SPR
+unit-narrow: unit  ## the tests as on a processor without AVX-512, which rounds differently
 
 smoke: $(INSTALLED)
 	snakemake all sweep_policy_lr --cores $(CORES) --configfile config/smoke.yaml

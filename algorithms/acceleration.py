@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from algorithms.processor import this_processor
 from records import UserError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -65,6 +66,17 @@ def _prepare_cuda(compute: Compute) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+def arithmetic() -> dict[str, str | int]:
+    """By which arithmetic this process computes on the CPU, as JSON values for the provenance."""
+    processor = this_processor()
+    return {
+        "vectors": processor.vectors,
+        "float32_products": "oneDNN" if _products().fp32_precision == "bf16" else "PyTorch's choice",
+        "bfloat16_products": "instructions" if processor.bfloat16 else "emulated",
+        "penalty_block_rows": processor.penalty_block_rows,
+    }
+
+
 def _keep_freed_memory() -> None:
     """Let glibc reuse freed memory, on Linux.
 
@@ -78,16 +90,20 @@ def _keep_freed_memory() -> None:
 
 
 def _choose_matrix_products() -> None:
-    """Let oneDNN multiply float32 matrices where it keeps float32's precision.
+    """Let oneDNN multiply float32 matrices where the processor asks for it (`Processor.onednn`).
 
-    PyTorch's default on x86 is MKL, which uses half the vector width on AMD processors (120 against 270
-    GFLOP/s on one Zen 5 core). Permitting oneDNN a lower precision is the switch that selects it; on
-    processors without AMX its float32 kernels ignore the permission, which is checked here by a product.
+    Permitting oneDNN a lower precision is the switch that selects it; its kernels for float32 ignore the
+    permission, which is checked here by a product.
     """
-    products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    products.fp32_precision = "bf16"
+    products = _products()
+    products.fp32_precision = "bf16" if this_processor().onednn else "ieee"
     if not _products_are_float32():
         products.fp32_precision = "ieee"
+
+
+def _products() -> Any:
+    """Where torch keeps what oneDNN may do to float32 products."""
+    return torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
 
 
 def _products_are_float32() -> bool:

@@ -7,6 +7,7 @@ first).
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,11 +17,17 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from algorithms.perceptrons import PopulationMLP, zero_where_inactive
+from algorithms.processor import this_processor
 from algorithms.randomness import Streams
 
 LOG_STD_RANGE = (-20.0, 2.0)  # [C] TanhGaussianPolicy
 _WEIGHT_UNITS = 2.0**40  # float32 weights times a power of two lose nothing but what lies below a unit
-PENALTY_BLOCK_ROWS = 960  # rows of the soft maximum worked on at a time: their activations stay in L2
+SLOW_BFLOAT16 = (
+    "reduced_precision_penalty is true, and this processor has no instructions for bfloat16: an update takes"
+    " up to ten times as long as in float32; expected a processor with them (AVX512_BF16 or AMX),"
+    " compute.device cuda, or reduced_precision_penalty false, which changes the rounding alone"
+)
+PENALTY_BLOCK_ROWS = this_processor().penalty_block_rows
 
 
 class TanhGaussian(NamedTuple):
@@ -154,8 +161,10 @@ class Critics(nn.Module):
         [P, 2, B, k]`, ascending in [0, 1) in each state, it is estimated without bias by the k candidates
         whose cumulative weight the draws fall on: a third of the work for k well below n.
         `reduced_precision` multiplies the hidden layers in bfloat16 (inputs, the last layer and the soft
-        maximum itself stay float32).
+        maximum itself stay float32), with a warning where the processor cannot.
         """
+        if reduced_precision and observations.is_cpu and not this_processor().bfloat16:
+            warnings.warn(SLOW_BFLOAT16, stacklevel=2)
         precision = torch.bfloat16 if reduced_precision else torch.float32
         result: Tensor = _SoftMaximum.apply(  # type: ignore[no-untyped-call]
             self.state_inputs(observations),

@@ -22,6 +22,10 @@ _MODEL = (
     "vendor_id", "cpu family", "model", "stepping",
     "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision",
 )  # fmt: skip
+# By which variables a person keeps PyTorch, oneDNN, MKL and numpy from instructions that the processor has.
+_RESTRICTIONS = (
+    "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES",
+)  # fmt: skip
 _INSTRUCTIONS = (
     "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16", "avx512_fp16",
     "amx_tile", "amx_bf16", "asimd", "asimdhp", "bf16", "sve", "sve2",
@@ -34,9 +38,12 @@ def configuration_hash(configuration: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def collect(configuration: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
+def collect(
+    configuration: Mapping[str, Any], seeds: Sequence[int], arithmetic: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return all a result can be traced to, as JSON values.
 
+    `arithmetic` is what a job that trains chose by the processor's features; it stands beside the hardware.
     It holds no time and no path, so two runs of one configuration on one machine have equal provenance.
     """
     return {
@@ -45,7 +52,7 @@ def collect(configuration: Mapping[str, Any], seeds: Sequence[int]) -> dict[str,
         "git_commit": git_commit(),
         "versions": versions(),
         "seeds": [int(seed) for seed in seeds],
-        "hardware": hardware(),
+        "hardware": hardware() | ({"arithmetic": dict(arithmetic)} if arithmetic else {}),
     }
 
 
@@ -76,14 +83,22 @@ def hardware() -> dict[str, Any]:
 
     `cpu` is its name, which many kinds share in a cloud; `cpu_model` tells the kinds apart, and
     `cpu_instructions` what of them a virtual machine passes on. Both are empty where the system does not say.
+    `instructions_restricted` are the variables that keep a library from some of them.
     """
     information = Path("/proc/cpuinfo")
     return {
         **processor(information.read_text() if information.exists() else ""),
         "cores": os.cpu_count(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "unset"),
+        "instructions_restricted": restrictions(os.environ),
         **gpus(Path("/proc/driver/nvidia/gpus")),
     }
+
+
+def restrictions(environment: Mapping[str, str]) -> str:
+    """The variables of `environment` that restrict a library's instructions, with values, or "unset"."""
+    found = (f"{name}={environment[name]}" for name in _RESTRICTIONS if environment.get(name))
+    return " ".join(found) or "unset"
 
 
 def gpus(folder: Path) -> dict[str, list[str]]:

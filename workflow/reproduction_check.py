@@ -1,9 +1,9 @@
 """Compare a run of config/check.yaml with the committed curves of it, and say what differs.
 
-On the platform that the reference was made on (processor with its model and instructions, versions, threads,
-a GPU or none: the provenance says) every row has to be equal to the last bit. On another, rounding differs
-and training drifts apart: there the mean return of the last evaluation has to lie within the bounds that the
-spread of the seeds gives.
+On the platform that the reference was made on (processor with its model and instructions, the arithmetic
+chosen by them, versions, threads, a GPU or none: the provenance says) every row has to be equal to the last
+bit. On another, rounding differs and training drifts apart: there the mean return of the last evaluation has
+to lie within the bounds that the spread of the seeds gives.
 
     python -m workflow.reproduction_check results/check/curves results/reference/check/curves
 """
@@ -31,6 +31,7 @@ _HARDWARE = {
     "the processor's model": "cpu_model",
     "the processor's set of instructions": "cpu_instructions",
     "the number of threads": "omp_num_threads",
+    "what restricts the instructions": "instructions_restricted",
 }
 
 
@@ -69,6 +70,11 @@ def _platform_differences(ours: Path, reference: Path) -> list[str]:
         what: [p.get("hardware", {}).get(key) for p in (found, expected)] for what, key in _HARDWARE.items()
     }
     rows["what training computed on"] = [_computed_on(p) for p in (found, expected)]
+    chosen = [p.get("hardware", {}).get("arithmetic", {}) for p in (found, expected)]
+    rows |= {
+        f"the arithmetic's {key}": [arithmetic.get(key) for arithmetic in chosen]
+        for key in sorted({*chosen[0], *chosen[1]})
+    }
     names = sorted({*found.get("versions", {}), *expected.get("versions", {})})
     rows |= {
         f"{name}'s version": [p.get("versions", {}).get(name) for p in (found, expected)] for name in names

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from algorithms import acceleration
+from algorithms.processor import Processor
 
 # float32 rounds at 6e-8: a sum of k products errs by a small multiple of that times sum |a| |b|.
 FLOAT32_ERROR = 1e-6
@@ -61,7 +62,36 @@ def test_products_keep_the_precision_of_float32(product: str, rows: int, inner: 
     assert ((found.double() - exact).abs() / scale).max() < FLOAT32_ERROR
 
 
+def processor(**features: Any) -> Processor:
+    """One that oneDNN multiplies on, but for `features`."""
+    wide = {"vectors": "AVX512", "bfloat16": True, "matrix_unit": False, "l2_cache": 1 << 20}
+    return Processor(**{**wide, **features})
+
+
+@pytest.mark.parametrize(
+    ("features", "precision_permitted", "products"),
+    [
+        ({}, "bf16", "oneDNN"),
+        ({"vectors": "AVX2"}, "ieee", "PyTorch's choice"),
+        ({"matrix_unit": True}, "ieee", "PyTorch's choice"),
+    ],
+)
+def test_features_of_the_processor_choose_the_products_and_the_provenance_says_which(
+    features: dict[str, Any], precision_permitted: str, products: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceleration, "this_processor", lambda: processor(**features))
+    acceleration.prepare_process()
+    assert precision().fp32_precision == precision_permitted
+    assert acceleration.arithmetic() == {
+        "vectors": features.get("vectors", "AVX512"),
+        "float32_products": products,
+        "bfloat16_products": "instructions",
+        "penalty_block_rows": 960,
+    }
+
+
 def test_kernels_that_would_use_the_permission_lose_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceleration, "this_processor", processor)
     plain = torch.bmm
 
     def rounding(left: Tensor, right: Tensor) -> Tensor:
@@ -73,6 +103,7 @@ def test_kernels_that_would_use_the_permission_lose_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch, "bmm", rounding)
     acceleration.prepare_process()
     assert precision().fp32_precision == "ieee"
+    assert acceleration.arithmetic()["float32_products"] == "PyTorch's choice"
 
 
 def test_a_prepared_process_has_the_threads_asked_for_and_deterministic_algorithms() -> None:

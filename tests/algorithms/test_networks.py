@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from algorithms import networks
 from algorithms.networks import Critics, Policy, TanhGaussian
 from algorithms.perceptrons import PopulationMLP
+from algorithms.processor import this_processor
 from algorithms.randomness import Streams
 from tests.algorithms import slow_reference as slow
 
@@ -436,3 +439,18 @@ def naive_in_log_space(critics: Critics, inputs: Candidates) -> tuple[Tensor, li
     with torch.no_grad():
         last.bias.copy_(shift)
     return value + shift.double().reshape(value.shape), found, None
+
+    @pytest.mark.parametrize(
+        ("bfloat16", "reduced", "warned"), [(False, True, 1), (False, False, 0), (True, True, 0)]
+    )
+    def test_bfloat16_on_a_processor_without_it_is_said_in_one_sentence(
+        self, bfloat16: bool, reduced: bool, warned: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        processor = replace(this_processor(), bfloat16=bfloat16)
+        monkeypatch.setattr(networks, "this_processor", lambda: processor)
+        critics, inputs = make_critics(1, (6, 5)), candidates(1, 3, 4)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("default")
+            for _ in range(3):  # not at every update
+                critics.soft_maximum(*inputs, reduced_precision=reduced)
+        assert [str(warning.message) for warning in said] == [networks.SLOW_BFLOAT16] * warned

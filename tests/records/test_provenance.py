@@ -146,3 +146,19 @@ def test_gpus_are_named_where_the_driver_lists_them(tmp_path: Path) -> None:
 def test_where_the_system_does_not_say_the_processor_still_has_a_name() -> None:
     unknown = provenance.processor("")
     assert unknown["cpu"] and unknown["cpu_model"] == unknown["cpu_instructions"] == ""
+
+
+def test_what_restricts_the_instructions_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert provenance.hardware()["instructions_restricted"] == "ONEDNN_MAX_CPU_ISA=AVX2"
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    assert provenance.hardware()["instructions_restricted"] == "unset"
+
+
+def test_the_arithmetic_of_a_job_stands_beside_its_hardware() -> None:
+    chosen = {"float32_products": "oneDNN", "penalty_block_rows": 960}
+    found = provenance.collect({}, [], chosen)["hardware"]
+    assert found == {**provenance.hardware(), "arithmetic": chosen}
+    assert "arithmetic" not in provenance.collect({}, [])["hardware"]

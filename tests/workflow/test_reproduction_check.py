@@ -21,6 +21,8 @@ PROVENANCE: dict[str, Any] = {
         "cpu_model": "family 1",
         "cpu_instructions": "avx2",
         "omp_num_threads": "1",
+        "instructions_restricted": "unset",
+        "arithmetic": {"float32_products": "oneDNN", "penalty_block_rows": 960},
     },
 }
 
@@ -66,6 +68,28 @@ def test_processors_of_one_name_are_told_apart(tmp_path: Path, key: str, what: s
     assert f"the processor's {what} is another, the reference's {was}" in compare(found, reference)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            {"instructions_restricted": "ATEN_CPU_CAPABILITY=avx2"},
+            "what restricts the instructions is ATEN_CPU_CAPABILITY=avx2, the reference's unset",
+        ),
+        (
+            {"arithmetic": {"float32_products": "oneDNN", "penalty_block_rows": 480}},
+            "the arithmetic's penalty_block_rows is 480, the reference's 960",
+        ),
+    ],
+)
+def test_another_arithmetic_on_the_same_processor_is_not_compared_bit_by_bit(
+    tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    reference = write(tmp_path / "reference")
+    ours = write(tmp_path / "ours", (51.0, 52.0, 53.0), hardware={**PROVENANCE["hardware"], **change})
+    said = compare(ours, reference)
+    assert "not compared bit by bit" in said and reason in said
+
+
 def test_a_gpus_curve_is_compared_with_the_cpus_within_bounds(tmp_path: Path) -> None:
     settings = {**PROVENANCE["configuration"], "compute": {"device": "cuda", "tf32": True}}
     ours = write(tmp_path / "ours", (51.0, 52.0, 53.0), configuration=settings)
@@ -92,4 +116,5 @@ def test_the_committed_reference_says_where_it_was_made() -> None:
     for file in files:
         provenance = read_provenance(file)
         assert provenance["hardware"]["cpu_model"] and provenance["hardware"]["cpu_instructions"]
+        assert provenance["hardware"]["arithmetic"] and provenance["hardware"]["instructions_restricted"]
         assert provenance["versions"]["torch"]

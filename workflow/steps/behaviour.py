@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from algorithms import checkpoints
+from algorithms.acceleration import arithmetic
 from algorithms.behaviour import train_behaviour
 from algorithms.jobs import job_of
 from algorithms.online import OnlineConfig, collection_seed
@@ -28,7 +29,7 @@ def main(options: argparse.Namespace) -> None:
         job_of(options.run, options.policy, settings, options.state, compute),
         settings.get("reward_scale", 1.0),
     )
-    provenance = collect(settings, [settings["seed"]])
+    provenance = collect(settings, [settings["seed"]], arithmetic())
     with atomic_path(options.output) as folder:
         tensors = {"replay": result.replay_log, "medium": result.medium, "expert": result.expert}
         for name, content in tensors.items():

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from algorithms import checkpoints
+from algorithms.acceleration import arithmetic
 from algorithms.fine_tuning import find_method, fine_tune
 from algorithms.foreign import try_method
 from algorithms.jobs import job_of
@@ -39,7 +40,7 @@ def main(options: argparse.Namespace) -> None:
         job_of(options.run, options.dataset, settings, options.state, compute),
         settings["reward_scale"],
     )
-    write_curves(options.output, curve, collect(settings, options.seeds))
+    write_curves(options.output, curve, collect(settings, options.seeds, arithmetic()))
 
 
 if __name__ == "__main__":

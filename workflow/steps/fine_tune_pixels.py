@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from algorithms import checkpoints
+from algorithms.acceleration import arithmetic
 from algorithms.jobs import job_of
 from algorithms.pixel_training import EpisodeConfig, fine_tune_pixels
 from algorithms.pixels import VARIANTS, PixelFineTuningConfig
@@ -42,7 +43,7 @@ def main(options: argparse.Namespace) -> None:
         job_of(options.run, options.task, settings, options.state, compute),
         partial(make, **settings["options"]),
     )
-    provenance = collect(settings, options.seeds)
+    provenance = collect(settings, options.seeds, arithmetic())
     checkpoints.save_numbered(options.actors, "seed", options.seeds, trained.actors, provenance)
     write_curves(options.output, trained.curve, provenance)
 

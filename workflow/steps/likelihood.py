@@ -30,7 +30,7 @@ def main(options: argparse.Namespace) -> None:
     frame = pd.concat(rows, ignore_index=True).astype({"value": "float64"})
     frame.insert(0, "dataset", options.dataset)
     table = pa.Table.from_pandas(frame, schema=LIKELIHOODS.schema, preserve_index=False)
-    write_table(options.output, table, LIKELIHOODS, collect(settings, [seed]))
+    write_table(options.output, table, LIKELIHOODS, collect(settings, [seed], acceleration.arithmetic()))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from algorithms import checkpoints
+from algorithms.acceleration import arithmetic
 from algorithms.jobs import job_of
 from algorithms.offline import OfflineConfig, StartingAgents, pretrain
 from algorithms.pretraining import OFFLINE_METHODS
@@ -59,7 +60,7 @@ def main(options: argparse.Namespace) -> None:
         job_of(options.run, options.dataset, settings, options.state, compute),
         starting_agents(options.start, name),
     )
-    provenance = collect(settings, options.agents)
+    provenance = collect(settings, options.agents, arithmetic())
     checkpoints.save_numbered(options.output, "agent", options.agents, trained.agents, provenance)
     write_curves(options.curves, trained.curve, provenance)
 

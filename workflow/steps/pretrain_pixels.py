@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from algorithms import checkpoints
+from algorithms.acceleration import arithmetic
 from algorithms.jobs import job_of
 from algorithms.pixel_training import PixelOfflineConfig, pretrain_pixels
 from algorithms.pixels import PixelConfig
@@ -32,7 +33,7 @@ def main(options: argparse.Namespace) -> None:
         partial(make, **settings["options"]),
         starting_agents(options.start, settings["method"]),
     )
-    provenance = collect(settings, options.agents)
+    provenance = collect(settings, options.agents, arithmetic())
     checkpoints.save_numbered(options.output, "agent", options.agents, trained.agents, provenance)
     write_curves(options.curves, trained.curve, provenance)
 
