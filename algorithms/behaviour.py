@@ -40,12 +40,17 @@ class BehaviourRun(NamedTuple):
 
 
 def train_behaviour(
-    config: SACConfig, online: OnlineConfig, seed: int, job: Job, reward_scale: float = 1.0
+    config: SACConfig,
+    online: OnlineConfig,
+    seed: int,
+    job: Job,
+    reward_scale: float = 1.0,
+    medium_score: float | None = None,
 ) -> BehaviourRun:
     """Train SAC from scratch, keeping its actor at every evaluation; resumes from `job.state_folder`.
 
     The expert is the actor with the best evaluation, the medium one the first whose normalised score
-    reaches a third of the expert's.
+    reaches `medium_score`, by default a third of the expert's. UserError where none does.
     """
     device = job.compute.device
     learner = make_learner("sac", SACLearner, config, online, None, [], [seed], job.environment, device)
@@ -58,7 +63,7 @@ def train_behaviour(
 
     result = run_online(online, "sac", learner, [seed], job, reward_scale, measure=keep_actor)
     scores = result.curve[result.curve.metric == "normalised_score"].set_index("step").value
-    medium, expert = choose_snapshots(scores)
+    medium, expert = choose_snapshots(scores, medium_score)
     log = {name: rows[0].cpu() for name, rows in learner.replay.state().items()}
     log["rewards"] = log["rewards"] / reward_scale
     return BehaviourRun(
@@ -70,14 +75,20 @@ def train_behaviour(
     )
 
 
-def choose_snapshots(scores: pd.Series[float]) -> tuple[int, int]:
+def choose_snapshots(scores: pd.Series[float], medium_score: float | None = None) -> tuple[int, int]:
     """The steps of the medium and the expert actor, from normalised scores indexed by step.
 
-    The untrained actor of step 0 is neither: the medium one comes after it.
+    The untrained actor of step 0 is neither: the medium one comes after it. UserError where no score
+    reaches `medium_score`.
     """
     trained = scores[scores.index > 0]
     steps, values = trained.index.to_numpy(), trained.to_numpy()
-    reached = values >= MEDIUM_SHARE * values.max()
+    reached = values >= (MEDIUM_SHARE * values.max() if medium_score is None else medium_score)
+    if medium_score is not None and not reached.any():
+        raise UserError(
+            f"medium.score is {medium_score}, and the best actor scores {values.max():.1f}: expected a score"
+            " that an evaluation reached"
+        )
     return int(steps[reached.argmax()]), int(steps[values.argmax()])
 
 

@@ -30,6 +30,7 @@ class CQLConfig(sac.SACConfig):
     policy_learning_rate: float = 1e-4  # [CQL] README: 1e-4 or 3e-4
     conservative_weight: float = 5.0  # [CQL] README: min_q_weight 5 or 10, no Lagrange multiplier
     sampled_actions: int = 10  # [CQL] num_random
+    importance_sampling: bool = True  # [CQL] README: min_q_version 3; false is its version 2
     deterministic_backup: bool = True  # [CQL] the target has no entropy term
     cloning_updates: int = 0  # [CQL] policy_eval_start: the actor imitates the data this long (there 40,000)
     frozen_actor_updates: int = 0  # ours, for small budgets: the actor rests while the critics settle
@@ -57,10 +58,12 @@ def td_target(agents: Agents, batch: Batch, config: CQLConfig) -> Tensor:
 
 @torch.no_grad()
 def proposals(agents: Agents, policy: TanhGaussian, batch: Batch, config: CQLConfig) -> tuple[Tensor, Tensor]:
-    """Candidate actions for the soft maximum and the log density each was drawn with.
+    """Candidate actions for the soft maximum and the log weight that each is divided by.
 
     `sampled_actions` (n) each of the uniform distribution on the action box, pi(.|s) and pi(.|s'); all
-    are judged in s. Returns [P, B, 3 n, A] and [P, B, 3 n], for an ensemble one row a run.
+    are judged in s, and divided by the density they were drawn with. Without importance sampling they are
+    divided by nothing, and the data's action is one candidate more ([CQL] min_q_version 2).
+    Returns [P, B, m, A] and [P, B, m] with m = 3 n or 3 n + 1, for an ensemble one row a run.
     """
     rows, action_size = batch.actions.shape[1:]
     n = config.sampled_actions
@@ -72,7 +75,10 @@ def proposals(agents: Agents, policy: TanhGaussian, batch: Batch, config: CQLCon
         sample, density = TanhGaussian(*(part.unsqueeze(2) for part in distribution)).sample(noise)
         actions.append(sample)
         densities.append(density)
-    return torch.cat(actions, dim=2), torch.cat(densities, dim=2)
+    if config.importance_sampling:
+        return torch.cat(actions, dim=2), torch.cat(densities, dim=2)
+    candidates = torch.cat([*actions, agents.for_members(batch.actions).unsqueeze(2)], dim=2)
+    return candidates, candidates.new_zeros(candidates.shape[:-1])
 
 
 def conservative_penalty(
@@ -81,7 +87,8 @@ def conservative_penalty(
     """How far Q's soft maximum stands above Q of the data's action. [P, 2]
 
     E_s[ log sum_a exp Q(s, a) - Q(s, a_data) ], the sum estimated by importance sampling (CQL, appendix
-    F; [CQL] min_q_version 3). `q_data [P, 2, B]` is Q of the data's actions.
+    F; [CQL] min_q_version 3) or taken over the candidates as they are. `q_data [P, 2, B]` is Q of the
+    data's actions.
     """
     actions, log_density = proposals(agents, policy, batch, config)
     draws = None

@@ -98,6 +98,11 @@ class Transitions:
             self, rewards=rewards, metadata={**self.metadata, "reward_scale": reward_scale}
         )
 
+    def shifted(self, reward: float) -> Transitions:
+        """The same transitions with `reward` added to every reward; all other arrays are shared."""
+        rewards = self.rewards + np.float32(reward)
+        return dataclasses.replace(self, rewards=rewards, metadata={**self.metadata, "reward_shift": reward})
+
 
 def _shapes(rows: int) -> dict[str, Shape]:
     return {

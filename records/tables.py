@@ -33,6 +33,22 @@ LIKELIHOODS = Kind(
 """Figure 1a's: `source` is "offline" or "online", `value` in nats."""
 
 
+FINGERPRINTS = Kind(
+    "fingerprints",
+    pa.schema(
+        [
+            ("setting", pa.string()),
+            ("agent", pa.string()),
+            ("step", pa.int64()),
+            ("metric", pa.string()),
+            ("value", pa.float64()),
+        ]
+    ),
+    b"provenance",
+)
+"""Of trained agents (`algorithms.fingerprint`): `setting` says how an agent was trained, `step` how long."""
+
+
 def write_table(path: Path | str, table: pa.Table, kind: Kind, header: Mapping[str, Any]) -> None:
     """Write `table` (of the kind's schema) and `header` (JSON values), atomically.
 

@@ -45,7 +45,7 @@ def settings_argument(command: argparse.ArgumentParser, plan: str) -> None:
     command.add_argument(
         "--settings",
         required=True,
-        type=_object,
+        type=json_object,
         metavar="JSON",
         help=f"a JSON object, as workflow.plan.Plan.{plan} makes it from a configuration",
     )
@@ -110,7 +110,7 @@ class _Settings(dict[str, Any]):
         raise UserError(f"--settings: the key '{key}' is missing.")
 
 
-def _object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text, object_hook=_Settings)
     except (ValueError, RecursionError) as error:

@@ -210,6 +210,11 @@ def _check_behaviour_policy(where: str, dataset: Mapping[str, Any], policies: Ma
             f"{where}.behaviour_policy is '{policy}', which acts in {environment}: expected one of"
             f" {dataset['environment']}."
         )
+    if "medium" in policies[policy] and policies[policy].get("source") == "released":
+        raise UserError(
+            f"behaviour_policies.{policy}.medium chooses among a training run's actors: expected none beside"
+            " source: released, whose medium actor is chosen already."
+        )
 
 
 def _check_schema(value: Any, where: str, definition: str | None = None) -> None:

@@ -51,6 +51,17 @@ def test_medium_is_the_first_at_a_third_of_the_best(
     assert choose_snapshots(pd.Series(scores)) == (medium, expert)
 
 
+def test_medium_is_the_first_at_a_score_that_is_asked_for() -> None:
+    scores = pd.Series({0: 90.0, 10: 10.0, 20: 33.0, 30: 40.0, 40: 100.0, 50: 90.0})
+    assert choose_snapshots(scores, 40.0) == (30, 40)
+    assert choose_snapshots(scores, 41.0) == (40, 40)
+
+
+def test_a_medium_score_that_no_actor_reached_is_refused() -> None:
+    with pytest.raises(UserError, match=r"medium.score is 101.0, and the best actor scores 100.0"):
+        choose_snapshots(pd.Series({0: 200.0, 10: 50.0, 20: 100.0}), 101.0)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the run below keeps its state."""

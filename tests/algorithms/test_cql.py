@@ -98,6 +98,21 @@ def slow_penalty(parameters: slow.Parameters, batch: Batch, noise: PenaltyNoise)
     return slow.table((one(agent, twin) for twin in (0, 1)) for agent in range(len(SEEDS)))
 
 
+def slow_plain_penalty(parameters: slow.Parameters, batch: Batch, noise: PenaltyNoise) -> Tensor:
+    """E_s[log sum_j exp Q(s, a_j) - Q(s, a_data)], the data's action among the a_j. [P, 2]"""
+
+    def one(agent: int, twin: int) -> Tensor:
+        gaps = []
+        for row in range(SIZE):
+            state, data = batch.observations[agent, row], batch.actions[agent, row]
+            drawn = [action for action, _ in slow_candidates(parameters, batch, noise, agent, row)]
+            q = [slow.q_value(parameters, "q.", agent, twin, state, action) for action in [*drawn, data]]
+            gaps.append(torch.stack(q).exp().sum().log() - q[-1])
+        return torch.stack(gaps).mean()
+
+    return slow.table((one(agent, twin) for twin in (0, 1)) for agent in range(len(SEEDS)))
+
+
 def penalty(agents: Agents, batch: Batch, config: CQLConfig = CONFIG) -> Tensor:
     q_data = agents.q(batch.observations, batch.actions)
     policy = agents.policy(batch.observations)
@@ -130,6 +145,16 @@ class TestPenalty:
                 for j, (action, density) in enumerate(slow_candidates(exact, batch, noise, agent, row)):
                     torch.testing.assert_close(actions[agent, row, j].double(), action, rtol=1e-5, atol=1e-6)
                     assert float(log_density[agent, row, j]) == pytest.approx(float(density), abs=1e-4)
+
+    def test_without_importance_sampling_candidates_count_alike_and_the_data_is_one(self) -> None:
+        config = dataclasses.replace(CONFIG, importance_sampling=False)
+        agents, batch = make_agents(), make_batch()
+        noise = penalty_noise(same_streams(agents))
+        ours = penalty(agents, batch, config)
+        exact = slow.float64_parameters(agents)
+        expected = slow_plain_penalty(exact, batch, noise)
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-5)
+        slow.assert_gradients(agents, ours.sum(), slow.gradients(expected.sum(), exact, "q."))
 
     def test_uniform_candidates_fill_the_whole_box(self) -> None:
         config = dataclasses.replace(CONFIG, sampled_actions=2000)

@@ -28,6 +28,7 @@ def main(options: argparse.Namespace) -> None:
         settings["seed"],
         job_of(options.run, options.policy, settings, options.state, compute),
         settings.get("reward_scale", 1.0),
+        settings["medium"]["score"] if "medium" in settings else None,
     )
     provenance = collect(settings, [settings["seed"]], arithmetic())
     with atomic_path(options.output) as folder:

@@ -1,0 +1,107 @@
+"""Train CQL agents under one setting and follow their fingerprint: which setting makes the authors' agents?
+
+    python -m workflow.calibrate --data results/calibration/datasets/halfcheetah/medium-local-v0 \\
+        --environment HalfCheetah-v4 --setting weight_20 --config '{"conservative_weight": 20}' \\
+        --updates 40000 --state STATE --output weight_20.parquet
+
+Resumes from --state; a larger --updates goes on. The file holds the metrics of `algorithms.fingerprint` and
+CQL's own after every interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from algorithms import checkpoints
+from algorithms.cql import CQLConfig, CQLPretraining
+from algorithms.fingerprint import fingerprints, rows
+from algorithms.jobs import Job
+from algorithms.offline import OfflineConfig, PretrainedAgents, StartingAgents, pretrain
+from datasets.transitions import Transitions
+from records.provenance import collect, configuration_hash
+from records.tables import FINGERPRINTS, read_table, write_table
+from workflow import command, data, training_process
+
+TRAINING_METRICS = ("normalised_score", "td_error", "conservative_penalty", "q_mean", "entropy_coefficient")
+"""Of the training curve, kept beside the fingerprint as training_<name>."""
+
+
+def main(options: argparse.Namespace) -> None:
+    """Train interval by interval and write the table anew after each."""
+    training_process.prepare({})
+    config = command.build(CQLConfig, options.config, "--config", "cql")
+    settings = {name: str(value) for name, value in vars(options).items()} | {"config": asdict(config)}
+    identity = {key: settings[key] for key in ("data", "environment", "config", "agents", "start", "shift")}
+    transitions = data.read(options.data, 1.0).shifted(options.shift)
+    job = Job(
+        "calibration", options.setting, options.environment, configuration_hash(identity), options.state
+    )
+    found = _measured_before(options.output)
+    first = int(found.step.max()) + options.interval if len(found) else options.interval
+    for updates in range(first, options.updates + 1, options.interval):
+        trained = _trained(options, config, transitions, job, updates)
+        found = pd.concat([found, _measured(options, trained, transitions, updates)], ignore_index=True)
+        provenance = collect(settings, options.agents)
+        table = pa.Table.from_pandas(found, schema=FINGERPRINTS.schema, preserve_index=False)
+        write_table(options.output, table, FINGERPRINTS, provenance)
+        agents = options.state / "agents"
+        checkpoints.save_numbered(agents, "agent", options.agents, trained.agents, provenance)
+
+
+def _measured_before(output: Path) -> pd.DataFrame:
+    """The rows that an interrupted run has written; none where it wrote none."""
+    table = read_table(output, FINGERPRINTS)[0] if output.exists() else FINGERPRINTS.schema.empty_table()
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def _trained(
+    options: argparse.Namespace, config: CQLConfig, transitions: Transitions, job: Job, updates: int
+) -> PretrainedAgents:
+    """The agents after `updates`, from where the last interval left them."""
+    schedule = OfflineConfig(
+        updates=updates, evaluation_interval=options.interval, checkpoint_interval=options.interval
+    )
+    start = [checkpoints.load(path)[0] for path in options.start]
+    starting = StartingAgents(start, 0) if start else None
+    return pretrain("cql", CQLPretraining, config, schedule, transitions, options.agents, job, starting)
+
+
+def _measured(
+    options: argparse.Namespace, trained: PretrainedAgents, transitions: Transitions, updates: int
+) -> pd.DataFrame:
+    """The rows of `records.tables.FINGERPRINTS` after `updates`."""
+    names = [str(agent) for agent in options.agents]
+    own = rows(
+        options.setting, names, updates, fingerprints(trained.agents, options.environment, transitions)
+    )
+    curve = trained.curve
+    last = curve[(curve.step == updates) & curve.metric.isin(TRAINING_METRICS)]
+    beside = last.assign(
+        setting=options.setting, agent=last.seed.astype(str), metric="training_" + last.metric.astype(str)
+    )
+    both: pd.DataFrame = pd.concat([own, beside[FINGERPRINTS.schema.names]])
+    return both
+
+
+if __name__ == "__main__":
+    arguments = command.parser(__doc__)
+    arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
+    arguments.add_argument("--environment", required=True, help="such as HalfCheetah-v4")
+    arguments.add_argument("--setting", required=True, help="what the setting is called in the table")
+    arguments.add_argument(
+        "--config", type=command.json_object, default={}, metavar="JSON", help="fields of CQLConfig"
+    )
+    arguments.add_argument("--shift", type=float, default=0.0, help="added to every reward")
+    arguments.add_argument("--agents", type=int, nargs="+", default=[0], help="the agents, by seed")
+    arguments.add_argument("--start", type=Path, nargs="*", default=[], help="agents to start from")
+    arguments.add_argument("--updates", type=int, required=True)
+    arguments.add_argument("--interval", type=int, default=5_000, help="updates between measurements")
+    arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state and agents")
+    arguments.add_argument("--output", type=Path, required=True, help="Parquet file for the table")
+    command.run(main, arguments)
