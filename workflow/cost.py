@@ -365,8 +365,9 @@ def origin(measured: Json, here: Json) -> str:
     the estimate; what else older processors have less of, such as caches, they do not.
     """
     said = (
-        f"Rates measured on {_processor(measured)}, scaled to this core by a product and an operation timed\n"
-        "alone: jobs at once share caches, memory and, as hardware threads, the core itself."
+        f"Rates measured on {_processor(measured)},\n"
+        "scaled to this core by a product and an operation timed alone: jobs at once share caches, memory and,\n"
+        "as hardware threads, the core itself."
     )
     wide, ours = (str(each["cpu_instructions"]).split() for each in (measured, here))
     missing = [name for name in wide if name not in ours]
