@@ -366,8 +366,8 @@ def origin(measured: Json, here: Json) -> str:
     """
     said = (
         f"Rates measured on {_processor(measured)},\n"
-        "scaled to this core by a product and an operation timed alone: jobs at once share caches, memory and,\n"
-        "as hardware threads, the core itself."
+        "scaled to this core by a product and an operation timed alone: jobs at once share caches, memory\n"
+        "and, as hardware threads, the core itself."
     )
     wide, ours = (str(each["cpu_instructions"]).split() for each in (measured, here))
     missing = [name for name in wide if name not in ours]

@@ -109,7 +109,7 @@ def test_the_estimate_says_what_a_lesser_processor_lacks_and_what_followed() -> 
 
 
 def test_the_estimate_of_a_nameless_processor_is_made_all_the_same() -> None:
-    assert "Rates measured on an unnamed processor, " in origin(processor("", "", ""), processor("", "", ""))
+    assert "Rates measured on an unnamed processor,\n" in origin(processor("", "", ""), processor("", "", ""))
 
 
 def test_the_default_ends_within_twenty_minutes_of_two_cores_with_avx2() -> None:
