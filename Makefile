@@ -84,7 +84,7 @@ smoke: $(INSTALLED)
 
 benchmarks: export OMP_NUM_THREADS = 1
 benchmarks: export PYTHONPATH = .
-benchmarks: $(INSTALLED)  ## measure speed and size anew, on a machine with nothing else to do (a quarter of an hour)
+benchmarks: $(INSTALLED)  ## measure speed and size anew, on a machine with nothing else to do (a quarter of an hour of an EPYC with AVX-512)
 	python -m benchmarks.updates --methods cql sac off2on --rounds 7 --output benchmarks/results/updates.json
 	python -m benchmarks.updates --methods awac bcq --rounds 7 --output benchmarks/results/updates_awac_bcq.json
 	python -m benchmarks.environments --rounds 9 --output benchmarks/results/environments.json
@@ -99,7 +99,7 @@ benchmarks: $(INSTALLED)  ## measure speed and size anew, on a machine with noth
 	python -m benchmarks.cost_check config/smoke.yaml results/smoke --output benchmarks/results/cost_smoke.json
 	python -m benchmarks.report
 
-faults: $(INSTALLED)  ## kill a small reproduction 54 times at random moments (an hour): results/faults
+faults: $(INSTALLED)  ## kill a small reproduction 54 times at random moments (an hour of an EPYC with AVX-512): results/faults
 	python -m tests.faults --kills 54 --output results/faults
 
 cluster-setup: $(CLUSTER)  ## also install Snakemake's plugin for Slurm (docs/cluster.md)

@@ -74,7 +74,8 @@ DASHED = (0, (4, 2))
 DOTTED = (0, (1, 1.5))
 DEMONSTRATION = (
     "A demonstration of the machinery, from nothing to a figure, on a small task with brief training: not"
-    " evidence for or against the paper."
+    " evidence for or against the paper. A processor of another kind rounds differently, and its curves are"
+    " others."
 )
 Place = Literal["outside lower left", "outside lower center", "outside lower right"]
 _ENTRY_WIDTH, _LETTER_WIDTH = 0.55, 0.05

@@ -1,9 +1,10 @@
 """What a configuration costs before anyone starts it: time of each stage, memory and disk of its jobs.
 
 Time is modelled from counted floating-point operations (`workflow.operations`), steps of the simulator and
-what else a job does, with rates that were measured once (`cost.json`, which names the command) and are scaled
-by two short calibrations on the machine at hand. Evaluation episodes count at full length, a bound for tasks
-in which agents fall. The manipulation tasks are not in the model, and a foreign method counts as SAC.
+what else a job does, with rates that were measured once (`cost.json`, which names the command and the
+processor) and are scaled by two short calibrations on the machine at hand. Evaluation episodes count at full
+length, a bound for tasks in which agents fall. The manipulation tasks are not in the model, and a foreign
+method counts as SAC.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from algorithms.sac import SACConfig
 from envs.locomotion import EnvironmentSpecification, specification
 from records.files import read_json
 from workflow import command, operations
-from workflow.plan import FROM_SCRATCH, Plan
+from workflow.plan import FROM_SCRATCH, Json, Plan
 from workflow.plan import OFFLINE_METHODS as SOURCES
 
 MEASURED = Path(__file__).parent / "cost.json"
@@ -40,6 +41,8 @@ STAGES = ("behaviour", "record", "pretrain", "fine_tune", "likelihood", "statist
 BILLION, HOUR = 1e9, 3600.0
 PRODUCT_SIZE = 1024
 SMALL_OPERATIONS = 20_000
+WITHOUT_AVX512 = 3
+"""How many times the estimate a run took on two cores of an EPYC of family 25, with AVX2."""
 
 
 class Speed(NamedTuple):
@@ -353,6 +356,33 @@ def redrawn(labels: int, datasets: int, runs: int, points: int) -> tuple[int, in
     """Intervals that `analysis.aggregate.statistics` draws, and the scores in the curves among them."""
     intervals = labels * (labels - 1) // 2 + labels * (datasets + 3)
     return intervals, 2 * labels * datasets * runs * points
+
+
+def origin(measured: Json, here: Json) -> str:
+    """On which processor the rates were measured, and what the present one lacks of its instructions.
+
+    `measured` and `here` are `hardware` of provenances. The calibrations see what an instruction set does to
+    the estimate; what else older processors have less of, such as caches, they do not.
+    """
+    said = (
+        f"Rates measured on {_processor(measured)},\n"
+        "scaled to this core by a product and an operation timed alone: jobs at once share caches, memory\n"
+        "and, as hardware threads, the core itself."
+    )
+    wide, ours = (str(each["cpu_instructions"]).split() for each in (measured, here))
+    missing = [name for name in wide if name not in ours]
+    if not missing:
+        return said
+    found = "no finished run has been compared on such a one."
+    if "avx2" in ours and "avx512f" in missing:
+        found = f"a run on such a one took {WITHOUT_AVX512:g} times the estimate."
+    return f"{said}\nThis processor, {_processor(here)}, lacks {' '.join(missing)}:\n{found}"
+
+
+def _processor(hardware: Json) -> str:
+    """Its name, and its model where the system says it: many share a name in a cloud."""
+    model = f" ({hardware['cpu_model']})" if hardware["cpu_model"] else ""
+    return f"{hardware['cpu'] or 'an unnamed processor'}{model}"
 
 
 @cache

@@ -357,6 +357,7 @@ def test_captions_say_what_the_results_are(make_curves: MakeCurves, seeds: tuple
     )
     for caption in (pilot, *others):
         assert "demonstration of the machinery" in caption and "not evidence" in caption
+        assert "A processor of another kind rounds differently" in caption
     if len(seeds) == 1:
         assert "1 seed without an interval" in text and "One seed" in pilot
         assert all("no interval" in caption for caption in others)

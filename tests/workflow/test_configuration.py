@@ -263,6 +263,22 @@ def test_figure_13_differs_from_the_paper_in_its_steps_alone() -> None:
             assert (ours["schedule"]["steps"], theirs["schedule"]["steps"]) == (1_000_000, 250_000)
 
 
+def test_the_demonstration_of_all_methods_is_the_default_and_more() -> None:
+    less, all_of_it = (plan.Plan(read(ROOT / "config" / f"{name}.yaml")) for name in ("pilot", "pilot_all"))
+    assert less.methods == ["off2on", "sac_ft", "sac"]
+    assert set(plan.METHODS) - {"cql_ft"} <= set(all_of_it.methods)
+    [dataset] = less.configuration["datasets"]
+    assert all_of_it.recording(dataset) == less.recording(dataset)
+    assert all_of_it.pretraining(dataset, "cql") == less.pretraining(dataset, "cql")
+    for label in less.methods:
+        assert all_of_it.fine_tuning(dataset, label) == less.fine_tuning(dataset, label)
+    ours = less.fine_tuning(dataset, "off2on")["config"]
+    for label in all_of_it.methods:
+        if label.startswith("off2on"):
+            config = {**all_of_it.fine_tuning(dataset, label)["config"], "replay": "balanced"}
+            assert config == ours | {"replay": "balanced", "ensemble_size": config["ensemble_size"]}
+
+
 @pytest.mark.parametrize(
     ("section", "kind", "elsewhere"),
     [

@@ -12,9 +12,10 @@ import yaml
 
 from records.files import read_json
 from tests.workflow.conftest import Snakemake
-from workflow.configuration import check
-from workflow.cost import MEASURED, STAGES, Estimate, Job, Model, Speed, makespan, table
+from workflow.configuration import check, read
+from workflow.cost import MEASURED, STAGES, Estimate, Job, Model, Speed, makespan, origin, table
 from workflow.plan import Plan
+from workflow.sources import ROOT
 
 
 def model(times: float = 1.0) -> Model:
@@ -85,3 +86,33 @@ def test_a_stage_is_a_line_and_so_is_all_of_it(smoke: dict[str, Any]) -> None:
     lines = table(estimate(smoke), cores=2).splitlines()
     jobs = [int(match[1]) for line in lines if (match := re.match(r"[a-z_]+ +(\d+) ", line))]
     assert sum(jobs[:-1]) == jobs[-1]
+
+
+def processor(name: str, instructions: str, model: str = "family 1") -> dict[str, str]:
+    return {"cpu": name, "cpu_model": model, "cpu_instructions": instructions}
+
+
+def test_the_estimate_says_whose_rates_it_goes_by() -> None:
+    measured = read_json(MEASURED)["hardware"]
+    said = origin(measured, measured)
+    assert f"Rates measured on {measured['cpu']} ({measured['cpu_model']})" in said
+    assert "lacks" not in said
+
+
+def test_the_estimate_says_what_a_lesser_processor_lacks_and_what_followed() -> None:
+    wide, narrow = processor("Wide", "avx2 avx512f avx512bw"), processor("Narrow", "avx2 fma", model="")
+    said = origin(wide, narrow)
+    assert "This processor, Narrow, lacks avx512f avx512bw:\na run on such a one took 3 times" in said
+    arm = origin(wide, processor("Arm", "asimd"))
+    assert "lacks avx2 avx512f avx512bw:\nno finished run has been compared" in arm
+    assert "lacks" not in origin(processor("Wide", "avx2"), wide)
+
+
+def test_the_estimate_of_a_nameless_processor_is_made_all_the_same() -> None:
+    assert "Rates measured on an unnamed processor,\n" in origin(processor("", "", ""), processor("", "", ""))
+
+
+def test_the_default_ends_within_twenty_minutes_of_two_cores_with_avx2() -> None:
+    """By what the first default took there: 90 minutes of processor time, for which the model said 28.4."""
+    default = estimate(read(ROOT / "config" / "pilot.yaml"))
+    assert makespan(default, 2) * 90 / 28.4 < 20 * 60

@@ -6,6 +6,7 @@ import argparse
 
 from algorithms import acceleration
 from records import UserError
+from records.provenance import hardware
 from workflow import command, cost
 from workflow.plan import Plan
 
@@ -20,7 +21,9 @@ def main(options: argparse.Namespace) -> None:
     print(
         f"{plan.run}: a core of {speed.product:.0f} GFLOP/s in products, {speed.small:.2f} us an operation.\n"
     )
-    print(cost.table(cost.Estimate(plan, cost.Model(speed)).jobs, options.cores))
+    model = cost.Model(speed)
+    print(cost.table(cost.Estimate(plan, model).jobs, options.cores))
+    print(cost.origin(model.measured["hardware"], hardware()))
     if plan.configuration.get("manipulation"):
         print("The manipulation tasks are not in the model.")
 
