@@ -50,7 +50,7 @@ reproduction-check: $(INSTALLED)  ## run config/check.yaml anew and compare with
 	python -m workflow.reproduction_check results/check/curves results/reference/check/curves
 
 report: $(INSTALLED)  ## one self-contained HTML page of CONFIG's finished results
-	snakemake --configfile $(CONFIG) --report results/$(basename $(notdir $(CONFIG)))/report.html
+	python -m workflow.report_page $(CONFIG)
 
 verify: $(INSTALLED)  ## whether the figures and tables of CONFIG's finished run are as it left them
 	python -m records.checksums results/$(basename $(notdir $(CONFIG)))
@@ -70,6 +70,7 @@ unit: $(INSTALLED)
 
 smoke: $(INSTALLED)
 	snakemake all sweep_policy_lr --cores $(CORES) --configfile config/smoke.yaml
+	python -m workflow.report_page config/smoke.yaml
 
 benchmarks: export OMP_NUM_THREADS = 1
 benchmarks: export PYTHONPATH = .
