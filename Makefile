@@ -1,4 +1,4 @@
-# Everything by one command, on a machine with Python 3.11+ and make. `make help` lists the commands.
+# Everything by one command, on a machine with Python 3.11, 3.12 or 3.13 and make. `make help` lists the commands.
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 CONFIG ?= config/pilot.yaml
@@ -11,6 +11,9 @@ TORCH_INDEX ?=
 ENVIRONMENT := .venv
 INSTALLED := $(ENVIRONMENT)/.installed-$(TORCH)
 CLUSTER := $(ENVIRONMENT)/.installed-cluster
+# Left out of the locks: torch, whose build differs (requirements-torch.lock), and dm_control's labmaze, which
+# nothing here imports and which has no wheel for Python 3.13. So pip is told to install no dependencies.
+UNLOCKED := torch labmaze
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements-torch.lock)
 PIP := $(ENVIRONMENT)/bin/python -m pip --disable-pip-version-check
 export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
@@ -27,11 +30,11 @@ help:  ## list the commands
 setup: $(INSTALLED)  ## create .venv and install the locked versions (the others do this by themselves)
 
 $(INSTALLED): requirements.lock requirements-torch.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is older: try make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is none: try make PYTHON=python3.13"; exit 1; }
 	$(PYTHON) -m venv $(ENVIRONMENT)
 	@echo "Installing the locked versions (a minute or two, this once) ..."
-	$(PIP) install --quiet --require-hashes --requirement requirements.lock
+	$(PIP) install --quiet --no-deps --require-hashes --requirement requirements.lock
 ifeq ($(TORCH),cpu)
 	@$(PIP) install --quiet --no-deps $(addprefix --extra-index-url=,$(TORCH_INDEX)) \
 		'torch==$(TORCH_VERSION)+cpu' 2>/dev/null || \
@@ -54,8 +57,7 @@ reproduction-check: $(INSTALLED)  ## run config/check.yaml anew and compare with
 	python -m workflow.reproduction_check results/check/curves results/reference/check/curves
 
 report: $(INSTALLED)  ## one self-contained HTML page of CONFIG's finished results
-	results="$$(python -m workflow.configuration "$$CONFIG")" && \
-		snakemake --configfile "$$CONFIG" --report "$$results/report.html"
+	python -m workflow.report_page "$$CONFIG"
 
 verify: $(INSTALLED)  ## whether the figures and tables of CONFIG's finished run are as it left them
 	results="$$(python -m workflow.configuration "$$CONFIG")" && python -m records.checksums "$$results"
@@ -81,6 +83,7 @@ unit-narrow: unit  ## the tests as on a processor without AVX-512, which rounds 
 
 smoke: $(INSTALLED)
 	snakemake all sweep_policy_lr --cores $(CORES) --configfile config/smoke.yaml
+	python -m workflow.report_page config/smoke.yaml
 
 benchmarks: export OMP_NUM_THREADS = 1
 benchmarks: export PYTHONPATH = .
@@ -127,12 +130,12 @@ format: $(INSTALLED)  ## rewrite the sources in the house's format
 lock: $(INSTALLED)  ## resolve every lock anew: the project's, the cluster plugin's, the benchmark's d3rlpy
 	$(PYTHON) -m venv $(ENVIRONMENT)/lock
 	$(ENVIRONMENT)/lock/bin/python -m pip install --quiet uv==0.11.8
-	echo 'torch; python_version < "3"' > $(ENVIRONMENT)/lock/without-torch.txt
+	printf '%s; python_version < "3"\n' $(UNLOCKED) > $(ENVIRONMENT)/lock/unlocked.txt
 	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet pyproject.toml --extra checks --group torch-cpu \
-		--override $(ENVIRONMENT)/lock/without-torch.txt --universal --python-version 3.11 --generate-hashes \
+		--override $(ENVIRONMENT)/lock/unlocked.txt --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --output-file requirements.lock
 	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet benchmarks/peers/d3rlpy.in \
-		--override $(ENVIRONMENT)/lock/without-torch.txt --universal --python-version 3.11 --generate-hashes \
+		--override $(ENVIRONMENT)/lock/unlocked.txt --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --output-file benchmarks/peers/d3rlpy.lock
 	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet --group cluster --constraint requirements.lock --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate --output-file requirements-cluster.lock

@@ -43,7 +43,10 @@ class OnlineConfig:
 
     steps: int = 250_000  # [S] D.1: environment steps of each run
     block_size: int = 1_000  # [C]: collect so many steps, then as many updates; [P] alternates single ones
-    first_block_multiplier: int = 5  # [S] D.1: updates after the first block, times this; [C]'s default is 10
+    # [S] D.1: updates after the first block, times this ([C]'s default is 10). Off2On's trainer has it, so
+    # SAC-ft too, as its published curve shows (results/reference, multiplier); AWAC's, BCQ's and SAC's code
+    # has none.
+    first_block_multiplier: int = 5
     initial_steps: int = 0  # [C] rlkit's SAC: 1,000 collected by the untrained policy before step 0
     evaluation_interval: int = 1_000  # [C]: every block, before collecting; a multiple of the block size
     evaluation_episodes: int = 5  # [C]: 5,000 steps, five whole episodes of HalfCheetah

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
+
+from envs.simulator import mujoco
 
 # Shares of the batch a thread takes at a time: enough of them that a thread on a busy core takes fewer.
 _SHARES_PER_THREAD = 8

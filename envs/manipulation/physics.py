@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.manipulation.rendering import Camera, dm_mujoco
 from envs.manipulation.scene import FINGER_OPEN, joints_of_hand_down
+from envs.simulator import mujoco
 
 Vector = NDArray[np.float64]
 

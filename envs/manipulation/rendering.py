@@ -2,7 +2,7 @@
 
 Importing this module settles the backend; `dm_control` looks at MUJOCO_GL once, when it is imported, and so
 the other modules have it from here. Where MUJOCO_GL is set, it is respected; else EGL is used where it works,
-or OSMesa.
+or OSMesa. Where what is set cannot draw, the first camera says so: simulating and reading images go on.
 """
 
 from __future__ import annotations
@@ -15,18 +15,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.simulator import DISABLED, VARIABLE, mujoco, opengl
 from records import UserError
 
 __all__ = ["Camera", "control", "dm_mujoco"]
 
-_PACKAGES = "install Debian's libegl1, libegl-mesa0 and libgl1-mesa-dri (EGL), or libosmesa6 (OSMesa)"
+_EGL, _OSMESA, _GLFW = "egl", "osmesa", "glfw"
+_REMEDIES = {
+    _EGL: "install Debian's libegl1, libegl-mesa0 and libgl1-mesa-dri",
+    _OSMESA: "install Debian's libosmesa6",
+    _GLFW: "start this where there is a display",
+}
+_PLATFORM = "PYOPENGL_PLATFORM"  # dm_control's EGL and OSMesa refuse any platform of PyOpenGL but their own
+_DEVICE = "MUJOCO_EGL_DEVICE_ID"
 _EGL_PLATFORM_DEVICE = 0x313F
 _MOST_DEVICES = 16
-_NONE = "disable"
 
 
-def _egl_works() -> bool:
-    """Whether some EGL device starts without a display.
+def _egl_works(device: str | None) -> bool:
+    """Whether some EGL device, or the one of this number, starts without a display.
 
     Asked of the library itself: a failed import of PyOpenGL's EGL cannot be undone in the process.
     """
@@ -47,40 +54,76 @@ def _egl_works() -> bool:
     devices, count = (ctypes.c_void_p * _MOST_DEVICES)(), ctypes.c_int()
     if not query(_MOST_DEVICES, devices, ctypes.byref(count)):
         return False
-    displays = (display_of(_EGL_PLATFORM_DEVICE, device, None) for device in devices[: count.value])
+    asked = devices[: count.value]
+    if device is not None:
+        asked = asked[int(device) :][:1] if device.isdecimal() else []
+    displays = (display_of(_EGL_PLATFORM_DEVICE, handle, None) for handle in asked)
     return any(display and egl.eglInitialize(display, None, None) for display in displays)
 
 
-def _settle_backend() -> None:
-    # No worker threads in Mesa's software renderer: 10 to 30% less processor time on pictures this small.
-    os.environ.setdefault("LP_NUM_THREADS", "0")
-    if "MUJOCO_GL" not in os.environ:
-        osmesa = "osmesa" if ctypes.util.find_library("OSMesa") else _NONE
-        os.environ["MUJOCO_GL"] = "egl" if _egl_works() else osmesa
+def _obstacle(backend: str) -> str:
+    """Why `backend` cannot draw, and what to do about it; empty where nothing speaks against it."""
+    platform, device = os.environ.get(_PLATFORM), os.environ.get(_DEVICE)
+    if platform and platform != backend and backend != _GLFW:
+        return f"{_PLATFORM} is {platform!r}: expected {backend!r}, or unset it"
+    if backend == _EGL and not _egl_works(device):
+        if device is not None and _egl_works(None):
+            return f"{_DEVICE} is {device!r}: expected the number of a device that EGL draws on, or unset it"
+        return _cannot_draw(_EGL)
+    if backend == _OSMESA and not ctypes.util.find_library("OSMesa"):
+        return _cannot_draw(_OSMESA)
+    return ""
 
 
-_settle_backend()
+def _cannot_draw(backend: str) -> str:
+    remedy = _REMEDIES[backend]
+    if os.environ.get(VARIABLE):
+        return f"{VARIABLE} is {backend!r}, which cannot draw on this machine: unset it, or {remedy}"
+    return f"no OpenGL that draws without a display was found: {remedy}"
 
+
+def _settle() -> tuple[str, str]:
+    """The backend for dm_control, and why it cannot draw where that is known before it is tried."""
+    asked = os.environ.get(VARIABLE, "").strip().lower()
+    known = ", ".join(_REMEDIES)
+    if asked and asked not in _REMEDIES:
+        return DISABLED, f"{VARIABLE} is {asked!r}: expected one of {known} to draw with, or unset it"
+    obstacles = []
+    for backend in [asked] if asked else [_EGL, _OSMESA]:
+        obstacle = _obstacle(backend)
+        if not obstacle:
+            return backend, ""
+        obstacles.append(obstacle)
+    return DISABLED, obstacles[0]
+
+
+# No worker threads in Mesa's software renderer: 10 to 30% less processor time on pictures this small.
+os.environ.setdefault("LP_NUM_THREADS", "0")
+_BACKEND, _OBSTACLE = _settle()
 try:
-    from dm_control import mujoco as dm_mujoco
-    from dm_control.rl import control
-except (ImportError, AttributeError, RuntimeError) as _error:  # whatever PyOpenGL raises without a library
-    raise UserError(
-        f"MUJOCO_GL={os.environ['MUJOCO_GL']} cannot draw on this machine: unset it, or {_PACKAGES}"
-    ) from _error
+    with opengl(_BACKEND):
+        from dm_control import mujoco as dm_mujoco
+        from dm_control.rl import control
+except (ImportError, AttributeError, RuntimeError) as _error:  # whatever PyOpenGL raises in a broken library
+    if _BACKEND == DISABLED:
+        raise
+    raise UserError(_cannot_draw(_BACKEND)) from _error
 
 
 class Camera:
     """One of the scene's cameras at one size, made once: making one takes six times as long as a picture.
 
     Raises:
-        UserError: there is no OpenGL to draw with.
+        UserError: there is no OpenGL to draw with, or a variable asks for one that cannot.
     """
 
     def __init__(self, physics: Any, name: str, size: int) -> None:
-        if os.environ["MUJOCO_GL"] == _NONE:
-            raise UserError(f"no OpenGL that draws without a display was found: {_PACKAGES}")
-        self._camera = dm_mujoco.Camera(physics, height=size, width=size, camera_id=name)
+        if _OBSTACLE:
+            raise UserError(_OBSTACLE)
+        try:
+            self._camera = dm_mujoco.Camera(physics, height=size, width=size, camera_id=name)
+        except mujoco.FatalError as error:
+            raise UserError(_cannot_draw(_BACKEND)) from error
 
     def image(self) -> NDArray[np.uint8]:
         """What the camera sees [size, size, 3], a new array."""

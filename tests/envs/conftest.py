@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-import mujoco
 import pytest
+
+from envs.simulator import mujoco
 
 
 @pytest.fixture(autouse=True)

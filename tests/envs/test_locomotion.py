@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from envs.locomotion import ENVIRONMENTS, TIME_LIMIT, EnvironmentBatch, Transition, specification
 from envs.physics import load_model
+from envs.simulator import mujoco
 from records import UserError
 
 FALLING = [name for name in ENVIRONMENTS if not name.startswith("HalfCheetah")]

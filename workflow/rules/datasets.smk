@@ -51,7 +51,7 @@ rule dataset_report:
         pdf="<results>/figures/datasets.pdf",
         png=report(
             "<results>/figures/datasets.png",
-            caption="../report/figure.rst",
+            caption="../report/datasets.rst",
             category="Datasets",
             labels={"what": "returns"},
         ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import mujoco
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +14,7 @@ from envs.manipulation.actions import action_form
 from envs.manipulation.environment import ManipulationEnvironment
 from envs.manipulation.physics import DOWN, NEUTRAL, Physics
 from envs.manipulation.scene import OBJECT_HALF
+from envs.simulator import mujoco
 from records import UserError
 
 Get = Callable[..., ManipulationEnvironment]

@@ -256,16 +256,3 @@ def test_options_that_are_none_are_named(options: dict[str, object], message: st
 def test_an_unknown_name_is_named() -> None:
     with pytest.raises(UserError, match="'Stack-v0' is unknown; those known: PickPlace-v0"):
         make("Stack-v0")
-
-
-def test_without_opengl_the_packages_are_named() -> None:
-    code = "from envs.manipulation import make; make('PickPlace-v0').reset(0)"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MUJOCO_GL": "disable"},
-        capture_output=True,
-        text=True,
-    )
-    assert "records.UserError" in result.stderr
-    assert "libegl1" in result.stderr.splitlines()[-1]

@@ -1,0 +1,112 @@
+"""OpenGL variables, as a shell's profile may set them: they concern what draws alone, which names them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+OPENGL = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "MUJOCO_EGL_DEVICE_ID", "DISPLAY", "WAYLAND_DISPLAY")
+
+SIMULATE = """
+import importlib, pkgutil
+import numpy as np
+import workflow.steps
+for module in pkgutil.iter_modules(workflow.steps.__path__, "workflow.steps."):
+    importlib.import_module(module.name)
+import datasets.image_episodes
+from envs.locomotion import EnvironmentBatch
+batch = EnvironmentBatch("HalfCheetah-v4", [0])
+batch.reset()
+print(batch.step(np.zeros((1, 6), np.float32)).observations.shape)
+from envs.manipulation import make
+make("PickPlace-v0").physics.step()
+"""
+DRAW = """
+import numpy as np
+from envs.manipulation import make
+print(make("PickPlace-v0").reset(0)["image"].std() > 0)
+"""
+WITHOUT_LIBRARIES = """
+import ctypes, ctypes.util
+load = ctypes.CDLL
+def without_egl(name, *arguments, **options):
+    if "EGL" in str(name):
+        raise OSError(name)
+    return load(name, *arguments, **options)
+ctypes.CDLL, ctypes.util.find_library = without_egl, lambda name: None
+"""
+"""For a machine that has them: as on one that has neither EGL nor OSMesa."""
+
+
+def run(code: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run `code` with no other OpenGL variables than these, and no display."""
+    environment = {name: value for name, value in os.environ.items() if name not in OPENGL}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**environment, "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"MUJOCO_GL": "osmesa"},
+        {"MUJOCO_GL": "glfw", "PYOPENGL_PLATFORM": "glx"},
+        {"MUJOCO_GL": "no such", "MUJOCO_EGL_DEVICE_ID": "no number"},
+        {"PYOPENGL_PLATFORM": "osmesa"},
+    ],
+    ids=str,
+)
+def test_what_draws_nothing_runs_whatever_is_set(variables: dict[str, str]) -> None:
+    result = run(WITHOUT_LIBRARIES + SIMULATE, variables)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["(1, 17)"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        (
+            {"MUJOCO_GL": "osmesa"},
+            "MUJOCO_GL is 'osmesa', which cannot draw on this machine: unset it, or install",
+        ),
+        ({"MUJOCO_GL": "egl"}, "MUJOCO_GL is 'egl', which cannot draw on this machine: unset it, or install"),
+        ({"MUJOCO_GL": "glfw"}, "MUJOCO_GL is 'glfw', which cannot draw on this machine: unset it, or start"),
+        ({"MUJOCO_GL": "disable"}, "MUJOCO_GL is 'disable': expected one of egl, osmesa, glfw to draw with"),
+        ({"MUJOCO_GL": "no such"}, "MUJOCO_GL is 'no such': expected one of egl, osmesa, glfw to draw with"),
+        ({"PYOPENGL_PLATFORM": "glx"}, "PYOPENGL_PLATFORM is 'glx': expected 'egl', or unset it"),
+        (
+            {"MUJOCO_GL": "osmesa", "PYOPENGL_PLATFORM": "egl"},
+            "PYOPENGL_PLATFORM is 'egl': expected 'osmesa', or unset it",
+        ),
+        ({}, "no OpenGL that draws without a display was found: install Debian's libegl1"),
+    ],
+    ids=str,
+)
+def test_what_cannot_draw_says_in_a_sentence_why(variables: dict[str, str], sentence: str) -> None:
+    result = run(WITHOUT_LIBRARIES + DRAW, variables)
+    assert result.stderr.splitlines()[-1].startswith(f"records.UserError: {sentence}")
+
+
+@pytest.mark.parametrize(
+    "variables", [{"MUJOCO_GL": ""}, {"MUJOCO_GL": "EGL", "PYOPENGL_PLATFORM": "egl"}], ids=str
+)
+def test_what_is_set_and_can_draw_is_left_as_it_is(variables: dict[str, str]) -> None:
+    show = f"import os; print({{name: os.environ[name] for name in {list(variables)}}})"
+    result = run(DRAW + show, variables)
+    assert result.stdout.splitlines() == ["True", str(variables)], result.stderr
+
+
+def test_a_device_that_is_none_is_named() -> None:
+    result = run(DRAW, {"MUJOCO_EGL_DEVICE_ID": "999"})
+    assert result.stderr.splitlines()[-1].startswith(
+        "records.UserError: MUJOCO_EGL_DEVICE_ID is '999': expected"
+    )

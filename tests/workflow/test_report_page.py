@@ -1,0 +1,77 @@
+"""The report: a page of what a finished configuration shows, trained or drawn from committed curves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from records import UserError
+from tests.workflow.conftest import Snakemake
+from workflow.report_page import snakemake_arguments
+from workflow.sources import ROOT
+
+CHECK = ROOT / "config" / "check.yaml"
+RUN = Path("results", "check")
+
+
+def page(folder: Path) -> dict[str, Any]:
+    """Write the report of what is in `folder`; what it shows, by file."""
+    result = subprocess.run(
+        [sys.executable, "-m", "workflow.report_page", str(CHECK)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert result.returncode == 0, result.stdout
+    written = (folder / RUN / "report.html").read_text(encoding="utf-8")
+    shown = re.search(r'<script id="results">\s*var results = (\{.*?\});?\s*</script>', written, re.DOTALL)
+    assert shown is not None
+    files: dict[str, Any] = json.loads(shown[1])
+    assert all(file["data_uri"].startswith("data:") for file in files.values())
+    return {str(Path(name).relative_to(RUN)): file for name, file in files.items()}
+
+
+def run(snakemake: Snakemake, *arguments: str) -> None:
+    process = snakemake(*arguments, "--cores", "1", "--configfile", str(CHECK))
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+
+
+def test_every_finished_configuration_has_its_report(snakemake: Snakemake, tmp_path: Path) -> None:
+    committed = ROOT / "results" / "reference" / "check" / "curves"
+    shutil.copytree(committed, tmp_path / "results" / "reference" / "check" / "curves")
+    run(snakemake, "--config", "curves=recorded")
+    drawn = page(tmp_path)
+    assert set(drawn) == {
+        "reproduction.txt",
+        *(f"figures/learning_curves.{end}" for end in ("png", "csv", "txt")),
+    }
+    assert "environment steps, every seed" in drawn["figures/learning_curves.png"]["caption"]
+
+    # As training leaves it: curves of its own, and a figure of its datasets.
+    shutil.copytree(committed, tmp_path / RUN / "curves")
+    run(snakemake, str(RUN / "figures" / "datasets.pdf"))
+    trained = page(tmp_path)
+    assert set(trained) == {*drawn, "figures/datasets.png"}
+    assert "returns of every dataset" in trained["figures/datasets.png"]["caption"]
+    assert "demonstration" in trained["figures/datasets.png"]["caption"]
+
+
+def test_results_that_are_not_finished_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"results/check/reproduction\.txt is missing.*make reproduce"):
+        snakemake_arguments(CHECK)
+    RUN.mkdir(parents=True)
+    (RUN / "reproduction.txt").touch()
+    with pytest.raises(UserError, match=r"check/curves/\S+\.parquet is missing"):
+        snakemake_arguments(CHECK)

@@ -1,0 +1,72 @@
+"""Write one self-contained HTML page of a configuration's finished results: Snakemake's report.
+
+    python -m workflow.report_page config/figure_03.yaml
+
+Results drawn from committed curves (`curves: recorded`) have no report of their datasets and no films, and
+Snakemake refuses a report that lacks a figure of its plan. Hence the curves that are there say which of the
+two plans the results are of, whatever the configuration's file says today.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from records import UserError
+from workflow.configuration import read
+from workflow.manipulation_plan import ManipulationPlan
+from workflow.plan import Plan
+from workflow.sources import ROOT
+
+
+def snakemake_arguments(path: Path) -> list[str]:
+    """What Snakemake is asked for, in the folder that holds results/.
+
+    Raises:
+        UserError: the configuration is wrong, or its results are not finished.
+    """
+    configuration = read(path)
+    results = Plan(configuration).results
+    table = Path(results, "reproduction.txt")
+    if not table.exists():
+        raise UserError(
+            f"{table} is missing, which a run writes at its end: expected a finished run"
+            f" (make reproduce CONFIG={path})"
+        )
+    curves = f"curves={_drawn_from(configuration)}"
+    return ["--configfile", str(path), "--config", curves, "--report", f"{results}/report.html"]
+
+
+def _drawn_from(configuration: Mapping[str, Any]) -> str:
+    """What `curves` was when the results were drawn: the configuration's own where those are all there."""
+    own = configuration.get("curves", "fresh")
+    missing = []
+    for curves in (own, "recorded"):
+        wanted = {**configuration, "curves": curves}
+        files = [*Plan(wanted).curves(), *ManipulationPlan(wanted).curves()]
+        missing = [file for file in files if not Path(file).exists()]
+        if not missing:
+            return curves
+    raise UserError(f"{missing[0]} is missing: expected the curves that the figures were drawn from")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: Snakemake's exit status, or one sentence and 2."""
+    parser = argparse.ArgumentParser(prog="python -m workflow.report_page", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("file", type=Path, help="such as config/pilot.yaml")
+    try:
+        asked = snakemake_arguments(parser.parse_args(arguments).file)
+    except UserError as error:
+        print(f"Report: {error}", file=sys.stderr)
+        return 2
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *asked]
+    return subprocess.call(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
