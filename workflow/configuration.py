@@ -409,15 +409,20 @@ def _names(names: Iterable[Any]) -> str:
     return ", ".join(str(name) for name in names)
 
 
+def named(file: str) -> Path:
+    """The configuration's file as a command line names it. UserError where it names none."""
+    if not file:
+        raise UserError("its file is not named: expected one such as config/pilot.yaml.")
+    return Path(file)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the folder of a configuration's results; where the configuration is wrong, one sentence."""
     parser = argparse.ArgumentParser(prog="python -m workflow.configuration", description=main.__doc__)
     parser.add_argument("file", help="such as config/pilot.yaml")
     options = parser.parse_args(arguments)
     try:
-        if not options.file:
-            raise UserError("its file is not named: expected one such as config/pilot.yaml.")
-        print(Plan(read(Path(options.file))).results)
+        print(Plan(read(named(options.file))).results)
     except UserError as error:
         print(f"Configuration: {error}", file=sys.stderr)
         return 2

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from records import UserError
-from workflow.configuration import read
+from workflow.configuration import named, read
 from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import Plan
 from workflow.sources import ROOT
@@ -58,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: Snakemake's exit status, or one sentence and 2."""
     parser = argparse.ArgumentParser(prog="python -m workflow.report_page", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("file", type=Path, help="such as config/pilot.yaml")
+    parser.add_argument("file", help="such as config/pilot.yaml")
     try:
-        asked = snakemake_arguments(parser.parse_args(arguments).file)
+        asked = snakemake_arguments(named(parser.parse_args(arguments).file))
     except UserError as error:
-        print(f"Report: {error}", file=sys.stderr)
+        print(f"Configuration: {error}", file=sys.stderr)
         return 2
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *asked]
     return subprocess.call(command)

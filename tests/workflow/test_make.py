@@ -82,8 +82,8 @@ def test_verify_and_report_go_by_the_name_in_the_configuration(place: Path) -> N
     assert process.returncode == 0, process.stderr
     assert "1 files of results/mine are as the run left them" in process.stdout
     process = make(place, "report", "CONFIG=config/a file.yaml")
-    assert process.returncode == 0, process.stderr
-    assert "<--configfile><config/a file.yaml><--report><results/mine/report.html>" in process.stdout
+    assert process.returncode == 2
+    assert "results/mine/reproduction.txt is missing" in process.stderr
 
 
 def test_reproduce_refuses_a_template_before_snakemake_evaluates_it(place: Path) -> None:
