@@ -99,8 +99,8 @@ def _settle() -> tuple[str, str]:
     return DISABLED, obstacles[0]
 
 
-# Mesa loads its LLVM for the whole process, and triton, which PyTorch's CUDA build imports in passing, takes the
-# symbols of that one for its own and crashes: it has to come first. PyTorch's CPU build has none.
+# Mesa loads its LLVM for the whole process, and triton, which PyTorch's CUDA build imports in passing, takes
+# the symbols of that one for its own and crashes: it has to come first. PyTorch's CPU build has none.
 with suppress(ImportError):
     import_module("triton")
 # No worker threads in Mesa's software renderer: 10 to 30% less processor time on pictures this small.
