@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import os
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -97,6 +99,10 @@ def _settle() -> tuple[str, str]:
     return DISABLED, obstacles[0]
 
 
+# Mesa loads its LLVM for the whole process, and triton, which PyTorch's CUDA build imports in passing, takes
+# the symbols of that one for its own and crashes: it has to come first. PyTorch's CPU build has none.
+with suppress(ImportError):
+    import_module("triton")
 # No worker threads in Mesa's software renderer: 10 to 30% less processor time on pictures this small.
 os.environ.setdefault("LP_NUM_THREADS", "0")
 _BACKEND, _OBSTACLE = _settle()

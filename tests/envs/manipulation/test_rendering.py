@@ -110,3 +110,10 @@ def test_a_device_that_is_none_is_named() -> None:
     assert result.stderr.splitlines()[-1].startswith(
         "records.UserError: MUJOCO_EGL_DEVICE_ID is '999': expected"
     )
+
+
+def test_triton_comes_before_mesa(tmp_path: Path) -> None:
+    (tmp_path / "triton.py").write_text("print('libEGL' in open('/proc/self/maps').read())")
+    code = "from envs.manipulation import make; print('libEGL' in open('/proc/self/maps').read())"
+    result = run(code, {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+    assert result.stdout.splitlines() == ["False", "True"], result.stderr
