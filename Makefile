@@ -60,7 +60,7 @@ report: $(INSTALLED)  ## one self-contained HTML page of CONFIG's finished resul
 	python -m workflow.report_page "$$CONFIG"
 
 verify: $(INSTALLED)  ## whether the figures and tables of CONFIG's finished run are as it left them
-	results="$$(python -m workflow.configuration "$$CONFIG")" && python -m records.checksums "$$results"
+	results="$$(python -m workflow.configuration "$$CONFIG")" && python -m storage.checksums "$$results"
 
 test: lint smoke unit  ## what CI runs beside the audit: the linters, the smoke reproduction, the tests
 
@@ -118,7 +118,7 @@ audit: $(INSTALLED)  ## bandit over the rooms, pip-audit over the lock (docs/fau
 	$(PYTHON) -m venv $(ENVIRONMENT)/audit
 	$(ENVIRONMENT)/audit/bin/python -m pip install --quiet bandit==1.9.4 pip-audit==2.10.1
 	$(ENVIRONMENT)/audit/bin/bandit --quiet --configfile pyproject.toml --recursive \
-		algorithms analysis datasets envs paper_figures records workflow
+		algorithms analysis envs offline_data paper_figures storage workflow
 	.ci/audit $(ENVIRONMENT)/audit/bin/pip-audit requirements.lock
 	.ci/audit $(ENVIRONMENT)/audit/bin/pip-audit requirements-cluster.lock
 

@@ -33,9 +33,9 @@ from rliable import library, metrics
 from scipy.stats import trim_mean
 
 from analysis.scores import ScoreArrays, Scores, normalised, score_arrays
-from records import UserError
-from records.files import read_json, write_json
-from records.tables import Kind, read_table, write_table
+from storage import UserError
+from storage.files import read_json, write_json
+from storage.tables import Kind, read_table, write_table
 
 ALL = "all"
 """In the column `dataset`: aggregated over all datasets."""
@@ -162,7 +162,7 @@ def statistics(
     provenance: Mapping[str, Any] | None = None,
     cache: Path | None = None,
 ) -> Statistics:
-    """Every statistic that the table and the figures show, from curves (columns of `records.curves`).
+    """Every statistic that the table and the figures show, from curves (columns of `storage.curves`).
 
     At every step: IQM and mean of each method, on each dataset and over all. At the last step: median,
     optimality gap and performance profile over all datasets, and the probability of improvement of each
@@ -243,7 +243,7 @@ def run_values(
 ) -> tuple[Scores, NDArray[np.int64]]:
     """What the runs of one method measured: values [runs, tasks, steps], and the steps [steps] all share.
 
-    `curves` has the columns of `records.curves`; task k is `datasets[k]`; returns are normalised scores,
+    `curves` has the columns of `storage.curves`; task k is `datasets[k]`; returns are normalised scores,
     other metrics as they are. Where datasets have different seeds, there are as many runs as the fewest
     seeds, in the order of the seeds: the bootstrap pairs no runs across tasks. A dataset without rows leaves
     no runs.

@@ -34,10 +34,10 @@ from analysis.aggregate import Bootstrap, probability_of_improvement, run_values
 from analysis.published import FIGURES, METHOD_OF_CURVE, METRIC_OF_CURVE, SUCCESS, published_runs
 from analysis.scores import Scores, panel_order
 from analysis.success import comparable
-from records import UserError
-from records.curves import COLUMNS, read_curves
-from records.files import read_json, write_json
-from records.yaml_files import read_yaml
+from storage import UserError
+from storage.curves import COLUMNS, read_curves
+from storage.files import read_json, write_json
+from storage.yaml_files import read_yaml
 
 CLAIMS = Path(__file__).with_name("claims.yaml")
 VERSION = 1
@@ -248,7 +248,7 @@ class Judgement:
 
 
 def judge(claims: Sequence[Claim], curves: pd.DataFrame, bootstrap: Bootstrap) -> list[Judgement]:
-    """The verdict on each claim from `curves` (columns of `records.curves`), in the order of `claims`."""
+    """The verdict on each claim from `curves` (columns of `storage.curves`), in the order of `claims`."""
     return [_judge(claim, curves, bootstrap) for claim in claims]
 
 

@@ -38,9 +38,9 @@ import pyarrow.parquet as pq
 from scipy.stats import norm
 
 from analysis.shares import TRUE_SHARE, environment_steps
-from records import UserError
-from records.curves import COLUMNS as CURVE_COLUMNS
-from records.files import atomic_path
+from storage import UserError
+from storage.curves import COLUMNS as CURVE_COLUMNS
+from storage.files import atomic_path
 
 TABLE = Path(__file__).parent / "digitised" / "off2on.parquet"
 COLUMNS = ("figure", "panel", "curve", "step", "mean", "std")
@@ -158,7 +158,7 @@ def published_dataset(figure: str | int, panel: str, curve: str) -> str:
 
 @cache
 def published_runs(figure: str | int) -> pd.DataFrame:
-    """Stand-ins for the runs behind one figure, as curves (columns of `records.curves`), seeds from 0.
+    """Stand-ins for the runs behind one figure, as curves (columns of `storage.curves`), seeds from 0.
 
     The paper prints means and deviations, not runs. As many runs as it averaged are laid at the midpoints of
     as many equal parts of a normal distribution, scaled so that mean and (population) deviation at each step

@@ -18,7 +18,7 @@ from analysis.published import (
 )
 from analysis.scores import Scores, normalised
 from analysis.shares import LOGGED_SHARE, TRUE_SHARE, environment_steps
-from records.files import atomic_path
+from storage.files import atomic_path
 
 STEPS = (0, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
 """Environment steps at which curves are compared, beside our last one. (Ours.)"""
@@ -54,7 +54,7 @@ COLUMNS = (
 
 
 def reproduction_errors(curves: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """One row per published curve that `curves` (columns of `records.curves`) has a counterpart of, and step.
+    """One row per published curve that `curves` (columns of `storage.curves`) has a counterpart of, and step.
 
     Ours is the mean over seeds and its bootstrap interval (NaN for one seed), the estimator of the published
     mean; `difference` with `low` and `high` is ours less the published mean. Returns are normalised scores,

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from envs.reference_scores import REFERENCE_SCORES, normalised_score, reference_scores
-from records import UserError
+from storage import UserError
 
 METHODS = (
     "off2on",
@@ -63,7 +63,7 @@ def score_arrays(
     datasets: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> ScoreArrays:
-    """Arrange the `return` rows of `curves` (columns of `records.curves`) as normalised scores.
+    """Arrange the `return` rows of `curves` (columns of `storage.curves`) as normalised scores.
 
     What is not asked for by name is what the curves hold (offline training, method `cql`, is left out: its
     steps are gradient updates). Every method must have every dataset, seed and step: an incomplete

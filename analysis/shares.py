@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.aggregate import Bootstrap, interval_estimate
 from analysis.scores import Scores
-from records import UserError
+from storage import UserError
 
 TRUE_SHARE = "offline_fraction"
 LOGGED_SHARE = "offline_fraction_logged"
@@ -28,7 +28,7 @@ def share_curve(
 ) -> pd.DataFrame:
     """Mean over seeds of the share at each evaluation: columns step, estimate, low, high, runs.
 
-    `curves` has the columns of `records.curves`. A row at some environment step is the share among the draws
+    `curves` has the columns of `storage.curves`. A row at some environment step is the share among the draws
     since the evaluation before. The interval of one seed alone is NaN.
 
     Raises:

@@ -30,7 +30,7 @@ _HEADINGS = (
 
 
 def comparable(curves: pd.DataFrame) -> pd.DataFrame:
-    """`curves` (columns of `records.curves`) with rows of the trailing mean of success, metric `SUCCESS`.
+    """`curves` (columns of `storage.curves`) with rows of the trailing mean of success, metric `SUCCESS`.
 
     Returns of the same runs are left out: these tasks have no reference scores to normalise them by. Curves
     of other tasks stay as they are.

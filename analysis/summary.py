@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.aggregate import Statistics, closing_rows
-from records.files import atomic_path
+from storage.files import atomic_path
 
 _HEADINGS = ("method", "dataset", "seeds", "steps", "start", "end", "interval of the end")
 _TEXT = ("method", "dataset")

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from algorithms import awac, bcq, cql, off2on, sac
-from algorithms.agents import Agents
-from algorithms.batch import Batch
+from algorithms.methods import awac, bcq, cql, off2on, sac
+from algorithms.population.agents import ActorCritics
+from algorithms.replay.batch import Batch
 from benchmarks.peers.authors_bcq import AuthorsBCQ
 from benchmarks.peers.authors_off2on import AuthorsOff2On
 from benchmarks.peers.corl_awac import CorlAWAC
@@ -26,27 +26,27 @@ PRODUCT_SIZE = 2048
 
 
 def our_cql(gradient_actions: int | None = None, reduced_precision: bool = False) -> Update:
-    """`algorithms.cql.update` past every warm start."""
+    """`algorithms.methods.cql.update` past every warm start."""
     config = cql.CQLConfig(
         penalty_gradient_actions=gradient_actions, reduced_precision_penalty=reduced_precision
     )
-    agents = Agents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config)
+    agents = ActorCritics([SEED], OBSERVATION_SIZE, ACTION_SIZE, config)
     agents.initialise()
     batch = random_batch(SEED)
     return lambda: cql.update(agents, batch, config, step=1_000_000)
 
 
 def our_sac() -> Update:
-    """`algorithms.sac.update`."""
+    """`algorithms.methods.sac.update`."""
     config = sac.SACConfig()
-    agents = Agents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config)
+    agents = ActorCritics([SEED], OBSERVATION_SIZE, ACTION_SIZE, config)
     agents.initialise()
     batch = random_batch(SEED)
     return lambda: sac.update(agents, batch, config)
 
 
 def our_off2on() -> Update:
-    """`algorithms.off2on.update` of one ensemble of five, without the replay."""
+    """`algorithms.methods.off2on.update` of one ensemble of five, without the replay."""
     config = off2on.Off2OnConfig()
     agents = off2on.Off2OnAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config)
     agents.initialise()
@@ -56,7 +56,7 @@ def our_off2on() -> Update:
 
 
 def our_awac(members: int = 1) -> Update:
-    """`algorithms.awac.update` of one ensemble."""
+    """`algorithms.methods.awac.update` of one ensemble."""
     config = awac.AWACConfig()
     agents = awac.AWACAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config, members)
     agents.initialise()
@@ -65,7 +65,7 @@ def our_awac(members: int = 1) -> Update:
 
 
 def our_bcq(members: int = 1) -> Update:
-    """`algorithms.bcq.update` of one ensemble."""
+    """`algorithms.methods.bcq.update` of one ensemble."""
     config = bcq.BCQConfig()
     agents = bcq.BCQAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config, members)
     agents.initialise()

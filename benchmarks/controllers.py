@@ -19,8 +19,8 @@ import numpy as np
 from envs.manipulation import ENVIRONMENTS, make
 from envs.manipulation.controllers import HALF, NONE, Noise, scripted
 from envs.manipulation.environment import ManipulationEnvironment
-from records.files import write_json
-from records.provenance import hardware, versions
+from storage.files import write_json
+from storage.provenance import hardware, versions
 
 FORMS = ("full", "position")
 STAGES = ("whole", "prior", "task")

@@ -24,28 +24,28 @@ import numpy as np
 import pandas as pd
 import torch
 
-from algorithms import checkpoints
-from algorithms.acceleration import prepare_process
-from algorithms.agents import one_agent
-from algorithms.awac import AWACConfig
-from algorithms.bcq import BCQConfig
-from algorithms.cql import CQLConfig
-from algorithms.fine_tuning import METHODS, make_learner
-from algorithms.fqe import FQEConfig
-from algorithms.off2on import Off2OnConfig
-from algorithms.offline import OfflineStart
-from algorithms.online import OnlineConfig
-from algorithms.pretraining import OFFLINE_METHODS
-from algorithms.sac import SACConfig
-from algorithms.training_log import TrainingLog
+from algorithms.methods.awac import AWACConfig
+from algorithms.methods.bcq import BCQConfig
+from algorithms.methods.cql import CQLConfig
+from algorithms.methods.fqe import FQEConfig
+from algorithms.methods.off2on import Off2OnConfig
+from algorithms.methods.sac import SACConfig
+from algorithms.population import checkpoints
+from algorithms.population.agents import one_agent
+from algorithms.training.acceleration import prepare_process
+from algorithms.training.fine_tuning import METHODS, make_learner
+from algorithms.training.log import TrainingLog
+from algorithms.training.offline import OfflineStart
+from algorithms.training.online import OnlineSchedule
+from algorithms.training.pretraining import OFFLINE_METHODS
 from analysis.aggregate import statistics as judge
 from benchmarks.memory import random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, random_batch
-from datasets import recipes
-from datasets.minari_io import read_transitions
 from envs.locomotion import ENVIRONMENTS, EnvironmentBatch, specification
-from records.files import write_json
-from records.provenance import hardware, versions
+from offline_data import recipes
+from offline_data.minari_io import read_transitions
+from storage.files import write_json
+from storage.provenance import hardware, versions
 from workflow import operations
 from workflow.cost import Model, Speed, calibrate, redrawn, row_bytes
 
@@ -110,7 +110,7 @@ def online_update(method: str, config: Any) -> Timed:
         teacher = OFFLINE_METHODS[source].begin(OfflineStart([SEED], *SIZES, ()), settings)
         members = [one_agent(teacher.agents, 0)] * getattr(config, "ensemble_size", 1)
     transitions = None if method == "sac" else random_transitions(ROWS)
-    online = OnlineConfig(steps=2_000)
+    online = OnlineSchedule(steps=2_000)
     arguments = (method, METHODS[method], config, online, transitions, members, [SEED], ENVIRONMENT)
     learner = make_learner(*arguments)
     learner.replay.add(random_batch(SEED, 1_000))
@@ -223,7 +223,7 @@ def measure_acting(rounds: int) -> dict[str, float]:
     found = []
     for width in (32, 512):
         config = SACConfig(hidden_widths=(width, width))
-        arguments = ("sac", METHODS["sac"], config, OnlineConfig(), None, [], [SEED], ENVIRONMENT)
+        arguments = ("sac", METHODS["sac"], config, OnlineSchedule(), None, [], [SEED], ENVIRONMENT)
         learner = make_learner(*arguments)
         observations = torch.randn(1, 1, OBSERVATION_SIZE)
         with torch.no_grad():

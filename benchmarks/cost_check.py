@@ -15,9 +15,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from algorithms.acceleration import prepare_process
-from records.files import write_json
-from records.provenance import hardware, versions
+from algorithms.training.acceleration import prepare_process
+from storage.files import write_json
+from storage.provenance import hardware, versions
 from workflow.configuration import read
 from workflow.cost import Estimate, Model, calibrate
 from workflow.plan import Plan

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.locomotion import ENVIRONMENTS, EnvironmentBatch, specification
-from records.files import write_json
-from records.provenance import hardware, versions
+from storage.files import write_json
+from storage.provenance import hardware, versions
 
 Stepper = Callable[[NDArray[np.float32]], None]
 

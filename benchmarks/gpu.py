@@ -27,24 +27,24 @@ from typing import Any, NamedTuple
 
 import torch
 
-from algorithms.acceleration import Compute, prepare_process
-from algorithms.agents import one_agent
-from algorithms.batch import Batch
-from algorithms.cql import CQLConfig, CQLPretraining
-from algorithms.cuda_graphs import WARM_UP, Updates
-from algorithms.fine_tuning import METHODS, fine_tune, make_learner
-from algorithms.jobs import Job
-from algorithms.offline import OfflineConfig, OfflineStart, pretrain
-from algorithms.online import OnlineConfig
-from algorithms.randomness import Streams
-from algorithms.replay import OfflineData
-from algorithms.training_log import TrainingLog
+from algorithms.methods.cql import CQLConfig, CQLPretraining
+from algorithms.population.agents import one_agent
+from algorithms.population.streams import Streams
+from algorithms.replay.batch import Batch
+from algorithms.replay.stores import OfflineData
+from algorithms.training.acceleration import Compute, prepare_process
+from algorithms.training.cuda_graphs import WARM_UP, Updates
+from algorithms.training.fine_tuning import METHODS, fine_tune, make_learner
+from algorithms.training.jobs import Job
+from algorithms.training.log import TrainingLog
+from algorithms.training.offline import OfflineSchedule, OfflineStart, pretrain
+from algorithms.training.online import OnlineSchedule
 from benchmarks.contenders import authors_off2on, corl_cql, rlkit_sac
 from benchmarks.memory import ENVIRONMENT, random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, Update, random_batch
-from records import UserError
-from records.files import write_json
-from records.provenance import hardware, versions
+from storage import UserError
+from storage.files import write_json
+from storage.provenance import hardware, versions
 
 OFFLINE_UPDATES, ONLINE_STEPS = 1_000_000, 250_000  # [S] D.1
 AGENTS, SEEDS, MEMBERS = 20, 4, 5  # [S] D.1
@@ -108,7 +108,7 @@ def our_cql(agents: int, compute: Compute, rows: int, **numbers: Any) -> MakeUpd
 def our_online(method: str, compute: Compute, rows: int) -> MakeUpdates:
     """An online method of `SEEDS` runs, with a block collected beside a dataset of `rows`."""
     seeds, config = range(SEEDS), METHODS[method].Config()
-    online, data = OnlineConfig(steps=1000), None if method == "sac" else random_transitions(rows)
+    online, data = OnlineSchedule(steps=1000), None if method == "sac" else random_transitions(rows)
     members = [] if method == "sac" else trained_members()
     learner = make_learner(
         method, METHODS[method], config, online, data, members, seeds, ENVIRONMENT, compute.device
@@ -207,14 +207,14 @@ def measure_loops(compute: Compute, rows: int, updates: int, steps: int) -> list
 
     def offline(length: int, job: Job) -> object:
         interval = min(updates, 5_000)  # the published schedule's
-        schedule = OfflineConfig(
+        schedule = OfflineSchedule(
             length, evaluation_interval=interval, checkpoint_interval=interval, largest_q=DIVERGED
         )
         agents = range(AGENTS)
         return pretrain("cql", CQLPretraining, CQLConfig(), schedule, transitions, agents, job)
 
     def online(length: int, job: Job) -> object:
-        method, schedule = METHODS["off2on"], OnlineConfig(length, largest_q=DIVERGED)
+        method, schedule = METHODS["off2on"], OnlineSchedule(length, largest_q=DIVERGED)
         config, seeds = method.Config(), range(SEEDS)
         return fine_tune("off2on", method, config, schedule, transitions, members, seeds, job)
 

@@ -23,8 +23,8 @@ from envs.manipulation import ENVIRONMENTS, make
 from envs.manipulation.controllers import HALF, Policy, scripted, uniform
 from envs.manipulation.environment import ManipulationEnvironment
 from envs.manipulation.physics import Physics
-from records.files import write_json
-from records.provenance import hardware, versions
+from storage.files import write_json
+from storage.provenance import hardware, versions
 
 TARGET = 900
 """Steps a second of processor time that every task should reach."""

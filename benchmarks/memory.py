@@ -22,18 +22,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from algorithms.acceleration import prepare_process
-from algorithms.agents import Agents, one_agent
-from algorithms.batch import Batch
-from algorithms.cql import CQLConfig, CQLPretraining
-from algorithms.fine_tuning import METHODS, make_learner
-from algorithms.jobs import Job
-from algorithms.offline import OfflineConfig, pretrain
-from algorithms.online import OnlineConfig, run_online
-from datasets.minari_io import read_transitions
-from datasets.transitions import Transitions
-from records.files import write_json
-from records.provenance import hardware, versions
+from algorithms.methods.cql import CQLConfig, CQLPretraining
+from algorithms.population.agents import ActorCritics, one_agent
+from algorithms.replay.batch import Batch
+from algorithms.training.acceleration import prepare_process
+from algorithms.training.fine_tuning import METHODS, make_learner
+from algorithms.training.jobs import Job
+from algorithms.training.offline import OfflineSchedule, pretrain
+from algorithms.training.online import OnlineSchedule, run_online
+from offline_data.minari_io import read_transitions
+from offline_data.transitions import Transitions
+from storage.files import write_json
+from storage.provenance import hardware, versions
 
 ENVIRONMENT, OBSERVATION_SIZE, ACTION_SIZE = "HalfCheetah-v4", 17, 6
 LIMIT_GB = 2.0
@@ -72,7 +72,7 @@ def loading(transitions: Transitions) -> None:
 
 def pretraining(transitions: Transitions) -> None:
     """CQL of one agent: evaluations before and after, a checkpoint."""
-    schedule = OfflineConfig(updates=50, evaluation_interval=50, checkpoint_interval=50)
+    schedule = OfflineSchedule(updates=50, evaluation_interval=50, checkpoint_interval=50)
     with tempfile.TemporaryDirectory() as folder:
         pretrain("cql", CQLPretraining, CQLConfig(), schedule, transitions, [0], make_job(folder))
 
@@ -83,17 +83,17 @@ def fine_tuning(method: str, members: int) -> Callable[[Transitions], None]:
     def run(transitions: Transitions) -> None:
         config = METHODS[method].Config()
         sizes = (OBSERVATION_SIZE, ACTION_SIZE)
-        agents = Agents(range(members), *sizes, config)
+        agents = ActorCritics(range(members), *sizes, config)
         agents.initialise()
         pretrained = [one_agent(agents, index) for index in range(members)]
-        whole = OnlineConfig(steps=ONLINE_STEPS)
+        whole = OnlineSchedule(steps=ONLINE_STEPS)
         learner = make_learner(
             method, METHODS[method], config, whole, transitions, pretrained, [0], ENVIRONMENT
         )
         earlier = random_transitions(ONLINE_STEPS - LAST_STEPS)
         fields = (torch.from_numpy(getattr(earlier, name)).unsqueeze(0) for name in Batch._fields)
         learner.replay.add(Batch(*fields))
-        end = OnlineConfig(
+        end = OnlineSchedule(
             steps=LAST_STEPS,
             block_size=LAST_STEPS,
             first_block_multiplier=1,

@@ -12,7 +12,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from records.files import atomic_path
+from storage.files import atomic_path
 
 Json = dict[str, Any]
 

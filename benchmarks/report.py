@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.plots import draw_scaling
-from records.files import atomic_path, read_json
+from storage.files import atomic_path, read_json
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"

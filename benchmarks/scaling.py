@@ -24,21 +24,21 @@ from typing import Any
 
 import torch
 
-from algorithms import cql, sac
-from algorithms.acceleration import prepare_process
-from algorithms.agents import Agents
-from algorithms.batch import Batch
-from algorithms.cql import CQLConfig
-from algorithms.replay import OfflineData
-from algorithms.sac import SACConfig
+from algorithms.methods import cql, sac
+from algorithms.methods.cql import CQLConfig
+from algorithms.methods.sac import SACConfig
+from algorithms.population.agents import ActorCritics
+from algorithms.replay.batch import Batch
+from algorithms.replay.stores import OfflineData
+from algorithms.training.acceleration import prepare_process
 from benchmarks.memory import peak_gigabytes, random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, Update, random_batch, timed
-from records.files import write_json
-from records.provenance import hardware, versions
+from storage.files import write_json
+from storage.provenance import hardware, versions
+from workflow.code_hash import ROOT
 from workflow.configuration import read
 from workflow.cost import Estimate, Model, calibrate, makespan
 from workflow.plan import Plan
-from workflow.sources import ROOT
 
 POPULATIONS = (1, 2, 5, 10, 20, 40, 80)
 BATCHES = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -46,7 +46,7 @@ MEMORY_POPULATIONS = (1, 20, 40, 80)
 MEMORY_ROWS = (10_000, 500_000, 1_000_000, 2_000_000)
 CONFIGURATION = ROOT / "config" / "smoke.yaml"
 TARGET = "results/smoke/statistics/statistics.json"
-METHODS: dict[str, tuple[Any, Callable[[Agents, Batch, Any], object]]] = {
+METHODS: dict[str, tuple[Any, Callable[[ActorCritics, Batch, Any], object]]] = {
     "CQL": (CQLConfig, lambda agents, batch, config: cql.update(agents, batch, config, step=10**9)),
     "SAC": (SACConfig, sac.update),
 }
@@ -56,7 +56,7 @@ def update(method: str, agents: int, rows: int) -> Update:
     """One update of so many agents on a batch of so many rows each."""
     kind, step = METHODS[method]
     config = kind(batch_size=rows)
-    population = Agents(range(agents), OBSERVATION_SIZE, ACTION_SIZE, config)
+    population = ActorCritics(range(agents), OBSERVATION_SIZE, ACTION_SIZE, config)
     population.initialise()
     batch = random_batch(0, rows, agents)
     return lambda: step(population, batch, config)
@@ -89,7 +89,7 @@ def hold(agents: int, rows: int) -> None:
     prepare_process(threads=1)
     config = CQLConfig()
     data = OfflineData.from_transitions(random_transitions(rows))
-    population = Agents(range(agents), OBSERVATION_SIZE, ACTION_SIZE, config)
+    population = ActorCritics(range(agents), OBSERVATION_SIZE, ACTION_SIZE, config)
     population.initialise()
     for _ in range(2):
         batch = data.gather(torch.randint(rows, (agents, config.batch_size)))

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from algorithms.sum_tree import SumTree
+from algorithms.replay.sum_tree import SumTree
 
 
 class BinaryTree:

@@ -28,9 +28,9 @@ from typing import Any, NamedTuple
 from benchmarks.contenders import PRODUCT_SIZE
 from benchmarks.peers.environments import python_of
 from benchmarks.workers import SETTINGS, Worker
-from records import UserError
-from records.files import write_json
-from records.provenance import hardware, versions
+from storage import UserError
+from storage.files import write_json
+from storage.provenance import hardware, versions
 
 D3RLPY = ("d3rlpy cql", "d3rlpy sac")
 """Contenders that run in an environment of their own."""

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from algorithms.acceleration import prepare_process
-from algorithms.batch import Batch
+from algorithms.replay.batch import Batch
+from algorithms.training.acceleration import prepare_process
 
 OBSERVATION_SIZE, ACTION_SIZE, BATCH_SIZE = 17, 6, 256  # HalfCheetah's, and the authors' batch
 SEED = 0

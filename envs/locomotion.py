@@ -20,7 +20,7 @@ from gymnasium.utils import seeding
 from numpy.typing import ArrayLike, NDArray
 
 from envs.physics import PhysicsBatch, load_model
-from records import UserError
+from storage import UserError
 
 TIME_LIMIT = 1000
 """Steps after which an episode is cut off in every one of these environments."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from records import UserError
+from storage import UserError
 
 # (return of a random policy, return of an expert), undiscounted. The first three are D4RL's own
 # (d4rl/infos.py, taken on the mujoco environments that v4 continues). InvertedDoublePendulum is not in

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis.scores import returns
 from paper_figures import panels, style
 from paper_figures.results import Results
-from records import UserError
+from storage import UserError
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Comparison:
 
     def _drawn_methods(self, results: Results) -> list[str]:
         present = results.statistics.methods
-        foreign = [method for method in present if method not in style.LOOKS] if self.open else []
-        return [method for method in self.methods if method in present] + foreign
+        custom = [method for method in present if method not in style.LOOKS] if self.open else []
+        return [method for method in self.methods if method in present] + custom
 
     def _label(self, method: str, ensemble_size: int) -> str:
         return self.methods.get(method, method).replace("{size}", str(ensemble_size))

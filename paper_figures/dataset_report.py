@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from envs.reference_scores import normalised_score
 from paper_figures import style
-from records import UserError
+from storage import UserError
 
 COLUMNS = (
     "environment",
@@ -46,7 +46,7 @@ _HEIGHT = 0.62  # of the fullest bin, in rows
 def table(summaries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """What the figure draws, columns `COLUMNS`: a row per dataset and bin of normalised returns.
 
-    `summaries` are those of `datasets.transitions.summary`. `mean` is over the dataset's episodes,
+    `summaries` are those of `offline_data.transitions.summary`. `mean` is over the dataset's episodes,
     `d4rl_mean` that of D4RL's dataset (NaN: not known).
 
     Raises:

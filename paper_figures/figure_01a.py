@@ -15,8 +15,8 @@ from matplotlib.patches import Patch
 from paper_figures import style
 from paper_figures.panels import OURS, PUBLISHED
 from paper_figures.results import Results
-from records import UserError
-from records.tables import LIKELIHOODS, read_table
+from storage import UserError
+from storage.tables import LIKELIHOODS, read_table
 
 COLUMNS = ("dataset", "source", "samples", "kind", "low", "high", "density", "mean", "std", "count")
 HISTOGRAM, SUMMARY = "histogram", "summary"

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from paper_figures import style
-from paper_figures.episodes import TASKS, Episodes
-from records import UserError
+from paper_figures.manipulation_results import TASKS, ManipulationResults
+from storage import UserError
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Pictures:
     subject: str
     stacked: bool = False
 
-    def table(self, results: Episodes) -> pd.DataFrame:
+    def table(self, results: ManipulationResults) -> pd.DataFrame:
         """The pictures that there are, in the paper's order: columns task, file, height, width (pixels).
 
         Raises:
@@ -57,7 +57,7 @@ class Pictures:
                 axes.set_axis_off()
         return figure
 
-    def caption(self, drawn: pd.DataFrame, results: Episodes) -> str:
+    def caption(self, drawn: pd.DataFrame, results: ManipulationResults) -> str:
         """The caption's text for the rows of `table`."""
         sentences = [
             f"Counterpart of the paper's Figure {self.number}: {self.subject}",

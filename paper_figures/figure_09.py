@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from analysis.shares import LOGGED_SHARE, TRUE_SHARE, environment_steps, share_curve
 from paper_figures import panels, style
 from paper_figures.results import Results
-from records import UserError
+from storage import UserError
 
 METHOD = "off2on"
 

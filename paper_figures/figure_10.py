@@ -12,7 +12,7 @@ from analysis.published import RUNS, published_curve, published_panels
 from analysis.shares import share_curve
 from paper_figures import panels, style
 from paper_figures.results import Results
-from records import UserError
+from storage import UserError
 
 METHOD = "off2on"
 UNIT = "AUROC [%]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paper_figures.episodes import Successes
+from paper_figures.manipulation_results import Successes
 
 FIGURE = Successes(
     number="15",

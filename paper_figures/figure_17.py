@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from paper_figures import panels
-from paper_figures.episodes import TASKS, Episodes, caption, curve_pair
-from records import UserError
+from paper_figures.manipulation_results import TASKS, ManipulationResults, caption, curve_pair
+from storage import UserError
 
 METHOD = "off2on"
 SHARES = {"online_share": "online samples", "random_share": "random-action data"}
@@ -22,7 +22,7 @@ class DrawnShares:
     number: str
     tasks: tuple[str, ...]
 
-    def table(self, results: Episodes) -> pd.DataFrame:
+    def table(self, results: ManipulationResults) -> pd.DataFrame:
         """What the figure draws, columns `panels.COLUMNS`; the column `method` holds the share's metric.
 
         Raises:
@@ -48,7 +48,7 @@ class DrawnShares:
         """Draw the rows of `table`, a panel a task. UserError where there are none."""
         return panels.draw(drawn, f"Figure {self.number}")
 
-    def caption(self, drawn: pd.DataFrame, results: Episodes) -> str:
+    def caption(self, drawn: pd.DataFrame, results: ManipulationResults) -> str:
         """The caption's text for the rows of `table`."""
         subject = "The shares of online samples and of random-action data among those balanced replay draws."
         note = (

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from paper_figures import style
-from paper_figures.episodes import TASKS, Episodes
-from records import UserError
+from paper_figures.manipulation_results import TASKS, ManipulationResults
+from storage import UserError
 
 PLAYERS = {
     "script": "the task's script",
@@ -21,7 +21,7 @@ _WIDTH, _TITLE = 7.0, 0.25
 _NAME = "The figure of films"
 
 
-def table(results: Episodes) -> pd.DataFrame:
+def table(results: ManipulationResults) -> pd.DataFrame:
     """The film strips that there are: `success` of the episode shown, `successes` of all `episodes` played.
 
     Raises:
@@ -64,7 +64,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
     return figure
 
 
-def caption(drawn: pd.DataFrame, results: Episodes) -> str:
+def caption(drawn: pd.DataFrame, results: ManipulationResults) -> str:
     """The caption's text for the rows of `table`."""
     sentences = [
         f"Episodes on {style.listed(drawn['task'])} from one start, evenly spread moments from left to right:"

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from analysis.shares import share_curve
 from analysis.success import MEASURED, last_evaluations
 from paper_figures import panels, style
-from paper_figures.episodes import TASKS, Episodes
-from records import UserError
+from paper_figures.manipulation_results import TASKS, ManipulationResults
+from storage import UserError
 
 OFFLINE = "cql"
 LAST = 4
@@ -22,7 +22,7 @@ _NAME = "The figure of controls"
 _PANEL_WIDTH = 2.6
 
 
-def table(results: Episodes) -> pd.DataFrame:
+def table(results: ManipulationResults) -> pd.DataFrame:
     """What the figure draws, columns `panels.COLUMNS`: success at each evaluation; `step` counts updates.
 
     Raises:
@@ -72,7 +72,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
     return figure
 
 
-def caption(drawn: pd.DataFrame, results: Episodes) -> str:
+def caption(drawn: pd.DataFrame, results: ManipulationResults) -> str:
     """The caption's text for the rows of `table`."""
     methods = [method for method in dict.fromkeys(drawn["method"]) if method in results.updates]
     tuned = style.listed(style.method_label(method, results.ensemble_size) for method in methods)
@@ -89,7 +89,7 @@ def caption(drawn: pd.DataFrame, results: Episodes) -> str:
     return " ".join(sentences)
 
 
-def _ends(results: Episodes, task: str) -> str:
+def _ends(results: ManipulationResults, task: str) -> str:
     """How each ends on a task, seed by seed."""
     ends = last_evaluations(results.curves[results.curves["dataset"] == task], LAST)
     parts = []

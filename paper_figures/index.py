@@ -34,10 +34,10 @@ from paper_figures import (
     sample_efficiency,
     style,
 )
-from paper_figures.episodes import Episodes
+from paper_figures.manipulation_results import ManipulationResults
 from paper_figures.results import Results
-from records import UserError
-from records.files import atomic_path
+from storage import UserError
+from storage.files import atomic_path
 
 Source = TypeVar("Source", contravariant=True)
 
@@ -80,7 +80,7 @@ FIGURES: dict[str, PaperFigure] = {
     "figure_13": figure_13.FIGURE,
     "figure_14": figure_14.FIGURE,
 }
-MANIPULATION_FIGURES: dict[str, Drawing[Episodes]] = {
+MANIPULATION_FIGURES: dict[str, Drawing[ManipulationResults]] = {
     "figure_05a": figure_05a.FIGURE,
     "figure_05b": figure_17.PANEL,
     "figure_06": figure_06.BEGINNINGS,

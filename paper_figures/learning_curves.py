@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from analysis.scores import score_arrays
 from paper_figures import style
 from paper_figures.results import Results
-from records import UserError
+from storage import UserError
 
 COLUMNS = (
     "dataset",

@@ -16,7 +16,7 @@ from analysis.published import METHOD_OF_CURVE, RUNS, published_dataset, publish
 from analysis.scores import normalised, panel_order, returns
 from paper_figures import style
 from paper_figures.results import Results
-from records import UserError
+from storage import UserError
 
 OURS = "this suite"
 PUBLISHED = "published"

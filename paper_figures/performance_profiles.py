@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from paper_figures import style
 from paper_figures.results import Results
-from records import UserError
+from storage import UserError
 
 COLUMNS = ("method", "label", "step", "threshold", "value", "low", "high", "runs", "tasks", "band", "unit")
 

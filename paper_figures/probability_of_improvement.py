@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis.aggregate import improvements
 from paper_figures import style
 from paper_figures.results import Results
-from records import UserError
+from storage import UserError
 
 COLUMNS = (
     "method",

@@ -15,7 +15,7 @@ from analysis.aggregate import Bootstrap, Statistics
 class Results:
     """One run's results, read by every figure.
 
-    `read_curves` gives the curves that `statistics` was made from (columns of `records.curves`); only the
+    `read_curves` gives the curves that `statistics` was made from (columns of `storage.curves`); only the
     figures that draw more than statistics call it. `ensemble_size` is Off2On's N, `pretraining_updates` the
     CQL updates of the agents that fine-tuning started from. `members_shared`: the seeds of one method start
     from the same pre-trained agents. `demonstration`: the run is too small to judge the paper by.

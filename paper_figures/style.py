@@ -26,7 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from records.files import atomic_path
+from storage.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ LOOKS: dict[str, Look] = {
     "cql_ensemble_online_only": Look("CQL-ft, ensemble", "#DE77AE", "P"),
     "cql_ensemble_balanced": Look("CQL-ft, ensemble and balanced replay", "#252525", "X"),
 }
-_FOREIGN_COLOURS = ("#000000", "#DC267F", "#117733", "#332288", "#999933", "#88CCEE")
-_FOREIGN_MARKERS = ("o", "s", "^", "v", "D", "P", "X")
+_CUSTOM_COLOURS = ("#000000", "#DC267F", "#117733", "#332288", "#999933", "#88CCEE")
+_CUSTOM_MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 AT_RATE = "_at_"
 """Between a method and its policy's learning rate in a label of the sweep, as in "off2on_at_3e-05"."""
 THIN_COLOUR = "#333333"
@@ -125,15 +125,15 @@ def look_of(method: str) -> Look:
     if AT_RATE in method:
         return _look_of_rate(method)
     digest = zlib.crc32(method.encode())
-    colour = _FOREIGN_COLOURS[digest % len(_FOREIGN_COLOURS)]
-    return Look(method, colour, _FOREIGN_MARKERS[digest % len(_FOREIGN_MARKERS)])
+    colour = _CUSTOM_COLOURS[digest % len(_CUSTOM_COLOURS)]
+    return Look(method, colour, _CUSTOM_MARKERS[digest % len(_CUSTOM_MARKERS)])
 
 
 def _look_of_rate(label: str) -> Look:
     """From dark for a millionth to bright for a thousandth, so that colours are in the rates' order."""
     exponent = np.log10(float(label.rpartition(AT_RATE)[2]))
     colour = to_hex(colormaps["plasma"]((exponent + 6) / 3 * 0.85))
-    return Look(label, colour, _FOREIGN_MARKERS[round(-exponent * 2) % len(_FOREIGN_MARKERS)])
+    return Look(label, colour, _CUSTOM_MARKERS[round(-exponent * 2) % len(_CUSTOM_MARKERS)])
 
 
 def method_label(method: str, ensemble_size: int) -> str:

@@ -4,8 +4,8 @@
         --environment HalfCheetah-v4 --setting weight_20 --config '{"conservative_weight": 20}' \\
         --updates 40000 --state STATE --output weight_20.parquet
 
-Resumes from --state; a larger --updates goes on. The file holds the metrics of `algorithms.fingerprint` and
-CQL's own after every interval.
+Resumes from --state; a larger --updates goes on. The file holds the metrics of
+`algorithms.diagnostics.fingerprint` and CQL's own after every interval.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from algorithms import checkpoints
-from algorithms.cql import CQLConfig, CQLPretraining
-from algorithms.fingerprint import fingerprints, rows
-from algorithms.jobs import Job
-from algorithms.offline import OfflineConfig, PretrainedAgents, StartingAgents, pretrain
-from datasets.transitions import Transitions
-from records.provenance import collect, configuration_hash
-from records.tables import FINGERPRINTS, read_table, write_table
-from workflow import command, data, training_process
+from algorithms.diagnostics.fingerprint import fingerprints, rows
+from algorithms.methods.cql import CQLConfig, CQLPretraining
+from algorithms.population import checkpoints
+from algorithms.training.jobs import Job
+from algorithms.training.offline import OfflineSchedule, PretrainedAgents, StartingAgents, pretrain
+from offline_data.transitions import Transitions
+from storage.provenance import collect, configuration_hash
+from storage.tables import FINGERPRINTS, read_table, write_table
+from workflow import cli, paths, training_process
 
 TRAINING_METRICS = ("normalised_score", "td_error", "conservative_penalty", "q_mean", "entropy_coefficient")
 """Of the training curve, kept beside the fingerprint as training_<name>."""
@@ -34,10 +34,10 @@ TRAINING_METRICS = ("normalised_score", "td_error", "conservative_penalty", "q_m
 def main(options: argparse.Namespace) -> None:
     """Train interval by interval and write the table anew after each."""
     training_process.prepare({})
-    config = command.build(CQLConfig, options.config, "--config", "cql")
+    config = cli.build(CQLConfig, options.config, "--config", "cql")
     settings = {name: str(value) for name, value in vars(options).items()} | {"config": asdict(config)}
     identity = {key: settings[key] for key in ("data", "environment", "config", "agents", "start", "shift")}
-    transitions = data.read(options.data, 1.0).shifted(options.shift)
+    transitions = paths.read(options.data, 1.0).shifted(options.shift)
     job = Job(
         "calibration", options.setting, options.environment, configuration_hash(identity), options.state
     )
@@ -64,7 +64,7 @@ def _trained(
     options: argparse.Namespace, config: CQLConfig, transitions: Transitions, job: Job, updates: int
 ) -> PretrainedAgents:
     """The agents after `updates`, from where the last interval left them."""
-    schedule = OfflineConfig(
+    schedule = OfflineSchedule(
         updates=updates, evaluation_interval=options.interval, checkpoint_interval=options.interval
     )
     start = [checkpoints.load(path)[0] for path in options.start]
@@ -75,7 +75,7 @@ def _trained(
 def _measured(
     options: argparse.Namespace, trained: PretrainedAgents, transitions: Transitions, updates: int
 ) -> pd.DataFrame:
-    """The rows of `records.tables.FINGERPRINTS` after `updates`."""
+    """The rows of `storage.tables.FINGERPRINTS` after `updates`."""
     names = [str(agent) for agent in options.agents]
     own = rows(
         options.setting, names, updates, fingerprints(trained.agents, options.environment, transitions)
@@ -90,12 +90,12 @@ def _measured(
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
     arguments.add_argument("--environment", required=True, help="such as HalfCheetah-v4")
     arguments.add_argument("--setting", required=True, help="what the setting is called in the table")
     arguments.add_argument(
-        "--config", type=command.json_object, default={}, metavar="JSON", help="fields of CQLConfig"
+        "--config", type=cli.json_object, default={}, metavar="JSON", help="fields of CQLConfig"
     )
     arguments.add_argument("--shift", type=float, default=0.0, help="added to every reward")
     arguments.add_argument("--agents", type=int, nargs="+", default=[0], help="the agents, by seed")
@@ -104,4 +104,4 @@ if __name__ == "__main__":
     arguments.add_argument("--interval", type=int, default=5_000, help="updates between measurements")
     arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state and agents")
     arguments.add_argument("--output", type=Path, required=True, help="Parquet file for the table")
-    command.run(main, arguments)
+    cli.run(main, arguments)

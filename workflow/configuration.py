@@ -20,8 +20,8 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from envs.reference_scores import REFERENCE_SCORES
-from records import UserError
-from records.yaml_files import read_yaml
+from storage import UserError
+from storage.yaml_files import read_yaml
 from workflow.manipulation_plan import OFFLINE, ManipulationPlan
 from workflow.plan import METHODS, Plan
 
@@ -124,7 +124,7 @@ def load(path: Path) -> dict[str, Any]:
     expressions in it: each file that it has read is read once more here.
 
     Raises:
-        UserError: the file is missing, ambiguous or not YAML (`records.yaml_files`), holds no keys, or is a
+        UserError: the file is missing, ambiguous or not YAML (`storage.yaml_files`), holds no keys, or is a
             template to be evaluated.
     """
     content = read_yaml(path)
@@ -225,13 +225,13 @@ def _check_schema(value: Any, where: str, definition: str | None = None) -> None
 
 
 def _check_methods(configuration: Mapping[str, Any]) -> None:
-    """Known methods have settings of their own kind; foreign ones are checked where they are imported."""
+    """Known methods have settings of their own kind; custom ones are checked where they are imported."""
     plan = Plan(configuration)
     for label in plan.methods:
         where, method = f"fine_tuning.methods.{label}", plan.method(label)
         if method not in METHODS and ":" not in method:
             raise UserError(
-                f"{where}: the method '{method}' is unknown: expected one of {_names(METHODS)}, or a foreign"
+                f"{where}: the method '{method}' is unknown: expected one of {_names(METHODS)}, or a custom"
                 " one as package.module:Class."
             )
     sections = [("", configuration)]

@@ -21,16 +21,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from algorithms.action_auroc import ActionAUROCConfig
-from algorithms.fine_tuning import METHODS
-from algorithms.likelihood import LikelihoodConfig
-from algorithms.offline import OfflineConfig
-from algorithms.online import OnlineConfig
-from algorithms.pretraining import OFFLINE_METHODS
-from algorithms.sac import SACConfig
+from algorithms.diagnostics.action_auroc import ActionAUROCConfig
+from algorithms.diagnostics.likelihood import LikelihoodConfig
+from algorithms.methods.sac import SACConfig
+from algorithms.training.fine_tuning import METHODS
+from algorithms.training.offline import OfflineSchedule
+from algorithms.training.online import OnlineSchedule
+from algorithms.training.pretraining import OFFLINE_METHODS
 from envs.locomotion import EnvironmentSpecification, specification
-from records.files import read_json
-from workflow import command, operations
+from storage.files import read_json
+from workflow import cli, operations
 from workflow.plan import FROM_SCRATCH, Json, Plan
 from workflow.plan import OFFLINE_METHODS as SOURCES
 
@@ -158,15 +158,15 @@ class Estimate:
             schedule = self.plan.configuration["behaviour_policies"][entry["behaviour_policy"]].get(
                 "schedule", {}
             )
-            return int(schedule.get("steps", OnlineConfig.steps))
+            return int(schedule.get("steps", OnlineSchedule.steps))
         return 1_000_000
 
     def _behaviour(self, policy: str) -> str:
         name = f"behaviour/{policy}"
         if name not in self.jobs:
             settings = self.plan.behaviour_policy(policy)
-            config = command.build(SACConfig, settings.get("sac", {}), "sac")
-            online = command.build(OnlineConfig, settings.get("schedule", {}), "schedule")
+            config = cli.build(SACConfig, settings.get("sac", {}), "sac")
+            online = cli.build(OnlineSchedule, settings.get("schedule", {}), "schedule")
             self.jobs[name] = self._online(
                 "behaviour", "sac", config, online, settings["environment"], 1, 0, 0
             )
@@ -213,8 +213,8 @@ class Estimate:
             if name in self.jobs:
                 continue
             settings = self.plan.pretraining(dataset, offline)
-            config = command.build(OFFLINE_METHODS[offline].Config, settings["config"], "config")
-            schedule = command.build(OfflineConfig, settings["schedule"], "schedule")
+            config = cli.build(OFFLINE_METHODS[offline].Config, settings["config"], "config")
+            schedule = cli.build(OfflineSchedule, settings["schedule"], "schedule")
             before: tuple[str, ...] = (f"record/{dataset}",)
             if source := SOURCES[offline]:
                 before += self._pretrain(dataset, source)
@@ -223,7 +223,7 @@ class Estimate:
         return tuple(names)
 
     def _offline(
-        self, dataset: str, offline: str, config: Any, schedule: OfflineConfig, agents: int, after: Any
+        self, dataset: str, offline: str, config: Any, schedule: OfflineSchedule, agents: int, after: Any
     ) -> Job:
         environment = self.plan.dataset(dataset)["environment"]
         sizes = _sizes(environment)
@@ -250,8 +250,8 @@ class Estimate:
         settings = self.plan.fine_tuning(dataset, label)
         method = settings["method"] if settings["method"] in METHODS else "sac"
         known = settings["config"] if method == settings["method"] else {}
-        config = command.build(METHODS[method].Config, known, "config")
-        online = command.build(OnlineConfig, settings["schedule"], "schedule")
+        config = cli.build(METHODS[method].Config, known, "config")
+        online = cli.build(OnlineSchedule, settings["schedule"], "schedule")
         members, source = self.plan.ensemble_size(label), self.plan.starts_from(label)
         after: tuple[str, ...] = ()
         rows = 0
@@ -266,7 +266,7 @@ class Estimate:
         stage: str,
         method: str,
         config: Any,
-        online: OnlineConfig,
+        online: OnlineSchedule,
         environment: str,
         runs: int,
         rows: int,
@@ -310,7 +310,7 @@ class Estimate:
     def _likelihood(self, dataset: str) -> None:
         """Figure 1a's density model: its training, then draws for every evaluated pair."""
         settings = self.plan.likelihood(dataset)
-        config = command.build(LikelihoodConfig, settings["config"], "config")
+        config = cli.build(LikelihoodConfig, settings["config"], "config")
         sizes, environment = _sizes(settings["environment"]), settings["environment"]
         latents, pair = config.latent_size, sum(sizes)
         encoder, decoder = (pair, *config.hidden_widths, 2 * latents), (latents, *config.hidden_widths, pair)
@@ -348,7 +348,7 @@ class Estimate:
     def _points(self, label: str) -> int:
         """Points of a curve."""
         dataset = next(iter(self.plan.configuration["datasets"]))
-        online = command.build(OnlineConfig, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
+        online = cli.build(OnlineSchedule, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
         return 1 + online.steps // online.evaluation_interval
 
 

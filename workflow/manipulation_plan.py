@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from records.provenance import configuration_hash
+from storage.provenance import configuration_hash
+from workflow.code_hash import source_hash
 from workflow.plan import (
     DRAWING,
     RECORDING,
@@ -22,7 +23,6 @@ from workflow.plan import (
     run_members,
     with_fingerprint,
 )
-from workflow.sources import source_hash
 
 TASKS = {
     "pick-place": "PickPlace-v0",
@@ -36,7 +36,7 @@ VARIANTS = tuple(
     for agents in ("single", "ensemble")
     for replay in ("online_only", "balanced")
 )
-"""The ways to fine-tune: the keys of `algorithms.pixels.VARIANTS`, known here without importing torch."""
+"""The ways to fine-tune: the keys of `algorithms.methods.pixels.VARIANTS`, known without importing torch."""
 OFFLINE = "cql"
 """The label of the pre-training that fine-tuning starts from; a control has its own."""
 PICTURED = ("figure_06", "figure_07")
@@ -236,7 +236,7 @@ class ManipulationPlan(RunPlan):
         """The settings of the pictures of Figures 6 and 7, and their fingerprint."""
         settings = {"size": 720, "frames": 8, **self.section.get("pictures", {})}
         settings["tasks"] = {task: TASKS[task] for task in self.tasks}
-        return with_fingerprint(settings, source_hash("envs", "records", "workflow/steps/pictures.py"))
+        return with_fingerprint(settings, source_hash("envs", "storage", "workflow/steps/pictures.py"))
 
     def pictures_folders(self, figure: str) -> list[str]:
         """The folders of the pictures that a figure places; none for figures of curves."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-LATENTS_PER_ACTION = 2  # algorithms.bcq's
+LATENTS_PER_ACTION = 2  # algorithms.methods.bcq's
 PERTURBED = "bcq", "bcq_ft"
 
 
@@ -40,7 +40,7 @@ def on_candidates(rows: int, candidates: int, state: int, sizes: Sequence[int]) 
 
 
 def actor_critic(state: int, action: int, config: Any, members: int = 1) -> int:
-    """SAC's three losses (`algorithms.sac`, and those of Off2On's ensembles)."""
+    """SAC's three losses (`algorithms.methods.sac`, and those of Off2On's ensembles)."""
     rows = config.batch_size
     policy, q = _actor_critic_sizes(state, action, config)
     target = forward(rows, policy) + 2 * forward(rows, q)
@@ -49,7 +49,7 @@ def actor_critic(state: int, action: int, config: Any, members: int = 1) -> int:
 
 
 def cql(state: int, action: int, config: Any) -> int:
-    """SAC's and the penalty's (`algorithms.cql`)."""
+    """SAC's and the penalty's (`algorithms.methods.cql`)."""
     rows, candidates = config.batch_size, 3 * config.sampled_actions
     policy, q = _actor_critic_sizes(state, action, config)
     drawn, chosen = candidates, config.penalty_gradient_actions
@@ -62,7 +62,7 @@ def cql(state: int, action: int, config: Any) -> int:
 
 
 def off2on(state: int, action: int, config: Any) -> int:
-    """The ensemble's losses and, with the balanced replay, the density networks' (`algorithms.off2on`)."""
+    """The ensemble's losses and, if balanced, the density networks' (`algorithms.methods.off2on`)."""
     total = actor_critic(state, action, config, config.ensemble_size)
     if config.replay != "balanced":
         return total
@@ -71,7 +71,7 @@ def off2on(state: int, action: int, config: Any) -> int:
 
 
 def awac(state: int, action: int, config: Any, members: int = 1) -> int:
-    """`algorithms.awac`."""
+    """`algorithms.methods.awac`."""
     rows = config.batch_size
     policy, q = (state, *config.policy_hidden_widths, action), (state + action, *config.hidden_widths, 1)
     judged = forward(rows, policy) + 4 * forward(rows, q)
@@ -79,7 +79,7 @@ def awac(state: int, action: int, config: Any, members: int = 1) -> int:
 
 
 def bcq(state: int, action: int, config: Any, members: int = 1) -> int:
-    """`algorithms.bcq`: the VAE, the target's candidates, the critics, the perturbation."""
+    """`algorithms.methods.bcq`: the VAE, the target's candidates, the critics, the perturbation."""
     rows, candidates = config.batch_size, config.target_candidates
     encoder, decoder, moved, q = _bcq_sizes(state, action, config)
     vae = learning(rows, encoder) + learning(rows, decoder)
@@ -92,14 +92,14 @@ def bcq(state: int, action: int, config: Any, members: int = 1) -> int:
 
 
 def fqe(state: int, action: int, config: Any) -> int:
-    """`algorithms.fqe`: critics alone."""
+    """`algorithms.methods.fqe`: critics alone."""
     rows = config.batch_size
     policy, q = _actor_critic_sizes(state, action, config)
     return forward(rows, policy) + 2 * forward(rows, q) + 2 * learning(rows, q)
 
 
 def warm_start(state: int, action: int, config: Any) -> tuple[int, int]:
-    """An update that clones, and one that fits returns (`algorithms.warm_start`)."""
+    """An update that clones, and one that fits returns (`algorithms.methods.warm_start`)."""
     rows = config.batch_size
     policy, q = _actor_critic_sizes(state, action, config)
     return learning(rows, policy), 2 * learning(rows, q)

@@ -16,13 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from records import UserError
-from records.provenance import configuration_hash
-from workflow.sources import ROOT, source_hash
+from storage import UserError
+from storage.provenance import configuration_hash
+from workflow.code_hash import ROOT, source_hash
 
-TRAINING = ("algorithms", "datasets", "envs", "records")
-RECORDING = ("datasets", "envs", "records")
-JUDGING = ("analysis", "envs/reference_scores.py", "records")
+TRAINING = ("algorithms", "offline_data", "envs", "storage")
+RECORDING = ("offline_data", "envs", "storage")
+JUDGING = ("analysis", "envs/reference_scores.py", "storage")
 DRAWING = ("paper_figures", *JUDGING)
 FROM_SCRATCH = "nothing"
 """What a method starts from that takes no pre-trained agent and no offline data."""
@@ -53,9 +53,9 @@ METHODS = {
     "bcq_ft": Kind("bcq", ensemble=True),
     "sac": Kind(FROM_SCRATCH, ensemble=False),
 }
-"""The project's own online methods: `algorithms.fine_tuning.METHODS`, known here without importing torch."""
+"""The project's online methods: `algorithms.training.fine_tuning.METHODS`, known without importing torch."""
 OFFLINE_METHODS = {"cql": None, "awac": None, "bcq": None, "fqe": "cql"}
-"""The offline methods, and the one whose agents they start from: `algorithms.pretraining.OFFLINE_METHODS`."""
+"""The offline methods and whose agents they start from: `algorithms.training.pretraining.OFFLINE_METHODS`."""
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ class Plan(RunPlan):
         }
         before = [source_hash(*TRAINING, "workflow/steps/fine_tune.py")]
         if method not in METHODS:
-            before.append(foreign_hash(method))
+            before.append(custom_hash(method))
         if (offline := self.starts_from(label)) != FROM_SCRATCH:
             members = [self.members(label, seed) for seed in section["seeds"]]
             before.append(self.recording(dataset)["fingerprint"])
@@ -416,8 +416,8 @@ def released_agent(dataset: str, agent: int) -> str:
     return f"releases/{dataset}/agent_{agent}.safetensors"
 
 
-def foreign_hash(method: str) -> str:
-    """A hash of the file of a foreign method, package.module:Class; UserError where there is none."""
+def custom_hash(method: str) -> str:
+    """A hash of the file of a custom method, package.module:Class; UserError where there is none."""
     module = method.partition(":")[0]
     try:
         found = importlib.util.find_spec(module)

@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from records import UserError
+from storage import UserError
+from workflow.code_hash import ROOT
 from workflow.configuration import named, read
 from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import Plan
-from workflow.sources import ROOT
 
 
 def snakemake_arguments(path: Path) -> list[str]:

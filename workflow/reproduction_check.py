@@ -18,8 +18,8 @@ from typing import Any
 
 import pandas as pd
 
-from records import UserError
-from records.curves import read_curves, read_provenance
+from storage import UserError
+from storage.curves import read_curves, read_provenance
 
 TOLERANCE = 3.0
 """Standard errors of the difference of two means that another platform may differ by. (Ours.)"""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from algorithms.acceleration import Compute, prepare_process
-from workflow import command
+from algorithms.training.acceleration import Compute, prepare_process
+from workflow import cli
 
 
-def prepare(settings: command.Json) -> Compute:
+def prepare(settings: cli.Json) -> Compute:
     """Prepare the process; what it computes on. UserError where that is not there or cannot be."""
-    compute = command.build(Compute, settings.get("compute", {}), "compute", "compute")
+    compute = cli.build(Compute, settings.get("compute", {}), "compute", "compute")
     prepare_process(compute)
     return compute

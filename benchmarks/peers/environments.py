@@ -16,7 +16,7 @@ import venv
 from importlib.metadata import version
 from pathlib import Path
 
-from records import UserError
+from storage import UserError
 
 LOCKS = Path(__file__).parent
 ENVIRONMENTS = LOCKS.parent / ".environments"

@@ -21,7 +21,7 @@ from envs.manipulation.closed_drawer import GraspClosedDrawer
 from envs.manipulation.environment import ManipulationEnvironment
 from envs.manipulation.pick_place import PickPlace
 from envs.manipulation.task import ManipulationTask
-from records import UserError
+from storage import UserError
 
 _TASKS: dict[str, type[ManipulationTask[Any]]] = {
     task.name: task for task in (PickPlace, GraspClosedDrawer, GraspBlockedDrawer)

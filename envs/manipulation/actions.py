@@ -20,7 +20,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from records import UserError
+from storage import UserError
 
 _THRESHOLD = 0.5  # of gripper and neutral [C]
 _EVENT = 0.7  # what scripts give for gripper and neutral [C]

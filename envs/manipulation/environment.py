@@ -13,7 +13,7 @@ from envs.manipulation.physics import IMAGE_SIZE
 from envs.manipulation.rendering import Camera, control
 from envs.manipulation.scene import Quality
 from envs.manipulation.task import STARTS, SUBSTEPS, ManipulationTask
-from records import UserError
+from storage import UserError
 
 Observation = dict[str, NDArray[Any]]
 

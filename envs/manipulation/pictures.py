@@ -19,7 +19,7 @@ from PIL import Image
 from envs.manipulation import ENVIRONMENTS, make
 from envs.manipulation.controllers import NONE, scripted
 from envs.manipulation.environment import ManipulationEnvironment, Observation
-from records.files import atomic_path
+from storage.files import atomic_path
 
 Picture = NDArray[np.uint8]
 Moment = TypeVar("Moment")

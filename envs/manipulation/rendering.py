@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.simulator import DISABLED, VARIABLE, mujoco, opengl
-from records import UserError
+from storage import UserError
 
 __all__ = ["Camera", "control", "dm_mujoco"]
 

@@ -12,7 +12,7 @@ from envs.manipulation.actions import ActionForm, Command
 from envs.manipulation.physics import DOWN, NEUTRAL, Physics
 from envs.manipulation.rendering import control
 from envs.manipulation.scene import Quality
-from records import UserError
+from storage import UserError
 
 SUBSTEPS = 10
 """Time steps of the simulator in a step of the environment: 40 ms, where COG has 41.7."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from algorithms.acceleration import prepare_process
+from algorithms.training.acceleration import prepare_process
 
 
 @pytest.fixture(scope="session", autouse=True)

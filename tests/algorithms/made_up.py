@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datasets.transitions import Episode, Transitions, from_episodes
+from offline_data.transitions import Episode, Transitions, from_episodes
 
 
 def made_up_transitions(lengths: Sequence[int], action_size: int = 1) -> Transitions:

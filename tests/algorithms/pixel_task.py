@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.image_replay import PRIOR, RANDOM, TASK
+from algorithms.replay.image_replay import PRIOR, RANDOM, TASK
 
 SIZE, HORIZON, ACTION = 12, 4, 2
 SHAPE = (SIZE, SIZE, 3)
@@ -50,7 +50,7 @@ def make(name: str) -> Spot:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Episodes as `algorithms.image_replay.ImageEpisodes` names their arrays."""
+    """Episodes as `algorithms.replay.image_replay.ImageEpisodes` names their arrays."""
 
     frames: NDArray[np.uint8]
     frame_index: NDArray[np.int64]

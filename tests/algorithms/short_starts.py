@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from algorithms.evaluation import Act
+from algorithms.training.evaluation import Act
 from envs.locomotion import EnvironmentBatch
 
 STARTS, RUN_UP, STEPS = 40, 50, 100

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from algorithms.batch import Batch
-from algorithms.replay import OfflineData
+from algorithms.replay.batch import Batch
+from algorithms.replay.stores import OfflineData
 
 Parameters = Mapping[str, Tensor]
 

@@ -29,7 +29,7 @@ from analysis.aggregate import (
     write_statistics,
 )
 from analysis.scores import normalised, score_arrays
-from records import UserError
+from storage import UserError
 
 MakeCurves = Callable[..., pd.DataFrame]
 FEW = Bootstrap(repetitions=50, seed=3)

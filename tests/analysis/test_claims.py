@@ -35,8 +35,8 @@ from analysis.claims import (
 from analysis.published import METHOD_OF_CURVE, published_curve, published_runs
 from analysis.scores import Scores, normalised
 from envs.reference_scores import reference_scores
-from records import UserError
-from records.curves import COLUMNS, write_curves
+from storage import UserError
+from storage.curves import COLUMNS, write_curves
 
 FEW = Bootstrap(repetitions=200, seed=1)
 PANEL = "halfcheetah-random"

@@ -21,7 +21,7 @@ from analysis.published import (
     published_table,
     runs_behind,
 )
-from records import UserError
+from storage import UserError
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference" / "off2on_figures.csv.gz"
 

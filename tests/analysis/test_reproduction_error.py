@@ -13,7 +13,7 @@ from analysis.published import published_curve, published_runs
 from analysis.reproduction_error import COLUMNS, STEPS, error_table, reproduction_errors, write_errors
 from analysis.scores import normalised
 from analysis.shares import environment_steps
-from records.curves import COLUMNS as CURVE_COLUMNS
+from storage.curves import COLUMNS as CURVE_COLUMNS
 
 FEW = Bootstrap(repetitions=100)
 PANEL = "halfcheetah-random"

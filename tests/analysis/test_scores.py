@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.scores import environment_family, normalised, panel_order, returns, score_arrays
-from records import UserError
+from storage import UserError
 
 MakeCurves = Callable[..., pd.DataFrame]
 DATASETS = ("halfcheetah-random", "hopper-medium")

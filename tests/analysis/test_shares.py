@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from analysis.aggregate import Bootstrap
 from analysis.shares import LOGGED_SHARE, TRUE_SHARE, environment_steps, share_curve
-from records import UserError
+from storage import UserError
 
 COLUMNS = ["run", "method", "dataset", "seed", "step", "metric", "value"]
 DATASET = "hopper-medium"

@@ -10,7 +10,7 @@ from analysis.aggregate import Bootstrap
 from analysis.claims import judge, read_claims
 from analysis.reproduction_error import reproduction_errors
 from analysis.success import comparable, success_lines, success_markdown, success_rows
-from records.curves import COLUMNS
+from storage.curves import COLUMNS
 
 TASKS = ("pick-place", "grasp-closed-drawer", "grasp-blocked-drawer")
 STEPS = range(0, 1001, 10)

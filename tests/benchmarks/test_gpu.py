@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from algorithms.acceleration import Compute, prepare_process
+from algorithms.training.acceleration import Compute, prepare_process
 from benchmarks import gpu
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.peers.environments import python_of
-from records import UserError
+from storage import UserError
 
 
 def test_what_cannot_be_installed_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from algorithms import awac, bcq, cql, off2on, sac
-from algorithms.agents import Agents, Population
-from algorithms.batch import Batch
-from algorithms.perceptrons import PopulationMLP
+from algorithms.methods import awac, bcq, cql, off2on, sac
+from algorithms.population.agents import ActorCritics, Population
+from algorithms.population.perceptrons import PopulationMLP
+from algorithms.replay.batch import Batch
 from benchmarks.peers.authors_bcq import AuthorsBCQ
 from benchmarks.peers.authors_off2on import AuthorsOff2On, EnsembleCritic, EnsembleLayer
 from benchmarks.peers.corl_awac import CorlAWAC
@@ -55,7 +55,7 @@ def randomise(agents: Population) -> None:
 
 
 @torch.no_grad()
-def make_certain(agents: Agents) -> None:
+def make_certain(agents: ActorCritics) -> None:
     """Deterministic, alike and without entropy, so that no draw matters."""
     agents.log_entropy_coefficient.fill_(NO_ENTROPY)
     for parameter in agents.policy.parameters():
@@ -75,7 +75,7 @@ def fill(linear: Iterable[nn.Module], net: PopulationMLP, index: int) -> None:
 
 
 @torch.no_grad()
-def fill_policy(policy: nn.Module, agents: Agents, index: int) -> None:
+def fill_policy(policy: nn.Module, agents: ActorCritics, index: int) -> None:
     assert isinstance(policy, Policy)
     *hidden, last = agents.policy.net.affine_maps()
     for module, ours in zip(policy.net.hidden, hidden, strict=True):
@@ -98,7 +98,7 @@ def layers(net: Perceptron) -> list[nn.Module]:
 
 def test_corl_s_critic_loss_is_ours_on_average_over_draws() -> None:
     config = cql.CQLConfig(hidden_widths=WIDTHS)
-    agents = Agents([0], OBSERVATION, ACTION, config)
+    agents = ActorCritics([0], OBSERVATION, ACTION, config)
     randomise(agents)
     peer = CorlCQL(OBSERVATION, ACTION, WIDTHS)
     with torch.no_grad():
@@ -126,7 +126,7 @@ def test_corl_s_critic_loss_is_ours_on_average_over_draws() -> None:
 
 def test_rlkit_s_gradients_are_ours() -> None:
     config = sac.SACConfig(hidden_widths=WIDTHS)
-    agents = Agents([0], OBSERVATION, ACTION, config)
+    agents = ActorCritics([0], OBSERVATION, ACTION, config)
     randomise(agents)
     make_certain(agents)
     peer = RlkitSAC(OBSERVATION, ACTION, WIDTHS)
@@ -183,7 +183,7 @@ def test_the_authors_gradients_and_priorities_are_ours(members: int) -> None:
 
 
 @torch.no_grad()
-def _fill_ensemble(critic: EnsembleCritic, agents: Agents, twin: int) -> None:
+def _fill_ensemble(critic: EnsembleCritic, agents: ActorCritics, twin: int) -> None:
     for module, ours in zip((*critic.hidden, critic.last), agents.q.net.affine_maps(), strict=True):
         assert isinstance(module, EnsembleLayer)
         module.weights.copy_(ours.weight[twin::2])

@@ -34,11 +34,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from algorithms import checkpoints
-from records.files import atomic_path, write_json
-from records.provenance import git_commit, hardware, versions
+from algorithms.population import checkpoints
+from storage.files import atomic_path, write_json
+from storage.provenance import git_commit, hardware, versions
 from tests.faults.__main__ import alive, differences, results_of
-from workflow.sources import ROOT
+from workflow.code_hash import ROOT
 
 HERE = Path(__file__).parent
 RESULTS = Path("results", "cluster")

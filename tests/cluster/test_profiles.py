@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from snakemake.profiles import ProfileConfigFileParser
 
-from workflow.sources import ROOT
+from workflow.code_hash import ROOT
 
 PROFILES = sorted((ROOT / "profiles").glob("*/config.yaml"))
 RULES = {

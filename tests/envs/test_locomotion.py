@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from envs.locomotion import ENVIRONMENTS, TIME_LIMIT, EnvironmentBatch, Transition, specification
 from envs.physics import load_model
 from envs.simulator import mujoco
-from records import UserError
+from storage import UserError
 
 FALLING = [name for name in ENVIRONMENTS if not name.startswith("HalfCheetah")]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envs.reference_scores import REFERENCE_SCORES, normalised_score
-from records import UserError
+from storage import UserError
 
 
 def test_the_reference_returns_score_0_and_100_in_every_version() -> None:

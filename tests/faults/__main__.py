@@ -34,9 +34,9 @@ from typing import Any, NamedTuple
 import yaml
 from safetensors import safe_open
 
-from records.files import atomic_path, read_json, write_json
-from records.provenance import git_commit, hardware, versions
-from workflow.sources import ROOT
+from storage.files import atomic_path, read_json, write_json
+from storage.provenance import git_commit, hardware, versions
+from workflow.code_hash import ROOT
 
 DATASET = "inverted-double-pendulum-random"
 INTERVAL = 25  # updates between two checkpoints, in pre-training and in fine-tuning

@@ -1,7 +1,7 @@
 """What a machine can do to a run: a kill while it writes, a full disk, a read-only one, damage afterwards.
 
-Kills while it trains stand in tests/algorithms/test_resume.py, of Snakemake in tests/workflow; the long set,
-at random moments over a whole reproduction, is `python -m tests.faults`.
+Kills while it trains stand in tests/algorithms/training/test_resume.py, of Snakemake in tests/workflow; the
+long set, at random moments over a whole reproduction, is `python -m tests.faults`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ import pandas as pd
 import pytest
 import torch
 
-from algorithms import checkpoints
+from algorithms.population import checkpoints
 from analysis.aggregate import read_statistics
-from datasets import recipes
-from datasets.minari_io import read_transitions
-from records import UserError, checksums
-from records.curves import COLUMNS, read_curves, read_provenance, write_curves
+from offline_data import recipes
+from offline_data.minari_io import read_transitions
+from storage import UserError, checksums
+from storage.curves import COLUMNS, read_curves, read_provenance, write_curves
 from workflow.steps import figure as figure_step
 from workflow.steps import statistics as statistics_step
 

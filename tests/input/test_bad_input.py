@@ -26,23 +26,23 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from algorithms import checkpoints
-from algorithms.behaviour import load_behaviour_policy
-from algorithms.fine_tuning import find_method
+from algorithms.population import checkpoints
+from algorithms.training.behaviour import load_behaviour_policy
+from algorithms.training.fine_tuning import find_method
 from analysis import aggregate
 from analysis.aggregate import read_statistics
 from analysis.claims import main as judge_claims
 from analysis.claims import read_claims
-from datasets import d4rl_hdf5, minari_io, recipes
-from datasets.transitions import Episode
-from records import UserError
-from records.curves import COLUMNS, read_curves, read_provenance, write_curves
-from records.files import read_json
-from records.tables import write_table
+from offline_data import d4rl_hdf5, minari_io, recipes
+from offline_data.transitions import Episode
+from storage import UserError
+from storage.curves import COLUMNS, read_curves, read_provenance, write_curves
+from storage.files import read_json
+from storage.tables import write_table
 from tests.workflow.test_configuration import DELETE, spoilt
+from workflow.code_hash import ROOT
 from workflow.configuration import check, read
-from workflow.plan import foreign_hash
-from workflow.sources import ROOT
+from workflow.plan import custom_hash
 
 ENVIRONMENT, OBSERVATIONS, ACTIONS = "InvertedDoublePendulum-v4", 11, 1
 DATASET_ID = "inverted-double-pendulum/test-local-v0"
@@ -148,7 +148,7 @@ CONFIGURATIONS = [
     written_configuration("nothing", b"", "is not a configuration"),
     Case("configuration file: a folder", read, "could not be read: Is a directory"),
     *(
-        Case(f"foreign method: {name!r}", lambda _, name=name: find_method(name), sentence)
+        Case(f"custom method: {name!r}", lambda _, name=name: find_method(name), sentence)
         for name, sentence in (
             ("os:system", "lacks"),
             ("os:no_such", "could not be imported"),
@@ -159,7 +159,7 @@ CONFIGURATIONS = [
         )
     ),
     *(
-        Case(f"foreign file: {name!r}", lambda _, name=name: foreign_hash(name), "could not be found")
+        Case(f"custom method's file: {name!r}", lambda _, name=name: custom_hash(name), "could not be found")
         for name in ("sys:x", ":Class", ".relative:Class", "no.such:Class", "no_such:Class")
     ),
 ]

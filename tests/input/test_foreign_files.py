@@ -14,19 +14,28 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms import checkpoints
-from algorithms.authors_checkpoints import read_agent
+from algorithms.population import checkpoints
+from algorithms.population.authors_checkpoints import read_agent
 from analysis.aggregate import read_statistics
 from analysis.claims import read_claims
-from datasets import d4rl_hdf5, minari_io, recipes
+from offline_data import d4rl_hdf5, minari_io, recipes
 from paper_figures.figure_01a import read_likelihoods
-from records import UserError
-from records.curves import read_curves
-from records.files import atomic_path, exclusive, read_json, write_json
+from storage import UserError
+from storage.curves import read_curves
+from storage.files import atomic_path, exclusive, read_json, write_json
 from workflow import configuration
-from workflow.sources import ROOT
+from workflow.code_hash import ROOT
 
-ROOMS = ("algorithms", "analysis", "datasets", "envs", "paper_figures", "records", "workflow", "benchmarks")
+ROOMS = (
+    "algorithms",
+    "analysis",
+    "offline_data",
+    "envs",
+    "paper_figures",
+    "storage",
+    "workflow",
+    "benchmarks",
+)
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 FORBIDDEN = {"eval", "exec", "os.system", "os.popen", "pandas.read_pickle", "pd.read_pickle"}
 FORBIDDEN |= {"yaml.load", "yaml.full_load", "yaml.unsafe_load", "torch.hub.load", "torch.jit.load"}

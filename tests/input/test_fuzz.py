@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from algorithms import checkpoints
-from datasets import d4rl_hdf5, minari_io
-from records import UserError
+from algorithms.population import checkpoints
+from offline_data import d4rl_hdf5, minari_io
+from storage import UserError
 from tests.input.test_bad_input import ACTIONS, DATASET_ID, ENVIRONMENT, OBSERVATIONS, episodes
+from workflow.code_hash import ROOT
 from workflow.configuration import check
-from workflow.sources import ROOT
 
 fuzzed = settings(
     max_examples=60,

@@ -19,7 +19,7 @@ from paper_figures.comparison import Comparison
 from paper_figures.figure_09 import OfflineShare
 from paper_figures.index import FIGURES, MANIPULATION_FIGURES
 from paper_figures.results import Results
-from records import UserError
+from storage import UserError
 
 MakeCurves = Callable[..., pd.DataFrame]
 COMPARISONS = [name for name, figure in FIGURES.items() if isinstance(figure, Comparison)]

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from datasets.transitions import Episode, from_episodes, summary
+from offline_data.transitions import Episode, from_episodes, summary
 from paper_figures import dataset_report
-from records import UserError
+from storage import UserError
 
 ROOT = Path(__file__).parents[2]
 RETURNS = {
@@ -121,7 +121,7 @@ def test_it_needs_no_training_code() -> None:
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert {"torch", "mujoco", "gymnasium", "datasets"}.isdisjoint(result.stdout.split())
+    assert {"torch", "mujoco", "gymnasium", "offline_data"}.isdisjoint(result.stdout.split())
 
 
 def test_what_cannot_be_drawn_is_refused_by_name(summaries: list[dict[str, Any]]) -> None:

@@ -14,8 +14,8 @@ from matplotlib.patches import StepPatch
 from analysis.aggregate import statistics
 from paper_figures import figure_01a
 from paper_figures.results import Results
-from records import UserError
-from records.tables import LIKELIHOODS, write_table
+from storage import UserError
+from storage.tables import LIKELIHOODS, write_table
 from tests.conftest import MakeCurves
 
 

@@ -14,7 +14,7 @@ from analysis.aggregate import statistics
 from analysis.published import published_curve
 from paper_figures import figure_10
 from paper_figures.results import Results
-from records import UserError
+from storage import UserError
 from tests.conftest import MakeCurves
 
 STEPS = (0, 10_000, 20_000)

@@ -32,7 +32,7 @@ from paper_figures import (
 from paper_figures.figure_03 import FIGURE as FIGURE_3
 from paper_figures.index import FIGURES, PaperFigure, write
 from paper_figures.results import Results
-from records import UserError
+from storage import UserError
 
 MakeCurves = Callable[..., pd.DataFrame]
 ROOT = Path(__file__).parents[2]
@@ -242,7 +242,7 @@ from pathlib import Path
 from analysis.aggregate import read_statistics
 from paper_figures.index import write
 from paper_figures.results import Results
-from records.curves import read_curves
+from storage.curves import read_curves
 folder, into = Path(sys.argv[1]), Path(sys.argv[2])
 statistics = read_statistics(folder / "statistics.parquet")
 results = Results(statistics, lambda: read_curves(folder / "curves.parquet"), 5, 100_000)
@@ -256,7 +256,7 @@ print(" ".join(sys.modules))
 def test_two_runs_write_the_same_bytes_and_need_no_training_code(
     curves: pd.DataFrame, result: Statistics, tmp_path: Path
 ) -> None:
-    from records.curves import write_curves
+    from storage.curves import write_curves
 
     write_curves(tmp_path / "curves.parquet", curves, {})
     write_statistics(result, tmp_path / "statistics.json", tmp_path / "statistics.parquet")
@@ -271,7 +271,15 @@ def test_two_runs_write_the_same_bytes_and_need_no_training_code(
         )
         assert run.returncode == 0, run.stderr
         loaded = {name.split(".")[0] for name in run.stdout.split()}
-        assert not loaded & {"torch", "mujoco", "gymnasium", "minari", "algorithms", "datasets", "workflow"}
+        assert not loaded & {
+            "torch",
+            "mujoco",
+            "gymnasium",
+            "minari",
+            "algorithms",
+            "offline_data",
+            "workflow",
+        }
     names = sorted(path.name for path in folders[0].iterdir())
     assert names == sorted(
         f"{stem}{suffix}"

@@ -14,10 +14,10 @@ from analysis.aggregate import Bootstrap
 from analysis.published import published_curve
 from analysis.success import comparable
 from paper_figures import panels
-from paper_figures.episodes import TASKS, Episodes, Updates
 from paper_figures.index import MANIPULATION_FIGURES, write_figure
-from records import UserError
-from records.curves import COLUMNS
+from paper_figures.manipulation_results import TASKS, ManipulationResults, Updates
+from storage import UserError
+from storage.curves import COLUMNS
 
 STEPS = range(0, 301, 10)
 METHODS = ("off2on", "cql_ft", "sac_single_balanced", "cql_ensemble_balanced")
@@ -26,7 +26,7 @@ OF_CURVES = ["figure_05a", "figure_05b", "figure_15", "figure_16", "figure_17"]
 
 def results_of(
     seeds: int = 3, methods: tuple[str, ...] = METHODS, pictures: tuple[Path, ...] = ()
-) -> Episodes:
+) -> ManipulationResults:
     random = np.random.default_rng(1)
     rows = []
     for method in methods:
@@ -39,7 +39,7 @@ def results_of(
                         rows.append(("r", method, task, seed, step, "online_share", 0.1 + step / 1000))
                         rows.append(("r", method, task, seed, step, "random_share", 0.3 - step / 2000))
     curves = pd.DataFrame(rows, columns=list(COLUMNS))
-    return Episodes(comparable(curves), Bootstrap(repetitions=20), 4, 500_000, pictures=pictures)
+    return ManipulationResults(comparable(curves), Bootstrap(repetitions=20), 4, 500_000, pictures=pictures)
 
 
 @pytest.mark.parametrize("name", OF_CURVES)

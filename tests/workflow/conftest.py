@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from workflow.sources import ROOT
+from workflow.code_hash import ROOT
 
 Snakemake = Callable[..., "subprocess.Popen[str]"]
 

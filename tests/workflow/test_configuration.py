@@ -12,18 +12,18 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms.acceleration import Compute
-from algorithms.fine_tuning import METHODS
-from algorithms.likelihood import LikelihoodConfig
-from algorithms.offline import OfflineConfig
-from algorithms.online import OnlineConfig
-from algorithms.pretraining import OFFLINE_METHODS
-from datasets import d4rl_hdf5
+from algorithms.diagnostics.likelihood import LikelihoodConfig
+from algorithms.training.acceleration import Compute
+from algorithms.training.fine_tuning import METHODS
+from algorithms.training.offline import OfflineSchedule
+from algorithms.training.online import OnlineSchedule
+from algorithms.training.pretraining import OFFLINE_METHODS
 from envs.locomotion import ENVIRONMENTS
-from records import UserError
+from offline_data import d4rl_hdf5
+from storage import UserError
 from workflow import plan
+from workflow.code_hash import ROOT
 from workflow.configuration import DEFINITION, SCHEMA, check, read
-from workflow.sources import ROOT
 
 DELETE = object()
 
@@ -283,8 +283,8 @@ def test_the_demonstration_of_all_methods_is_the_default_and_more() -> None:
     ("section", "kind", "elsewhere"),
     [
         ("compute", Compute, set()),
-        ("offline", OfflineConfig, set()),
-        ("online", OnlineConfig, set()),
+        ("offline", OfflineSchedule, set()),
+        ("online", OnlineSchedule, set()),
         ("likelihood", LikelihoodConfig, set()),
         *(
             (DEFINITION[name], method.Config, {"ensemble_size"})

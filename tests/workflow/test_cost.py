@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from records.files import read_json
+from storage.files import read_json
 from tests.workflow.conftest import Snakemake
+from workflow.code_hash import ROOT
 from workflow.configuration import check, read
 from workflow.cost import MEASURED, STAGES, Estimate, Job, Model, Speed, makespan, origin, table
 from workflow.plan import Plan
-from workflow.sources import ROOT
 
 
 def model(times: float = 1.0) -> Model:

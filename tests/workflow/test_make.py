@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from records.checksums import write_checksums
-from workflow.sources import ROOT
+from storage.checksums import write_checksums
+from workflow.code_hash import ROOT
 
 KEPT = ("results/reference/curve", "results/other/curve", "results/mine/curve", "config/mine.yaml", "keep")
 MINE = "extends: pilot.yaml\nname: mine\n"

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from algorithms.pixel_training import EpisodeConfig, PixelOfflineConfig
-from algorithms.pixels import VARIANTS, PixelConfig, PixelFineTuningConfig
-from datasets.manipulation import Settings
+from algorithms.methods.pixels import VARIANTS, PixelConfig, PixelFineTuningConfig
+from algorithms.training.pixel_training import EpisodeSchedule, PixelOfflineSchedule
 from envs.manipulation import ENVIRONMENTS
 from envs.manipulation.controllers import Noise
-from records import UserError
+from offline_data.manipulation import Settings
+from storage import UserError
 from tests.workflow.test_configuration import DELETE, spoilt
 from workflow import manipulation_plan
 from workflow.configuration import SCHEMA, check
@@ -55,8 +55,8 @@ def definition(name: str) -> dict[str, Any]:
     [
         ("image_dataset", Settings, set()),
         ("script_noise", Noise, set()),
-        ("pixel_offline", PixelOfflineConfig, set()),
-        ("episodes", EpisodeConfig, set()),
+        ("pixel_offline", PixelOfflineSchedule, set()),
+        ("episodes", EpisodeSchedule, set()),
         ("pixels", PixelConfig, {"objective"}),
         ("pixel_fine_tuning", PixelFineTuningConfig, {"objective", "replay", "ensemble_size"}),
     ],

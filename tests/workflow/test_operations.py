@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms import awac, bcq, cql, fqe, off2on, sac, warm_start
-from algorithms.agents import Agents
-from algorithms.batch import Batch
+from algorithms.methods import awac, bcq, cql, fqe, off2on, sac, warm_start
+from algorithms.population.agents import ActorCritics
+from algorithms.replay.batch import Batch
 from benchmarks.workers import gflop
 from workflow import operations
 
@@ -27,8 +27,8 @@ def batch() -> Batch:
     )
 
 
-def agents(config: Any) -> Agents:
-    result = Agents([0], STATE, ACTION, config)
+def agents(config: Any) -> ActorCritics:
+    result = ActorCritics([0], STATE, ACTION, config)
     result.initialise()
     return result
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from records import UserError
+from storage import UserError
 from workflow import plan
 from workflow.plan import Plan, dataset_id, split_name
 
@@ -121,7 +121,7 @@ def test_a_label_may_stand_for_another_method_with_its_own_agents(smoke: dict[st
     ]
 
 
-def test_a_foreign_method_is_known_by_its_file(
+def test_a_custom_method_is_known_by_its_file(
     smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = tmp_path / "someones_method.py"

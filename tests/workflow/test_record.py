@@ -9,15 +9,15 @@ import h5py
 import numpy as np
 import pytest
 
-from algorithms import checkpoints
-from algorithms.behaviour import train_behaviour
-from algorithms.jobs import Job
-from algorithms.online import OnlineConfig, collection_seed
-from algorithms.sac import SACConfig
-from datasets import recipes
-from datasets.transitions import from_episodes
-from records import UserError
-from records.files import write_json
+from algorithms.methods.sac import SACConfig
+from algorithms.population import checkpoints
+from algorithms.training.behaviour import train_behaviour
+from algorithms.training.jobs import Job
+from algorithms.training.online import OnlineSchedule, collection_seed
+from offline_data import recipes
+from offline_data.transitions import from_episodes
+from storage import UserError
+from storage.files import write_json
 from workflow.steps.record import recorded
 
 ENVIRONMENT = "InvertedDoublePendulum-v4"
@@ -28,7 +28,7 @@ ROLLED_OUT = {"environment": ENVIRONMENT, "transitions": 40, "copies": 2, "seed"
 def behaviour(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the step `behaviour` leaves, of a run of three blocks."""
     folder = tmp_path_factory.mktemp("behaviour")
-    online = OnlineConfig(
+    online = OnlineSchedule(
         steps=90,
         block_size=30,
         first_block_multiplier=1,

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from records import UserError
+from storage import UserError
 from tests.workflow.conftest import Snakemake
+from workflow.code_hash import ROOT
 from workflow.report_page import snakemake_arguments
-from workflow.sources import ROOT
 
 CHECK = ROOT / "config" / "check.yaml"
 RUN = Path("results", "check")

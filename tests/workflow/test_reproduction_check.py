@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from records import UserError
-from records.curves import COLUMNS, read_provenance, write_curves
+from storage import UserError
+from storage.curves import COLUMNS, read_provenance, write_curves
+from workflow.code_hash import ROOT
 from workflow.reproduction_check import compare
-from workflow.sources import ROOT
 
 PROVENANCE: dict[str, Any] = {
     "configuration": {"steps": 10, "fingerprint": "a"},

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms import checkpoints
-from algorithms.acceleration import Compute
-from records import UserError
+from algorithms.population import checkpoints
+from algorithms.training.acceleration import Compute
+from storage import UserError
 from workflow import training_process
 from workflow.steps.pretrain import starting_agents
 

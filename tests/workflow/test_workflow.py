@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from tests.workflow.conftest import Snakemake
-from workflow.sources import ROOT
+from workflow.code_hash import ROOT
 
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -7,13 +7,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from records import UserError
-from records.checksums import write_checksums
-from records.files import exclusive
+from storage import UserError
+from storage.checksums import write_checksums
+from storage.files import exclusive
 from workflow.configuration import check, load
 from workflow.manipulation_plan import OFFLINE, ManipulationPlan, folders_of
 from workflow.plan import OFFLINE_METHODS, Plan, as_json
-from workflow.sources import ROOT
+from workflow.code_hash import ROOT
 
 min_version("9.0")
 
@@ -27,7 +27,7 @@ except UserError as error:
 MANIPULATION = ManipulationPlan(PLAN.configuration)
 
 # Jobs run in the environment that runs Snakemake, activated or not, in any working directory, and end with it
-# (workflow.command).
+# (workflow.cli).
 environ["PATH"] = str(Path(sys.executable).parent) + pathsep + environ["PATH"]
 # What was on the path stays on it: a configuration may name methods from outside the repository.
 environ["PYTHONPATH"] = pathsep.join(

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from algorithms import checkpoints
-from algorithms.acceleration import arithmetic
-from algorithms.behaviour import train_behaviour
-from algorithms.jobs import job_of
-from algorithms.online import OnlineConfig, collection_seed
-from algorithms.sac import SACConfig
-from datasets import recipes
-from records.curves import write_curves
-from records.files import atomic_path, write_json
-from records.provenance import collect
-from workflow import command, training_process
+from algorithms.methods.sac import SACConfig
+from algorithms.population import checkpoints
+from algorithms.training.acceleration import arithmetic
+from algorithms.training.behaviour import train_behaviour
+from algorithms.training.jobs import job_of
+from algorithms.training.online import OnlineSchedule, collection_seed
+from offline_data import recipes
+from storage.curves import write_curves
+from storage.files import atomic_path, write_json
+from storage.provenance import collect
+from workflow import cli, training_process
 
 
 def main(options: argparse.Namespace) -> None:
@@ -23,8 +23,8 @@ def main(options: argparse.Namespace) -> None:
     settings = options.settings
     compute = training_process.prepare(settings)
     result = train_behaviour(
-        command.build(SACConfig, settings.get("sac", {}), "sac", "sac"),
-        command.build(OnlineConfig, settings.get("schedule", {}), "schedule", "online"),
+        cli.build(SACConfig, settings.get("sac", {}), "sac", "sac"),
+        cli.build(OnlineSchedule, settings.get("schedule", {}), "schedule", "online"),
         settings["seed"],
         job_of(options.run, options.policy, settings, options.state, compute),
         settings.get("reward_scale", 1.0),
@@ -45,10 +45,10 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("--run", required=True, help="the configuration's name")
     arguments.add_argument("--policy", required=True, help="the policy's name, for the curve's rows")
-    command.settings_argument(arguments, "behaviour_policy")
+    cli.settings_argument(arguments, "behaviour_policy")
     arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
     arguments.add_argument("--output", type=Path, required=True, help="folder for what the run leaves")
-    command.run(main, arguments)
+    cli.run(main, arguments)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from algorithms import acceleration
-from records import UserError
-from records.provenance import hardware
-from workflow import command, cost
+from algorithms.training import acceleration
+from storage import UserError
+from storage.provenance import hardware
+from workflow import cli, cost
 from workflow.plan import Plan
 
 
@@ -29,7 +29,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
-    command.settings_argument(arguments, "configuration")
+    arguments = cli.parser(__doc__)
+    cli.settings_argument(arguments, "configuration")
     arguments.add_argument("--cores", type=int, required=True, help="cores that jobs may use at once")
-    command.run(main, arguments)
+    cli.run(main, arguments)

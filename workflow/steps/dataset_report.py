@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from paper_figures import dataset_report
-from records import UserError
-from records.files import atomic_path, read_json
-from workflow import command
+from storage import UserError
+from storage.files import atomic_path, read_json
+from workflow import cli
 
 
 def main(options: argparse.Namespace) -> None:
@@ -23,7 +23,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("--summaries", type=Path, nargs="+", required=True, help="JSON files")
     arguments.add_argument("--output", type=Path, required=True, help="the PDF; the others lie beside it")
-    command.run(main, arguments)
+    cli.run(main, arguments)

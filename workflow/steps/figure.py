@@ -9,14 +9,14 @@ from pathlib import Path
 from analysis.aggregate import read_statistics
 from paper_figures.index import FIGURES, write
 from paper_figures.results import Results
-from records.curves import read_curves
-from workflow import command
+from storage.curves import read_curves
+from workflow import cli
 
 
 def main(options: argparse.Namespace) -> None:
     """Draw `options.figure` beside `options.output`."""
     settings = {key: value for key, value in options.settings.items() if key != "fingerprint"}
-    results = command.build(
+    results = cli.build(
         Results,
         {
             "statistics": read_statistics(options.statistics),
@@ -31,14 +31,14 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("--figure", required=True, choices=FIGURES)
     arguments.add_argument("--statistics", type=Path, required=True, help="Parquet file of the statistics")
     arguments.add_argument("--curves", type=Path, nargs="+", required=True, help="Parquet files of curves")
-    command.settings_argument(arguments, "drawing")
+    cli.settings_argument(arguments, "drawing")
     arguments.add_argument(
         "--likelihoods", type=Path, nargs="*", default=[], help="Parquet files of Figure 1a's log likelihoods"
     )
     arguments.add_argument("--cache", type=Path, help="folder that keeps intervals by content")
     arguments.add_argument("--output", type=Path, required=True, help="the PDF; the others lie beside it")
-    command.run(main, arguments)
+    cli.run(main, arguments)

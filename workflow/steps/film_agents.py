@@ -14,16 +14,17 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from algorithms import acceleration, checkpoints
-from algorithms.agents import load_members
-from algorithms.pixels import PixelAgents
-from algorithms.randomness import derived_seed
+from algorithms.methods.pixels import PixelAgents
+from algorithms.population import checkpoints
+from algorithms.population.agents import load_members
+from algorithms.population.streams import derived_seed
+from algorithms.training import acceleration
 from envs.manipulation import make, pictures
 from envs.manipulation.controllers import NONE, scripted
 from envs.manipulation.environment import ManipulationEnvironment, Observation
 from envs.manipulation.pictures import Reel
-from records.files import atomic_path
-from workflow import command
+from storage.files import atomic_path
+from workflow import cli
 from workflow.steps.fine_tune_pixels import fine_tuning_config
 
 BEFORE, AFTER, SCRIPT = "before", "after", "script"
@@ -50,7 +51,7 @@ def agent(agents: PixelAgents, environment: ManipulationEnvironment, start: int)
     return pictures.play(environment, environment.reset(start), act)
 
 
-def ensemble(settings: command.Json, environment: ManipulationEnvironment) -> PixelAgents:
+def ensemble(settings: cli.Json, environment: ManipulationEnvironment) -> PixelAgents:
     """One ensemble of the job's sizes, with nothing in it yet."""
     config = replace(fine_tuning_config(settings), averaging_rate=None)
     sizes = (environment.image_shape, environment.action_size)
@@ -94,17 +95,17 @@ def main(options: argparse.Namespace) -> None:
     pictures.write_gif(options.gif, together, _STEP)
 
 
-def film(environment: ManipulationEnvironment, reel: Reel, settings: command.Json) -> list[Any]:
+def film(environment: ManipulationEnvironment, reel: Reel, settings: cli.Json) -> list[Any]:
     """Every moment of an episode, in print quality."""
     return pictures.draw(environment, reel.states, settings["size"], "overview")
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("--task", required=True, help="the task's name, for the files'")
     arguments.add_argument("--members", type=Path, nargs="+", required=True, help="agents before fine-tuning")
     arguments.add_argument("--actor", type=Path, required=True, help="the fine-tuned ensemble's file")
-    command.settings_argument(arguments, "film")
+    cli.settings_argument(arguments, "film")
     arguments.add_argument("--output", type=Path, required=True, help="folder of the strips and outcomes")
     arguments.add_argument("--gif", type=Path, required=True, help="the film")
-    command.run(main, arguments)
+    cli.run(main, arguments)

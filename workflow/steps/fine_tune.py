@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from algorithms import checkpoints
-from algorithms.acceleration import arithmetic
-from algorithms.fine_tuning import find_method, fine_tune
-from algorithms.foreign import try_method
-from algorithms.jobs import job_of
-from algorithms.online import OnlineConfig
-from records.curves import write_curves
-from records.provenance import collect
-from workflow import command, data, training_process
+from algorithms.population import checkpoints
+from algorithms.training.acceleration import arithmetic
+from algorithms.training.custom import try_method
+from algorithms.training.fine_tuning import find_method, fine_tune
+from algorithms.training.jobs import job_of
+from algorithms.training.online import OnlineSchedule
+from storage.curves import write_curves
+from storage.provenance import collect
+from workflow import cli, paths, training_process
 from workflow.configuration import DEFINITION
 
 
@@ -23,8 +23,8 @@ def main(options: argparse.Namespace) -> None:
     compute = training_process.prepare(settings)
     method = find_method(settings["method"])
     definition = DEFINITION.get(settings["method"], "")
-    config = command.build(method.Config, settings["config"], "config", definition)
-    transitions = data.read(options.data, settings["reward_scale"]) if options.data else None
+    config = cli.build(method.Config, settings["config"], "config", definition)
+    transitions = paths.read(options.data, settings["reward_scale"]) if options.data else None
     members = [checkpoints.load(path)[0] for path in options.members]
     if ":" in settings["method"]:
         one_run = members[: len(members) // len(options.seeds)]
@@ -33,7 +33,7 @@ def main(options: argparse.Namespace) -> None:
         options.label,
         method,
         config,
-        command.build(OnlineConfig, settings["schedule"], "schedule", "online"),
+        cli.build(OnlineSchedule, settings["schedule"], "schedule", "online"),
         transitions,
         members,
         options.seeds,
@@ -44,7 +44,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("--run", required=True, help="the configuration's name")
     arguments.add_argument("--dataset", required=True, help="the dataset's name, for the curve's rows")
     arguments.add_argument("--label", required=True, help="what the curve calls the method")
@@ -57,7 +57,7 @@ if __name__ == "__main__":
         default=[],
         help="pre-trained agents, seed by seed",
     )
-    command.settings_argument(arguments, "fine_tuning")
+    cli.settings_argument(arguments, "fine_tuning")
     arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
     arguments.add_argument("--output", type=Path, required=True, help="Parquet file for the curve")
-    command.run(main, arguments)
+    cli.run(main, arguments)

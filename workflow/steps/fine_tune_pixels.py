@@ -6,27 +6,27 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from algorithms import checkpoints
-from algorithms.acceleration import arithmetic
-from algorithms.jobs import job_of
-from algorithms.pixel_training import EpisodeConfig, fine_tune_pixels
-from algorithms.pixels import VARIANTS, PixelFineTuningConfig
-from datasets.image_episodes import read_image_dataset
+from algorithms.methods.pixels import VARIANTS, PixelFineTuningConfig
+from algorithms.population import checkpoints
+from algorithms.training.acceleration import arithmetic
+from algorithms.training.jobs import job_of
+from algorithms.training.pixel_training import EpisodeSchedule, fine_tune_pixels
 from envs.manipulation import make
-from records import UserError
-from records.curves import write_curves
-from records.provenance import collect
-from workflow import command, data, training_process
+from offline_data.image_episodes import read_image_dataset
+from storage import UserError
+from storage.curves import write_curves
+from storage.provenance import collect
+from workflow import cli, paths, training_process
 from workflow.configuration import check_section
 
 
-def fine_tuning_config(settings: command.Json) -> PixelFineTuningConfig:
+def fine_tuning_config(settings: cli.Json) -> PixelFineTuningConfig:
     """The variant's settings with the job's own. UserError for an unknown variant or setting."""
     if settings["variant"] not in VARIANTS:
         raise UserError(f"unknown variant {settings['variant']!r}, expected one of {', '.join(VARIANTS)}")
     check_section(settings["config"], "config", "pixel_fine_tuning")
     chosen = {**VARIANTS[settings["variant"]], "ensemble_size": settings["ensemble_size"]}
-    return command.build(PixelFineTuningConfig, {**chosen, **settings["config"]}, "config")
+    return cli.build(PixelFineTuningConfig, {**chosen, **settings["config"]}, "config")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -36,8 +36,8 @@ def main(options: argparse.Namespace) -> None:
     trained = fine_tune_pixels(
         options.label,
         fine_tuning_config(settings),
-        command.build(EpisodeConfig, settings["schedule"], "schedule", "episodes"),
-        read_image_dataset(*data.root_and_id(options.data)),
+        cli.build(EpisodeSchedule, settings["schedule"], "schedule", "episodes"),
+        read_image_dataset(*paths.root_and_id(options.data)),
         [checkpoints.load(path)[0] for path in options.members],
         options.seeds,
         job_of(options.run, options.task, settings, options.state, compute),
@@ -49,15 +49,15 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("--run", required=True, help="the configuration's name")
     arguments.add_argument("--task", required=True, help="the task's name, for the curve's rows")
     arguments.add_argument("--label", required=True, help="what the curve calls the method")
     arguments.add_argument("--seeds", type=int, nargs="+", required=True)
     arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
     arguments.add_argument("--members", type=Path, nargs="+", required=True, help="agents, seed by seed")
-    command.settings_argument(arguments, "fine_tuning")
+    cli.settings_argument(arguments, "fine_tuning")
     arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
     arguments.add_argument("--actors", type=Path, required=True, help="folder for seed_<number>.safetensors")
     arguments.add_argument("--output", type=Path, required=True, help="Parquet file for the curve")
-    command.run(main, arguments)
+    cli.run(main, arguments)

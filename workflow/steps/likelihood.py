@@ -8,21 +8,22 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from algorithms import acceleration, checkpoints
-from algorithms.jobs import check_sizes
-from algorithms.likelihood import LikelihoodConfig, compare, gather
-from records.provenance import collect
-from records.tables import LIKELIHOODS, write_table
-from workflow import command, data
+from algorithms.diagnostics.likelihood import LikelihoodConfig, compare, gather
+from algorithms.population import checkpoints
+from algorithms.training import acceleration
+from algorithms.training.jobs import check_sizes
+from storage.provenance import collect
+from storage.tables import LIKELIHOODS, write_table
+from workflow import cli, paths
 
 
 def main(options: argparse.Namespace) -> None:
     """Gather, train, and write a row a sample: dataset, source ("offline" or "online"), value in nats."""
     acceleration.prepare_process()
     settings = options.settings
-    config = command.build(LikelihoodConfig, settings["config"], "config", "likelihood")
+    config = cli.build(LikelihoodConfig, settings["config"], "config", "likelihood")
     environment, seed = settings["environment"], settings["seed"]
-    offline = data.read(options.data, reward_scale=1.0)
+    offline = paths.read(options.data, reward_scale=1.0)
     check_sizes(offline, environment)
     online = gather(checkpoints.load(options.agent)[0], environment, config.evaluated_pairs, seed)
     found = compare(offline, online, seed, config)
@@ -34,10 +35,10 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("--dataset", required=True, help="the dataset's name, for the rows")
     arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
     arguments.add_argument("--agent", type=Path, required=True, help="a pre-trained agent")
-    command.settings_argument(arguments, "likelihood")
+    cli.settings_argument(arguments, "likelihood")
     arguments.add_argument("--output", type=Path, required=True, help="Parquet file of log likelihoods")
-    command.run(main, arguments)
+    cli.run(main, arguments)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from algorithms.pixel_training import EpisodeConfig
+from algorithms.training.pixel_training import EpisodeSchedule
 from analysis.aggregate import Bootstrap
 from analysis.success import comparable
-from paper_figures.episodes import Episodes, Updates
 from paper_figures.index import MANIPULATION_FIGURES, write_figure
-from records.curves import read_curves
-from workflow import command
+from paper_figures.manipulation_results import ManipulationResults, Updates
+from storage.curves import read_curves
+from workflow import cli
 from workflow.steps.statistics import bootstrap_settings
 
 
-def updates(schedule: command.Json) -> Updates:
+def updates(schedule: cli.Json) -> Updates:
     """When a schedule's updates are made. UserError for a setting that it has not."""
-    online = command.build(EpisodeConfig, schedule, "schedules", "episodes")
+    online = cli.build(EpisodeSchedule, schedule, "schedules", "episodes")
     return Updates(online.block_size, online.updates_per_episode, online.first_block_multiplier)
 
 
@@ -25,8 +25,8 @@ def main(options: argparse.Namespace) -> None:
     """Draw `options.figure` beside `options.output`."""
     settings = {key: value for key, value in options.settings.items() if key != "fingerprint"}
     drawn = bootstrap_settings(settings["statistics"])
-    results = command.build(
-        Episodes,
+    results = cli.build(
+        ManipulationResults,
         {
             **{key: value for key, value in settings.items() if key not in ("statistics", "schedules")},
             "updates": {label: updates(schedule) for label, schedule in settings["schedules"].items()},
@@ -40,11 +40,11 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("--figure", required=True, choices=MANIPULATION_FIGURES)
     arguments.add_argument("--curves", type=Path, nargs="+", required=True, help="Parquet files of curves")
     arguments.add_argument("--pictures", type=Path, nargs="*", default=[], help="folders of pictures")
-    command.settings_argument(arguments, "drawing")
+    cli.settings_argument(arguments, "drawing")
     arguments.add_argument("--cache", type=Path, help="folder that keeps intervals by content")
     arguments.add_argument("--output", type=Path, required=True, help="the PDF; the others lie beside it")
-    command.run(main, arguments)
+    cli.run(main, arguments)

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from envs.manipulation.pictures import beginning, film_strip, write_png
-from records.files import atomic_path
-from workflow import command
+from storage.files import atomic_path
+from workflow import cli
 
 
 def main(options: argparse.Namespace) -> None:
@@ -21,7 +21,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
-    command.settings_argument(arguments, "pictures")
+    arguments = cli.parser(__doc__)
+    cli.settings_argument(arguments, "pictures")
     arguments.add_argument("--output", type=Path, required=True, help="folder of the PNG files")
-    command.run(main, arguments)
+    cli.run(main, arguments)

@@ -6,30 +6,30 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from algorithms import checkpoints
-from algorithms.acceleration import arithmetic
-from algorithms.jobs import job_of
-from algorithms.offline import OfflineConfig, StartingAgents, pretrain
-from algorithms.pretraining import OFFLINE_METHODS
-from records import UserError
-from records.curves import write_curves
-from records.provenance import collect
-from workflow import command, data, training_process
+from algorithms.population import checkpoints
+from algorithms.training.acceleration import arithmetic
+from algorithms.training.jobs import job_of
+from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain
+from algorithms.training.pretraining import OFFLINE_METHODS
+from storage import UserError
+from storage.curves import write_curves
+from storage.provenance import collect
+from workflow import cli, paths, training_process
 from workflow.configuration import DEFINITION
 
 
-def starting_agents(paths: Sequence[Path], method: str) -> StartingAgents | None:
+def starting_agents(files: Sequence[Path], method: str) -> StartingAgents | None:
     """The agents to start from, None where there are none; UserError where their updates differ."""
-    if not paths:
+    if not files:
         return None
-    loaded = [checkpoints.load(path) for path in paths]
-    updates = [_updates(path, manifest, method) for path, (_, manifest) in zip(paths, loaded, strict=True)]
+    loaded = [checkpoints.load(path) for path in files]
+    updates = [_updates(path, manifest, method) for path, (_, manifest) in zip(files, loaded, strict=True)]
     if len(set(updates)) > 1:
         raise UserError(f"The starting agents have had {updates} updates: expected as many of each.")
     return StartingAgents([tensors for tensors, _ in loaded], updates[0])
 
 
-def _updates(path: Path, manifest: command.Json, method: str) -> int:
+def _updates(path: Path, manifest: cli.Json, method: str) -> int:
     """How many updates of `method` an agent has had. UserError where its manifest does not say."""
     try:
         settings = manifest["configuration"]
@@ -45,7 +45,7 @@ def main(options: argparse.Namespace) -> None:
     """Train, write one safetensors file an agent, and the curve."""
     settings = options.settings
     compute = training_process.prepare(settings)
-    transitions = data.read(options.data, settings["reward_scale"])
+    transitions = paths.read(options.data, settings["reward_scale"])
     name = settings["method"]
     if name not in OFFLINE_METHODS:
         raise UserError(f"unknown method {name!r}, expected one of {', '.join(OFFLINE_METHODS)}")
@@ -53,8 +53,8 @@ def main(options: argparse.Namespace) -> None:
     trained = pretrain(
         name,
         method,
-        command.build(method.Config, settings["config"], "config", DEFINITION[name]),
-        command.build(OfflineConfig, settings["schedule"], "schedule", "offline"),
+        cli.build(method.Config, settings["config"], "config", DEFINITION[name]),
+        cli.build(OfflineSchedule, settings["schedule"], "schedule", "offline"),
         transitions,
         options.agents,
         job_of(options.run, options.dataset, settings, options.state, compute),
@@ -66,7 +66,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("--run", required=True, help="the configuration's name")
     arguments.add_argument("--dataset", required=True, help="the dataset's name, for the curve's rows")
     arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
@@ -78,8 +78,8 @@ if __name__ == "__main__":
         default=[],
         help="agents to start from, instead of fresh ones",
     )
-    command.settings_argument(arguments, "pretraining")
+    cli.settings_argument(arguments, "pretraining")
     arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
     arguments.add_argument("--output", type=Path, required=True, help="folder for agent_<number>.safetensors")
     arguments.add_argument("--curves", type=Path, required=True, help="Parquet file for the curve")
-    command.run(main, arguments)
+    cli.run(main, arguments)

@@ -6,16 +6,16 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from algorithms import checkpoints
-from algorithms.acceleration import arithmetic
-from algorithms.jobs import job_of
-from algorithms.pixel_training import PixelOfflineConfig, pretrain_pixels
-from algorithms.pixels import PixelConfig
-from datasets.image_episodes import read_image_dataset
+from algorithms.methods.pixels import PixelConfig
+from algorithms.population import checkpoints
+from algorithms.training.acceleration import arithmetic
+from algorithms.training.jobs import job_of
+from algorithms.training.pixel_training import PixelOfflineSchedule, pretrain_pixels
 from envs.manipulation import make
-from records.curves import write_curves
-from records.provenance import collect
-from workflow import command, data, training_process
+from offline_data.image_episodes import read_image_dataset
+from storage.curves import write_curves
+from storage.provenance import collect
+from workflow import cli, paths, training_process
 from workflow.steps.pretrain import starting_agents
 
 
@@ -25,9 +25,9 @@ def main(options: argparse.Namespace) -> None:
     compute = training_process.prepare(settings)
     trained = pretrain_pixels(
         options.label,
-        command.build(PixelConfig, settings["config"], "config", "pixels"),
-        command.build(PixelOfflineConfig, settings["schedule"], "schedule", "pixel_offline"),
-        read_image_dataset(*data.root_and_id(options.data)),
+        cli.build(PixelConfig, settings["config"], "config", "pixels"),
+        cli.build(PixelOfflineSchedule, settings["schedule"], "schedule", "pixel_offline"),
+        read_image_dataset(*paths.root_and_id(options.data)),
         options.agents,
         job_of(options.run, options.task, settings, options.state, compute),
         partial(make, **settings["options"]),
@@ -39,15 +39,15 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("--run", required=True, help="the configuration's name")
     arguments.add_argument("--task", required=True, help="the task's name, for the curve's rows")
     arguments.add_argument("--label", required=True, help="what the curve calls the training")
     arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
     arguments.add_argument("--agents", type=int, nargs="+", required=True, help="the agents, by seed")
     arguments.add_argument("--start", type=Path, nargs="*", default=[], help="agents to start from")
-    command.settings_argument(arguments, "pretraining")
+    cli.settings_argument(arguments, "pretraining")
     arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
     arguments.add_argument("--output", type=Path, required=True, help="folder for agent_<number>.safetensors")
     arguments.add_argument("--curves", type=Path, required=True, help="Parquet file for the curve")
-    command.run(main, arguments)
+    cli.run(main, arguments)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from algorithms.behaviour import load_behaviour_policy
-from datasets import d4rl_hdf5, recipes
+from algorithms.training.behaviour import load_behaviour_policy
 from envs.locomotion import specification
-from records import UserError
-from records.files import read_json, write_json
-from workflow import command, data
+from offline_data import d4rl_hdf5, recipes
+from storage import UserError
+from storage.files import read_json, write_json
+from workflow import cli, paths
 
 ACTORS = {"medium": ("medium",), "expert": ("expert",), "medium-expert": ("medium", "expert")}
 """The behaviour policy's actors that a recipe rolls out, in turn."""
 
 
-def recorded(settings: command.Json, behaviour: Path | None) -> recipes.Recording:
+def recorded(settings: cli.Json, behaviour: Path | None) -> recipes.Recording:
     """The episodes of `settings["recipe"]`; D4RL's recipes but random need a behaviour policy's folder."""
     environment, recipe = settings["environment"], settings["recipe"]
     if recipe == "minari":
@@ -59,15 +59,15 @@ def _rollout(environment: str, actor: Path, seed: int) -> recipes.Rollout:
 
 def main(options: argparse.Namespace) -> None:
     """Record, store, read back, summarise."""
-    root, dataset_id = data.root_and_id(options.output)
+    root, dataset_id = paths.root_and_id(options.output)
     summary = recipes.store(root, dataset_id, recorded(options.settings, options.behaviour))
     write_json(options.summary, summary)
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
-    command.settings_argument(arguments, "recording")
+    arguments = cli.parser(__doc__)
+    cli.settings_argument(arguments, "recording")
     arguments.add_argument("--behaviour", type=Path, nargs="?", help="a behaviour policy's folder")
     arguments.add_argument("--output", type=Path, required=True, help="folder of the Minari dataset")
     arguments.add_argument("--summary", type=Path, required=True, help="JSON file")
-    command.run(main, arguments)
+    cli.run(main, arguments)

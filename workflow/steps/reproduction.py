@@ -10,9 +10,9 @@ from analysis.claims import CLAIMS, judge, read_claims, reproduction, verdict_li
 from analysis.reproduction_error import error_table, reproduction_errors, write_errors
 from analysis.success import comparable, success_lines, success_markdown, success_rows
 from analysis.summary import summary_table, write_summary
-from records.curves import read_curves
-from records.files import atomic_path, write_json
-from workflow import command
+from storage.curves import read_curves
+from storage.files import atomic_path, write_json
+from workflow import cli
 from workflow.steps.statistics import bootstrap_settings, origin
 
 
@@ -45,11 +45,11 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument(
         "--statistics", type=Path, nargs="?", help="Parquet file of the statistics, where there is locomotion"
     )
-    command.settings_argument(arguments, "judging")
+    cli.settings_argument(arguments, "judging")
     arguments.add_argument("--curves", type=Path, nargs="+", required=True, help="Parquet files of curves")
     arguments.add_argument(
         "--claims", type=Path, nargs="*", default=[], help="YAML files of claims beside the paper's"
@@ -62,4 +62,4 @@ if __name__ == "__main__":
     )
     arguments.add_argument("--json", type=Path, required=True, help="verdicts and errors")
     arguments.add_argument("--errors", type=Path, required=True, help="CSV file; Markdown beside it")
-    command.run(main, arguments)
+    cli.run(main, arguments)

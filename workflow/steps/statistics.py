@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from analysis.aggregate import statistics, write_statistics
-from records.curves import read_curves, read_provenance
-from workflow import command
+from storage.curves import read_curves, read_provenance
+from workflow import cli
 from workflow.configuration import check_section
 
 _BOOTSTRAP = ("repetitions", "seed", "confidence")
 
 
-def bootstrap_settings(settings: command.Json) -> dict[str, Any]:
+def bootstrap_settings(settings: cli.Json) -> dict[str, Any]:
     """How intervals are drawn, of what `settings` say. UserError where a value does not fit."""
     drawn = {key: settings[key] for key in _BOOTSTRAP if key in settings}
     check_section(drawn, "--settings", "statistics")
     return drawn
 
 
-def origin(settings: command.Json, curves: Sequence[Path]) -> dict[str, Any]:
+def origin(settings: cli.Json, curves: Sequence[Path]) -> dict[str, Any]:
     """How intervals were drawn, and of what: the provenance of whatever is computed from `curves`."""
     return {
         "bootstrap": settings,
@@ -39,10 +39,10 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("--curves", type=Path, nargs="+", required=True, help="Parquet files of curves")
-    command.settings_argument(arguments, "judging")
+    cli.settings_argument(arguments, "judging")
     arguments.add_argument("--cache", type=Path, help="folder that keeps intervals for the next time")
     arguments.add_argument("--json", type=Path, required=True, help="for what a person reads")
     arguments.add_argument("--table", type=Path, required=True, help="Parquet file for the whole table")
-    command.run(main, arguments)
+    cli.run(main, arguments)

@@ -15,7 +15,7 @@ from envs.manipulation.environment import ManipulationEnvironment
 from envs.manipulation.physics import DOWN, NEUTRAL, Physics
 from envs.manipulation.scene import OBJECT_HALF
 from envs.simulator import mujoco
-from records import UserError
+from storage import UserError
 
 Get = Callable[..., ManipulationEnvironment]
 

@@ -18,7 +18,7 @@ import numpy as np
 import workflow.steps
 for module in pkgutil.iter_modules(workflow.steps.__path__, "workflow.steps."):
     importlib.import_module(module.name)
-import datasets.image_episodes
+import offline_data.image_episodes
 from envs.locomotion import EnvironmentBatch
 batch = EnvironmentBatch("HalfCheetah-v4", [0])
 batch.reset()
@@ -93,7 +93,7 @@ def test_what_draws_nothing_runs_whatever_is_set(variables: dict[str, str]) -> N
 )
 def test_what_cannot_draw_says_in_a_sentence_why(variables: dict[str, str], sentence: str) -> None:
     result = run(WITHOUT_LIBRARIES + DRAW, variables)
-    assert result.stderr.splitlines()[-1].startswith(f"records.UserError: {sentence}")
+    assert result.stderr.splitlines()[-1].startswith(f"storage.UserError: {sentence}")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_is_set_and_can_draw_is_left_as_it_is(variables: dict[str, str]) ->
 def test_a_device_that_is_none_is_named() -> None:
     result = run(DRAW, {"MUJOCO_EGL_DEVICE_ID": "999"})
     assert result.stderr.splitlines()[-1].startswith(
-        "records.UserError: MUJOCO_EGL_DEVICE_ID is '999': expected"
+        "storage.UserError: MUJOCO_EGL_DEVICE_ID is '999': expected"
     )
 
 

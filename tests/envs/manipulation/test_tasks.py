@@ -20,7 +20,7 @@ from envs.manipulation import ENVIRONMENTS, make
 from envs.manipulation.controllers import HALF, NONE, scripted
 from envs.manipulation.environment import ManipulationEnvironment
 from envs.manipulation.scene import CABINET_Y, DRAWER_TRAVEL, OBJECT_HALF, TRAY, joints_of_hand_down
-from records import UserError
+from storage import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 DRAWERS = ("GraspClosedDrawer-v0", "GraspBlockedDrawer-v0")

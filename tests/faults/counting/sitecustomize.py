@@ -18,7 +18,7 @@ _COUNTS = os.environ.get("OFF2ON_COUNTS")
 
 class _Watch(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != "algorithms.training_log":
+        if name != "algorithms.training.log":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

@@ -1,0 +1,349 @@
+"""Batch-Constrained deep Q-learning (Fujimoto et al. 2019): the best of a few actions like the data's.
+
+A conditional VAE imitates the data's actions, a perturbation network moves its samples by at most Phi
+towards higher values, and target and policy both take the best of several such candidates. [BCQ] is its
+paper; [BCQ code] its authors' code for continuous actions, which the D4RL evaluations run and [S] D.1
+names as the BCQ-ft baseline: the same update offline, and online with the online samples added.
+
+[P] 6.1 applies an ensemble of N to BCQ and does not say how. Ours: the members of a run learn each for
+itself, from one shared batch with random numbers of their own; to act they propose equal shares of the
+candidates, each by its own generator and perturbation, and the mean of all members' Q1 judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.population.adam import AgentwiseAdam
+from algorithms.population.agents import Metrics, Population, load_members, move_towards
+from algorithms.population.networks import Critics
+from algorithms.population.perceptrons import PopulationMLP, evaluated
+from algorithms.population.streams import Streams, derived_seed
+from algorithms.replay.batch import Batch
+from algorithms.replay.stores import UniformReplay
+from algorithms.training.offline import OfflineStart, PlainPretraining
+from algorithms.training.online import PlainLearner, Start
+from storage import UserError
+
+LATENTS_PER_ACTION = 2  # [BCQ code] latent numbers for each number of an action
+LATENT_LIMIT = 0.5  # [BCQ code] latents of sampled actions are clipped to [-0.5, 0.5]
+ENCODER_LOG_STD_RANGE = (-4.0, 15.0)  # [BCQ code] "clamped for numerical stability"
+FIRST_TWIN = slice(None, None, 2)  # agent 0's twins first, then agent 1's
+DIVERGENCE_WEIGHT = 0.5  # [BCQ code] of the KL term, both terms being means over their components
+
+
+@dataclass(frozen=True)
+class BCQConfig:
+    """BCQ's numbers."""
+
+    hidden_widths: tuple[int, ...] = (400, 300)  # [BCQ code] critics and perturbation
+    generator_hidden_widths: tuple[int, ...] = (750, 750)  # [BCQ code] encoder and decoder alike
+    learning_rate: float = 1e-3  # [BCQ code] all networks; Adam
+    batch_size: int = 100  # [BCQ code]
+    discount: float = 0.99  # [BCQ code]
+    target_update_rate: float = 5e-3  # [BCQ code] tau, every step
+    perturbation_limit: float = 0.05  # [BCQ code] Phi, in units of the largest action, 1
+    minimum_weight: float = 0.75  # [BCQ code] lambda, the weight of the smaller twin
+    target_candidates: int = 10  # [BCQ code] n, in each next state
+    acting_candidates: int = 100  # [BCQ code], of all members together (ours)
+    ensemble_size: int = 5  # [P] 6.1, [S] D.1: members of an online run
+
+
+class ActionVAE(nn.Module):
+    """P conditional VAEs of actions given states; the prior of the latents is standard normal."""
+
+    def __init__(
+        self, agents: int, observation_size: int, action_size: int, hidden_widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.latent_size = LATENTS_PER_ACTION * action_size
+        pair_size = observation_size + action_size
+        self.encoder = PopulationMLP(agents, pair_size, hidden_widths, 2 * self.latent_size)
+        self.decoder = PopulationMLP(agents, observation_size + self.latent_size, hidden_widths, action_size)
+
+    def encode(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation of the latents of actions. [P, B, latent_size] each"""
+        mean, log_std = self.encoder(torch.cat([observations, actions], dim=-1)).chunk(2, dim=-1)
+        return mean, log_std.clamp(*ENCODER_LOG_STD_RANGE)
+
+    def decode(self, observations: Tensor, latents: Tensor) -> Tensor:
+        """Actions in [-1, 1]: [P, B, observation_size], [P, B, latent_size] -> [P, B, action_size]."""
+        return torch.tanh(self.decoder(torch.cat([observations, latents], dim=-1)))
+
+    def decode_candidates(self, observations: Tensor, latents: Tensor) -> Tensor:
+        """`decode` n latents in each state, without gradients: [P, B n, latent_size] -> [P, B n, A]."""
+        return torch.tanh(self.decoder.of_candidates(observations, latents))
+
+
+class Perturbation(nn.Module):
+    """P networks xi that move actions by at most `limit` in each component."""
+
+    def __init__(
+        self,
+        agents: int,
+        observation_size: int,
+        action_size: int,
+        hidden_widths: Sequence[int],
+        limit: float,
+    ) -> None:
+        super().__init__()
+        self.limit = limit
+        self.net = PopulationMLP(agents, observation_size + action_size, hidden_widths, action_size)
+
+    def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """a + xi(s, a), kept in the box [-1, 1]. [P, B, action_size]"""
+        return self._moved(actions, self.net(torch.cat([observations, actions], dim=-1)))
+
+    def of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """`forward` for n actions in each state, without gradients: [P, B n, A] -> [P, B n, A]."""
+        return self._moved(actions, self.net.of_candidates(observations, actions))
+
+    def _moved(self, actions: Tensor, outputs: Tensor) -> Tensor:
+        return (actions + self.limit * torch.tanh(outputs)).clamp(-1, 1)
+
+
+class BCQCritics(Critics):
+    """Twin critics that also judge candidates, and by the first twin alone."""
+
+    def first(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Q1 [P, B] of [P, B, ...] each; gradients reach the actions only."""
+        inputs = torch.cat([observations, actions], dim=-1)
+        return evaluated(inputs, self.net.tensors(frozen=True, networks=FIRST_TWIN)).squeeze(-1)
+
+    def of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Both twins' values [P, 2, B n] of n actions in each state, without gradients: [P, B n, A]."""
+        states, candidates = (part.repeat_interleave(2, dim=0) for part in (observations, actions))
+        return self.net.of_candidates(states, candidates).reshape(self.agents, 2, -1)
+
+    def first_of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Q1 [P, B n] alone, otherwise as `of_candidates`."""
+        return self.net.of_candidates(observations, actions, FIRST_TWIN).squeeze(-1)
+
+
+class BCQAgents(Population):
+    """S runs of N members: VAE, perturbation and twin critics each, targets of the latter two.
+
+    An agent is handed on without its targets: where it is loaded, they are copied from what they follow.
+    UserError where the members cannot propose equal shares of the candidates.
+    """
+
+    exported: ClassVar[Mapping[str, int]] = {"vae": 1, "perturbation": 1, "q": 2}
+
+    fixed_latents: Tensor  # [P, candidates of each member, latent_size]
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        observation_size: int,
+        action_size: int,
+        config: BCQConfig,
+        members: int = 1,
+    ) -> None:
+        super().__init__(seeds, action_size, members)
+        if config.acting_candidates % members:
+            raise UserError(
+                f"acting_candidates is {config.acting_candidates}, expected a multiple of the {members}"
+                " members of a run"
+            )
+        sizes = (self.count, observation_size, action_size)
+        self.vae = ActionVAE(*sizes, config.generator_hidden_widths)
+        self.perturbation = Perturbation(*sizes, config.hidden_widths, config.perturbation_limit)
+        self.target_perturbation = Perturbation(*sizes, config.hidden_widths, config.perturbation_limit)
+        self.q = BCQCritics(*sizes, config.hidden_widths)
+        self.target_q = BCQCritics(*sizes, config.hidden_widths)
+        self.candidates_of_each = config.acting_candidates // members
+        # From streams of their own: evaluation must not move those that training draws from.
+        fixed = Streams([derived_seed(seed, "exploit") for seed in seeds])
+        self.register_buffer("fixed_latents", self._latents(fixed, self.candidates_of_each), persistent=False)
+        learned = [*self.vae.parameters(), *self.perturbation.parameters(), *self.q.parameters()]
+        self.optimiser = AgentwiseAdam([{"params": learned, "lr": config.learning_rate}], self.count)
+
+    def initialise(self) -> None:
+        """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""
+        for net in (self.vae.encoder, self.vae.decoder, self.perturbation.net, self.q.net):
+            _initialise(net, self.streams)
+        self.copy_targets()
+
+    def copy_targets(self) -> None:
+        """Set the targets of perturbation and critics equal to them."""
+        self.target_perturbation.load_state_dict(self.perturbation.state_dict())
+        self.target_q.load_state_dict(self.q.state_dict())
+
+    def move_targets(self, rate: float) -> None:
+        """target <- (1 - rate) target + rate network, of critics and perturbation."""
+        move_towards(self.target_q, self.q, rate)
+        move_towards(self.target_perturbation, self.perturbation, rate)
+
+    def generate(self, observations: Tensor, candidates: int = 1) -> Tensor:
+        """n actions like the data's in each state, not perturbed: [P, B, obs] -> [P, B n, A].
+
+        They are constants: no gradient reaches the generator.
+        """
+        latents = self._latents(self.streams, observations.shape[1] * candidates)
+        return self.vae.decode_candidates(observations, latents)
+
+    def explore(self, observations: Tensor) -> Tensor:
+        """Actions for collection, BCQ's own greedy selection: [S, E, obs] -> [S, E, A]. [BCQ code]
+
+        The best of `acting_candidates`, sampled anew in each state; there is no other noise.
+        """
+        latents = self._latents(self.streams, observations.shape[1] * self.candidates_of_each)
+        return self._best_candidate(observations, latents)
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Actions for evaluation: [S, E, obs] -> [S, E, A].
+
+        As `explore`, but the candidates' latents, sampled once a seed, are the same in all states (ours):
+        an evaluation is a function of the networks and leaves no random stream elsewhere.
+        """
+        return self._best_candidate(observations, self.fixed_latents.repeat(1, observations.shape[1], 1))
+
+    @torch.no_grad()
+    def _best_candidate(self, observations: Tensor, latents: Tensor) -> Tensor:
+        """The candidate of highest Q1, in the mean of all members, of those with these latents."""
+        runs, states = observations.shape[:2]
+        rows = self.for_members(observations)
+        actions = self.perturbation.of_candidates(rows, self.vae.decode_candidates(rows, latents))
+        # Every member judges what any of them has proposed: [S, N, E, n, A] -> [S, E, N n, A].
+        by_member = actions.reshape(runs, self.members, states, -1, self.action_size)
+        proposed = by_member.transpose(1, 2).flatten(2, 3)
+        q1 = self.q.first_of_candidates(rows, self.for_members(proposed.flatten(1, 2)))
+        best = self.per_run(q1).mean(dim=1).reshape(runs, states, -1).argmax(dim=-1)
+        return proposed.take_along_dim(best[:, :, None, None], dim=2).squeeze(2)
+
+    def _latents(self, streams: Streams, rows: int) -> Tensor:
+        """Clipped latents of sampled actions, each member's its own. [P, rows, latent_size]"""
+        normal = streams.normal(self.members, rows, self.vae.latent_size)
+        return normal.clamp(-LATENT_LIMIT, LATENT_LIMIT).flatten(0, 1)
+
+
+def _initialise(net: PopulationMLP, streams: Streams) -> None:
+    """PyTorch's start: weights and biases uniform within 1/sqrt(inputs). [BCQ code]"""
+    for layer in net.affine_maps():
+        copies, inputs, outputs = layer.weight.shape
+        layer.initialise(inputs**-0.5, streams)
+        draws = streams.uniform(copies // len(streams), 1, outputs).reshape(layer.bias.shape)
+        with torch.no_grad():
+            layer.bias.copy_((2 * draws - 1) * inputs**-0.5)
+
+
+def divergence_from_prior(mean: Tensor, log_std: Tensor) -> Tensor:
+    """KL( N(mean, std^2) || N(0, 1) ) of every component; the shape of `mean`."""
+    return 0.5 * (mean.square() + (2 * log_std).exp() - 1) - log_std
+
+
+def vae_loss(agents: BCQAgents, batch: Batch) -> Tensor:
+    """Squared error of the reconstructed actions + 0.5 KL(latents || prior). [P]  [BCQ] algorithm 1
+
+    Each is a mean over batch and components [BCQ code]; latents having twice an action's components, the
+    summed divergence counts a quarter of the summed squared error.
+    """
+    mean, log_std = agents.vae.encode(batch.observations, batch.actions)
+    noise = agents.streams.normal(agents.members, *mean.shape[1:]).flatten(0, 1)
+    reconstructed = agents.vae.decode(batch.observations, mean + log_std.exp() * noise)
+    error = (reconstructed - batch.actions).square().mean(dim=(1, 2))
+    return error + DIVERGENCE_WEIGHT * divergence_from_prior(mean, log_std).mean(dim=(1, 2))
+
+
+@torch.no_grad()
+def td_target(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Tensor:
+    """r + discount mask max_i [ lambda min_j Q_target_j(s', a_i) + (1 - lambda) max_j Q_target_j(s', a_i) ].
+
+    The n candidates a_i ~ G(s') are perturbed by the target network. [P, B]  [BCQ] algorithm 1
+    """
+    observations = batch.next_observations
+    generated = agents.generate(observations, config.target_candidates)
+    actions = agents.target_perturbation.of_candidates(observations, generated)
+    q = agents.target_q.of_candidates(observations, actions)
+    value = config.minimum_weight * q.amin(dim=1) + (1 - config.minimum_weight) * q.amax(dim=1)
+    best: Tensor = value.reshape(*batch.rewards.shape, -1).amax(dim=-1)
+    return batch.rewards + config.discount * batch.masks * best
+
+
+def critic_loss(agents: BCQAgents, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared TD error, summed over the twins, averaged over the batch [P]; and the Q values [P, 2, B]."""
+    q: Tensor = agents.q(batch.observations, batch.actions)
+    return (q - target.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1), q
+
+
+def perturbation_loss(agents: BCQAgents, observations: Tensor) -> Tensor:
+    """-E[Q1(s, a + xi(s, a))], a ~ G(s): the deterministic policy gradient. [P]  [BCQ] algorithm 1"""
+    actions = agents.perturbation(observations, agents.generate(observations))
+    return -agents.q.first(observations, actions).mean(dim=-1)
+
+
+def update(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Metrics:
+    """One step of every agent on its run's batch [S, B, ...], offline and online alike. [BCQ] algorithm 1
+
+    The networks step one after the other: the target's candidates come from the VAE as it is after its
+    step, and the perturbation climbs the critic as it is after its own. Metrics are means over members.
+    """
+    batch = Batch(*(agents.for_members(field) for field in batch))
+    generator = vae_loss(agents, batch)
+    agents.step(generator)
+    critics, q = critic_loss(agents, batch, td_target(agents, batch, config))
+    agents.step(critics)
+    actor = perturbation_loss(agents, batch.observations)
+    agents.step(actor)
+    agents.move_targets(config.target_update_rate)
+    metrics = {
+        "vae_loss": generator,
+        "critic_loss": critics,
+        "actor_loss": actor,
+        "q_mean": q.mean(dim=(1, 2)),
+    }
+    return {name: agents.per_run(value.detach()).mean(dim=1) for name, value in metrics.items()}
+
+
+class BCQPretraining(PlainPretraining):
+    """BCQ as the offline loop drives it: every agent for itself."""
+
+    Config: ClassVar[type[Any]] = BCQConfig
+
+    @classmethod
+    def population(cls, start: OfflineStart, config: Any) -> BCQAgents:
+        """One agent a seed."""
+        return BCQAgents(start.seeds, start.observation_size, start.action_size, config)
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """`BCQAgents.exploit`: [P, E, obs] -> [P, E, A]."""
+        actions: Tensor = self.agents.exploit(observations)
+        return actions
+
+    def learn(self, batch: Batch, step: int) -> Metrics:
+        """One step of every agent."""
+        return update(self.agents, batch, self.config)
+
+
+class BCQLearner(PlainLearner):
+    """BCQ-ft as the online loop drives it: acts greedily, learns from uniform draws, keeps its state."""
+
+    Config: ClassVar[type[Any]] = BCQConfig
+
+    @classmethod
+    def begin(cls, start: Start, config: BCQConfig) -> Self:
+        """N pre-trained agents a run, uniform draws [S] D.1. UserError for other agents or no data."""
+        replay = UniformReplay(start.offline_data(), start.buffer)
+        sizes = (start.observation_size, start.action_size)
+        agents = BCQAgents(start.seeds, *sizes, config, config.ensemble_size)
+        load_members(agents, start.members)
+        return cls(agents, replay, start.draws, config)
+
+    def explore(self, observations: Tensor) -> Tensor:
+        """`BCQAgents.explore`: [S, E, obs] -> [S, E, A]."""
+        actions: Tensor = self.agents.explore(observations)
+        return actions
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """`BCQAgents.exploit`: [S, E, obs] -> [S, E, A]."""
+        actions: Tensor = self.agents.exploit(observations)
+        return actions
+
+    def update(self, batch: Batch) -> Metrics:
+        """One step of every agent, each on the batch of its run."""
+        return update(self.agents, batch, self.config)

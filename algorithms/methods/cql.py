@@ -1,0 +1,191 @@
+"""Conservative Q-learning, CQL(H) (Kumar et al. 2020), as the paper pre-trains its ensemble ([P] eq. 3).
+
+SAC whose critics also pay for how far a soft maximum of Q over all actions stands above Q of the data's
+actions. The paper gives no CQL hyper-parameters; the defaults are the official CQL code's for D4RL
+MuJoCo, which the authors say they follow ([S] D.1), marked [CQL].
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from algorithms.methods import sac
+from algorithms.population.agents import ActorCritics, Metrics
+from algorithms.population.networks import TanhGaussian
+from algorithms.population.streams import Streams
+from algorithms.replay.batch import Batch
+from algorithms.replay.stores import PlainReplayName
+from algorithms.training.offline import OfflineStart, PlainPretraining
+
+
+@dataclass(frozen=True)
+class CQLConfig(sac.SACConfig):
+    """CQL's numbers beside SAC's."""
+
+    policy_learning_rate: float = 1e-4  # [CQL] README: 1e-4 or 3e-4
+    conservative_weight: float = 5.0  # [CQL] README: min_q_weight 5 or 10, no Lagrange multiplier
+    sampled_actions: int = 10  # [CQL] num_random
+    importance_sampling: bool = True  # [CQL] README: min_q_version 3; false is its version 2
+    deterministic_backup: bool = True  # [CQL] the target has no entropy term
+    cloning_updates: int = 0  # [CQL] policy_eval_start: the actor imitates the data this long (there 40,000)
+    frozen_actor_updates: int = 0  # ours, for small budgets: the actor rests while the critics settle
+    penalty_gradient_actions: int | None = (
+        None  # ours, for speed: unbiased gradient through so many candidates
+    )
+    reduced_precision_penalty: bool = False  # ours, for speed: the penalty's hidden layers in bfloat16
+
+    @property
+    def turning_points(self) -> tuple[int, int]:
+        """The updates with which cloning ends, and the actor begins to learn."""
+        return (self.cloning_updates, self.frozen_actor_updates)
+
+
+def td_target(agents: ActorCritics, batch: Batch, config: CQLConfig) -> Tensor:
+    """r + discount mask min Q_target(s', a'), a' ~ pi(.|s'); the entropy term if asked for. [P, B]"""
+    if not config.deterministic_backup:
+        return sac.td_target(agents, batch, config)
+    with torch.no_grad():
+        noise = agents.streams.normal(*batch.actions.shape[1:])
+        actions, _ = agents.policy(batch.next_observations).sample(noise)
+        next_q: Tensor = agents.target_q(batch.next_observations, actions).amin(dim=1)
+        return batch.rewards + config.discount * batch.masks * next_q
+
+
+@torch.no_grad()
+def proposals(
+    agents: ActorCritics, policy: TanhGaussian, batch: Batch, config: CQLConfig
+) -> tuple[Tensor, Tensor]:
+    """Candidate actions for the soft maximum and the log weight that each is divided by.
+
+    `sampled_actions` (n) each of the uniform distribution on the action box, pi(.|s) and pi(.|s'); all
+    are judged in s, and divided by the density they were drawn with. Without importance sampling they are
+    divided by nothing, and the data's action is one candidate more ([CQL] min_q_version 2).
+    Returns [P, B, m, A] and [P, B, m] with m = 3 n or 3 n + 1, for an ensemble one row a run.
+    """
+    rows, action_size = batch.actions.shape[1:]
+    n = config.sampled_actions
+    uniform = 2 * agents.streams.uniform(rows, n, action_size) - 1
+    uniform_density = uniform.new_full(uniform.shape[:-1], -action_size * math.log(2))
+    actions, densities = [uniform], [uniform_density]
+    for distribution in (policy, agents.distribution(batch.next_observations)):
+        noise = agents.streams.normal(rows, n, action_size)
+        sample, density = TanhGaussian(*(part.unsqueeze(2) for part in distribution)).sample(noise)
+        actions.append(sample)
+        densities.append(density)
+    if config.importance_sampling:
+        return torch.cat(actions, dim=2), torch.cat(densities, dim=2)
+    candidates = torch.cat([*actions, agents.for_members(batch.actions).unsqueeze(2)], dim=2)
+    return candidates, candidates.new_zeros(candidates.shape[:-1])
+
+
+def conservative_penalty(
+    agents: ActorCritics, policy: TanhGaussian, batch: Batch, q_data: Tensor, config: CQLConfig
+) -> Tensor:
+    """How far Q's soft maximum stands above Q of the data's action. [P, 2]
+
+    E_s[ log sum_a exp Q(s, a) - Q(s, a_data) ], the sum estimated by importance sampling (CQL, appendix
+    F; [CQL] min_q_version 3) or taken over the candidates as they are. `q_data [P, 2, B]` is Q of the
+    data's actions.
+    """
+    actions, log_density = proposals(agents, policy, batch, config)
+    draws = None
+    if config.penalty_gradient_actions is not None:
+        rows = len(batch.actions[0])
+        draws = _systematic_draws(agents.streams, rows, config.penalty_gradient_actions)
+        draws = agents.for_members(draws)
+    soft_maximum = agents.q.soft_maximum(
+        agents.for_members(batch.observations),
+        agents.for_members(actions),
+        agents.for_members(log_density),
+        draws,
+        config.reduced_precision_penalty,
+    )
+    return soft_maximum - q_data.mean(dim=-1)
+
+
+def _systematic_draws(streams: Streams, rows: int, count: int) -> Tensor:
+    """(i + u) / count for each i below `count`, one u a state and twin. [P, 2, rows, count]"""
+    offsets = streams.uniform(2, rows, 1)
+    return (torch.arange(count, dtype=offsets.dtype, device=offsets.device) + offsets) / count
+
+
+def actor_loss(
+    agents: ActorCritics, policy: TanhGaussian, batch: Batch, cloning: bool
+) -> tuple[Tensor, Tensor]:
+    """SAC's actor loss, or alpha log pi(a|s) - log pi(a_data|s) while cloning [P]; and log pi(a|s) [P, B]."""
+    actions, log_density = policy.sample(agents.streams.normal(*batch.actions.shape[1:]))
+    if not cloning:
+        return sac.actor_loss(agents, batch.observations, actions, log_density), log_density
+    entropy_term = agents.entropy_coefficient[:, None] * log_density
+    return (entropy_term - policy.log_density(batch.actions)).mean(dim=-1), log_density
+
+
+def update(agents: ActorCritics, batch: Batch, config: CQLConfig, step: int) -> Metrics:
+    """Update number `step` (from 0) of every agent: critics on TD error plus penalty, actor, temperature."""
+    target = td_target(agents, batch, config)
+    td_error, q = sac.critic_loss(agents, batch, target)
+    policy: TanhGaussian = agents.policy(batch.observations)
+    penalty = conservative_penalty(agents, policy, batch, q, config)
+    losses = [td_error, config.conservative_weight * penalty]
+    actor, log_density = actor_loss(agents, policy, batch, cloning=step < config.cloning_updates)
+    if step >= config.frozen_actor_updates:
+        losses += [actor, sac.entropy_coefficient_loss(agents, log_density)]
+    agents.step(*losses)
+    agents.move_targets(config.target_update_rate)
+    return {
+        "td_error": td_error.detach(),
+        "conservative_penalty": penalty.detach().mean(dim=-1),
+        "actor_loss": actor.detach(),
+        "q_mean": q.detach().mean(dim=(1, 2)),
+        "entropy": -log_density.detach().mean(dim=-1),
+        "entropy_coefficient": agents.entropy_coefficient,
+    }
+
+
+class CQLPretraining(PlainPretraining):
+    """CQL as the offline loop drives it: from nothing, or further from agents it trained before."""
+
+    Config: ClassVar[type[Any]] = CQLConfig
+
+    @classmethod
+    def population(cls, start: OfflineStart, config: Any) -> ActorCritics:
+        """One agent a seed."""
+        return ActorCritics(start.seeds, start.observation_size, start.action_size, config)
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Deterministic actions tanh(mean), for evaluation. [C]"""
+        policy: TanhGaussian = self.agents.policy(observations)
+        return policy.mode()
+
+    def learn(self, batch: Batch, step: int) -> Metrics:
+        """Update number `step` (from 0) of every agent."""
+        return update(self.agents, batch, self.config, step)
+
+    def turning_points(self) -> tuple[int, ...]:
+        """Where cloning ends, and where the actor begins to learn."""
+        points: tuple[int, int] = self.config.turning_points
+        return points
+
+
+@dataclass(frozen=True)
+class CQLFineTuningConfig(CQLConfig):
+    """CQL-ft's numbers beside CQL's."""
+
+    policy_learning_rate: float = 3e-4  # [S] D.1: online 3e-4, 3e-5 or 5e-6, as SAC-ft and Off2On
+    replay: PlainReplayName = "uniform"  # ours: [S] does not say which replay Figure 8's "CQL Reg" draws from
+
+
+class CQLFineTuning(sac.SACFineTuning):
+    """CQL-ft: one CQL agent goes on with CQL's updates online, the penalty kept ([S] Figure 8)."""
+
+    Config: ClassVar[type[Any]] = CQLFineTuningConfig
+
+    def update(self, batch: Batch) -> Metrics:
+        """One step of every agent, the phases of an untrained actor being over."""
+        step = max(self.config.turning_points)
+        return update(self.agents, batch, self.config, step)

@@ -1,0 +1,96 @@
+"""The density ratio w(s, a) = d_online(s, a) / d_offline(s, a) that balances the replay ([P] 4.1).
+
+Learned without likelihoods (Sinha et al. 2021) by the variational lower bound of a Jensen-Shannon
+divergence; each of S runs has its own network.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from algorithms.population.encoders import CONVOLUTIONS, EncoderName, Encoders, ImageShape
+from algorithms.population.perceptrons import PopulationMLP
+from algorithms.population.streams import Streams
+
+TINY = 1e-10  # [C] in the normaliser and in both logarithms
+
+
+class DensityRatio(nn.Module):
+    """S networks (s, a) -> w >= 0, `[S, B, obs]`, `[S, B, A]` -> `[S, B]`."""
+
+    def __init__(
+        self,
+        runs: int,
+        observation_size: int,
+        action_size: int,
+        hidden_widths: tuple[int, ...],
+        activation: Literal["relu", "softplus"],
+    ) -> None:
+        super().__init__()
+        self.net = PopulationMLP(runs, observation_size + action_size, hidden_widths, 1)
+        self.activation = activation
+
+    def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """w(s, a); [P] asks for "activation functions" that keep it from below zero, [C] takes ReLU."""
+        raw = self.net(torch.cat([observations, actions], dim=-1)).squeeze(-1)
+        return torch.relu(raw) if self.activation == "relu" else functional.softplus(raw)
+
+    def initialise(self, streams: Streams) -> None:
+        """w near 1: a small head on a bias of 1. [C]"""
+        self.net.initialise(3e-3, streams)
+        with torch.no_grad():
+            self.net.affine_maps()[-1].bias.fill_(1.0)
+
+
+def density_ratio_loss(online_weights: Tensor, offline_weights: Tensor) -> Tensor:
+    """-(E_online[f'(w)] - E_offline[f*(f'(w))]) for f of the Jensen-Shannon divergence. [S]  [P] eq. 4
+
+    f'(w) = log(2 w / (w + 1)) and f*(f'(w)) = -log(2 / (w + 1)); weights are [S, B].
+    """
+    online_term = torch.log(2 * online_weights / (online_weights + 1) + TINY)
+    offline_term = -torch.log(2 / (offline_weights + 1) + TINY)
+    return offline_term.mean(dim=-1) - online_term.mean(dim=-1)
+
+
+def priorities(
+    weights: Tensor, offline_weights: Tensor, weight_temperature: float, priority_range: tuple[float, float]
+) -> Tensor:
+    """Self-normalised weights w^(1/T) / E_offline[w^(1/T)], clamped. [S, B]  [P] eq. 6
+
+    `weights [S, B]` of the transitions drawn for learning; the expectation is the mean over
+    `offline_weights [S, B']`, [C] the step's offline minibatch.
+    """
+    power = 1 / weight_temperature
+    normaliser = offline_weights.pow(power).mean(dim=-1, keepdim=True) + TINY
+    return (weights.pow(power) / normaliser).clamp(*priority_range)
+
+
+class ImageDensityRatio(DensityRatio):
+    """S density-ratio networks of images, each with an encoder of its own. [S] D.2"""
+
+    def __init__(
+        self,
+        runs: int,
+        image_shape: ImageShape,
+        action_size: int,
+        hidden_widths: tuple[int, ...],
+        activation: Literal["relu", "softplus"],
+        encoder: EncoderName,
+        state_size: int = 0,
+    ) -> None:
+        encoders = Encoders(runs, image_shape, CONVOLUTIONS[encoder], state_size)
+        super().__init__(runs, encoders.feature_size, action_size, hidden_widths, activation)
+        self.encoder = encoders
+
+    def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """w(s, a) of images uint8 [S, B, H, W, C]."""
+        return super().forward(self.encoder(observations), actions)
+
+    def initialise(self, streams: Streams) -> None:
+        """w near 1."""
+        self.encoder.initialise(streams)
+        super().initialise(streams)

@@ -1,0 +1,90 @@
+"""Fitted Q evaluation, FQE (Le et al. 2019): critics of a fixed policy, without pessimism.
+
+The paper's ablation fine-tunes CQL's policies from such critics instead of CQL's ([P] Figure 1c, [S] Figure
+13). [S] C: a randomly initialised Q, Bellman backups for the fixed CQL policy, 250,000 iterations. It
+leaves three things open. Each twin regresses on its own target (ours): the smaller of the twins would
+bring back the pessimism that the ablation removes. Next actions are samples, and no entropy is paid for:
+the value is the policy's return (ours). Targets follow slowly, at SAC's rate (ours).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from algorithms.methods.cql import CQLPretraining
+from algorithms.methods.sac import SACConfig
+from algorithms.population.agents import ActorCritics, Metrics, load_members
+from algorithms.replay.batch import Batch
+from algorithms.training.offline import OfflineStart
+from storage import UserError
+
+
+@dataclass(frozen=True)
+class FQEConfig(SACConfig):
+    """FQE's numbers; those of the policy and of the entropy coefficient have no effect, both are fixed."""
+
+    batch_size: int = 256  # [S] C
+    value_learning_rate: float = 3e-4  # [S] C, Adam
+    target_update_rate: float = 5e-3  # ours: as SAC's
+
+
+def start_from(agents: ActorCritics, members: Sequence[Mapping[str, Tensor]]) -> None:
+    """Take over the policies of pre-trained agents, one a seed; critics fresh, from the agents' streams.
+
+    UserError where the members are too few, too many, or of other sizes.
+    """
+    load_members(agents, members)
+    agents.q.initialise(agents.streams)
+    agents.copy_targets()
+
+
+def td_target(agents: ActorCritics, batch: Batch, config: FQEConfig) -> Tensor:
+    """r + discount mask Q_target(s', a') of each twin, one a' ~ pi(.|s') for both. [P, 2, B]"""
+    with torch.no_grad():
+        noise = agents.streams.normal(*batch.actions.shape[1:])
+        actions, _ = agents.policy(batch.next_observations).sample(noise)
+        next_q: Tensor = agents.target_q(batch.next_observations, actions)
+        return batch.rewards.unsqueeze(1) + config.discount * batch.masks.unsqueeze(1) * next_q
+
+
+def critic_loss(agents: ActorCritics, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared TD error, summed over the twins, averaged over the batch [P]; and the Q values [P, 2, B]."""
+    q: Tensor = agents.q(batch.observations, batch.actions)
+    return (q - target).square().mean(dim=-1).sum(dim=-1), q
+
+
+def update(agents: ActorCritics, batch: Batch, config: FQEConfig) -> Metrics:
+    """One step of every agent's critics, then of their targets; the policies stay as they are."""
+    target = td_target(agents, batch, config)
+    critics, q = critic_loss(agents, batch, target)
+    agents.step(critics)
+    agents.move_targets(config.target_update_rate)
+    return {"critic_loss": critics.detach(), "q_mean": q.detach().mean(dim=(1, 2))}
+
+
+class FQEPretraining(CQLPretraining):
+    """FQE as the offline loop drives it, from CQL's agents; it ends in agents of the same kind."""
+
+    Config: ClassVar[type[Any]] = FQEConfig
+
+    @classmethod
+    def begin(cls, start: OfflineStart, config: Any) -> Self:
+        """The policies of the agents of `start`. UserError where there are none, or of other sizes."""
+        if not start.agents:
+            raise UserError("fqe evaluates the policies of pre-trained agents, and none were given")
+        agents = cls.population(start, config)
+        start_from(agents, start.agents)
+        return cls(agents, config)
+
+    def learn(self, batch: Batch, step: int) -> Metrics:
+        """One step of every agent's critics."""
+        return update(self.agents, batch, self.config)
+
+    def turning_points(self) -> tuple[int, ...]:
+        """None: the actor never learns."""
+        return ()

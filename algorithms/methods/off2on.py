@@ -1,0 +1,252 @@
+"""Off2On (Lee et al. 2021): balanced replay and a pessimistic Q-ensemble ([P] section 4, [S] algorithm 2).
+
+S runs learn side by side, each an ensemble of N CQL agents fine-tuned as one: one policy with the
+moments of the N policies' mixture, N twin critics with a target each. Where paper and code differ, the
+configuration names both and the default follows the code ([C]).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+from algorithms.methods.density_ratio import DensityRatio, density_ratio_loss, priorities
+from algorithms.methods.sac import SACConfig, entropy_coefficient_loss
+from algorithms.population.agents import ActorCritics, Metrics, load_members
+from algorithms.population.networks import LOG_STD_RANGE, TanhGaussian
+from algorithms.population.streams import Streams
+from algorithms.replay.batch import Batch
+from algorithms.replay.stores import BalancedReplay, OnlineReplay, plain_replay
+from algorithms.training.online import Start
+
+
+@dataclass(frozen=True)
+class EnsembleConfig(SACConfig):
+    """How the members of an ensemble learn together, beside SAC's numbers."""
+
+    critic_regression: Literal["per_member", "mean"] = "per_member"  # [C]; [P] eq. 1 and 5 read as "mean"
+
+
+@dataclass(frozen=True)
+class Off2OnConfig(EnsembleConfig):
+    """Off2On's numbers beside SAC's."""
+
+    ensemble_size: int = 5  # [S] D.1: N = 5 locomotion, 4 manipulation
+    replay: Literal["balanced", "uniform", "online_only"] = "balanced"  # [P] Figure 4c compares the three
+    initial_online_fraction: float = 0.75  # [S] D.1: rho, 0.5 or 0.75 by dataset
+    weight_temperature: float = 5.0  # [S] D.1: T, 2.5 for manipulation
+    density_hidden_widths: tuple[int, ...] = (256, 256)  # [S], [C]
+    density_reference: Literal["offline", "union"] = "offline"  # [P] w = d_on / d_off; [S] Figure 14 has both
+    density_learning_rate: float = 3e-4  # [S], [C]
+    density_batch_size: int = 256  # [C]: of each kind; [P] takes eq. 6's expectation over all offline data
+    density_activation: Literal["relu", "softplus"] = "relu"  # [C]; [P] leaves it open
+    priority_range: tuple[float, float] = (1e-3, 1e3)  # [C]; not in [P]
+
+
+def mixture_policy(member: TanhGaussian, ensemble_size: int) -> TanhGaussian:
+    """One Gaussian with the first two moments of the members' mixture, before tanh. [S, B, A]  [P] eq. 5
+
+    mean = E_i[mu_i], variance = E_i[sigma_i^2] + Var_i[mu_i], from `member` of [S N, B, A]. The variance
+    is centred: [C] computes E[mu^2 + sigma^2] - mean^2, which cancellation can make negative.
+    """
+    size = (-1, ensemble_size, *member.mean.shape[1:])
+    means = member.mean.reshape(size)
+    variances = (2 * member.log_std).exp().expand_as(member.mean).reshape(size)
+    mean = means.mean(dim=1)
+    variance = variances.mean(dim=1) + (means - mean.unsqueeze(1)).square().mean(dim=1)
+    return TanhGaussian(mean, (0.5 * variance.log()).clamp(*LOG_STD_RANGE))
+
+
+class EnsembleAgents(ActorCritics):
+    """S ensembles of N members, each with one policy: its members' mixture, as one Gaussian."""
+
+    def distribution(self, observations: Tensor) -> TanhGaussian:
+        """The ensemble's policy in the states [S, B, ...], or [S N, B, ...] where each member has its own."""
+        return mixture_policy(self.policy(self.for_members(observations)), self.members)
+
+
+class Off2OnAgents(EnsembleAgents):
+    """S ensembles of N members, their density-ratio networks and one entropy coefficient an ensemble."""
+
+    def __init__(
+        self, seeds: Sequence[int], observation_size: int, action_size: int, config: Off2OnConfig
+    ) -> None:
+        super().__init__(seeds, observation_size, action_size, config, config.ensemble_size)
+        self.density = DensityRatio(
+            len(seeds), observation_size, action_size, config.density_hidden_widths, config.density_activation
+        )
+        self.optimiser.add_param_group(
+            {"params": self.density.parameters(), "lr": config.density_learning_rate}
+        )
+
+    def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take over S N CQL agents, run by run; targets copied from critics, fresh density networks. [C]"""
+        load_members(self, members)
+        self.density.initialise(self.streams)
+
+
+def td_target(
+    agents: EnsembleAgents, batch: Batch, config: EnsembleConfig, deterministic_backup: bool = False
+) -> Tensor:
+    """r + discount mask (min Q_target_i(s', a') - alpha log pi(a'|s')) of each member. [S, N, B]
+
+    One a' of the mixture policy serves all members. With `critic_regression` "mean" the members share
+    the target of the mean over i. [C]; [P] eq. 1. A deterministic backup has no entropy term.
+    """
+    with torch.no_grad():
+        noise = agents.streams.normal(*batch.actions.shape[1:])
+        actions, log_density = agents.distribution(batch.next_observations).sample(noise)
+        next_q: Tensor = agents.target_q(
+            agents.for_members(batch.next_observations), agents.for_members(actions)
+        )
+        values = agents.per_run(next_q.amin(dim=1))
+        if config.critic_regression == "mean":
+            values = values.mean(dim=1, keepdim=True).expand_as(values)
+        if not deterministic_backup:
+            values = values - (agents.entropy_coefficient[:, None] * log_density).unsqueeze(1)
+        bootstrap = config.discount * batch.masks.unsqueeze(1) * values
+        return batch.rewards.unsqueeze(1) + bootstrap
+
+
+def critic_loss(
+    agents: EnsembleAgents, batch: Batch, target: Tensor, config: EnsembleConfig
+) -> tuple[Tensor, Tensor]:
+    """Squared TD error, summed over members and twins, averaged over the batch [S]; Q [S, N, 2, B]."""
+    q = agents.q(agents.for_members(batch.observations), agents.for_members(batch.actions))
+    q = agents.per_run(q)
+    if config.critic_regression == "mean":
+        error = q.mean(dim=1) - target.mean(dim=1).unsqueeze(1)
+        return error.square().mean(dim=-1).sum(dim=-1), q
+    error = q - target.unsqueeze(2)
+    return error.square().mean(dim=-1).sum(dim=(1, 2)), q
+
+
+def actor_loss(agents: EnsembleAgents, policy: TanhGaussian, batch: Batch) -> tuple[Tensor, Tensor]:
+    """E[alpha log pi(a|s) - mean_i min(Q_i1, Q_i2)(s, a)], a of the mixture `policy` [S]; log pi [S, B]."""
+    actions, log_density = policy.sample(agents.streams.normal(*batch.actions.shape[1:]))
+    observations = agents.for_members(batch.observations)
+    q = agents.per_run(agents.q(observations, agents.for_members(actions), frozen=True).amin(dim=1))
+    loss = agents.entropy_coefficient[:, None] * log_density - q.mean(dim=1)
+    return loss.mean(dim=-1), log_density
+
+
+def density_update(
+    density: DensityRatio, batch: Batch, reference: Batch, online: Batch, config: Off2OnConfig
+) -> tuple[Tensor, Tensor, Metrics]:
+    """The networks' (`density`) loss [S], the new priorities of `batch` [S, B], and metrics.
+
+    `online` is drawn uniformly from the online data, `reference` from the offline data (or, with
+    `density_reference` "union", from both: [S] Figure 14; then the mean weight that priorities are divided
+    by is the union's too, which is ours). Priorities come from the old parameters. [C]
+    """
+    reference_weights = density(reference.observations, reference.actions)
+    online_weights = density(online.observations, online.actions)
+    loss = density_ratio_loss(online_weights, reference_weights)
+    with torch.no_grad():
+        weights = density(batch.observations, batch.actions)
+        new_priorities = priorities(
+            weights, reference_weights, config.weight_temperature, config.priority_range
+        )
+    return (
+        loss,
+        new_priorities,
+        {
+            "density_ratio_loss": loss.detach(),
+            "priority_mean": new_priorities.mean(dim=-1).float(),
+            "priority_max": new_priorities.amax(dim=-1).float(),
+            "online_weight_zero_fraction": (online_weights.detach() == 0).float().mean(dim=-1),
+        },
+    )
+
+
+def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig, *others: Tensor) -> Metrics:
+    """One step of every ensemble on `batch`: critics, actor, entropy coefficient, then the targets.
+
+    All losses, the `others` too ([S]: the density networks'), are computed on the old parameters, then all
+    networks step. [C]
+    """
+    target = td_target(agents, batch, config)
+    critics, q = critic_loss(agents, batch, target, config)
+    actor, log_density = actor_loss(agents, agents.distribution(batch.observations), batch)
+    agents.step(*others, critics, actor, entropy_coefficient_loss(agents, log_density))
+    agents.move_targets(config.target_update_rate)
+    return {
+        "critic_loss": critics.detach(),
+        "actor_loss": actor.detach(),
+        "q_mean": q.detach().mean(dim=(1, 2, 3)),
+        "entropy": -log_density.detach().mean(dim=-1),
+        "entropy_coefficient": agents.entropy_coefficient,
+    }
+
+
+def update(
+    agents: Off2OnAgents, batch: Batch, reference: Batch, online: Batch, config: Off2OnConfig
+) -> tuple[Tensor, Metrics]:
+    """One step of every ensemble; returns the new priorities of `batch` [S, B], and metrics.
+
+    `batch` comes from the balanced replay, `reference` and `online` are `density_update`'s.
+    """
+    loss, new_priorities, weighing = density_update(agents.density, batch, reference, online, config)
+    return new_priorities, actor_critic_update(agents, batch, config, loss) | weighing
+
+
+def make_replay(start: Start, config: Off2OnConfig) -> BalancedReplay | OnlineReplay:
+    """The replay that the configuration names. UserError for no data or an impossible fraction."""
+    if config.replay == "balanced":
+        fraction = config.initial_online_fraction
+        return BalancedReplay(start.offline_data(), start.buffer, fraction, start.block_size)
+    return plain_replay(config.replay, start.offline_data(), start.buffer)
+
+
+def density_batches(replay: BalancedReplay, config: Off2OnConfig, draws: Streams) -> tuple[Batch, Batch]:
+    """What the density networks learn from: the reference and the online batch of `density_update`."""
+    union = config.density_reference == "union"
+    sample_reference = replay.sample_union if union else replay.sample_offline
+    reference = sample_reference(config.density_batch_size, draws)
+    return reference, replay.sample_online(config.density_batch_size, draws)
+
+
+class Off2OnLearner:
+    """Off2On as the online loop drives it; with a plain replay, its ablations of [P] Figure 4c."""
+
+    Config: ClassVar[type[Any]] = Off2OnConfig
+
+    def __init__(
+        self,
+        agents: Off2OnAgents,
+        replay: BalancedReplay | OnlineReplay,
+        draws: Streams,
+        config: Off2OnConfig,
+    ) -> None:
+        self.agents, self.replay, self.draws, self.config = agents, replay, draws, config
+
+    @classmethod
+    def begin(cls, start: Start, config: Any) -> Self:
+        """N pre-trained agents a run. UserError for other agents, no data or an impossible fraction."""
+        agents = Off2OnAgents(start.seeds, start.observation_size, start.action_size, config)
+        agents.start_from(start.members)
+        return cls(agents, make_replay(start, config), start.draws, config)
+
+    def explore(self, observations: Tensor) -> Tensor:
+        """Sampled actions for collection: [S, E, obs] -> [S, E, A]."""
+        shape = (observations.shape[1], self.agents.action_size)
+        return self.agents.distribution(observations).sample(self.agents.streams.normal(*shape))[0]
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Deterministic actions tanh(mean of the members' means), for evaluation. [C]"""
+        return self.agents.distribution(observations).mode()
+
+    def learn(self) -> Metrics:
+        """Draw, update, write the drawn transitions' priorities. [S] algorithm 2"""
+        batch, indices = self.replay.sample(self.config.batch_size, self.draws)
+        share = {"offline_fraction": self.replay.offline_share(indices)}
+        if not isinstance(self.replay, BalancedReplay):
+            return actor_critic_update(self.agents, batch, self.config) | share
+        drawn = density_batches(self.replay, self.config, self.draws)
+        new_priorities, metrics = update(self.agents, batch, *drawn, self.config)
+        self.replay.update_priorities(indices, new_priorities)
+        return metrics | share

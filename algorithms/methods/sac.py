@@ -1,0 +1,133 @@
+"""Soft actor-critic (Haarnoja et al. 2018) with a learned entropy coefficient, for a population of agents.
+
+From scratch it is the paper's SAC baseline and the source of behaviour policies; started from one CQL
+agent over offline and online data it is SAC-ft ([P] eq. 1 and 2). Settings follow rlkit, which the
+authors built on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from algorithms.population.agents import ActorCritics, Metrics, load_members
+from algorithms.population.networks import TanhGaussian
+from algorithms.replay.batch import Batch
+from algorithms.replay.stores import OnlineReplay, PlainReplayName, plain_replay
+from algorithms.training.online import PlainLearner, Start
+from storage import UserError
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """SAC's numbers; the defaults are rlkit's examples/sac.py, named by [S] D.1 as the SAC baseline."""
+
+    hidden_widths: tuple[int, ...] = (256, 256)  # [S] D.1, [C]
+    batch_size: int = 256  # [C]
+    discount: float = 0.99  # [C]
+    target_update_rate: float = 5e-3  # [C] tau, every step
+    policy_learning_rate: float = 3e-4  # [S] D.1; fine-tuning chooses from 3e-4, 3e-5, 5e-6
+    value_learning_rate: float = 3e-4  # [S] D.1
+    initial_entropy_coefficient: float = 1.0  # [C] log_alpha starts (again) at 0
+
+
+def td_target(agents: ActorCritics, batch: Batch, config: SACConfig) -> Tensor:
+    """r + discount mask (min Q_target(s', a') - alpha log pi(a'|s')), a' ~ pi(.|s'). [P, B]  [P] eq. 1"""
+    with torch.no_grad():
+        noise = agents.streams.normal(*batch.actions.shape[1:])
+        actions, log_density = agents.policy(batch.next_observations).sample(noise)
+        next_q = agents.target_q(batch.next_observations, actions).amin(dim=1)
+        soft_value: Tensor = next_q - agents.entropy_coefficient[:, None] * log_density
+        return batch.rewards + config.discount * batch.masks * soft_value
+
+
+def critic_loss(agents: ActorCritics, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared TD error, summed over the twins, averaged over the batch [P]; and the Q values [P, 2, B]."""
+    q: Tensor = agents.q(batch.observations, batch.actions)
+    return (q - target.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1), q
+
+
+def actor_loss(agents: ActorCritics, observations: Tensor, actions: Tensor, log_density: Tensor) -> Tensor:
+    """E[alpha log pi(a|s) - min Q(s, a)], a ~ pi(.|s). [P]  [P] eq. 2"""
+    q: Tensor = agents.q(observations, actions, frozen=True).amin(dim=1)
+    return (agents.entropy_coefficient[:, None] * log_density - q).mean(dim=-1)
+
+
+def entropy_coefficient_loss(agents: ActorCritics, log_density: Tensor) -> Tensor:
+    """-log alpha E[log pi(a|s) + target entropy], target entropy -|A|. [P]  [C] ours.py"""
+    excess = (log_density - agents.action_size).detach().mean(dim=-1)
+    return -agents.log_entropy_coefficient * excess
+
+
+def update(agents: ActorCritics, batch: Batch, config: SACConfig) -> Metrics:
+    """One step of every agent: critics, actor and entropy coefficient on the old parameters, then targets."""
+    target = td_target(agents, batch, config)
+    critics, q = critic_loss(agents, batch, target)
+    noise = agents.streams.normal(*batch.actions.shape[1:])
+    actions, log_density = agents.policy(batch.observations).sample(noise)
+    actor = actor_loss(agents, batch.observations, actions, log_density)
+    agents.step(critics, actor, entropy_coefficient_loss(agents, log_density))
+    agents.move_targets(config.target_update_rate)
+    return {
+        "critic_loss": critics.detach(),
+        "actor_loss": actor.detach(),
+        "q_mean": q.detach().mean(dim=(1, 2)),
+        "entropy": -log_density.detach().mean(dim=-1),
+        "entropy_coefficient": agents.entropy_coefficient,
+    }
+
+
+class SACLearner(PlainLearner):
+    """SAC from scratch as the online loop drives it: no offline data, no pre-trained agent."""
+
+    Config: ClassVar[type[Any]] = SACConfig
+
+    @classmethod
+    def begin(cls, start: Start, config: Any) -> Self:
+        """Fresh agents; UserError where pre-trained ones are given."""
+        if start.members:
+            raise UserError(
+                f"sac starts from scratch, and {len(start.members)} pre-trained agents were given"
+            )
+        agents = ActorCritics(start.seeds, start.observation_size, start.action_size, config)
+        agents.initialise()
+        return cls(agents, OnlineReplay(start.buffer), start.draws, config)
+
+    def explore(self, observations: Tensor) -> Tensor:
+        """Sampled actions for collection: [S, E, obs] -> [S, E, A]."""
+        shape = (observations.shape[1], self.agents.action_size)
+        policy: TanhGaussian = self.agents.policy(observations)
+        return policy.sample(self.agents.streams.normal(*shape))[0]
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Deterministic actions tanh(mean), for evaluation. [C]"""
+        policy: TanhGaussian = self.agents.policy(observations)
+        return policy.mode()
+
+    def update(self, batch: Batch) -> Metrics:
+        """One step of every agent; a method that is SAC but for its losses overrides this. [S] each"""
+        return update(self.agents, batch, self.config)
+
+
+@dataclass(frozen=True)
+class SACFineTuningConfig(SACConfig):
+    """SAC-ft's numbers beside SAC's."""
+
+    replay: PlainReplayName = "uniform"  # "online_only" is the other curve of [P] Figure 1b
+
+
+class SACFineTuning(SACLearner):
+    """SAC-ft: SAC's updates from one CQL agent, its targets copied from the critics; the penalty is gone."""
+
+    Config: ClassVar[type[Any]] = SACFineTuningConfig
+
+    @classmethod
+    def begin(cls, start: Start, config: Any) -> Self:
+        """One pre-trained agent a run, uniform draws. UserError for other agents or no data."""
+        replay = plain_replay(config.replay, start.offline_data(), start.buffer)
+        agents = ActorCritics(start.seeds, start.observation_size, start.action_size, config)
+        load_members(agents, start.members)
+        return cls(agents, replay, start.draws, config)

@@ -1,0 +1,213 @@
+"""Populations of agents: networks, targets, optimiser and random streams; SAC's are `ActorCritics`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.population.adam import AgentwiseAdam
+from algorithms.population.checkpoints import fit, section
+from algorithms.population.networks import Critics, Policy, TanhGaussian
+from algorithms.population.streams import Streams
+from storage import UserError
+
+Metrics = dict[str, Tensor]
+
+
+class AgentConfig(Protocol):
+    """What every method's configuration says of its agents; `algorithms.methods.sac.SACConfig` has it."""
+
+    @property
+    def hidden_widths(self) -> Sequence[int]: ...
+    @property
+    def initial_entropy_coefficient(self) -> float: ...
+    @property
+    def policy_learning_rate(self) -> float: ...
+    @property
+    def value_learning_rate(self) -> float: ...
+
+
+class Population(nn.Module):
+    """Networks of P agents that learn side by side, with their optimiser and their random streams.
+
+    Parameters and states never cross from one agent to another. P = len(seeds) x members: each seed has one
+    random stream and `members` agents (1, or N for an ensemble). A subclass makes its networks, each tensor
+    with P times a whole number as first axis, then `optimiser`, which holds all that is learned.
+    """
+
+    exported: ClassVar[Mapping[str, int]]
+    """The networks an agent is handed on with, and how many rows of their first axis are one agent's."""
+
+    optimiser: torch.optim.Optimizer
+
+    def __init__(self, seeds: Sequence[int], action_size: int, members: int = 1) -> None:
+        super().__init__()
+        self.count = len(seeds) * members
+        self.members = members
+        self.action_size = action_size
+        self.streams = Streams(seeds)
+
+    def initialise(self) -> None:
+        """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""
+        raise NotImplementedError
+
+    def copy_targets(self) -> None:
+        """Set the target networks equal to what they follow."""
+        raise NotImplementedError
+
+    def for_members(self, rows: Tensor) -> Tensor:
+        """Each run's rows [S, ...] for each of its members. [P, ...]; rows of members stay as they are."""
+        return rows if len(rows) == self.count else rows.repeat_interleave(self.members, dim=0)
+
+    def per_run(self, values: Tensor) -> Tensor:
+        """Members of a run on an axis of their own: [P, ...] -> [S, N, ...]."""
+        return values.reshape(-1, self.members, *values.shape[1:])
+
+    def move_to(self, device: torch.device | str) -> None:
+        """Networks and random streams to `device`, before the first update; streams begin anew there."""
+        self.to(device)
+        self.streams = self.streams.on(device)
+
+    def as_they_are(self) -> Self:
+        """The networks as they are now, copied to the CPU, to act deterministically while these learn on."""
+        still = copy.copy(self)  # its random streams and its optimiser are these agents'
+        for kind in ("_parameters", "_buffers", "_modules"):
+            setattr(still, kind, copy.deepcopy(getattr(self, kind)))
+        return still.to("cpu")
+
+    def step(self, *losses: Tensor) -> None:
+        """One step of the optimiser down the sum of the losses (each [P], [S] or a number)."""
+        self.optimiser.zero_grad()
+        torch.autograd.backward(losses, [torch.ones_like(loss) for loss in losses])
+        self.optimiser.step()
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Everything that further updates depend on, as named tensors."""
+        state = {f"networks.{name}": tensor for name, tensor in self.state_dict().items()}
+        for name, parameter in self.named_parameters():
+            for key, tensor in self.optimiser.state.get(parameter, {}).items():
+                state[f"adam.{key}.{name}"] = tensor
+        state["streams"] = self.streams.state()
+        return state
+
+    def restore_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `training_state()`. UserError where a tensor is missing or of another shape or type."""
+        networks = {f"networks.{name}": tensor for name, tensor in self.state_dict().items()}
+        fit(state, {**networks, "streams": self.streams.state()})
+        self.load_state_dict(section(state, "networks."))
+        for name, parameter in self.named_parameters():
+            like = {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter}
+            if any(f"adam.{key}.{name}" in state for key in like):  # what was never learned has no moments
+                fit(state, {f"adam.{key}.{name}": tensor for key, tensor in like.items()})
+                saved = {key: state[f"adam.{key}.{name}"] for key in like}
+                self.optimiser.state[parameter] = {
+                    key: tensor.to(parameter.device, copy=True) for key, tensor in saved.items()
+                }
+        self.streams.restore(state["streams"])
+
+
+class ActorCritics(Population):
+    """P actor-critic agents: policy, twin critics and their targets, entropy coefficient.
+
+    The state dictionary's tensors have P (policy), 2 P (critics) or len(seeds) (entropy coefficient: one a
+    seed) as first axis.
+    """
+
+    exported: ClassVar[Mapping[str, int]] = {"policy": 1, "q": 2}
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        observation_size: int,
+        action_size: int,
+        config: AgentConfig,
+        members: int = 1,
+    ) -> None:
+        super().__init__(seeds, action_size, members)
+        self._make_networks(observation_size, config)
+        log_coefficient = torch.full((len(seeds),), config.initial_entropy_coefficient).log()
+        self.log_entropy_coefficient = nn.Parameter(log_coefficient)
+        self.optimiser = self._optimiser(config)
+
+    def _make_networks(self, observation_size: int, config: AgentConfig) -> None:
+        sizes = (observation_size, self.action_size, config.hidden_widths)
+        self.policy = Policy(self.count, *sizes)
+        self.q = Critics(self.count, *sizes)
+        self.target_q = Critics(self.count, *sizes)
+
+    def initialise(self) -> None:
+        """Fresh networks, each drawn from its own stream, and targets equal to the critics."""
+        self.policy.initialise(self.streams)
+        self.q.initialise(self.streams)
+        self.copy_targets()
+
+    def copy_targets(self) -> None:
+        """Set the target critics equal to the critics."""
+        self.target_q.load_state_dict(self.q.state_dict())
+
+    def distribution(self, observations: Tensor) -> TanhGaussian:
+        """The policy that each run (with one member: each agent) acts by, in the states [S, B, ...]."""
+        policy: TanhGaussian = self.policy(observations)
+        return policy
+
+    @property
+    def entropy_coefficient(self) -> Tensor:
+        """alpha of each temperature, without gradient. [S]"""
+        return self.log_entropy_coefficient.detach().exp()
+
+    def _optimiser(self, config: AgentConfig) -> AgentwiseAdam:
+        """Fresh Adam states; the entropy coefficient learns at the policy's rate [C]."""
+        policy = [*self.policy.parameters(), self.log_entropy_coefficient]
+        groups = (
+            {"params": policy, "lr": config.policy_learning_rate},
+            {"params": self.q.parameters(), "lr": config.value_learning_rate},
+        )
+        return AgentwiseAdam(groups, self.count)
+
+    def move_targets(self, rate: float) -> None:
+        """target <- (1 - rate) target + rate Q."""
+        move_towards(self.target_q, self.q, rate)
+
+
+@torch.no_grad()
+def move_towards(target: nn.Module, followed: nn.Module, rate: float) -> None:
+    """Every parameter of `target` <- (1 - rate) target + rate followed."""
+    moved: list[Tensor] = list(target.parameters())
+    if moved:  # an encoder that is no network of its own has none
+        torch._foreach_lerp_(moved, list(followed.parameters()), rate)
+
+
+def one_agent(agents: Population, index: int) -> dict[str, Tensor]:
+    """The exported networks of one agent, as a population of one: named "policy.…", "q.…"."""
+    tensors = {}
+    for network, rows in agents.exported.items():
+        for name, tensor in agents.get_submodule(network).state_dict().items():
+            tensors[f"{network}.{name}"] = tensor[rows * index : rows * (index + 1)].clone()
+    return tensors
+
+
+def load_members(agents: Population, members: Iterable[Mapping[str, Tensor]]) -> None:
+    """Fill the population with agents (`one_agent`'s tensors), in order, and copy their targets.
+
+    UserError where they are too few, too many, or networks of other sizes.
+    """
+    rows = list(members)
+    if len(rows) != agents.count:
+        raise UserError(f"{len(rows)} pre-trained agents were given, expected {agents.count}")
+    for network in agents.exported:
+        module, prefix = agents.get_submodule(network), f"{network}."
+        parts = [section(row, prefix) for row in rows]
+        for name, own in module.state_dict().items():
+            for index, part in enumerate(parts):
+                shape = tuple(part[name].shape[1:]) if name in part else None
+                if shape != tuple(own.shape[1:]):
+                    raise UserError(
+                        f"pre-trained agent {index}: {prefix}{name} has shape {shape} after its first axis,"
+                        f" expected {tuple(own.shape[1:])}; its network is of another size"
+                    )
+        module.load_state_dict({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    agents.copy_targets()

@@ -1,0 +1,325 @@
+"""Policies and twin critics of a whole population of P agents, on perceptrons side by side.
+
+Nothing here mixes agents. Of `perceptrons`' K networks a policy has P, twin critics 2 P (agent 0's twins
+first).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from algorithms.population.perceptrons import PopulationMLP, zero_where_inactive
+from algorithms.population.processor import this_processor
+from algorithms.population.streams import Streams
+
+LOG_STD_RANGE = (-20.0, 2.0)  # [C] TanhGaussianPolicy
+_WEIGHT_UNITS = 2.0**40  # float32 weights times a power of two lose nothing but what lies below a unit
+SLOW_BFLOAT16 = (
+    "reduced_precision_penalty is true, and this processor has no instructions for bfloat16: an update takes"
+    " up to ten times as long as in float32; expected a processor with them (AVX512_BF16 or AMX),"
+    " compute.device cuda, or reduced_precision_penalty false, which changes the rounding alone"
+)
+PENALTY_BLOCK_ROWS = this_processor().penalty_block_rows
+
+
+class TanhGaussian(NamedTuple):
+    """A Gaussian over pre-tanh actions, squashed into the box [-1, 1]."""
+
+    mean: Tensor  # [..., action_size], before tanh
+    log_std: Tensor  # [..., action_size]
+
+    def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions tanh(mean + std noise) and their log density, differentiable in mean and log_std.
+
+        `noise [..., action_size]` is standard normal and may carry extra axes that broadcast.
+        Returns actions of the broadcast shape and log densities without the last axis.
+        """
+        sampled: tuple[Tensor, Tensor] = _Sample.apply(  # type: ignore[no-untyped-call]
+            self.mean, self.log_std, noise
+        )
+        return sampled
+
+    def log_density(self, actions: Tensor) -> Tensor:
+        """Log density of actions in [-1, 1]; [..., action_size] -> [...]. Edges are moved inside."""
+        edge = 1 - torch.finfo(actions.dtype).eps
+        pre_tanh = torch.atanh(actions.clamp(-edge, edge))
+        noise = (pre_tanh - self.mean) * torch.exp(-self.log_std)
+        gaussian = -0.5 * noise.square() - self.log_std - 0.5 * math.log(2 * math.pi)
+        return (gaussian - _log_tanh_slope(pre_tanh)).sum(dim=-1)
+
+    def mode(self) -> Tensor:
+        """The deterministic action tanh(mean)."""
+        return torch.tanh(self.mean)
+
+
+class _Sample(torch.autograd.Function):
+    """`TanhGaussian.sample` in half of autograd's operations, which cost more than their arithmetic.
+
+    The log density's gradient through the squashing, -log(1 - tanh(x)^2), is 2 tanh(x).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        deviation = log_std.exp() * noise
+        pre_tanh = mean + deviation
+        actions = torch.tanh(pre_tanh)
+        # Gaussian and slope of tanh (`_log_tanh_slope`), their constants taken together after the sum.
+        terms = functional.softplus(-2 * pre_tanh).add_(pre_tanh).mul_(2).sub_(log_std)
+        constants = mean.shape[-1] * (0.5 * math.log(2 * math.pi) + 2 * math.log(2))
+        log_density = terms.addcmul_(noise, noise, value=-0.5).sum(dim=-1).sub_(constants)
+        ctx.save_for_backward(deviation, actions)
+        ctx.shapes = mean.shape, log_std.shape
+        return actions, log_density
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_actions: Tensor, to_log_density: Tensor) -> tuple[Tensor, Tensor, None]:
+        deviation, actions = ctx.saved_tensors
+        to_density = to_log_density.unsqueeze(-1)
+        to_mean = torch.addcmul(to_actions, actions, 2 * to_density - to_actions * actions)
+        to_log_std = to_mean * deviation - to_density
+        mean_shape, log_std_shape = ctx.shapes
+        return to_mean.sum_to_size(mean_shape), to_log_std.sum_to_size(log_std_shape), None
+
+
+def _log_tanh_slope(pre_tanh: Tensor) -> Tensor:
+    """log(1 - tanh(x)^2), written so that it neither overflows nor cancels."""
+    return 2 * (math.log(2) - pre_tanh - functional.softplus(-2 * pre_tanh))
+
+
+class Policy(nn.Module):
+    """P tanh-Gaussian policies: `[P, B, observation_size] -> TanhGaussian [P, B, action_size]`."""
+
+    def __init__(
+        self,
+        agents: int,
+        observation_size: int,
+        action_size: int,
+        hidden_widths: Sequence[int],
+        log_std_range: tuple[float, float] = LOG_STD_RANGE,
+    ) -> None:
+        super().__init__()
+        self.net = PopulationMLP(agents, observation_size, hidden_widths, 2 * action_size)
+        self.log_std_range = log_std_range
+
+    def forward(self, observations: Tensor) -> TanhGaussian:
+        """The action distribution in each state."""
+        mean, log_std = self.net(observations).chunk(2, dim=-1)
+        return TanhGaussian(mean, log_std.clamp(*self.log_std_range))
+
+    def initialise(self, streams: Streams) -> None:
+        """Near-zero mean and unit standard deviation. [C] init_w = 1e-3"""
+        self.net.initialise(1e-3, streams)
+
+
+class Critics(nn.Module):
+    """Twin critics of P agents: `[P, B, observation_size]`, `[P, B, action_size]` -> Q(s, a) `[P, 2, B]`."""
+
+    def __init__(
+        self, agents: int, observation_size: int, action_size: int, hidden_widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.agents = agents
+        self.net = PopulationMLP(2 * agents, observation_size + action_size, hidden_widths, 1)
+
+    def forward(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
+        """Q values of both twins; `frozen` lets gradients through to the actions only."""
+        states = self.state_inputs(observations.detach() if frozen else observations)
+        q: Tensor = self.net(torch.cat([states, actions.repeat_interleave(2, dim=0)], dim=-1), frozen)
+        return q.reshape(self.agents, 2, -1)
+
+    def state_inputs(self, observations: Tensor) -> Tensor:
+        """What each twin sees of the observations, agent 0's twins first. [2 P, B, observation_size]"""
+        return observations.repeat_interleave(2, dim=0)
+
+    def initialise(self, streams: Streams) -> None:
+        """Near-zero values. [C] init_w = 3e-3"""
+        self.net.initialise(3e-3, streams)
+
+    def soft_maximum(
+        self,
+        observations: Tensor,
+        actions: Tensor,
+        log_density: Tensor,
+        gradient_draws: Tensor | None = None,
+        reduced_precision: bool = False,
+    ) -> Tensor:
+        """Mean over states of log sum_j exp(Q(s, a_j) - log_density_j), for each agent and twin. [P, 2]
+
+        `actions [P, B, n, A]` and `log_density [P, B, n]` are constants: the critics' parameters receive
+        gradients, and so do the `observations [P, B, obs]` where they ask for them (an encoder's features).
+
+        The gradient is the softmax-weighted mean of the candidates' gradients. With `gradient_draws
+        [P, 2, B, k]`, ascending in [0, 1) in each state, it is estimated without bias by the k candidates
+        whose cumulative weight the draws fall on: a third of the work for k well below n.
+        `reduced_precision` multiplies the hidden layers in bfloat16 (inputs, the last layer and the soft
+        maximum itself stay float32), with a warning where the processor cannot.
+        """
+        if reduced_precision and observations.is_cpu and not this_processor().bfloat16:
+            warnings.warn(SLOW_BFLOAT16, stacklevel=2)
+        precision = torch.bfloat16 if reduced_precision else torch.float32
+        result: Tensor = _SoftMaximum.apply(  # type: ignore[no-untyped-call]
+            self.state_inputs(observations),
+            actions,
+            log_density,
+            gradient_draws,
+            precision,
+            *self.net.tensors(),
+        )
+        return result
+
+
+class _SoftMaximum(torch.autograd.Function):
+    """Value and gradients of `Critics.soft_maximum` in one pass over cache-sized blocks of states.
+
+    The output [P, 2] has one number per network, so the gradients of each network's parameters and of its
+    states [2 P, B, obs] are known up to that number's incoming gradient: they are computed while the
+    block's activations are still in cache, and only scaled in `backward`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        state_inputs: Tensor,
+        actions: Tensor,
+        log_density: Tensor,
+        gradient_draws: Tensor | None,
+        precision: torch.dtype,
+        *parameters: Tensor,
+    ) -> Tensor:
+        agents, states, candidates = actions.shape[:3]
+        observation_size = state_inputs.shape[-1]
+        value = state_inputs.new_zeros(agents, 2)
+        gradients = [torch.zeros_like(parameter) for parameter in parameters]
+        first, middle, last = parameters[:2], parameters[2:-2], parameters[-2:]
+        # The first layer's product with a state is shared by all of its candidates.
+        from_state = torch.baddbmm(first[1], state_inputs, first[0][:, :observation_size])
+        to_state = torch.empty_like(from_state)
+        working = [first[0][:, observation_size:], *(tensor.to(precision) for tensor in middle), *last]
+        sums = [gradients[0][:, observation_size:], *gradients[2:]]
+        whole = not state_inputs.is_cpu  # a GPU wants few large products, a CPU wants its cache
+        block = states if whole else max(1, PENALTY_BLOCK_ROWS // candidates)
+        for agent in (slice(None),) if whole else (slice(i, i + 1) for i in range(agents)):
+            twins = slice(None) if whole else slice(2 * agent.start, 2 * agent.stop)
+            for start in range(0, states, block):
+                rows = slice(start, start + block)
+                value[agent] += _soft_maximum_block(
+                    from_state[twins, rows],
+                    to_state[twins, rows],
+                    actions[agent, rows],
+                    log_density[agent, rows],
+                    None if gradient_draws is None else gradient_draws[agent, :, rows],
+                    [parameter[twins] for parameter in working],
+                    [gradient[twins] for gradient in sums],
+                )
+        gradients[0][:, :observation_size].baddbmm_(state_inputs.transpose(1, 2), to_state)
+        gradients[1].add_(to_state.sum(dim=1, keepdim=True))
+        if ctx.needs_input_grad[0]:
+            gradients.append(torch.bmm(to_state, first[0][:, :observation_size].transpose(1, 2)))
+        for tensor in (value, *gradients):
+            tensor /= states
+        ctx.save_for_backward(*gradients)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        scaled = [upstream.reshape(-1, 1, 1) * gradient for gradient in ctx.saved_tensors]
+        to_states = scaled.pop() if ctx.needs_input_grad[0] else None
+        return (to_states, None, None, None, None, *scaled)
+
+
+def _soft_maximum_block(
+    from_state: Tensor,
+    to_state: Tensor,
+    actions: Tensor,
+    log_density: Tensor,
+    gradient_draws: Tensor | None,
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+) -> Tensor:
+    """Sum over a block's b states of log sum_j exp(Q - log_density) [P, 2], and its gradients.
+
+    `from_state [K, b, width]` is the states' part of the first layer before its activation, `parameters`
+    are that layer's weight of the actions, then weight and bias of the others, layer by layer; those
+    between first and last may be of lower precision. The gradient of `from_state` is written to
+    `to_state`, those of `parameters` are added to `gradients`.
+    """
+    agents, states, candidates = actions.shape[:3]
+    action_inputs = actions.repeat_interleave(2, dim=0)
+    q, activations = _forward_block(from_state, action_inputs, parameters)
+    logits = q.view(agents, 2, states, candidates) - log_density.unsqueeze(1)
+    # logsumexp and softmax by hand: one exponential serves both.
+    largest = logits.amax(dim=-1, keepdim=True)
+    weights = (logits - largest).exp_()
+    total = weights.sum(dim=-1, keepdim=True)
+    weights = (weights / total).view(2 * agents, states, candidates)
+    if gradient_draws is not None:
+        draws = gradient_draws.reshape(2 * agents, states, -1).contiguous()
+        chosen = drawn_candidates(weights, draws)
+        action_inputs = action_inputs.gather(2, chosen.unsqueeze(-1).expand(*chosen.shape, actions.shape[-1]))
+        _, activations = _forward_block(from_state, action_inputs, parameters)
+        weights = torch.full_like(draws, 1 / draws.shape[-1])
+    _backward_block(to_state, action_inputs, activations, weights, parameters, gradients)
+    return (largest + total.log()).sum(dim=(2, 3))
+
+
+def drawn_candidates(weights: Tensor, draws: Tensor) -> Tensor:
+    """Which candidate each of `draws [K, b, k]` in [0, 1) falls on, by `weights [K, b, m]` that sum to 1."""
+    if not weights.is_cpu:
+        # A GPU adds up floats in an order that varies: there weights are counted in whole units.
+        weights, draws = ((part * _WEIGHT_UNITS).to(torch.int64) for part in (weights, draws))
+    last = weights.shape[-1] - 1
+    return torch.searchsorted(weights.cumsum(dim=-1), draws, right=True).clamp(max=last)
+
+
+def _forward_block(
+    from_state: Tensor, actions: Tensor, parameters: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Q of m actions in each state: [K, b, width], [K, b, m, A] -> [K, b m], and the layers' activations."""
+    action_weight, *middle, last_weight, last_bias = parameters
+    heads, block, per_state, action_size = actions.shape
+    hidden = torch.bmm(actions.view(heads, -1, action_size), action_weight)
+    hidden.view(heads, block, per_state, -1).add_(from_state.unsqueeze(2))
+    activations = [hidden.relu_().to(middle[0].dtype if middle else hidden.dtype)]
+    for weight, bias in zip(middle[::2], middle[1::2], strict=True):
+        activations.append(torch.baddbmm(bias, activations[-1], weight).relu_())
+    # Scalar products beat a matrix product of one column.
+    q = torch.linalg.vecdot(activations[-1].to(last_weight.dtype), last_weight.transpose(1, 2))
+    return q + last_bias.squeeze(2), activations
+
+
+def _backward_block(
+    to_state: Tensor,
+    actions: Tensor,
+    activations: Sequence[Tensor],
+    weights: Tensor,
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+) -> None:
+    """Gradients of sum(weights Q), `weights [K, b, m]`, into `to_state` and `gradients`."""
+    heads, block, per_state, action_size = actions.shape
+    action_inputs = actions.view(heads, -1, action_size)
+    q_gradient = weights.reshape(heads, -1, 1)
+    last_weight = parameters[-2]
+    gradients[-1].add_(q_gradient.sum(dim=1, keepdim=True))
+    # The product with one row is three times as fast as its transpose, with one column.
+    gradients[-2].transpose(1, 2).baddbmm_(q_gradient.transpose(1, 2), activations[-1].to(last_weight.dtype))
+    gradient = (q_gradient * last_weight.transpose(1, 2)).to(activations[-1].dtype)
+    for layer in range(len(activations) - 1, 0, -1):
+        zero_where_inactive(gradient, activations[layer])
+        gradients[2 * layer - 1].add_(torch.bmm(activations[layer - 1].transpose(1, 2), gradient))
+        gradients[2 * layer].add_(gradient.sum(dim=1, keepdim=True, dtype=torch.float32))
+        gradient = torch.bmm(gradient, parameters[2 * layer - 1].transpose(1, 2))
+    zero_where_inactive(gradient, activations[0])
+    gradient = gradient.to(to_state.dtype)
+    torch.sum(gradient.view(heads, block, per_state, -1), dim=2, out=to_state)
+    gradients[0].baddbmm_(action_inputs.transpose(1, 2), gradient)

@@ -1,0 +1,421 @@
+"""Where batches come from: offline data, the growing online buffer, and three ways to draw from them.
+
+A run is one seed's fine-tuning; the first axis S of every tensor counts the runs that learn side by side.
+The offline data are held once for all runs; each run has an online buffer of its own. Both hold vectors
+(`OfflineData`, `OnlineBuffer`) or images (`algorithms.replay.image_replay`): a replay draws indices and does
+not look. Indices name the union of both: index i < M is offline transition i, index M + i is the run's online
+transition i (in `OnlineReplay`, which has no offline data, M = 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from algorithms.population.checkpoints import fit
+from algorithms.population.streams import Streams
+from algorithms.replay.batch import Batch
+from algorithms.replay.sum_tree import SumTree
+from offline_data.transitions import Transitions
+from storage import UserError
+
+
+class Recorded(Protocol):
+    """M recorded transitions, as every replay reads them."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, indices: Tensor) -> Batch:
+        """The transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
+
+
+class Collected(Protocol):
+    """What S runs have collected so far, as every replay grows and reads it."""
+
+    runs: int
+    capacity: int  # transitions that a run may collect
+    size: int  # transitions that each run has collected
+    count: Tensor  # the size once more, float64 []
+    device: torch.device
+
+    def add(self, block: Batch) -> None:
+        """Append n transitions to every run; tensors [S, n, ...]."""
+
+    def gather(self, indices: Tensor) -> Batch:
+        """Each run's own transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of all that was added."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state()`. Raises UserError for another buffer's state."""
+
+
+class OfflineData:
+    """M recorded transitions, held once, read by every run and never written."""
+
+    def __init__(
+        self,
+        observations: NDArray[np.float32],
+        actions: NDArray[np.float32],
+        rewards: NDArray[np.float32],
+        masks: NDArray[np.float32],
+        next_observations: NDArray[np.float32],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Take over float32 arrays with M >= 1 rows each; on the CPU they are not copied.
+
+        Shapes: [M, observation_size], [M, action_size], [M], [M], [M, observation_size].
+        Raises UserError for other types or shapes.
+        """
+        arrays = Batch._fields, (observations, actions, rewards, masks, next_observations)
+        for name, array in zip(*arrays, strict=True):
+            if array.dtype != np.float32:
+                raise UserError(f"the offline {name} are {array.dtype}, expected float32")
+            if len(array) != len(observations) or len(array) == 0:
+                raise UserError(
+                    f"the offline {name} have {len(array)} rows beside {len(observations)} observations,"
+                    " expected as many and at least one"
+                )
+            if array.ndim != (1 if name in ("rewards", "masks") else 2):
+                raise UserError(f"the offline {name} have shape {list(array.shape)}")
+        self.device = torch.device(device)
+        self._rows = Batch(*(torch.from_numpy(array).to(self.device) for array in arrays[1]))
+
+    @classmethod
+    def from_transitions(cls, transitions: Transitions, device: torch.device | str = "cpu") -> OfflineData:
+        """The transitions of a dataset, not copied on the CPU."""
+        return cls(
+            transitions.observations,
+            transitions.actions,
+            transitions.rewards,
+            transitions.masks,
+            transitions.next_observations,
+            device,
+        )
+
+    def __len__(self) -> int:
+        return len(self._rows.rewards)
+
+    def gather(self, indices: Tensor) -> Batch:
+        """The transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
+        flat = indices.reshape(-1)
+        return Batch(
+            *(rows.index_select(0, flat).view(*indices.shape, *rows.shape[1:]) for rows in self._rows)
+        )
+
+
+class OnlineBuffer:
+    """What each of S runs has collected so far, in order; as large as the run, so nothing is evicted."""
+
+    def __init__(
+        self,
+        runs: int,
+        capacity: int,
+        observation_size: int,
+        action_size: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Empty, with room for `capacity` transitions of each of `runs` runs."""
+        self.runs = runs
+        self.capacity = capacity
+        self.device = torch.device(device)
+        self.size = 0
+        # The size once more, on the device: a captured CUDA graph that draws below it sees it grow.
+        self.count = torch.zeros((), dtype=torch.float64, device=self.device)
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(runs, capacity, *shape, dtype=torch.float32, device=self.device)
+
+        self._rows = Batch(
+            zeros(observation_size), zeros(action_size), zeros(), zeros(), zeros(observation_size)
+        )
+        self._first_row = torch.arange(runs, device=self.device).unsqueeze(1) * capacity
+
+    def add(self, block: Batch) -> None:
+        """Append n transitions to every run; tensors [S, n, ...].
+
+        Raises UserError when they do not fit or have other shapes.
+        """
+        stop = self.size + block.rewards.shape[1]
+        if stop > self.capacity:
+            raise UserError(
+                f"the online buffer holds {self.capacity} transitions a run, {stop} were collected:"
+                " its capacity has to be the number of online steps"
+            )
+        for name, rows, new in zip(Batch._fields, self._rows, block, strict=True):
+            expected = (self.runs, stop - self.size, *rows.shape[2:])
+            if new.shape != expected:
+                raise UserError(f"the online {name} have shape {list(new.shape)}, expected {list(expected)}")
+            rows[:, self.size : stop] = new
+        self.size = stop
+        self.count.fill_(stop)
+
+    def gather(self, indices: Tensor) -> Batch:
+        """Each run's own transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
+        flat = (indices + self._first_row).view(-1)
+        return Batch(
+            *(
+                rows.flatten(0, 1).index_select(0, flat).view(*indices.shape, *rows.shape[2:])
+                for rows in self._rows
+            )
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of the filled rows, one tensor [S, size, ...] for each field of Batch."""
+        return {
+            name: rows[:, : self.size].clone(memory_format=torch.contiguous_format)
+            for name, rows in zip(Batch._fields, self._rows, strict=True)
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state()`. Raises UserError when a field is missing or of another shape."""
+        missing = [name for name in Batch._fields if name not in state]
+        if missing:
+            raise UserError(f"the saved online buffer lacks {', '.join(missing)}")
+        size = sum(state["observations"].shape[1:2])
+        like = zip(Batch._fields, self._rows, strict=True)
+        fit(state, {name: rows[:, :size] for name, rows in like})
+        self.size = 0
+        self.add(Batch(*(state[name] for name in Batch._fields)))
+
+
+class Replay(Protocol):
+    """What the training loop asks of a replay, whatever it draws from."""
+
+    def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
+        """Draw a batch for every run: tensors [S, B, ...], and their indices, int64 [S, B]."""
+
+    def offline_share(self, indices: Tensor) -> Tensor:
+        """The share of offline transitions among `indices` [S, B]. float32 [S]"""
+
+    def add(self, block: Batch) -> None:
+        """Append newly collected transitions, tensors [S, n, ...]."""
+
+    def state(self) -> dict[str, Tensor]:
+        """All that changes, for a checkpoint; never the offline data."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on bit for bit where `state()` was taken."""
+
+
+class OnlineReplay:
+    """Uniform draws from what was collected online alone: SAC from scratch."""
+
+    def __init__(self, online: Collected) -> None:
+        self.online = online
+
+    def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
+        """Draw uniformly, with replacement. Raises UserError while nothing has been collected."""
+        _require_online(self.online)
+        indices = _rows_below(self.online.count, batch_size, streams)
+        return self.online.gather(indices), indices
+
+    def offline_share(self, indices: Tensor) -> Tensor:
+        """Zero: nothing is offline. float32 [S]"""
+        return torch.zeros(len(indices), device=indices.device)
+
+    def add(self, block: Batch) -> None:
+        """Append newly collected transitions, tensors [S, n, ...]."""
+        self.online.add(block)
+
+    def state(self) -> dict[str, Tensor]:
+        """The online buffer's filled rows."""
+        return self.online.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on bit for bit where `state()` was taken."""
+        self.online.restore(state)
+
+
+class UniformReplay(OnlineReplay):
+    """Uniform draws from offline and online data together: the baseline SAC-ft."""
+
+    def __init__(self, offline: Recorded, online: Collected) -> None:
+        super().__init__(online)
+        self.offline = offline
+
+    def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
+        """Draw uniformly from the union, with replacement."""
+        indices = _rows_below(len(self.offline) + self.online.count, batch_size, streams)
+        return gather_union(self.offline, self.online, indices), indices
+
+    def offline_share(self, indices: Tensor) -> Tensor:
+        """The share of offline transitions among `indices` [S, B]. float32 [S]"""
+        return _share_below(len(self.offline), indices)
+
+
+PlainReplayName = Literal["uniform", "online_only"]
+
+
+def plain_replay(name: PlainReplayName, offline: Recorded, online: Collected) -> OnlineReplay:
+    """Uniform draws from offline and online data together, or from the online data alone."""
+    return UniformReplay(offline, online) if name == "uniform" else OnlineReplay(online)
+
+
+class BalancedReplay:
+    """Off2On's prioritised draws from offline and online data together ([P] 4.1, [S] D.1).
+
+    Offline transitions enter with priority 1. Online transitions enter with the default priority p0,
+    one for each run, which starts at `initial_priority(...)`: the first `block_size` of them then have
+    probability `initial_online_fraction` of being drawn. After a draw its transitions get the
+    priorities that the caller computes from the density ratio, and p0 rises to the largest priority
+    seen; it never falls, so every later block enters with at least the initial priority ([C]).
+    Draws are stratified and carry no importance weights ([C]).
+    """
+
+    def __init__(
+        self,
+        offline: Recorded,
+        online: Collected,
+        initial_online_fraction: float,
+        block_size: int = 1000,
+    ) -> None:
+        """All offline transitions enter with priority 1; `online` is still empty.
+
+        Raises UserError for a fraction outside (0, 1) or a block size below 1.
+        """
+        if online.size:
+            raise UserError(f"balanced replay starts with an empty online buffer, got {online.size} rows")
+        self.offline = offline
+        self.online = online
+        self._tree = SumTree(online.runs, len(offline) + online.capacity, device=online.device)
+        first = initial_priority(len(offline), initial_online_fraction, block_size)
+        if first > self._tree.largest_priority:
+            raise UserError(
+                f"initial_online_fraction {initial_online_fraction} with a block size of {block_size} gives"
+                f" new transitions priority {first:.3g}, expected at most {self._tree.largest_priority:.3g}"
+            )
+        self.default_priority = torch.full((online.runs,), first, dtype=torch.float64, device=online.device)
+        self._tree.fill(0, len(offline), 1.0)
+
+    def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
+        """Draw in proportion to the priorities, one from each of `batch_size` equal parts of their sum."""
+        strata = torch.arange(batch_size, dtype=torch.float64, device=self.online.device)
+        indices = self._tree.sample((strata + _uniform(batch_size, streams)) / batch_size)
+        return gather_union(self.offline, self.online, indices), indices
+
+    def update_priorities(self, indices: Tensor, priorities: Tensor) -> None:
+        """Write the priorities [S, B] of the transitions `indices` [S, B] drawn before.
+
+        p0 <- max(p0, max(priorities)) ([S] D.1). The priorities are finite and positive: the density
+        ratio as its module normalises and clamps it.
+        """
+        self._tree.set(indices, priorities)
+        # In place: a captured CUDA graph goes on reading this tensor.
+        torch.maximum(
+            self.default_priority, priorities.amax(dim=1).to(torch.float64), out=self.default_priority
+        )
+
+    def priorities(self, indices: Tensor) -> Tensor:
+        """The present priorities of the transitions `indices`, int64 [S, B]. float64 [S, B]"""
+        return self._tree.get(indices)
+
+    def sample_offline(self, batch_size: int, streams: Streams) -> Batch:
+        """Uniform draws from the offline data alone, for the density ratio. Tensors [S, B, ...]"""
+        return self.offline.gather(_rows_below(len(self.offline), batch_size, streams))
+
+    def sample_online(self, batch_size: int, streams: Streams) -> Batch:
+        """Uniform draws from the online data alone, for the density ratio. Tensors [S, B, ...]
+
+        Raises UserError while nothing has been collected.
+        """
+        _require_online(self.online)
+        return self.online.gather(_rows_below(self.online.count, batch_size, streams))
+
+    def sample_union(self, batch_size: int, streams: Streams) -> Batch:
+        """Uniform draws from offline and online data together, whatever their priorities. [S, B, ...]"""
+        indices = _rows_below(len(self.offline) + self.online.count, batch_size, streams)
+        return gather_union(self.offline, self.online, indices)
+
+    def offline_share(self, indices: Tensor) -> Tensor:
+        """The share of offline transitions among `indices` [S, B]. float32 [S]"""
+        return _share_below(len(self.offline), indices)
+
+    def add(self, block: Batch) -> None:
+        """Append newly collected transitions, tensors [S, n, ...], with the default priority."""
+        start = len(self.offline) + self.online.size
+        self.online.add(block)
+        self._tree.fill(start, len(self.offline) + self.online.size, self.default_priority)
+
+    def state(self) -> dict[str, Tensor]:
+        """The online buffer's filled rows, `priority_units` int64 [S, M + size], `default_priority` [S]."""
+        return {
+            **self.online.state(),
+            "priority_units": self._tree.state(len(self.offline) + self.online.size),
+            "default_priority": self.default_priority.clone(),
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on bit for bit where `state()` was taken. Raises UserError for another run's state."""
+        missing = [name for name in ("priority_units", "default_priority") if name not in state]
+        if missing:
+            raise UserError(f"the saved replay lacks {', '.join(missing)}")
+        self.online.restore(state)
+        expected = len(self.offline) + self.online.size
+        if state["priority_units"].shape[1:] != (expected,):
+            raise UserError(
+                f"the saved priority_units have shape {list(state['priority_units'].shape)},"
+                f" expected {expected} a run"
+            )
+        fit(state, {"default_priority": self.default_priority})
+        self._tree.restore(state["priority_units"])
+        self.default_priority.copy_(state["default_priority"])
+
+
+def initial_priority(offline_size: int, initial_online_fraction: float, block_size: int) -> float:
+    """The priority P0 with which `block_size` online rows beside M offline ones of priority 1 are drawn
+    with probability rho: P0 = M / block_size * rho / (1 - rho) ([S] D.1, where block_size is 1000).
+
+    Raises UserError unless 0 < rho < 1 and block_size >= 1.
+    """
+    if not 0.0 < initial_online_fraction < 1.0:
+        raise UserError(f"initial_online_fraction is {initial_online_fraction}, expected between 0 and 1")
+    if block_size < 1:
+        raise UserError(f"the block size is {block_size}, expected at least 1")
+    return offline_size / block_size * initial_online_fraction / (1.0 - initial_online_fraction)
+
+
+def gather_union(offline: Recorded, online: Collected, indices: Tensor) -> Batch:
+    """The transitions `indices`, int64 [S, B], of offline and online data in a row. Tensors [S, B, ...]
+
+    Both parts are read at clamped indices and the wrong one is dropped: no copy of the offline data,
+    no shape that depends on the draw.
+    """
+    boundary = len(offline)
+    is_online = indices >= boundary
+    old = offline.gather(indices.clamp(max=boundary - 1))
+    new = online.gather((indices - boundary).clamp(min=0))
+    return Batch(
+        *(
+            torch.where(is_online.view(*indices.shape, *(1,) * (n.ndim - 2)), n, o)
+            for n, o in zip(new, old, strict=True)
+        )
+    )
+
+
+def _rows_below(count: int | Tensor, draws: int, streams: Streams) -> Tensor:
+    """Uniform row numbers below `count`. int64 [S, draws]"""
+    return (_uniform(draws, streams) * count).to(torch.int64)
+
+
+def _uniform(draws: int, streams: Streams) -> Tensor:
+    """Uniform float64 numbers in [0, 1) with 53 random bits: 24 would favour some of a million rows.
+
+    [S, draws]. Times a count below 2^53 they stay below it, rounding included.
+    """
+    return streams.integers(2**53, draws).to(torch.float64) * 2.0**-53
+
+
+def _share_below(boundary: int, indices: Tensor) -> Tensor:
+    return (indices < boundary).to(torch.float32).mean(dim=1)
+
+
+def _require_online(online: Collected) -> None:
+    if online.size == 0:
+        raise UserError("nothing has been collected online yet, expected at least one transition")

@@ -1,0 +1,118 @@
+"""Settings of a training process that change its speed, not its method."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from algorithms.population.processor import this_processor
+from storage import UserError
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_KEEP_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What a training process computes on. UserError for what only a GPU can, asked of a CPU."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    tf32: bool = False  # a GPU's float32 products with 10 bits of mantissa: faster, another result
+    updates_per_graph: int = 0  # captured together as a CUDA graph; 0: each update is launched anew
+    environment_threads: int = 1  # that step a batch of environments; they change no result
+    evaluation_beside: bool = False  # of vectors: on a copy of the agents on the CPU, while they learn on
+
+    def __post_init__(self) -> None:
+        if self.device == "cpu" and (self.tf32 or self.updates_per_graph):
+            asked = "tf32" if self.tf32 else "updates_per_graph"
+            raise UserError(
+                f"compute.{asked} is {getattr(self, asked)}: expected compute.device cuda with it"
+            )
+
+
+def prepare_process(compute: Compute | None = None, threads: int = 1) -> None:
+    """Call once at the start of a training process: threads, memory reuse, matrix products.
+
+    The thread count is part of the numerical record: another count may round differently. UserError where
+    `compute` (None: the CPU) asks for a device that is not there.
+    """
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    _keep_freed_memory()
+    _choose_matrix_products()
+    if compute is not None and compute.device == "cuda":
+        _prepare_cuda(compute)
+
+
+def _prepare_cuda(compute: Compute) -> None:
+    """Deterministic products of the precision asked for, on the one device that the process sees first."""
+    if not torch.cuda.is_available():
+        raise UserError(
+            "compute.device is cuda, and PyTorch sees no such device: expected an NVIDIA GPU with its driver"
+            " and PyTorch's CUDA build (make setup TORCH=index), or compute.device cpu"
+        )
+    # cuBLAS is deterministic only with a workspace of fixed size; it reads this when first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    precision = "tf32" if compute.tf32 else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    backend: Any = torch.backends.cudnn
+    backend.conv.fp32_precision = precision
+    # Everything made empty here is written before it is read, and each fill would be a kernel of its own.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def arithmetic() -> dict[str, str | int]:
+    """By which arithmetic this process computes on the CPU, as JSON values for the provenance."""
+    processor = this_processor()
+    return {
+        "vectors": processor.vectors,
+        "float32_products": "oneDNN" if _products().fp32_precision == "bf16" else "PyTorch's choice",
+        "bfloat16_products": "instructions" if processor.bfloat16 else "emulated",
+        "penalty_block_rows": processor.penalty_block_rows,
+    }
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse freed memory, on Linux.
+
+    Returned to the system, every large activation costs its page faults again (a CQL update took 57 ms
+    instead of 35).
+    """
+    if platform.libc_ver()[0] == "glibc" and os.name == "posix":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+def _choose_matrix_products() -> None:
+    """Let oneDNN multiply float32 matrices where the processor asks for it (`Processor.onednn`).
+
+    Permitting oneDNN a lower precision is the switch that selects it; its kernels for float32 ignore the
+    permission, which is checked here by a product.
+    """
+    products = _products()
+    products.fp32_precision = "bf16" if this_processor().onednn else "ieee"
+    if not _products_are_float32():
+        products.fp32_precision = "ieee"
+
+
+def _products() -> Any:
+    """Where torch keeps what oneDNN may do to float32 products."""
+    return torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+
+
+def _products_are_float32() -> bool:
+    generator = torch.Generator().manual_seed(0)
+    for rows in (1, 32, 256, 960):
+        left = torch.rand(2, rows, 256, generator=generator)
+        right = torch.rand(2, 256, 256, generator=generator)
+        exact = torch.bmm(left.double(), right.double())
+        # bfloat16 errs by about 1e-4 of such a sum, float32 by 1e-7
+        if not torch.allclose(torch.bmm(left, right).double(), exact, rtol=3e-6):
+            return False
+    return True

@@ -1,0 +1,123 @@
+"""Behaviour policies: SAC runs whose actors and replay become datasets, by D4RL's recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from algorithms.methods.sac import SACConfig, SACLearner
+from algorithms.population import checkpoints
+from algorithms.population.networks import Policy
+from algorithms.population.streams import Streams, derived_seed
+from algorithms.training.fine_tuning import make_learner
+from algorithms.training.jobs import Job
+from algorithms.training.online import OnlineSchedule, run_online
+from storage import UserError
+
+MEDIUM_SHARE = 1 / 3  # D4RL's "medium" is a policy at about a third of the expert's return
+
+
+class BehaviourRun(NamedTuple):
+    """One SAC run: its curve, all it collected in order of time, and its actors at two moments.
+
+    `replay_log` holds observations, actions, rewards (raw), masks, next_observations [M, ...] (float32)
+    and episode_ends [M] (bool). `medium_steps` is how much of it had been collected when the medium
+    actor acted.
+    """
+
+    curve: pd.DataFrame
+    replay_log: dict[str, Tensor]
+    medium: dict[str, Tensor]
+    expert: dict[str, Tensor]
+    medium_steps: int
+
+
+def train_behaviour(
+    config: SACConfig,
+    online: OnlineSchedule,
+    seed: int,
+    job: Job,
+    reward_scale: float = 1.0,
+    medium_score: float | None = None,
+) -> BehaviourRun:
+    """Train SAC from scratch, keeping its actor at every evaluation; resumes from `job.state_folder`.
+
+    The expert is the actor with the best evaluation, the medium one the first whose normalised score
+    reaches `medium_score`, by default a third of the expert's. UserError where none does.
+    """
+    device = job.compute.device
+    learner = make_learner("sac", SACLearner, config, online, None, [], [seed], job.environment, device)
+    snapshots = job.state_folder / "snapshots"
+
+    def keep_actor(step: int) -> dict[str, Any]:
+        actor = learner.agents.get_submodule("policy").state_dict()
+        checkpoints.save(_snapshot(snapshots, step), actor, {"step": step})
+        return {}
+
+    result = run_online(online, "sac", learner, [seed], job, reward_scale, measure=keep_actor)
+    scores = result.curve[result.curve.metric == "normalised_score"].set_index("step").value
+    medium, expert = choose_snapshots(scores, medium_score)
+    log = {name: rows[0].cpu() for name, rows in learner.replay.state().items()}
+    log["rewards"] = log["rewards"] / reward_scale
+    return BehaviourRun(
+        result.curve,
+        {**log, "episode_ends": torch.from_numpy(result.episode_ends[0].copy())},
+        checkpoints.load(_snapshot(snapshots, medium))[0],
+        checkpoints.load(_snapshot(snapshots, expert))[0],
+        medium + online.initial_steps,
+    )
+
+
+def choose_snapshots(scores: pd.Series[float], medium_score: float | None = None) -> tuple[int, int]:
+    """The steps of the medium and the expert actor, from normalised scores indexed by step.
+
+    The untrained actor of step 0 is neither: the medium one comes after it. UserError where no score
+    reaches `medium_score`.
+    """
+    trained = scores[scores.index > 0]
+    steps, values = trained.index.to_numpy(), trained.to_numpy()
+    reached = values >= (MEDIUM_SHARE * values.max() if medium_score is None else medium_score)
+    if medium_score is not None and not reached.any():
+        raise UserError(
+            f"medium.score is {medium_score}, and the best actor scores {values.max():.1f}: expected a score"
+            " that an evaluation reached"
+        )
+    return int(steps[reached.argmax()]), int(steps[values.argmax()])
+
+
+def _snapshot(folder: Path, step: int) -> Path:
+    return folder / f"actor_{step}.safetensors"
+
+
+def load_behaviour_policy(
+    path: Path, observation_size: int, action_size: int, seed: int
+) -> Callable[[NDArray[np.float64]], NDArray[Any]]:
+    """The saved actor as a function observations [E, obs] -> sampled actions [E, A], seeded by `seed`.
+
+    UserError where the file is damaged or the actor is of other sizes.
+    """
+    tensors, _ = checkpoints.load(path)
+    weights = [tensor for name, tensor in sorted(tensors.items()) if name.endswith("weight")]
+    if not weights or weights[0].shape[1] != observation_size or weights[-1].shape[2] != 2 * action_size:
+        raise UserError(
+            f"{path}: expected an actor for {observation_size} observations and {action_size} actions"
+        )
+    policy = Policy(1, observation_size, action_size, [weight.shape[2] for weight in weights[:-1]])
+    policy.load_state_dict(tensors)
+    streams = Streams([derived_seed(seed, "behaviour policy")])
+
+    @torch.no_grad()
+    def act(observations: NDArray[np.float64]) -> NDArray[Any]:
+        rows = torch.from_numpy(observations.astype(np.float32)).unsqueeze(0)
+        actions, _ = policy(rows).sample(streams.normal(len(observations), action_size))
+        result: NDArray[np.float32] = actions.squeeze(0).numpy()
+        return result
+
+    return act

@@ -1,0 +1,154 @@
+"""Other people's methods: imported by name, and tried on a little data before hours are spent on them."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from algorithms.population.agents import Metrics
+from algorithms.population.streams import Streams
+from algorithms.replay.batch import Batch
+from algorithms.replay.stores import OfflineData, OnlineBuffer
+from algorithms.training.online import Learner, Method, Start
+from envs.locomotion import EnvironmentSpecification, specification
+from offline_data.transitions import Transitions
+from storage import UserError
+from storage.curves import METRICS
+
+_PARTS = ("Config", "begin", "explore", "exploit", "learn")
+_ROWS = 64  # transitions that each of two runs is given
+_UPDATES = 3
+
+
+def import_method(name: str) -> type[Method]:
+    """The class that "package.module:Class" names. UserError where there is none, or it is no `Method`."""
+    module, _, attribute = name.partition(":")
+    try:
+        method: Any = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # importing runs foreign code
+        raise UserError(f"the method {name} could not be imported: {error}") from error
+    missing = [part for part in _PARTS if not hasattr(method, part)]
+    if missing or not isinstance(method, type):
+        raise UserError(
+            f"the method {name} lacks {', '.join(missing) or 'a class'}:"
+            " see algorithms.training.online.Method"
+        )
+    return method
+
+
+def try_method(
+    name: str,
+    method: type[Method],
+    config: Any,
+    transitions: Transitions | None,
+    members: Sequence[dict[str, Tensor]],
+    environment: str,
+) -> None:
+    """Let two runs of `method` act and learn for a moment, beside one neighbour and beside another.
+
+    `members` are one run's. UserError, naming the method, where it raises, where actions or metrics have
+    other shapes or names than they should, or where what a run does depends on its neighbour.
+    """
+    offline = None if transitions is None else OfflineData.from_transitions(transitions)
+    spec = specification(environment)
+    observations = _random(5, 1, 8, spec.observation_size).expand(2, -1, -1)
+    actions = []
+    for neighbour in (0, 1):
+        with _named(name):
+            learner = _begin(method, config, offline, members, neighbour, spec)
+            with torch.no_grad():
+                for act in (learner.explore, learner.exploit):
+                    _check_actions(name, act(observations), (2, 8, spec.action_size))
+            for _ in range(_UPDATES):
+                _check_metrics(name, learner.learn())
+            with torch.no_grad():
+                actions.append(learner.exploit(observations)[1])
+    if not torch.equal(*actions):
+        raise UserError(
+            f"the method {name} mixes runs: what run 1 does depends on run 0's data; nothing in a loss may"
+            " leave its place on the first axis"
+        )
+
+
+def _begin(
+    method: type[Method],
+    config: Any,
+    offline: OfflineData | None,
+    members: Sequence[dict[str, Tensor]],
+    neighbour: int,
+    spec: EnvironmentSpecification,
+) -> Learner:
+    """Two runs of the method with a little online data; run 0's seed and data depend on `neighbour`."""
+    buffer = OnlineBuffer(2, _ROWS, spec.observation_size, spec.action_size)
+    seeds = [10 + neighbour, 20]
+    start = Start(
+        seeds,
+        Streams([seed + 1 for seed in seeds]),
+        spec.observation_size,
+        spec.action_size,
+        offline,
+        buffer,
+        [*members, *members],
+        _ROWS,
+    )
+    learner = method.begin(start, config)
+    rows = [
+        Batch(
+            _random(seed, _ROWS, spec.observation_size),
+            _random(seed + 2, _ROWS, spec.action_size).tanh(),
+            _random(seed + 3, _ROWS),
+            torch.ones(_ROWS),
+            _random(seed + 4, _ROWS, spec.observation_size),
+        )
+        for seed in seeds
+    ]
+    learner.replay.add(Batch(*(torch.stack(field) for field in zip(*rows, strict=True))))
+    return learner
+
+
+def _random(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _check_actions(name: str, actions: Tensor, shape: tuple[int, ...]) -> None:
+    if actions.shape != shape or actions.dtype != torch.float32:
+        raise UserError(
+            f"the method {name} acts with {actions.dtype} of shape {list(actions.shape)}, expected float32 of"
+            f" shape {list(shape)}"
+        )
+
+
+def _check_metrics(name: str, metrics: Metrics) -> None:
+    for metric, value in metrics.items():
+        if metric not in METRICS:
+            raise UserError(
+                f"the method {name} measures {metric!r}, expected metrics of storage.curves.METRICS:"
+                f" {', '.join(METRICS)}"
+            )
+        if value.shape != (2,):
+            raise UserError(
+                f"the method {name} measures {metric!r} as a tensor of shape {list(value.shape)}, expected"
+                " one number for each of 2 runs"
+            )
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Whatever a custom method raises becomes one sentence with its name and the place."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"the method {name}: {error}" if name not in str(error) else str(error)) from error
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"the method {name} raised {type(error).__name__}: {error} ({Path(place.filename).name}, line"
+            f" {place.lineno})"
+        ) from error

@@ -1,0 +1,98 @@
+"""Evaluation episodes: every agent plays all of its episodes at once, in one batch of environments."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from algorithms.population.streams import derived_seed
+from algorithms.training.acceleration import Compute
+from envs.locomotion import EnvironmentBatch
+from envs.reference_scores import normalised_score
+
+Act = Callable[[Tensor], Tensor]  # observations [G, E, observation_size] -> actions [G, E, action_size]
+
+
+class Evaluation(NamedTuple):
+    """Undiscounted returns and lengths of the episodes of G agents or ensembles. [G, episodes] each"""
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+
+    def metrics(self, environment: str) -> dict[str, NDArray[np.float64]]:
+        """Mean over episodes, by the names of `storage.curves.METRICS`. [G] each"""
+        mean_return = self.returns.mean(axis=1)
+        return {
+            "return": mean_return,
+            "normalised_score": np.asarray(normalised_score(mean_return, environment)),
+            "episode_length": self.lengths.mean(axis=1),
+        }
+
+
+class Player(Protocol):
+    """What can be evaluated."""
+
+    @property
+    def agents(self) -> Any: ...
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Actions for evaluation: [G, E, obs] -> [G, E, A]."""
+
+
+def evaluation_of(
+    player: Player, environment: str, seeds: Sequence[int], step: int, episodes: int, compute: Compute
+) -> Callable[[], dict[str, NDArray[np.float64]]]:
+    """What evaluates `player` as it is now, when called, as `Evaluation.metrics`.
+
+    With `compute.evaluation_beside` a copy on the CPU plays, so that the player may learn on before.
+    """
+    if compute.evaluation_beside:
+        still: Any = copy.copy(player)
+        still.agents = player.agents.as_they_are()
+        player, compute = still, replace(compute, device="cpu", tf32=False, updates_per_graph=0)
+
+    def measure() -> dict[str, NDArray[np.float64]]:
+        return evaluate(player.exploit, environment, seeds, step, episodes, compute).metrics(environment)
+
+    return measure
+
+
+@torch.no_grad()
+def evaluate(
+    act: Act,
+    environment: str,
+    seeds: Sequence[int],
+    step: int,
+    episodes: int,
+    compute: Compute | None = None,
+) -> Evaluation:
+    """Play `episodes` whole episodes with each of the G = len(seeds) agents.
+
+    Start states depend on (seed, step, episode) alone, so an evaluation leaves no state behind and is
+    the same after a resume. No episode is cut short: [C] discards incomplete paths. `act` computes on
+    the device of `compute` (None: the CPU).
+    """
+    compute = compute or Compute()
+    starts = [derived_seed(seed, "evaluation", step, e) % 2**32 for seed in seeds for e in range(episodes)]
+    batch = EnvironmentBatch(environment, starts, compute.environment_threads)
+    observations = batch.reset()
+    running = np.ones(batch.copies, dtype=bool)
+    returns, lengths = np.zeros(batch.copies), np.zeros(batch.copies, dtype=np.int64)
+    while running.any():
+        shaped = torch.from_numpy(observations.astype(np.float32)).reshape(len(seeds), episodes, -1)
+        actions = act(shaped.to(compute.device)).reshape(batch.copies, -1).cpu().numpy().astype(np.float64)
+        observations, rewards, terminations, truncations = batch.step(actions)
+        returns += np.where(running, rewards, 0.0)
+        lengths += running
+        finished = terminations | truncations
+        running &= ~finished
+        if finished.any() and running.any():
+            observations = batch.reset(finished)
+    return Evaluation(returns.reshape(len(seeds), episodes), lengths.reshape(len(seeds), episodes))

@@ -1,0 +1,148 @@
+"""Curves: what a run measured, as tidy rows in Parquet with their provenance in the file's metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from storage import UserError
+from storage.tables import Kind, read_table, write_table
+
+LARGEST_SEED = 2**32 - 1
+"""Of a run: what NumPy's and Gymnasium's generators take."""
+COLUMNS = ("run", "method", "dataset", "seed", "step", "metric", "value")
+
+METRICS: dict[str, str] = {
+    "return": "mean undiscounted return of the deterministic evaluation episodes [reward]",
+    "normalised_score": "100 (return - reference minimum) / (reference maximum - minimum) [percent]",
+    "success_deterministic": "share of evaluation episodes with a rewarded last step, by the mode [1]",
+    "success_stochastic": "the same from the same starts, by actions drawn from the policy [1]",
+    "episode_length": "mean length of the evaluation episodes [steps]",
+    "critic_loss": "mean critic loss since the last evaluation, all terms [reward squared]",
+    "td_error": "mean squared temporal-difference error since the last evaluation [reward squared]",
+    "conservative_penalty": "mean of CQL's soft maximum of Q less Q of the data, before its weight [reward]",
+    "actor_loss": "mean actor loss since the last evaluation [reward]",
+    "entropy_coefficient": "entropy coefficient alpha [reward per nat]",
+    "entropy": "mean estimated entropy of the policy on the batches [nats]",
+    "q_mean": "mean Q on the batches since the last evaluation [reward]",
+    "advantage_weight_max": "mean over updates of the largest weight of an imitated action in the batch [1]",
+    "auroc_ensemble": "AUROC of the ensemble's Q on taken against random actions [percent]",
+    "auroc_individual": "mean over members of the AUROC of each one's Q, on the same actions [percent]",
+    "vae_loss": "mean loss of BCQ's action VAE: squared error plus half the KL divergence [1]",
+    "density_ratio_loss": "mean loss of the density-ratio network since the last evaluation [1]",
+    "offline_fraction": "share of offline samples in all draws since the last evaluation [1]",
+    "offline_fraction_logged": "the same in one update of 100, the first of each block among them [1]",
+    "online_share": "share of the run's own samples in all draws since the last evaluation [1]",
+    "random_share": "share of samples of offline random-action episodes in the same draws [1]",
+    "priority_mean": "mean of the priorities written since the last evaluation [1]",
+    "priority_max": "mean over updates of the largest priority each wrote [1]",
+    "online_weight_zero_fraction": "share of online draws whose density-ratio weight is zero [1]",
+}
+
+_SCHEMA = pa.schema(
+    [(name, pa.int64() if name in ("seed", "step") else pa.string()) for name in COLUMNS[:-1]]
+    + [("value", pa.float64())]
+)
+_KIND = Kind("curves", _SCHEMA, b"provenance")
+
+
+def write_curves(path: Path | str, frame: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
+    """Write the rows of `frame` (columns `COLUMNS`, in any order) to the Parquet file `path`, atomically.
+
+    Equal rows and equal provenance give byte-identical files with one version of pyarrow.
+
+    Raises:
+        UserError: a column is missing, unknown or of another type, a metric is not in `METRICS`, a value is
+            not finite, two rows have one key, a seed or a step is out of range, there are no rows or not all
+            that `provenance` says, or `path` cannot be written.
+    """
+    if set(frame.columns) != set(COLUMNS):
+        found = ", ".join(map(str, frame.columns))
+        raise UserError(f"{path}: curves have the columns {', '.join(COLUMNS)}, not {found}")
+    _check_rows(frame, path)
+    try:
+        table = pa.Table.from_pandas(frame[list(COLUMNS)], schema=_SCHEMA, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UserError(f"{path}: a column of the curves has the wrong type: {error}") from error
+    _check_whole(frame, provenance, path)
+    write_table(path, table, _KIND, provenance)
+
+
+def read_curves(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
+    """Return the rows of all `paths`, one file after the other, with the columns `COLUMNS`.
+
+    Raises:
+        UserError: no path is given, a file is missing, truncated, damaged, not a file of curves or not of all
+            that its provenance says, or two files hold the same point of a curve.
+    """
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not paths:
+        raise UserError("No files of curves were given: expected at least one Parquet file")
+    frame = pd.concat([_rows(path) for path in paths], ignore_index=True)
+    _check_rows(frame, ", ".join(str(path) for path in paths))
+    return frame
+
+
+def read_provenance(path: Path | str) -> dict[str, Any]:
+    """Return the provenance that was written with the curves of `path`.
+
+    Raises:
+        UserError: the file is missing, truncated, damaged or not a file of curves.
+    """
+    return read_table(path, _KIND)[1]
+
+
+def _rows(path: Path | str) -> pd.DataFrame:
+    table, provenance = read_table(path, _KIND)
+    for name, column in zip(COLUMNS, table.columns, strict=True):
+        if column.null_count:
+            raise UserError(f"{path} is not a file of curves: a {name} is missing")
+    frame: pd.DataFrame = table.to_pandas()
+    _check_whole(frame, provenance, path)
+    return frame
+
+
+def _check_whole(frame: pd.DataFrame, provenance: Mapping[str, Any], path: Path | str) -> None:
+    """UserError where these are not all the rows of the job that the provenance is of."""
+    if frame.empty:
+        raise UserError(f"{path} holds no curve: expected at least one row")
+    lowest, highest, first = frame["seed"].min(), frame["seed"].max(), frame["step"].min()
+    if lowest < 0 or highest > LARGEST_SEED:
+        raise UserError(f"{path} has seeds from {lowest} to {highest}: expected from 0 to {LARGEST_SEED}")
+    if first < 0:
+        raise UserError(f"{path} has a curve with a step {first}: expected none below 0")
+    found, expected = frame["seed"].unique().tolist(), provenance.get("seeds", [])
+    if expected and (not isinstance(expected, list) or sorted(found, key=str) != sorted(expected, key=str)):
+        raise UserError(f"{path} has curves of the seeds {found}: expected its provenance's, {expected}")
+    end = _end(provenance)
+    for seed, last in frame.groupby("seed")["step"].max().items():
+        if end is not None and last < end:
+            raise UserError(f"{path} has a curve of seed {seed} that ends at step {last}: expected {end}")
+
+
+def _end(provenance: Mapping[str, Any]) -> int | None:
+    """The last step that a job was to make, as far as its provenance says; warm starts come on top."""
+    configuration = provenance.get("configuration")
+    schedule = configuration.get("schedule") if isinstance(configuration, Mapping) else None
+    end = schedule.get("steps", schedule.get("updates")) if isinstance(schedule, Mapping) else None
+    return end if type(end) is int else None
+
+
+def _check_rows(frame: pd.DataFrame, place: Path | str) -> None:
+    unknown = sorted(set(frame["metric"]) - set(METRICS))
+    if unknown:
+        raise UserError(f"{place}: unknown metric {unknown[0]!r}; known are {', '.join(METRICS)}")
+    finite = np.isfinite(frame["value"].to_numpy(dtype=np.float64))
+    if not finite.all():
+        row = frame.iloc[int(np.argmin(finite))]
+        raise UserError(f"{place}: the metric {row['metric']!r} is {row['value']} at step {row['step']}")
+    repeated = frame.duplicated(list(COLUMNS[:-1]))
+    if repeated.any():
+        row = frame.iloc[int(np.argmax(repeated.to_numpy()))]
+        point = ", ".join(f"{name} {row[name]}" for name in COLUMNS[:-1])
+        raise UserError(f"{place}: one point of a curve is given twice ({point})")

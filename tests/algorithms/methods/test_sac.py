@@ -1,0 +1,223 @@
+"""SAC: every loss and its gradient equal slow float64 loops, an update equals Adam steps written by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from algorithms.methods import sac
+from algorithms.methods.sac import SACConfig, SACLearner
+from algorithms.population.agents import ActorCritics
+from algorithms.population.streams import Streams
+from algorithms.replay.batch import Batch
+from algorithms.replay.stores import OnlineBuffer, OnlineReplay
+from tests.algorithms import slow_reference as slow
+
+OBSERVATION, ACTION, SIZE = 4, 2, 6
+SEEDS = (11, 12, 13)
+CONFIG = SACConfig(
+    hidden_widths=(7, 5),
+    discount=0.9,
+    target_update_rate=0.05,
+    policy_learning_rate=2e-3,
+    value_learning_rate=5e-3,
+)
+
+
+def make_agents(config: SACConfig = CONFIG) -> ActorCritics:
+    agents = ActorCritics(SEEDS, OBSERVATION, ACTION, config)
+    slow.randomise(agents, seed=0)
+    return agents
+
+
+def same_streams(agents: ActorCritics) -> Streams:
+    """Streams that draw what the agents' own will draw."""
+    streams = Streams(SEEDS)
+    streams.restore(agents.streams.state())
+    return streams
+
+
+def make_batch(seed: int = 1) -> Batch:
+    return slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed)
+
+
+def alpha(parameters: slow.Parameters) -> Tensor:
+    return parameters["log_entropy_coefficient"].detach().exp()
+
+
+def slow_target(agents: ActorCritics, batch: Batch, noise: Tensor, config: SACConfig = CONFIG) -> Tensor:
+    exact = slow.float64_parameters(agents)
+    return slow.td_target(exact, batch, noise, config.discount, alpha(exact), len(SEEDS))
+
+
+class TestLosses:
+    def test_the_target_equals_the_formula_sample_by_sample(self) -> None:
+        agents, batch = make_agents(), make_batch()
+        noise = same_streams(agents).normal(SIZE, ACTION)
+        target = sac.td_target(agents, batch, CONFIG)
+        assert not target.requires_grad
+        torch.testing.assert_close(target.double(), slow_target(agents, batch, noise), rtol=1e-5, atol=1e-5)
+
+    def test_terminals_stop_the_bootstrap(self) -> None:
+        agents, batch = make_agents(), make_batch()
+        terminal = batch._replace(masks=torch.zeros_like(batch.masks))
+        assert torch.equal(sac.td_target(agents, terminal, CONFIG), batch.rewards)
+
+    def test_time_outs_keep_the_bootstrap(self) -> None:
+        """A time-out is a transition of mask 1: its target depends on the next state as any other's."""
+        agents, batch = make_agents(), make_batch()
+        cut = batch._replace(masks=torch.ones_like(batch.masks))
+        noise = same_streams(agents).normal(SIZE, ACTION)
+        target = sac.td_target(agents, cut, CONFIG)
+        torch.testing.assert_close(target.double(), slow_target(agents, cut, noise), rtol=1e-5, atol=1e-5)
+        assert (target != batch.rewards).all()
+
+    def test_the_critic_loss_and_its_gradient_equal_slow_loops(self) -> None:
+        agents, batch, target = make_agents(), make_batch(), torch.randn(len(SEEDS), SIZE)
+        loss, q = sac.critic_loss(agents, batch, target)
+        exact = slow.float64_parameters(agents)
+        expected = slow.critic_loss(exact, batch, target.double())
+        torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
+        assert q.shape == (len(SEEDS), 2, SIZE)
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."))
+
+    def test_the_actor_loss_and_its_gradient_equal_slow_loops(self) -> None:
+        agents, batch = make_agents(), make_batch()
+        noise = torch.randn(len(SEEDS), SIZE, ACTION)
+        actions, log_density = agents.policy(batch.observations).sample(noise)
+        loss = sac.actor_loss(agents, batch.observations, actions, log_density)
+        exact = slow.float64_parameters(agents)
+        expected, _ = slow.actor_loss(exact, batch.observations, noise, alpha(exact))
+        torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
+
+    def test_the_entropy_coefficient_follows_the_excess_over_the_target_entropy(self) -> None:
+        agents = make_agents()
+        log_density = torch.randn(len(SEEDS), SIZE, requires_grad=True)
+        loss = sac.entropy_coefficient_loss(agents, log_density)
+        expected = slow.entropy_gradient(log_density.detach().double(), ACTION)
+        slow.assert_gradients(agents, loss.sum(), {"log_entropy_coefficient": expected})
+        assert log_density.grad is None
+
+    @pytest.mark.parametrize(("log_density", "sign"), [(ACTION + 1.0, 1), (ACTION - 1.0, -1)])
+    def test_too_little_entropy_raises_the_coefficient(self, log_density: float, sign: int) -> None:
+        # the target entropy is -|A|: log pi above |A| is too little entropy
+        agents = make_agents()
+        before = agents.entropy_coefficient
+        agents.step(sac.entropy_coefficient_loss(agents, torch.full((len(SEEDS), SIZE), log_density)))
+        assert (torch.sign(agents.entropy_coefficient - before) == sign).all()
+
+
+class TestUpdate:
+    def test_updates_equal_adam_steps_by_hand(self) -> None:
+        agents = make_agents()
+        optimiser = slow.Adam(slow.float64_parameters(agents))
+        for number in range(3):
+            batch, streams = make_batch(seed=number), same_streams(agents)
+            target_noise, actor_noise = streams.normal(SIZE, ACTION), streams.normal(SIZE, ACTION)
+
+            metrics = sac.update(agents, batch, CONFIG)
+
+            exact = optimiser.parameters
+            old_alpha = alpha(exact)
+            target = slow.td_target(exact, batch, target_noise, CONFIG.discount, old_alpha, len(SEEDS))
+            critics = slow.critic_loss(exact, batch, target)
+            actor, log_density = slow.actor_loss(exact, batch.observations, actor_noise, old_alpha)
+            steps = [
+                (slow.gradients(critics.sum(), exact, "q."), CONFIG.value_learning_rate),
+                (slow.gradients(actor.sum(), exact, "policy."), CONFIG.policy_learning_rate),
+                (
+                    {"log_entropy_coefficient": slow.entropy_gradient(log_density, ACTION)},
+                    CONFIG.policy_learning_rate,
+                ),
+            ]
+            for gradients, rate in steps:
+                optimiser.step(gradients, rate)
+            optimiser.move_targets(CONFIG.target_update_rate)
+
+            expected_metrics = {
+                "critic_loss": critics,
+                "actor_loss": actor,
+                "entropy": -log_density.mean(dim=1),
+                "entropy_coefficient": alpha(optimiser.parameters),
+            }
+            for name, expected in expected_metrics.items():
+                torch.testing.assert_close(metrics[name].double(), expected.detach(), rtol=1e-4, atol=1e-4)
+        for name, parameter in agents.named_parameters():
+            torch.testing.assert_close(
+                parameter.detach().double(), optimiser.parameters[name].detach(), rtol=0, atol=1e-5
+            )
+
+    def test_an_update_draws_the_targets_noise_before_the_actors(self) -> None:
+        agents = make_agents()
+        streams = same_streams(agents)
+        sac.update(agents, make_batch(), CONFIG)
+        streams.normal(SIZE, ACTION)
+        streams.normal(SIZE, ACTION)
+        assert torch.equal(streams.state(), agents.streams.state())
+
+    def test_a_resumed_agent_goes_on_with_the_same_bits(self) -> None:
+        agents, twin = make_agents(), make_agents()
+        sac.update(agents, make_batch(seed=1), CONFIG)
+        twin.restore_training_state({k: v.clone() for k, v in agents.training_state().items()})
+        for number in (2, 3):
+            sac.update(agents, make_batch(seed=number), CONFIG)
+            sac.update(twin, make_batch(seed=number), CONFIG)
+        for name, tensor in agents.training_state().items():
+            assert torch.equal(tensor, twin.training_state()[name]), name
+
+    def test_values_rise_to_the_return_of_a_known_problem(self) -> None:
+        """One state, reward 1 whatever the action, no entropy bonus to speak of: Q is 1 / (1 - discount)."""
+        config = SACConfig(
+            (16, 16),
+            discount=0.8,
+            target_update_rate=0.1,
+            initial_entropy_coefficient=1e-6,
+            value_learning_rate=1e-2,
+        )
+        agents = ActorCritics(SEEDS, OBSERVATION, ACTION, config)
+        agents.initialise()
+        ones, state = torch.ones(len(SEEDS), 64), torch.zeros(len(SEEDS), 64, OBSERVATION)
+        actions = Streams((1, 2, 3))
+        for _ in range(500):
+            action = 2 * actions.uniform(64, ACTION) - 1
+            sac.update(agents, Batch(state, action, ones, ones, state), config)
+        q = agents.q(state, 2 * actions.uniform(64, ACTION) - 1).detach()
+        torch.testing.assert_close(q, torch.full_like(q, 5.0), rtol=0, atol=0.1)
+
+
+class TestLearner:
+    def test_it_explores_by_sampling_and_exploits_by_the_mode(self) -> None:
+        agents = make_agents()
+        learner = SACLearner(
+            agents, OnlineReplay(OnlineBuffer(3, 8, OBSERVATION, ACTION)), Streams(SEEDS), CONFIG
+        )
+        observations = torch.randn(len(SEEDS), 3, OBSERVATION)
+        noise = same_streams(agents).normal(3, ACTION)
+        exact = slow.float64_parameters(agents)
+        explored, exploited = learner.explore(observations), learner.exploit(observations)
+        for agent in range(len(SEEDS)):
+            for row in range(3):
+                mean, std = slow.gaussian(exact, agent, observations[agent, row])
+                sampled, _ = slow.squash(mean, std, noise[agent, row])
+                torch.testing.assert_close(explored[agent, row].double(), sampled, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(
+                    exploited[agent, row].double(), torch.tanh(mean), rtol=1e-4, atol=1e-5
+                )
+
+    def test_it_learns_from_what_its_replay_draws(self) -> None:
+        learners = []
+        for _ in range(2):
+            buffer = OnlineBuffer(len(SEEDS), SIZE, OBSERVATION, ACTION)
+            buffer.add(make_batch())
+            config = SACConfig(CONFIG.hidden_widths, batch_size=4)
+            learners.append(SACLearner(make_agents(config), OnlineReplay(buffer), Streams((1, 2, 3)), config))
+        one, other = learners
+        metrics = one.learn()
+        batch, _ = other.replay.sample(4, other.draws)
+        expected = sac.update(other.agents, batch, other.config)
+        assert torch.equal(metrics["offline_fraction"], torch.zeros(len(SEEDS)))
+        assert all(torch.equal(metrics[name], value) for name, value in expected.items())
+        for name, tensor in one.agents.state_dict().items():
+            assert torch.equal(tensor, other.agents.state_dict()[name])

@@ -1,0 +1,281 @@
+"""The online methods by name: what each starts from, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from algorithms.methods.awac import AWACAgents
+from algorithms.methods.bcq import BCQAgents, BCQConfig
+from algorithms.methods.density_ratio import DensityRatio
+from algorithms.methods.off2on import Off2OnLearner
+from algorithms.methods.sac import SACConfig
+from algorithms.population.agents import ActorCritics, Population, one_agent
+from algorithms.population.streams import Streams
+from algorithms.replay.stores import BalancedReplay, OnlineReplay, UniformReplay
+from algorithms.training.fine_tuning import METHODS, Members, find_method, fine_tune, make_learner
+from algorithms.training.jobs import Job
+from algorithms.training.online import Learner, OnlineSchedule
+from envs.reference_scores import normalised_score
+from offline_data.transitions import Transitions
+from storage import UserError
+from storage.curves import METRICS
+from tests.algorithms.made_up import made_up_transitions
+
+ENVIRONMENT, SEEDS = "InvertedDoublePendulum-v4", [0, 1]
+ONLINE = OnlineSchedule(
+    steps=60,
+    block_size=30,
+    first_block_multiplier=2,
+    evaluation_interval=30,
+    evaluation_episodes=2,
+    checkpoint_interval=60,
+)
+MEMBERS = {"off2on": 4, "sac_ft": 2, "cql_ft": 2, "awac": 4, "bcq_ft": 4, "sac": 0}
+LENGTHS = (40, 20)
+BCQ_SIZES: dict[str, Any] = {
+    "ensemble_size": 2,
+    "hidden_widths": (8, 8),
+    "generator_hidden_widths": (8, 8),
+    "batch_size": 16,
+    "acting_candidates": 4,
+}
+
+
+def config_of(method: str, **others: Any) -> Any:
+    sizes: dict[str, Any] = {"hidden_widths": (8, 8), "batch_size": 16}
+    if method == "off2on":
+        sizes |= {"ensemble_size": 2, "density_hidden_widths": (8, 8), "density_batch_size": 16}
+    if method == "awac":
+        sizes |= {"ensemble_size": 2, "policy_hidden_widths": (8, 8)}
+    if method == "bcq_ft":
+        return BCQConfig(**BCQ_SIZES, **others)
+    if method == "cql_ft":
+        sizes |= {"sampled_actions": 2}
+    return METHODS[method].Config(**sizes, **others)
+
+
+def members_of(method: str, count: int | None = None, widths: tuple[int, ...] = (8, 8)) -> Members:
+    agents: Population = ActorCritics(range(8), 11, 1, SACConfig(hidden_widths=widths))
+    if method == "awac":
+        agents = AWACAgents(range(8), 11, 1, config_of(method))
+    if method == "bcq_ft":
+        agents = BCQAgents(range(8), 11, 1, config_of(method))
+    agents.initialise()
+    return [one_agent(agents, index) for index in range(MEMBERS[method] if count is None else count)]
+
+
+def tune(
+    folder: Path, method: str, seeds: Sequence[int] = SEEDS, online: OnlineSchedule = ONLINE, **others: Any
+) -> pd.DataFrame:
+    data = None if method == "sac" else made_up_transitions(LENGTHS)
+    members = members_of(method, MEMBERS[method] * len(seeds) // 2)
+    job = Job("test", "made-up", ENVIRONMENT, "hash", folder)
+    return fine_tune(method, METHODS[method], config_of(method, **others), online, data, members, seeds, job)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_writes_a_whole_curve(method: str, tmp_path: Path) -> None:
+    curve = tune(tmp_path, method)
+    assert set(curve.method) == {method} and set(curve.metric) <= set(METRICS)
+    assert np.isfinite(curve.value).all()
+    wide = curve.pivot(index=["seed", "step"], columns="metric", values="value")
+    assert wide.index.tolist() == [(seed, step) for seed in SEEDS for step in (0, 30, 60)]
+    assert wide.normalised_score.to_numpy() == pytest.approx(
+        np.asarray(normalised_score(wide["return"].to_numpy(), ENVIRONMENT))
+    )
+    trained = wide[wide.index.get_level_values("step") > 0]
+    assert trained.notna().all(axis=None)
+    if method == "off2on":
+        assert {"density_ratio_loss", "priority_mean", "priority_max"} < set(wide.columns)
+    share = trained.offline_fraction.to_numpy()
+    if method == "sac":
+        assert (share == 0).all()
+    elif method in ("sac_ft", "cql_ft", "awac", "bcq_ft"):  # 60 offline transitions beside 30, then 60
+        assert share == pytest.approx([2 / 3, 1 / 2] * 2, abs=0.07)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_s_q_may_explode(method: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=rf"test/{method}/made-up: q_mean of seed 0 .* at update 1, .*largest_q"
+    ):
+        tune(tmp_path, method, online=replace(ONLINE, largest_q=1e-9))
+
+
+def test_a_dead_density_network_is_named_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    initialise = DensityRatio.initialise
+
+    def second_dead(density: DensityRatio, streams: Streams) -> None:
+        initialise(density, streams)
+        with torch.no_grad():
+            density.net.affine_maps()[-1].bias[1] = -1e3
+
+    monkeypatch.setattr(DensityRatio, "initialise", second_dead)
+    with pytest.warns(UserWarning, match="density network of seed 1 is dead at step 30") as warned:
+        curve = tune(tmp_path, "off2on")
+    assert len([each for each in warned if "density network" in str(each.message)]) == 1
+    zero = curve[curve.metric == "online_weight_zero_fraction"].set_index(["seed", "step"]).value
+    assert zero[1, 30] == zero[1, 60] == 1.0 and zero[0].max() < 1.0
+    assert np.isfinite(curve.value).all()
+
+
+def begin(
+    method: str, data: Transitions | None = None, members: Members | None = None, **others: Any
+) -> Learner:
+    """`method` before its first update, on made-up data and agents unless they are given."""
+    return make_learner(
+        method,
+        METHODS[method],
+        config_of(method, **others),
+        ONLINE,
+        data or made_up_transitions(LENGTHS),
+        members_of(method) if members is None else members,
+        SEEDS,
+        ENVIRONMENT,
+    )
+
+
+@pytest.mark.parametrize("method", ["off2on", "sac_ft", "cql_ft"])
+def test_a_run_starts_from_its_own_members_with_targets_equal_to_their_critics(method: str) -> None:
+    members = members_of(method)
+    agents = begin(method, members=members).agents
+    assert isinstance(agents, ActorCritics)
+    for index, member in enumerate(members):
+        for name, tensor in one_agent(agents, index).items():
+            assert torch.equal(tensor, member[name])
+    targets = agents.target_q.state_dict()
+    assert all(torch.equal(tensor, targets[name]) for name, tensor in agents.q.state_dict().items())
+    assert agents.entropy_coefficient.tolist() == [1.0, 1.0]
+
+
+def test_each_method_draws_from_its_own_replay() -> None:
+    learners = {method: begin(method) for method in METHODS}
+    assert isinstance(learners["off2on"].replay, BalancedReplay)
+    assert isinstance(learners["off2on"], Off2OnLearner)
+    assert isinstance(learners["sac_ft"].replay, UniformReplay)
+    assert isinstance(learners["cql_ft"].replay, UniformReplay)
+    assert type(learners["sac"].replay) is OnlineReplay
+    states = [learner.draws.state() for learner in learners.values()]
+    assert not torch.equal(states[0], states[1])  # methods with one seed share no random numbers
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_is_the_same_bit_for_bit_whoever_its_neighbour_is(method: str, tmp_path: Path) -> None:
+    curves = [tune(tmp_path / str(other), method, [other, 1]) for other in (0, 5)]
+    rows = [curve[curve.seed == 1].reset_index(drop=True) for curve in curves]
+    assert rows[0].equals(rows[1])
+
+
+@pytest.mark.parametrize(
+    ("method", "rate"),
+    [
+        (method, name)
+        for method in METHODS
+        for name in ("policy_learning_rate", "value_learning_rate", "learning_rate")
+        if hasattr(METHODS[method].Config, name)
+    ],
+)
+def test_an_enormous_learning_rate_stops_the_run_and_names_step_and_metric(
+    method: str, rate: str, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError, match=rf"test/{method}/made-up: \w+ of seed \d became non-finite at update"
+    ):
+        tune(tmp_path, method, SEEDS, **{rate: 1e30})
+
+
+def test_an_enormous_density_learning_rate_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="of seed 0 became non-finite at update"):
+        tune(tmp_path, "off2on", density_learning_rate=1e37)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    def refusal(method: str, config: Any, data: Transitions | None, members: Members) -> str:
+        with pytest.raises(UserError) as raised:
+            make_learner(method, METHODS[method], config, ONLINE, data, members, SEEDS, ENVIRONMENT)
+        return str(raised.value)
+
+    sac, off2on, data = config_of("sac_ft"), config_of("off2on"), made_up_transitions(LENGTHS)
+    assert "fine-tunes on offline data, and none were given" in refusal("sac_ft", sac, None, [])
+    assert "sac starts from scratch, and 2 pre-trained agents" in refusal(
+        "sac", config_of("sac"), None, members_of("sac_ft")
+    )
+    assert refusal("off2on", sac, data, members_of("off2on")).endswith(
+        "was given SACFineTuningConfig, expected Off2OnConfig"
+    )
+    assert refusal("off2on", off2on, data, members_of("off2on", 3)).startswith(
+        "3 pre-trained agents were given"
+    )
+    assert "expected 4" in refusal("off2on", off2on, data, members_of("off2on", 5))
+    assert "its network is of another size" in refusal("sac_ft", sac, data, members_of("sac_ft", 2, (9, 8)))
+    assert "made-up has observations and actions of sizes (11, 3), expected (11, 1)" in (
+        refusal("sac_ft", sac, made_up_transitions(LENGTHS, action_size=3), members_of("sac_ft"))
+    )
+    too_sure = replace(off2on, initial_online_fraction=1.0)
+    assert "initial_online_fraction is 1.0" in refusal("off2on", too_sure, data, members_of("off2on"))
+
+
+def test_the_replay_of_a_method_is_chosen_by_its_configuration() -> None:
+    assert type(begin("sac_ft", replay="online_only").replay) is OnlineReplay
+    assert type(begin("off2on", replay="online_only").replay) is OnlineReplay
+    assert type(begin("off2on", replay="uniform").replay) is UniformReplay
+
+
+@pytest.mark.parametrize("replay", ["uniform", "online_only"])
+def test_without_balanced_replay_an_ensemble_still_learns_and_no_density_is_fitted(
+    replay: str, tmp_path: Path
+) -> None:
+    curve = tune(tmp_path, "off2on", replay=replay)
+    assert "density_ratio_loss" not in set(curve.metric)
+    shares = curve[(curve.metric == "offline_fraction") & (curve.step == 60)].value
+    assert shares.to_numpy() == pytest.approx(0.5 if replay == "uniform" else 0.0, abs=0.07)
+
+
+def test_the_reference_of_the_density_ratio_is_drawn_where_the_configuration_says(tmp_path: Path) -> None:
+    curves = [tune(tmp_path / name, "off2on", density_reference=name) for name in ("offline", "union")]
+    losses = [curve[curve.metric == "density_ratio_loss"].value.to_numpy() for curve in curves]
+    assert not np.allclose(losses[0], losses[1])
+
+
+def test_methods_are_found_by_name_or_by_module_and_class() -> None:
+    assert find_method("algorithms.methods.sac:SACLearner") is find_method("sac")
+    with pytest.raises(UserError, match="unknown method 'td3', expected one of off2on"):
+        find_method("td3")
+
+
+def test_auroc_is_measured_for_ensembles_alone_and_changes_nothing_else(tmp_path: Path) -> None:
+    def tuned(method: str, interval: int) -> pd.DataFrame:
+        data, job = (
+            made_up_transitions(LENGTHS),
+            Job("test", "made-up", ENVIRONMENT, "hash", tmp_path / method / str(interval)),
+        )
+        online = replace(ONLINE, auroc_interval=interval)
+        return fine_tune(
+            method, METHODS[method], config_of(method), online, data, members_of(method), SEEDS, job
+        )
+
+    without, measured = tuned("off2on", 0), tuned("off2on", 60)
+    is_auroc = measured.metric.str.startswith("auroc")
+    assert measured[~is_auroc].reset_index(drop=True).equals(without)
+    assert set(zip(measured[is_auroc].metric, measured[is_auroc].step, strict=True)) == {
+        ("auroc_ensemble", 60),
+        ("auroc_individual", 60),
+    }
+    assert not tuned("sac_ft", 60).metric.str.startswith("auroc").any()
+
+
+def test_an_auroc_interval_between_evaluations_is_refused() -> None:
+    with pytest.raises(
+        UserError, match="auroc_interval is 45, expected a multiple of evaluation_interval, 30"
+    ):
+        replace(ONLINE, auroc_interval=45)

@@ -1,0 +1,98 @@
+"""Recorded manipulation data: of each kind what was asked for, prior rewards zeroed, decided by the seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envs.manipulation.closed_drawer import GraspClosedDrawer
+from envs.manipulation.controllers import NONE
+from offline_data.image_episodes import PRIOR, RANDOM, TASK, ImageEpisode, from_image_episodes
+from offline_data.manipulation import Settings, image_summary, record, store
+from storage import UserError
+
+NAME = "GraspClosedDrawer-v0"
+CLEAN = Settings(
+    prior=2, task=3, random=1, prior_noise=NONE, task_noise=NONE, action_form="position", horizon=30
+)
+
+
+@pytest.fixture(scope="module")
+def episodes() -> list[ImageEpisode]:
+    return record(NAME, CLEAN).episodes
+
+
+def test_there_are_as_many_of_each_kind_as_asked_for(episodes: list[ImageEpisode]) -> None:
+    assert [episode.source for episode in episodes] == [PRIOR] * 2 + [TASK] * 3 + [RANDOM]
+    for episode in episodes:
+        assert episode.images.shape == (31, 48, 48, 3)
+        assert episode.states.shape == (31, 10)
+        assert episode.actions.shape == (30, 4)
+        assert episode.rewards.shape == (30,)
+
+
+def test_task_episodes_are_rewarded_and_others_are_not(episodes: list[ImageEpisode]) -> None:
+    assert [bool(episode.rewards[-1]) for episode in episodes] == [False] * 2 + [True] * 3 + [False]
+
+
+def test_rewards_of_prior_data_are_zeroed_even_in_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GraspClosedDrawer, "success", lambda task, physics: True)
+    recording = record(NAME, dataclasses.replace(CLEAN, prior=1, task=1, horizon=3))
+    rewards = [episode.rewards.tolist() for episode in recording.episodes]
+    assert rewards == [[0.0] * 3, [1.0] * 3, [1.0] * 3]
+
+
+def test_the_seed_decides_and_numbers_of_episodes_do_not(episodes: list[ImageEpisode]) -> None:
+    fewer = record(NAME, dataclasses.replace(CLEAN, prior=1, task=1, random=1)).episodes
+    for again, first in zip(fewer, (episodes[0], episodes[2], episodes[5]), strict=True):
+        np.testing.assert_array_equal(again.images, first.images)
+        np.testing.assert_array_equal(again.actions, first.actions)
+    other = record(NAME, dataclasses.replace(CLEAN, prior=0, task=0, seed=1)).episodes[0]
+    assert not np.array_equal(other.actions, episodes[5].actions)
+
+
+def test_the_summary_counts_what_is_there(tmp_path: Path) -> None:
+    recording = record(NAME, CLEAN)
+    dataset_id = "manipulation/grasp-closed-drawer-local-v0"
+    told = store(tmp_path, dataset_id, recording)
+    joined = from_image_episodes(recording.episodes, recording.metadata)
+    assert json.loads(json.dumps(told)) == told
+    assert told == image_summary(joined) | {"dataset_id": dataset_id, "environment": NAME}
+    assert (told["steps"], told["episodes"], told["length_mean"]) == (180, 6, 30.0)
+    assert told["rewarded_steps"] == sum(episode.rewards.sum() for episode in recording.episodes)
+    assert told["sources"]["prior"] == {"episodes": 2, "steps": 60, "success": 0.0, "first_stage": 1.0}
+    assert told["sources"]["task"] == {"episodes": 3, "steps": 90, "success": 1.0, "first_stage": 1.0}
+    assert told["sources"]["random"]["steps"] == 30
+
+
+def test_images_may_carry_the_state_and_task_episodes_start_around_the_middle() -> None:
+    spread = dataclasses.replace(
+        CLEAN, prior=1, task=4, random=0, horizon=3, state_row=True, middle_spread=0.03
+    )
+    recording = record(NAME, spread)
+    assert recording.options["state_row"]
+    prior, *task = recording.episodes
+    assert {episode.images.shape for episode in recording.episodes} == {(4, 49, 48, 3)}
+    np.testing.assert_allclose(prior.states[0, :3], [0, 0.15, 0.2], atol=0.005)
+    assert np.ptp([episode.states[0, :3] for episode in task], axis=0).max() > 0.01
+
+
+def test_prior_episodes_may_end_with_their_script() -> None:
+    long = dataclasses.replace(CLEAN, prior=1, task=1, random=0, horizon=40)
+    resting, *_ = record(NAME, long).episodes
+    ended, task = record(NAME, dataclasses.replace(long, prior_rests=False)).episodes
+    assert 15 < len(ended) < 30
+    np.testing.assert_array_equal(ended.images, resting.images[: len(ended) + 1])
+    np.testing.assert_array_equal(ended.actions, resting.actions[: len(ended)])
+    np.testing.assert_array_equal(resting.actions[len(ended) :, :3], 0)
+    assert len(task) == 40
+
+
+@pytest.mark.parametrize("counts", [(0, 0, 0), (1, -1, 1)])
+def test_numbers_of_episodes_out_of_range_are_refused(counts: tuple[int, int, int]) -> None:
+    with pytest.raises(UserError, match="expected at least one in all"):
+        record(NAME, Settings(*counts))

@@ -1,0 +1,223 @@
+"""What every step's command line shares: arguments, log file, errors in one sentence, a clean end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, TextIO, TypeVar
+
+from storage import UserError
+from workflow import configuration
+
+REFUSED = 2
+"""Exit status where a person has to mend something; the log's last line says what."""
+
+Json = Mapping[str, Any]
+Settings = TypeVar("Settings")
+
+_PARENT = "OFF2ON_PARENT"
+_BAR_INTERVAL = 30.0  # seconds between a progress bar's lines in a log
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with what every step has: --log."""
+    result = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    result.add_argument("--log", type=Path, help="also write messages and progress to this file")
+    return result
+
+
+def settings_argument(command: argparse.ArgumentParser, plan: str) -> None:
+    """Add --settings: a JSON object, as the method `plan` of workflow.plan.Plan gives it."""
+    command.add_argument(
+        "--settings",
+        required=True,
+        type=json_object,
+        metavar="JSON",
+        help=f"a JSON object, as workflow.plan.Plan.{plan} makes it from a configuration",
+    )
+
+
+def build(kind: Callable[..., Settings], section: Json, where: str, definition: str = "") -> Settings:
+    """The dataclass `kind` with the fields that `section` names.
+
+    UserError for a field it does not have, or a value that does not fit `definition`, where one is given: a
+    definition of the configuration's schema.
+    """
+    if not isinstance(section, Mapping):
+        raise UserError(f"{where} is {section!r}: expected keys with values.")
+    if definition:
+        configuration.check_section(section, where, definition)
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for key in section:
+        if key not in known:
+            raise UserError(f"{where}: unknown key '{key}': expected one of {', '.join(known)}.")
+    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in section.items()})
+
+
+def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentParser) -> NoReturn:
+    """Parse, run `step` and exit: 0, or 2 with one sentence where a person has to mend something.
+
+    SIGTERM and Ctrl-C end the step as an exception would, so that nothing half-written stays.
+    """
+    options = command.parse_args()
+    signal.signal(signal.SIGTERM, _terminate)
+    _end_with_parent()
+    try:
+        messages = _Messages(sys.stderr, options.log)
+    except OSError as error:
+        reason = error.strerror or error
+        print(f"{Path(sys.argv[0]).stem}: {options.log} could not be written: {reason}", file=sys.stderr)
+        sys.exit(REFUSED)
+    with messages:
+        sys.stderr = messages
+        messages.note(shlex.join(sys.orig_argv))
+        try:
+            step(options)
+        except UserError as error:
+            print(f"{Path(sys.argv[0]).stem}: {error}", file=messages)
+            status = REFUSED
+        except KeyboardInterrupt:
+            status = 128 + signal.SIGINT
+        except Exception:
+            # Written here, while the log is still open.
+            traceback.print_exc(file=messages)
+            status = 1
+        else:
+            status = 0
+        finally:
+            sys.stderr = messages.terminal
+    sys.exit(status)
+
+
+class _Settings(dict[str, Any]):
+    """The object given as --settings; a key that is asked for and missing is a UserError."""
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(f"--settings: the key '{key}' is missing.")
+
+
+def json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text, object_hook=_Settings)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("not a JSON object")
+    return value
+
+
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _end_with_parent() -> None:
+    """End when the Snakemake that started this step is killed: an orphan would go on writing unseen."""
+    parent = int(os.environ.get(_PARENT, 0))
+    if not parent:
+        return
+
+    def watch() -> None:
+        while _alive(parent):
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+class _Messages:
+    """Standard error and a log: a progress bar moves on a terminal and is a line now and then in the log."""
+
+    def __init__(self, terminal: TextIO, log: Path | None) -> None:
+        self.terminal = terminal
+        self._bars = terminal.isatty()
+        self._log: TextIO | None = None
+        self._log_path = log
+        self._bar = ""
+        self._last = 0.0
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            self._log = log.open("w", encoding="utf-8", buffering=1)
+
+    def __enter__(self) -> _Messages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._log is not None:
+            with suppress(OSError):
+                self._log.close()
+
+    def write(self, text: str) -> int:
+        """Pass `text` on; a carriage return marks a progress bar, which the next one overwrites."""
+        if text.startswith("\r"):
+            self._progress(text)
+        elif text == "\n" and self._bar:
+            self.note(self._bar)  # a bar's last state
+            self._bar = ""
+            if self._bars:
+                self.terminal.write(text)
+        else:
+            self.terminal.write(text)
+            self._record(text)
+        return len(text)
+
+    def note(self, line: str) -> None:
+        """Write a line to the log alone."""
+        self._record(line + "\n")
+
+    def _record(self, text: str) -> None:
+        """Write to the log; a disk that refuses ends the log and not the job, whose results it may take."""
+        try:
+            if self._log is not None:
+                self._log.write(text)
+        except OSError as error:
+            self.terminal.write(f"{self._log_path} ends here: {error.strerror or error}\n")
+            self._log = None
+
+    def flush(self) -> None:
+        """Flush the terminal; the log is flushed a line at a time."""
+        self.terminal.flush()
+
+    def isatty(self) -> bool:
+        """Whether a person is watching."""
+        return self._bars
+
+    def _progress(self, text: str) -> None:
+        if self._bars:
+            self.terminal.write(text)
+        self._bar = text.strip()
+        if time.monotonic() - self._last >= _BAR_INTERVAL:
+            self.note(self._bar)
+            self._last = time.monotonic()
+
+    @property
+    def encoding(self) -> str:
+        """tqdm asks, to choose its bar's characters."""
+        return self.terminal.encoding
+
+    def fileno(self) -> int:
+        """The terminal's: tqdm asks for its width."""
+        return self.terminal.fileno()
