@@ -28,6 +28,7 @@ from algorithms.methods.awac import AWACConfig
 from algorithms.methods.bcq import BCQConfig
 from algorithms.methods.cql import CQLConfig
 from algorithms.methods.fqe import FQEConfig
+from algorithms.methods.interface import OfflineStart
 from algorithms.methods.off2on import Off2OnConfig
 from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
@@ -35,7 +36,6 @@ from algorithms.population.agents import one_agent
 from algorithms.training.acceleration import prepare_process
 from algorithms.training.fine_tuning import METHODS, make_learner
 from algorithms.training.log import TrainingLog
-from algorithms.training.offline import OfflineStart
 from algorithms.training.online import OnlineSchedule
 from algorithms.training.pretraining import OFFLINE_METHODS
 from analysis.aggregate import statistics as judge
@@ -94,11 +94,11 @@ def offline_update(method: str, config: Any) -> Timed:
     """One update of the offline loop."""
     start = OfflineStart([SEED], *SIZES, ())
     if method == "fqe":
-        teacher = OFFLINE_METHODS["cql"].begin(start, CQLConfig(hidden_widths=config.hidden_widths))
+        teacher = OFFLINE_METHODS["cql"].begin_offline(start, CQLConfig(hidden_widths=config.hidden_widths))
         start = start._replace(agents=[one_agent(teacher.agents, 0)])
-    learner = OFFLINE_METHODS[method].begin(start, config)
+    learner = OFFLINE_METHODS[method].begin_offline(start, config)
     batch = random_batch(SEED, config.batch_size)
-    return logged(lambda: learner.learn(batch, 10**9))
+    return logged(lambda: learner.update(batch, 10**9))
 
 
 def online_update(method: str, config: Any) -> Timed:
@@ -107,7 +107,7 @@ def online_update(method: str, config: Any) -> Timed:
     if method != "sac":
         source = SOURCES.get(method, "cql")
         settings = CQLConfig(hidden_widths=config.hidden_widths) if source == "cql" else config
-        teacher = OFFLINE_METHODS[source].begin(OfflineStart([SEED], *SIZES, ()), settings)
+        teacher = OFFLINE_METHODS[source].begin_offline(OfflineStart([SEED], *SIZES, ()), settings)
         members = [one_agent(teacher.agents, 0)] * getattr(config, "ensemble_size", 1)
     transitions = None if method == "sac" else random_transitions(ROWS)
     online = OnlineSchedule(steps=2_000)

@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from algorithms.methods.cql import CQLConfig, CQLPretraining
+from algorithms.methods.cql import CQL, CQLConfig
+from algorithms.methods.interface import OfflineStart
 from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
@@ -37,7 +38,7 @@ from algorithms.training.cuda_graphs import WARM_UP, Updates
 from algorithms.training.fine_tuning import METHODS, fine_tune, make_learner
 from algorithms.training.jobs import Job
 from algorithms.training.log import TrainingLog
-from algorithms.training.offline import OfflineSchedule, OfflineStart, pretrain
+from algorithms.training.offline import OfflineSchedule, pretrain
 from algorithms.training.online import OnlineSchedule
 from benchmarks.contenders import authors_off2on, corl_cql, rlkit_sac
 from benchmarks.memory import ENVIRONMENT, random_transitions
@@ -94,13 +95,13 @@ def logged(updates: Updates, seeds: Sequence[int]) -> MakeUpdates:
 def our_cql(agents: int, compute: Compute, rows: int, **numbers: Any) -> MakeUpdates:
     """CQL past every warm start, from a dataset of `rows`."""
     seeds, config = range(agents), CQLConfig(**numbers)
-    learner = CQLPretraining.begin(OfflineStart(seeds, OBSERVATION_SIZE, ACTION_SIZE, []), config)
+    learner = CQL.begin_offline(OfflineStart(seeds, OBSERVATION_SIZE, ACTION_SIZE, []), config)
     learner.agents.move_to(compute.device)
     data = OfflineData.from_transitions(random_transitions(rows), compute.device)
     draws = Streams(seeds, compute.device)
 
     def update() -> dict[str, torch.Tensor]:
-        return learner.learn(data.gather(draws.integers(len(data), config.batch_size)), 10**9)
+        return learner.update(data.gather(draws.integers(len(data), config.batch_size)), 10**9)
 
     return logged(Updates(update, (draws, learner.agents.streams), compute.updates_per_graph), seeds)
 
@@ -122,7 +123,7 @@ def our_online(method: str, compute: Compute, rows: int) -> MakeUpdates:
 def trained_members() -> list[dict[str, torch.Tensor]]:
     """Agents for `SEEDS` ensembles, fresh ones: what they know changes no time."""
     start = OfflineStart(range(SEEDS * MEMBERS), OBSERVATION_SIZE, ACTION_SIZE, [])
-    learner = CQLPretraining.begin(start, CQLConfig())
+    learner = CQL.begin_offline(start, CQLConfig())
     return [one_agent(learner.agents, index) for index in range(SEEDS * MEMBERS)]
 
 
@@ -211,7 +212,7 @@ def measure_loops(compute: Compute, rows: int, updates: int, steps: int) -> list
             length, evaluation_interval=interval, checkpoint_interval=interval, largest_q=DIVERGED
         )
         agents = range(AGENTS)
-        return pretrain("cql", CQLPretraining, CQLConfig(), schedule, transitions, agents, job)
+        return pretrain("cql", CQL, CQLConfig(), schedule, transitions, agents, job)
 
     def online(length: int, job: Job) -> object:
         method, schedule = METHODS["off2on"], OnlineSchedule(length, largest_q=DIVERGED)

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from algorithms.methods.cql import CQLConfig, CQLPretraining
+from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.replay.batch import Batch
 from algorithms.training.acceleration import prepare_process
@@ -74,7 +74,7 @@ def pretraining(transitions: Transitions) -> None:
     """CQL of one agent: evaluations before and after, a checkpoint."""
     schedule = OfflineSchedule(updates=50, evaluation_interval=50, checkpoint_interval=50)
     with tempfile.TemporaryDirectory() as folder:
-        pretrain("cql", CQLPretraining, CQLConfig(), schedule, transitions, [0], make_job(folder))
+        pretrain("cql", CQL, CQLConfig(), schedule, transitions, [0], make_job(folder))
 
 
 def fine_tuning(method: str, members: int) -> Callable[[Transitions], None]:

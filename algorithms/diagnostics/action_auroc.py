@@ -7,14 +7,18 @@ the higher Q of a real and a fake one, ties counting half.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from algorithms.methods.off2on import Off2OnAgents
-from algorithms.population.streams import Streams
+from algorithms.methods.interface import Method
+from algorithms.population.agents import ActorCritics
+from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.stores import Collected
+from algorithms.training.online import Measure, Probe
 from storage import UserError
 
 BLOCK_STATES = 16  # whose Q values are computed at a time: 816 rows of 51 actions stay in cache
@@ -33,9 +37,26 @@ class ActionAUROCConfig:
                 raise UserError(f"{name} is {getattr(self, name)}, expected at least 1")
 
 
+def probe(interval: int, seeds: Sequence[int]) -> Probe:
+    """Measure a learner of an ensemble of Q-functions at each `interval` of steps, as the runs of `seeds`."""
+
+    def of(learner: Method) -> Measure:
+        def at(step: int) -> Mapping[str, ArrayLike]:
+            if step == 0 or step % interval:
+                return {}
+            of_step = [derived_seed(seed, "action auroc", step) for seed in seeds]
+            streams = Streams(of_step, learner.agents.streams.device)
+            found = measure(learner.agents, learner.replay.online, streams, ActionAUROCConfig())
+            return {name: value.numpy() for name, value in found.items()}
+
+        return at
+
+    return of
+
+
 @torch.no_grad()
 def measure(
-    agents: Off2OnAgents, online: Collected, streams: Streams, config: ActionAUROCConfig
+    agents: ActorCritics, online: Collected, streams: Streams, config: ActionAUROCConfig
 ) -> dict[str, Tensor]:
     """`auroc_ensemble` and `auroc_individual` of each run, in percent. float64 [S] each
 
@@ -76,7 +97,7 @@ def _percentages(q: Tensor) -> Tensor:
     return 100 * torch.tensor(shares, dtype=torch.float64).mean(dim=1)
 
 
-def _members_q(agents: Off2OnAgents, observations: Tensor, actions: Tensor) -> Tensor:
+def _members_q(agents: ActorCritics, observations: Tensor, actions: Tensor) -> Tensor:
     """Each member's min Q of several actions in a state: [S, n, obs], [S, n, m, A] -> [S, N, n, m]."""
     count, per_state = actions.shape[1:3]
     blocks = []

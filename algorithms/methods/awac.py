@@ -14,21 +14,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from algorithms.methods.off2on import mixture_policy
+from algorithms.methods.interface import Method, Metrics
 from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Metrics, Population, load_members, move_towards
-from algorithms.population.networks import Critics, TanhGaussian
+from algorithms.population.agents import Population, move_towards
+from algorithms.population.networks import Critics, TanhGaussian, mixture_policy
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import UniformReplay
-from algorithms.training.offline import OfflineStart, PlainPretraining
-from algorithms.training.online import PlainLearner, Start
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,8 @@ class Gaussian(NamedTuple):
     mean: Tensor  # [..., action_size], in [-1, 1]
     log_std: Tensor  # broadcasts against the mean
 
-    def sample(self, noise: Tensor) -> Tensor:
-        """Actions mean + std noise; `noise` is standard normal, [..., action_size]."""
+    def actions(self, noise: Tensor) -> Tensor:
+        """Sampled actions mean + std noise; `noise` is standard normal, [..., action_size]."""
         return self.mean + self.log_std.exp() * noise
 
     def log_density(self, actions: Tensor) -> Tensor:
@@ -136,7 +133,7 @@ class AWACAgents(Population):
         """Set the target critics equal to the critics."""
         self.target_q.load_state_dict(self.q.state_dict())
 
-    def mixture(self, observations: Tensor) -> Gaussian:
+    def distribution(self, observations: Tensor) -> Gaussian:
         """The policy by which each run's members act as one, in the states [S, B, observation_size]."""
         members: Gaussian = self.policy(self.for_members(observations))
         # Off2On matches moments before its tanh, here no tanh follows; its limits on the deviation lie
@@ -154,7 +151,7 @@ def td_target(agents: AWACAgents, batch: Batch, config: AWACConfig) -> Tensor:
     There is no entropy term ([rlkit] alpha = 0).
     """
     with torch.no_grad():
-        actions = agents.policy(batch.next_observations).sample(agents.noise(batch))
+        actions = agents.policy(batch.next_observations).actions(agents.noise(batch))
         next_q: Tensor = agents.target_q(batch.next_observations, actions).amin(dim=1)
         return batch.rewards + config.discount * batch.masks * next_q
 
@@ -175,7 +172,7 @@ def advantage_weights(
     actions ([AWAC]: "exponential", which overflows above A = 88 beta). "softmax" divides them by their
     mean over the batch ([rlkit]: a softmax over the batch, times its size).
     """
-    own_actions = policy.sample(agents.noise(batch))
+    own_actions = policy.actions(agents.noise(batch))
     value = agents.q(batch.observations, own_actions).amin(dim=1)
     exponents: Tensor = (q.amin(dim=1) - value) / config.advantage_temperature
     if config.advantage_weighting == "exponential":
@@ -210,54 +207,15 @@ def update(agents: AWACAgents, batch: Batch, config: AWACConfig) -> Metrics:
     return {name: agents.per_run(value.detach()).mean(dim=1) for name, value in metrics.items()}
 
 
-class AWACPretraining(PlainPretraining):
-    """AWAC as the offline loop drives it: every agent for itself."""
+class AWAC(Method):
+    """AWAC: offline every agent for itself; online the members of a run act as one and learn apart.
+
+    Online it draws uniformly from all data ([rlkit] one buffer); sampled actions may lie outside the box.
+    """
 
     Config: ClassVar[type[Any]] = AWACConfig
+    Agents: ClassVar[Any] = AWACAgents
 
-    @classmethod
-    def population(cls, start: OfflineStart, config: Any) -> AWACAgents:
-        """One agent a seed."""
-        return AWACAgents(start.seeds, start.observation_size, start.action_size, config)
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        """Deterministic actions, the policy's mean, for evaluation. [C]"""
-        policy: Gaussian = self.agents.policy(observations)
-        return policy.mode()
-
-    def learn(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent."""
-        return update(self.agents, batch, self.config)
-
-
-class AWACLearner(PlainLearner):
-    """AWAC as the online loop drives it: the members of a run act as one and learn apart."""
-
-    Config: ClassVar[type[Any]] = AWACConfig
-
-    @classmethod
-    def begin(cls, start: Start, config: AWACConfig) -> Self:
-        """N pre-trained agents a run, uniform draws from all data ([rlkit] one buffer).
-
-        UserError for other agents or no data.
-        """
-        replay = UniformReplay(start.offline_data(), start.buffer)
-        sizes = (start.observation_size, start.action_size)
-        agents = AWACAgents(start.seeds, *sizes, config, config.ensemble_size)
-        load_members(agents, start.members)
-        return cls(agents, replay, start.draws, config)
-
-    def explore(self, observations: Tensor) -> Tensor:
-        """Sampled actions for collection: [S, E, obs] -> [S, E, A]; they may lie outside the box."""
-        shape = (observations.shape[1], self.agents.action_size)
-        policy: Gaussian = self.agents.mixture(observations)
-        return policy.sample(self.agents.streams.normal(*shape))
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        """Deterministic actions, the mean of the members' means, for evaluation. [C]"""
-        policy: Gaussian = self.agents.mixture(observations)
-        return policy.mode()
-
-    def update(self, batch: Batch) -> Metrics:
+    def update(self, batch: Batch, step: int) -> Metrics:
         """One step of every agent, each on the batch of its run."""
         return update(self.agents, batch, self.config)

@@ -14,20 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from algorithms.methods.interface import Method, Metrics
 from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Metrics, Population, load_members, move_towards
+from algorithms.population.agents import Population, move_towards
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP, evaluated
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import UniformReplay
-from algorithms.training.offline import OfflineStart, PlainPretraining
-from algorithms.training.online import PlainLearner, Start
 from storage import UserError
 
 LATENTS_PER_ACTION = 2  # [BCQ code] latent numbers for each number of an action
@@ -300,50 +298,15 @@ def update(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Metrics:
     return {name: agents.per_run(value.detach()).mean(dim=1) for name, value in metrics.items()}
 
 
-class BCQPretraining(PlainPretraining):
-    """BCQ as the offline loop drives it: every agent for itself."""
+class BCQ(Method):
+    """BCQ offline, every agent for itself; online BCQ-ft: it acts greedily and learns from uniform draws.
+
+    [S] D.1
+    """
 
     Config: ClassVar[type[Any]] = BCQConfig
+    Agents: ClassVar[Any] = BCQAgents
 
-    @classmethod
-    def population(cls, start: OfflineStart, config: Any) -> BCQAgents:
-        """One agent a seed."""
-        return BCQAgents(start.seeds, start.observation_size, start.action_size, config)
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        """`BCQAgents.exploit`: [P, E, obs] -> [P, E, A]."""
-        actions: Tensor = self.agents.exploit(observations)
-        return actions
-
-    def learn(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent."""
-        return update(self.agents, batch, self.config)
-
-
-class BCQLearner(PlainLearner):
-    """BCQ-ft as the online loop drives it: acts greedily, learns from uniform draws, keeps its state."""
-
-    Config: ClassVar[type[Any]] = BCQConfig
-
-    @classmethod
-    def begin(cls, start: Start, config: BCQConfig) -> Self:
-        """N pre-trained agents a run, uniform draws [S] D.1. UserError for other agents or no data."""
-        replay = UniformReplay(start.offline_data(), start.buffer)
-        sizes = (start.observation_size, start.action_size)
-        agents = BCQAgents(start.seeds, *sizes, config, config.ensemble_size)
-        load_members(agents, start.members)
-        return cls(agents, replay, start.draws, config)
-
-    def explore(self, observations: Tensor) -> Tensor:
-        """`BCQAgents.explore`: [S, E, obs] -> [S, E, A]."""
-        actions: Tensor = self.agents.explore(observations)
-        return actions
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        """`BCQAgents.exploit`: [S, E, obs] -> [S, E, A]."""
-        actions: Tensor = self.agents.exploit(observations)
-        return actions
-
-    def update(self, batch: Batch) -> Metrics:
+    def update(self, batch: Batch, step: int) -> Metrics:
         """One step of every agent, each on the batch of its run."""
         return update(self.agents, batch, self.config)

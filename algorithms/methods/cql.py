@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from algorithms.methods import sac
-from algorithms.population.agents import ActorCritics, Metrics
+from algorithms.methods import sac, warm_start
+from algorithms.methods.interface import Method, Metrics
+from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import TanhGaussian
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import PlainReplayName
-from algorithms.training.offline import OfflineStart, PlainPretraining
 
 
 @dataclass(frozen=True)
@@ -147,22 +147,13 @@ def update(agents: ActorCritics, batch: Batch, config: CQLConfig, step: int) -> 
     }
 
 
-class CQLPretraining(PlainPretraining):
-    """CQL as the offline loop drives it: from nothing, or further from agents it trained before."""
+class CQL(Method):
+    """CQL offline: from nothing, or further from agents it trained before."""
 
     Config: ClassVar[type[Any]] = CQLConfig
+    Agents: ClassVar[Any] = ActorCritics
 
-    @classmethod
-    def population(cls, start: OfflineStart, config: Any) -> ActorCritics:
-        """One agent a seed."""
-        return ActorCritics(start.seeds, start.observation_size, start.action_size, config)
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        """Deterministic actions tanh(mean), for evaluation. [C]"""
-        policy: TanhGaussian = self.agents.policy(observations)
-        return policy.mode()
-
-    def learn(self, batch: Batch, step: int) -> Metrics:
+    def update(self, batch: Batch, step: int) -> Metrics:
         """Update number `step` (from 0) of every agent."""
         return update(self.agents, batch, self.config, step)
 
@@ -170,6 +161,14 @@ class CQLPretraining(PlainPretraining):
         """Where cloning ends, and where the actor begins to learn."""
         points: tuple[int, int] = self.config.turning_points
         return points
+
+    def clone(self, batch: Batch) -> Metrics:
+        """`warm_start.clone`."""
+        return warm_start.clone(self.agents, batch)
+
+    def fit_returns(self, batch: Batch, returns: Tensor) -> Metrics:
+        """`warm_start.fit_returns`."""
+        return warm_start.fit_returns(self.agents, batch, returns)
 
 
 @dataclass(frozen=True)
@@ -180,12 +179,7 @@ class CQLFineTuningConfig(CQLConfig):
     replay: PlainReplayName = "uniform"  # ours: [S] does not say which replay Figure 8's "CQL Reg" draws from
 
 
-class CQLFineTuning(sac.SACFineTuning):
+class CQLFineTuning(CQL):
     """CQL-ft: one CQL agent goes on with CQL's updates online, the penalty kept ([S] Figure 8)."""
 
     Config: ClassVar[type[Any]] = CQLFineTuningConfig
-
-    def update(self, batch: Batch) -> Metrics:
-        """One step of every agent, the phases of an untrained actor being over."""
-        step = max(self.config.turning_points)
-        return update(self.agents, batch, self.config, step)

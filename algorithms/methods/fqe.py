@@ -16,16 +16,15 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from algorithms.methods.cql import CQLPretraining
-from algorithms.methods.sac import SACConfig
-from algorithms.population.agents import ActorCritics, Metrics, load_members
+from algorithms.methods import sac
+from algorithms.methods.interface import Method, Metrics, OfflineStart
+from algorithms.population.agents import ActorCritics, load_members
 from algorithms.replay.batch import Batch
-from algorithms.training.offline import OfflineStart
 from storage import UserError
 
 
 @dataclass(frozen=True)
-class FQEConfig(SACConfig):
+class FQEConfig(sac.SACConfig):
     """FQE's numbers; those of the policy and of the entropy coefficient have no effect, both are fixed."""
 
     batch_size: int = 256  # [S] C
@@ -67,24 +66,21 @@ def update(agents: ActorCritics, batch: Batch, config: FQEConfig) -> Metrics:
     return {"critic_loss": critics.detach(), "q_mean": q.detach().mean(dim=(1, 2))}
 
 
-class FQEPretraining(CQLPretraining):
-    """FQE as the offline loop drives it, from CQL's agents; it ends in agents of the same kind."""
+class FQE(Method):
+    """FQE offline, from CQL's agents; it ends in agents of the same kind."""
 
     Config: ClassVar[type[Any]] = FQEConfig
+    Agents: ClassVar[Any] = ActorCritics
 
     @classmethod
-    def begin(cls, start: OfflineStart, config: Any) -> Self:
+    def begin_offline(cls, start: OfflineStart, config: Any) -> Self:
         """The policies of the agents of `start`. UserError where there are none, or of other sizes."""
         if not start.agents:
             raise UserError("fqe evaluates the policies of pre-trained agents, and none were given")
-        agents = cls.population(start, config)
+        agents = ActorCritics(start.seeds, start.observation_size, start.action_size, config)
         start_from(agents, start.agents)
         return cls(agents, config)
 
-    def learn(self, batch: Batch, step: int) -> Metrics:
+    def update(self, batch: Batch, step: int) -> Metrics:
         """One step of every agent's critics."""
         return update(self.agents, batch, self.config)
-
-    def turning_points(self) -> tuple[int, ...]:
-        """None: the actor never learns."""
-        return ()

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from algorithms.methods import sac
 from algorithms.methods.density_ratio import DensityRatio, density_ratio_loss, priorities
-from algorithms.methods.sac import SACConfig, entropy_coefficient_loss
-from algorithms.population.agents import ActorCritics, Metrics, load_members
-from algorithms.population.networks import LOG_STD_RANGE, TanhGaussian
+from algorithms.methods.interface import Method, Metrics, OfflineStart, Start
+from algorithms.population.agents import ActorCritics, load_members
+from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import BalancedReplay, OnlineReplay, plain_replay
-from algorithms.training.online import Start
 
 
 @dataclass(frozen=True)
-class EnsembleConfig(SACConfig):
+class EnsembleConfig(sac.SACConfig):
     """How the members of an ensemble learn together, beside SAC's numbers."""
 
     critic_regression: Literal["per_member", "mean"] = "per_member"  # [C]; [P] eq. 1 and 5 read as "mean"
@@ -45,20 +45,6 @@ class Off2OnConfig(EnsembleConfig):
     density_batch_size: int = 256  # [C]: of each kind; [P] takes eq. 6's expectation over all offline data
     density_activation: Literal["relu", "softplus"] = "relu"  # [C]; [P] leaves it open
     priority_range: tuple[float, float] = (1e-3, 1e3)  # [C]; not in [P]
-
-
-def mixture_policy(member: TanhGaussian, ensemble_size: int) -> TanhGaussian:
-    """One Gaussian with the first two moments of the members' mixture, before tanh. [S, B, A]  [P] eq. 5
-
-    mean = E_i[mu_i], variance = E_i[sigma_i^2] + Var_i[mu_i], from `member` of [S N, B, A]. The variance
-    is centred: [C] computes E[mu^2 + sigma^2] - mean^2, which cancellation can make negative.
-    """
-    size = (-1, ensemble_size, *member.mean.shape[1:])
-    means = member.mean.reshape(size)
-    variances = (2 * member.log_std).exp().expand_as(member.mean).reshape(size)
-    mean = means.mean(dim=1)
-    variance = variances.mean(dim=1) + (means - mean.unsqueeze(1)).square().mean(dim=1)
-    return TanhGaussian(mean, (0.5 * variance.log()).clamp(*LOG_STD_RANGE))
 
 
 class EnsembleAgents(ActorCritics):
@@ -172,7 +158,7 @@ def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig
     target = td_target(agents, batch, config)
     critics, q = critic_loss(agents, batch, target, config)
     actor, log_density = actor_loss(agents, agents.distribution(batch.observations), batch)
-    agents.step(*others, critics, actor, entropy_coefficient_loss(agents, log_density))
+    agents.step(*others, critics, actor, sac.entropy_coefficient_loss(agents, log_density))
     agents.move_targets(config.target_update_rate)
     return {
         "critic_loss": critics.detach(),
@@ -210,35 +196,22 @@ def density_batches(replay: BalancedReplay, config: Off2OnConfig, draws: Streams
     return reference, replay.sample_online(config.density_batch_size, draws)
 
 
-class Off2OnLearner:
-    """Off2On as the online loop drives it; with a plain replay, its ablations of [P] Figure 4c."""
+class Off2On(Method):
+    """Off2On; with a plain replay, its ablations of [P] Figure 4c."""
 
     Config: ClassVar[type[Any]] = Off2OnConfig
-
-    def __init__(
-        self,
-        agents: Off2OnAgents,
-        replay: BalancedReplay | OnlineReplay,
-        draws: Streams,
-        config: Off2OnConfig,
-    ) -> None:
-        self.agents, self.replay, self.draws, self.config = agents, replay, draws, config
+    diagnostics: ClassVar[tuple[str, ...]] = ("action_auroc",)
+    replay: BalancedReplay | OnlineReplay
 
     @classmethod
-    def begin(cls, start: Start, config: Any) -> Self:
-        """N pre-trained agents a run. UserError for other agents, no data or an impossible fraction."""
-        agents = Off2OnAgents(start.seeds, start.observation_size, start.action_size, config)
-        agents.start_from(start.members)
-        return cls(agents, make_replay(start, config), start.draws, config)
+    def population(cls, start: OfflineStart | Start, config: Any, members: int) -> Off2OnAgents:
+        """S ensembles of the configured size."""
+        return Off2OnAgents(start.seeds, start.observation_size, start.action_size, config)
 
-    def explore(self, observations: Tensor) -> Tensor:
-        """Sampled actions for collection: [S, E, obs] -> [S, E, A]."""
-        shape = (observations.shape[1], self.agents.action_size)
-        return self.agents.distribution(observations).sample(self.agents.streams.normal(*shape))[0]
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        """Deterministic actions tanh(mean of the members' means), for evaluation. [C]"""
-        return self.agents.distribution(observations).mode()
+    @classmethod
+    def make_replay(cls, start: Start, config: Any) -> BalancedReplay | OnlineReplay:
+        """The replay that the configuration names. UserError for no data or an impossible fraction."""
+        return make_replay(start, config)
 
     def learn(self) -> Metrics:
         """Draw, update, write the drawn transitions' priorities. [S] algorithm 2"""

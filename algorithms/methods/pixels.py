@@ -11,17 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from algorithms.methods import cql, off2on
+from algorithms.methods import cql, off2on, sac
 from algorithms.methods.density_ratio import ImageDensityRatio
-from algorithms.methods.off2on import EnsembleAgents, EnsembleConfig, Off2OnConfig
-from algorithms.methods.sac import entropy_coefficient_loss
+from algorithms.methods.interface import PRETRAINED, Method, Metrics, OfflineStart, Start
 from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Metrics, Population, load_members, move_towards
+from algorithms.population.agents import load_members, move_towards
 from algorithms.population.checkpoints import section
 from algorithms.population.encoders import (
     CONVOLUTIONS,
@@ -32,19 +31,17 @@ from algorithms.population.encoders import (
     OwnCritics,
     OwnPolicy,
 )
-from algorithms.population.networks import Critics, Policy, TanhGaussian
+from algorithms.population.networks import Critics, Policy, TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.augmentation import PADDING, crop, draw_offsets
 from algorithms.replay.batch import Batch
 from algorithms.replay.image_replay import ONLINE, PRIOR, RANDOM, TASK, drawn_sources
 from algorithms.replay.stores import BalancedReplay, OnlineReplay
-from algorithms.training.offline import OfflineStart, PlainPretraining
-from algorithms.training.online import Start
 from storage import UserError
 
 
 @dataclass(frozen=True)
-class PixelConfig(cql.CQLConfig, EnsembleConfig):
+class PixelConfig(cql.CQLConfig, off2on.EnsembleConfig):
     """The numbers of learning from images; the defaults are COG's, as [S] D.2 uses them."""
 
     encoder: EncoderName = "original"  # [COG], [S]; "shared" is ours
@@ -78,7 +75,7 @@ class PixelConfig(cql.CQLConfig, EnsembleConfig):
 
 
 @dataclass(frozen=True)
-class PixelFineTuningConfig(PixelConfig, Off2OnConfig):
+class PixelFineTuningConfig(PixelConfig, off2on.Off2OnConfig):
     """Off2On's numbers of fine-tuning from images ([S] D.2), with its ablations' choices."""
 
     objective: Literal["sac", "cql"] = "sac"  # [P] 4.2: no penalty online
@@ -104,7 +101,7 @@ VARIANTS: dict[str, Mapping[str, Any]] = {
 COG's own fine-tuning (whose learning rates stay the offline ones)."""
 
 
-class PixelAgents(EnsembleAgents):
+class PixelAgents(off2on.EnsembleAgents):
     """S ensembles of N agents that see images: encoders, policy, twin critics, targets.
 
     `see` turns a batch of images into features, one row of them a member; all else reads features.
@@ -221,7 +218,7 @@ class PixelAgents(EnsembleAgents):
         """
         if not (self.cloning_teaches and isinstance(self.policy, FeaturePolicy)):
             return policy
-        return off2on.mixture_policy(self.policy.teaching(observations), self.members)
+        return mixture_policy(self.policy.teaching(observations), self.members)
 
     def acting(self, images: Tensor, averaged: bool = False) -> TanhGaussian:
         """The ensembles' policies in the states [S, E, H, W, C], on averaged weights if asked and there."""
@@ -229,7 +226,16 @@ class PixelAgents(EnsembleAgents):
         policy, encoder = actors["policy"], actors["encoder"]
         if isinstance(policy, OwnPolicy):
             encoder = policy.encoder
-        return off2on.mixture_policy(policy(encoder(self.for_members(images))), self.members)
+        return mixture_policy(policy(encoder(self.for_members(images))), self.members)
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Deterministic actions tanh(mean), on averaged weights where there are any. [COG]"""
+        return self.acting(observations, averaged=True).mode()
+
+    def sample(self, observations: Tensor, streams: Streams) -> Tensor:
+        """Actions drawn from the policy that `exploit` acts by, with the numbers of `streams`."""
+        policy = self.acting(observations, averaged=True)
+        return policy.actions(streams.normal(*policy.mean.shape[1:]))
 
     def actor(self, run: int) -> dict[str, Tensor]:
         """What ensemble number `run` is evaluated with: its members' "policy.…" and "encoder.…", [N, ...]."""
@@ -347,7 +353,7 @@ def update(
     cloning = step < config.cloning_updates
     actor, log_density = actor_loss(agents, policy, batch, sources, config, cloning)
     if step >= config.frozen_actor_updates:
-        losses += [actor, entropy_coefficient_loss(agents, log_density)]
+        losses += [actor, sac.entropy_coefficient_loss(agents, log_density)]
     agents.step(*losses)
     agents.move_targets(config.target_update_rate)
     metrics |= {
@@ -359,76 +365,50 @@ def update(
     return {name: value.detach() for name, value in metrics.items()}
 
 
-class PixelLearner(Protocol):
-    """What the loops ask of a method that acts on images."""
-
-    @property
-    def agents(self) -> Population: ...
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        """Deterministic actions for evaluation: images [S, E, H, W, C] -> [S, E, A]."""
-
-    def sample(self, observations: Tensor, streams: Streams) -> Tensor:
-        """Actions drawn from the policy, for evaluation: images [S, E, H, W, C] -> [S, E, A]."""
-
-
-class _Acting:
-    """How agents act in evaluation, the same in both phases."""
-
-    agents: PixelAgents
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        """Deterministic actions tanh(mean), on averaged weights where there are any. [COG]"""
-        return self.agents.acting(observations, averaged=True).mode()
-
-    def sample(self, observations: Tensor, streams: Streams) -> Tensor:
-        """Actions drawn from the same policy with the numbers of `streams`."""
-        policy = self.agents.acting(observations, averaged=True)
-        return policy.sample(streams.normal(*policy.mean.shape[1:]))[0]
-
-
-class PixelPretraining(_Acting, PlainPretraining):
-    """COG's CQL as the offline loop drives it: independent agents, fresh or handed on."""
+class PixelPretraining(Method):
+    """COG's CQL: independent agents, fresh or handed on."""
 
     Config: ClassVar[type[Any]] = PixelConfig
 
     @classmethod
-    def population(cls, start: OfflineStart, config: PixelConfig) -> PixelAgents:
+    def population(cls, start: OfflineStart | Start, config: PixelConfig, members: int) -> PixelAgents:
         """One agent a seed. UserError where the observations are no images."""
         return PixelAgents(start.seeds, _images(start), start.action_size, config)
 
-    def learn(self, batch: Batch, step: int, sources: Tensor) -> Metrics:
-        """Update number `step` (from 0) of every agent."""
+    def update_images(self, batch: Batch, sources: Tensor, step: int) -> Metrics:
+        """Update number `step` (from 0) of every agent; `sources [P, B]` are `image_replay.drawn_sources`."""
         return update(self.agents, batch, sources, self.config, step)
 
+    def turning_points(self) -> tuple[int, ...]:
+        """Where cloning ends, and where the actor begins to learn."""
+        points: tuple[int, int] = self.config.turning_points
+        return points
 
-class PixelFineTuning(_Acting):
-    """Off2On and its ablations as the online loop drives them, by configuration."""
+
+class PixelFineTuning(Method):
+    """Off2On and its ablations on images, by configuration."""
 
     Config: ClassVar[type[Any]] = PixelFineTuningConfig
-
-    def __init__(
-        self,
-        agents: PixelOff2OnAgents,
-        replay: BalancedReplay | OnlineReplay,
-        draws: Streams,
-        config: PixelFineTuningConfig,
-    ) -> None:
-        self.agents: PixelOff2OnAgents = agents
-        self.replay, self.draws, self.config = replay, draws, config
+    replay: BalancedReplay | OnlineReplay
 
     @classmethod
-    def begin(cls, start: Start, config: PixelFineTuningConfig) -> Self:
-        """N pre-trained agents a run. UserError for other agents, no data or an impossible fraction."""
-        agents = PixelOff2OnAgents(start.seeds, _images(start), start.action_size, config)
-        agents.start_from(start.members)
-        return cls(agents, off2on.make_replay(start, config), start.draws, config)
+    def population(
+        cls, start: OfflineStart | Start, config: PixelFineTuningConfig, members: int
+    ) -> PixelOff2OnAgents:
+        """S ensembles of the configured size. UserError where the observations are no images."""
+        return PixelOff2OnAgents(start.seeds, _images(start), start.action_size, config)
+
+    @classmethod
+    def make_replay(cls, start: Start, config: Any) -> BalancedReplay | OnlineReplay:
+        """The replay that the configuration names. UserError for no data or an impossible fraction."""
+        return off2on.make_replay(start, config)
 
     def explore(self, observations: Tensor) -> Tensor:
         """Actions for collection, with the configured share of the policy's deviation."""
         policy = self.agents.acting(observations)
         noise = self.agents.streams.normal(*policy.mean.shape[1:])
-        return policy.sample(self.config.exploration_scale * noise)[0]
+        actions: Tensor = policy.actions(self.config.exploration_scale * noise)
+        return actions
 
     def learn(self) -> Metrics:
         """Draw, update, write the drawn transitions' priorities. [S] algorithm 2"""
@@ -448,8 +428,7 @@ class PixelFineTuning(_Acting):
             self.replay.update_priorities(indices, priorities)
             losses.append(loss)
             metrics |= weighing
-        trained = max(self.config.turning_points)
-        return update(self.agents, batch, sources, self.config, trained, *losses) | metrics
+        return update(self.agents, batch, sources, self.config, PRETRAINED, *losses) | metrics
 
     def _shifted(self, batch: Batch) -> Batch:
         """The batch as the density networks see it, its observations cropped at random."""

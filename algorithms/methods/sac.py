@@ -13,11 +13,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from algorithms.population.agents import ActorCritics, Metrics, load_members
-from algorithms.population.networks import TanhGaussian
+from algorithms.methods.interface import Method, Metrics, Start
+from algorithms.population.agents import ActorCritics
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import OnlineReplay, PlainReplayName, plain_replay
-from algorithms.training.online import PlainLearner, Start
+from algorithms.replay.stores import OnlineReplay, PlainReplayName
 from storage import UserError
 
 
@@ -80,10 +79,11 @@ def update(agents: ActorCritics, batch: Batch, config: SACConfig) -> Metrics:
     }
 
 
-class SACLearner(PlainLearner):
-    """SAC from scratch as the online loop drives it: no offline data, no pre-trained agent."""
+class SAC(Method):
+    """SAC from scratch: no offline data, no pre-trained agent."""
 
     Config: ClassVar[type[Any]] = SACConfig
+    Agents: ClassVar[Any] = ActorCritics
 
     @classmethod
     def begin(cls, start: Start, config: Any) -> Self:
@@ -92,23 +92,12 @@ class SACLearner(PlainLearner):
             raise UserError(
                 f"sac starts from scratch, and {len(start.members)} pre-trained agents were given"
             )
-        agents = ActorCritics(start.seeds, start.observation_size, start.action_size, config)
+        agents = cls.population(start, config, 1)
         agents.initialise()
-        return cls(agents, OnlineReplay(start.buffer), start.draws, config)
+        return cls(agents, config, OnlineReplay(start.buffer), start.draws)
 
-    def explore(self, observations: Tensor) -> Tensor:
-        """Sampled actions for collection: [S, E, obs] -> [S, E, A]."""
-        shape = (observations.shape[1], self.agents.action_size)
-        policy: TanhGaussian = self.agents.policy(observations)
-        return policy.sample(self.agents.streams.normal(*shape))[0]
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        """Deterministic actions tanh(mean), for evaluation. [C]"""
-        policy: TanhGaussian = self.agents.policy(observations)
-        return policy.mode()
-
-    def update(self, batch: Batch) -> Metrics:
-        """One step of every agent; a method that is SAC but for its losses overrides this. [S] each"""
+    def update(self, batch: Batch, step: int) -> Metrics:
+        """One step of every agent."""
         return update(self.agents, batch, self.config)
 
 
@@ -119,15 +108,12 @@ class SACFineTuningConfig(SACConfig):
     replay: PlainReplayName = "uniform"  # "online_only" is the other curve of [P] Figure 1b
 
 
-class SACFineTuning(SACLearner):
+class SACFineTuning(Method):
     """SAC-ft: SAC's updates from one CQL agent, its targets copied from the critics; the penalty is gone."""
 
     Config: ClassVar[type[Any]] = SACFineTuningConfig
+    Agents: ClassVar[Any] = ActorCritics
 
-    @classmethod
-    def begin(cls, start: Start, config: Any) -> Self:
-        """One pre-trained agent a run, uniform draws. UserError for other agents or no data."""
-        replay = plain_replay(config.replay, start.offline_data(), start.buffer)
-        agents = ActorCritics(start.seeds, start.observation_size, start.action_size, config)
-        load_members(agents, start.members)
-        return cls(agents, replay, start.draws, config)
+    def update(self, batch: Batch, step: int) -> Metrics:
+        """One step of every agent; a method that is SAC-ft but for its losses overrides this."""
+        return update(self.agents, batch, self.config)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from algorithms.population.agents import ActorCritics, Metrics
+from algorithms.methods.interface import Metrics
+from algorithms.population.agents import ActorCritics
 from algorithms.replay.batch import Batch
 
 

@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.checkpoints import fit, section
-from algorithms.population.networks import Critics, Policy, TanhGaussian
+from algorithms.population.networks import Critics, Distribution, Policy, TanhGaussian
 from algorithms.population.streams import Streams
 from storage import UserError
-
-Metrics = dict[str, Tensor]
 
 
 class AgentConfig(Protocol):
@@ -58,6 +56,23 @@ class Population(nn.Module):
     def copy_targets(self) -> None:
         """Set the target networks equal to what they follow."""
         raise NotImplementedError
+
+    def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take over agents that were handed on (`load_members`). UserError where they do not fit."""
+        load_members(self, members)
+
+    def distribution(self, observations: Tensor) -> Distribution:
+        """What each run (with one member: each agent) acts by, in the states [S, B, ...]."""
+        raise NotImplementedError
+
+    def explore(self, observations: Tensor) -> Tensor:
+        """Actions for collection, sampled: [S, E, obs] -> [S, E, A]."""
+        acting = self.distribution(observations)
+        return acting.actions(self.streams.normal(observations.shape[1], self.action_size))
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Actions for evaluation, the distribution's mode: [S, E, obs] -> [S, E, A]."""
+        return self.distribution(observations).mode()
 
     def for_members(self, rows: Tensor) -> Tensor:
         """Each run's rows [S, ...] for each of its members. [P, ...]; rows of members stay as they are."""

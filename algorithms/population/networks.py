@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,16 @@ SLOW_BFLOAT16 = (
 PENALTY_BLOCK_ROWS = this_processor().penalty_block_rows
 
 
+class Distribution(Protocol):
+    """Actions in each state, as an agent acts by them."""
+
+    def actions(self, noise: Tensor) -> Tensor:
+        """Sampled ones; `noise [..., action_size]` is standard normal."""
+
+    def mode(self) -> Tensor:
+        """The deterministic one."""
+
+
 class TanhGaussian(NamedTuple):
     """A Gaussian over pre-tanh actions, squashed into the box [-1, 1]."""
 
@@ -46,6 +56,10 @@ class TanhGaussian(NamedTuple):
             self.mean, self.log_std, noise
         )
         return sampled
+
+    def actions(self, noise: Tensor) -> Tensor:
+        """`sample`'s actions alone."""
+        return self.sample(noise)[0]
 
     def log_density(self, actions: Tensor) -> Tensor:
         """Log density of actions in [-1, 1]; [..., action_size] -> [...]. Edges are moved inside."""
@@ -93,6 +107,20 @@ class _Sample(torch.autograd.Function):
 def _log_tanh_slope(pre_tanh: Tensor) -> Tensor:
     """log(1 - tanh(x)^2), written so that it neither overflows nor cancels."""
     return 2 * (math.log(2) - pre_tanh - functional.softplus(-2 * pre_tanh))
+
+
+def mixture_policy(member: TanhGaussian, ensemble_size: int) -> TanhGaussian:
+    """One Gaussian with the first two moments of the members' mixture, before tanh. [S, B, A]  [P] eq. 5
+
+    mean = E_i[mu_i], variance = E_i[sigma_i^2] + Var_i[mu_i], from `member` of [S N, B, A]. The variance
+    is centred: [C] computes E[mu^2 + sigma^2] - mean^2, which cancellation can make negative.
+    """
+    size = (-1, ensemble_size, *member.mean.shape[1:])
+    means = member.mean.reshape(size)
+    variances = (2 * member.log_std).exp().expand_as(member.mean).reshape(size)
+    mean = means.mean(dim=1)
+    variance = variances.mean(dim=1) + (means - mean.unsqueeze(1)).square().mean(dim=1)
+    return TanhGaussian(mean, (0.5 * variance.log()).clamp(*LOG_STD_RANGE))
 
 
 class Policy(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from algorithms.methods.sac import SACConfig, SACLearner
+from algorithms.methods.sac import SAC, SACConfig
 from algorithms.population import checkpoints
 from algorithms.population.networks import Policy
 from algorithms.population.streams import Streams, derived_seed
@@ -53,7 +53,7 @@ def train_behaviour(
     reaches `medium_score`, by default a third of the expert's. UserError where none does.
     """
     device = job.compute.device
-    learner = make_learner("sac", SACLearner, config, online, None, [], [seed], job.environment, device)
+    learner = make_learner("sac", SAC, config, online, None, [], [seed], job.environment, device)
     snapshots = job.state_folder / "snapshots"
 
     def keep_actor(step: int) -> dict[str, Any]:

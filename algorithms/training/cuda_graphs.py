@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from algorithms.population.agents import Metrics
+from algorithms.methods.interface import Metrics
 from algorithms.population.streams import Streams
 
 WARM_UP = 3

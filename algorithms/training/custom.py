@@ -12,17 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from algorithms.population.agents import Metrics
+from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OfflineData, OnlineBuffer
-from algorithms.training.online import Learner, Method, Start
 from envs.locomotion import EnvironmentSpecification, specification
 from offline_data.transitions import Transitions
 from storage import UserError
 from storage.curves import METRICS
 
-_PARTS = ("Config", "begin", "explore", "exploit", "learn")
 _ROWS = 64  # transitions that each of two runs is given
 _UPDATES = 3
 
@@ -34,12 +32,8 @@ def import_method(name: str) -> type[Method]:
         method: Any = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # importing runs foreign code
         raise UserError(f"the method {name} could not be imported: {error}") from error
-    missing = [part for part in _PARTS if not hasattr(method, part)]
-    if missing or not isinstance(method, type):
-        raise UserError(
-            f"the method {name} lacks {', '.join(missing) or 'a class'}:"
-            " see algorithms.training.online.Method"
-        )
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise UserError(f"the method {name} is no subclass of algorithms.methods.interface.Method")
     return method
 
 
@@ -84,7 +78,7 @@ def _begin(
     members: Sequence[dict[str, Tensor]],
     neighbour: int,
     spec: EnvironmentSpecification,
-) -> Learner:
+) -> Method:
     """Two runs of the method with a little online data; run 0's seed and data depend on `neighbour`."""
     buffer = OnlineBuffer(2, _ROWS, spec.observation_size, spec.action_size)
     seeds = [10 + neighbour, 20]

@@ -7,32 +7,30 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from algorithms.diagnostics import action_auroc
-from algorithms.diagnostics.action_auroc import ActionAUROCConfig
-from algorithms.methods.awac import AWACLearner
-from algorithms.methods.bcq import BCQLearner
+from algorithms.methods.awac import AWAC
+from algorithms.methods.bcq import BCQ
 from algorithms.methods.cql import CQLFineTuning
-from algorithms.methods.off2on import Off2OnLearner
-from algorithms.methods.sac import SACFineTuning, SACLearner
+from algorithms.methods.interface import Method, Start
+from algorithms.methods.off2on import Off2On
+from algorithms.methods.sac import SAC, SACFineTuning
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.stores import OfflineData, OnlineBuffer
 from algorithms.training.custom import import_method
 from algorithms.training.jobs import Job, check_sizes
-from algorithms.training.online import Learner, Measure, Method, OnlineSchedule, Start, run_online
+from algorithms.training.online import OnlineSchedule, Probe, run_online
 from envs.locomotion import specification
 from offline_data.transitions import Transitions
 from storage import UserError
 
 METHODS: dict[str, type[Method]] = {
-    "off2on": Off2OnLearner,
+    "off2on": Off2On,
     "sac_ft": SACFineTuning,
     "cql_ft": CQLFineTuning,
-    "awac": AWACLearner,
-    "bcq_ft": BCQLearner,
-    "sac": SACLearner,
+    "awac": AWAC,
+    "bcq_ft": BCQ,
+    "sac": SAC,
 }
 Members = Sequence[Mapping[str, Tensor]]
 
@@ -59,39 +57,24 @@ def fine_tune(
     seeds: Sequence[int],
     job: Job,
     reward_scale: float = 1.0,
+    probe: Probe | None = None,
 ) -> pd.DataFrame:
     """Run `method` online, one run for each of `seeds`, side by side; returns their curve.
 
     `label` is what the curve calls it; two labels of one method share no random numbers. `config` is of the
     class `method.Config`. `transitions` is the offline data, its rewards already scaled (None for methods
-    from scratch); `members` the pre-trained agents run by run. Raises UserError for missing data, or agents
-    of another number or size.
+    from scratch); `members` the pre-trained agents run by run; `probe` is handed the learner and says what
+    else is measured of it. Raises UserError for missing data, or agents of another number or size.
     A custom method's updates are not captured as CUDA graphs, and it is not copied to be evaluated beside
     its learning: nothing says that its updates are alike, or that its agents are all it acts with.
     """
-    if method not in METHODS.values():
+    if not method.__module__.startswith("algorithms.methods."):
         job = job._replace(compute=replace(job.compute, updates_per_graph=0, evaluation_beside=False))
     learner = make_learner(
         label, method, config, online, transitions, members, seeds, job.environment, job.compute.device
     )
-    measure = _auroc(learner, online.auroc_interval, seeds) if online.auroc_interval else None
+    measure = None if probe is None else probe(learner)
     return run_online(online, label, learner, seeds, job, reward_scale, measure).curve
-
-
-def _auroc(learner: Learner, interval: int, seeds: Sequence[int]) -> Measure | None:
-    """Figure 10's measurement at each `interval`, for Off2On alone: it is about ensembles of Q-functions."""
-    if not isinstance(learner, Off2OnLearner):
-        return None
-
-    def measure(step: int) -> Mapping[str, ArrayLike]:
-        if step == 0 or step % interval:
-            return {}
-        of_step = [derived_seed(seed, "action auroc", step) for seed in seeds]
-        streams = Streams(of_step, learner.agents.streams.device)
-        found = action_auroc.measure(learner.agents, learner.replay.online, streams, ActionAUROCConfig())
-        return {name: value.numpy() for name, value in found.items()}
-
-    return measure
 
 
 def make_learner(
@@ -104,7 +87,7 @@ def make_learner(
     seeds: Sequence[int],
     environment: str,
     device: str = "cpu",
-) -> Learner:
+) -> Method:
     """`method` at the start of its online phase, on `device`; the arguments are `fine_tune`'s."""
     if not isinstance(config, method.Config):
         raise UserError(f"{label} was given {type(config).__name__}, expected {method.Config.__name__}")

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 
-from algorithms.population.agents import Metrics
+from algorithms.methods.interface import Metrics
 from storage import UserError
 from storage.curves import COLUMNS
 

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from algorithms.methods import warm_start
+from algorithms.methods.interface import Method, Metrics, OfflineStart
 from algorithms.population import checkpoints
-from algorithms.population.agents import ActorCritics, Metrics, Population, load_members, one_agent
-from algorithms.population.encoders import ImageShape
+from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams, derived_seed
-from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OfflineData
 from algorithms.training.cuda_graphs import Updates
 from algorithms.training.evaluation import evaluation_of
@@ -53,39 +51,6 @@ class StartingAgents(NamedTuple):
     updates: int
 
 
-class OfflineStart(NamedTuple):
-    """What a method is given to begin pre-training with; P agents learn side by side."""
-
-    seeds: Sequence[int]  # of the agents' random streams; they belong to this method alone
-    observation_size: int
-    action_size: int
-    agents: Sequence[Mapping[str, Tensor]]  # to start from, or empty for fresh ones
-    image_shape: ImageShape | None = None  # of observations that are images
-
-
-class OfflineLearner(Protocol):
-    """A method as the offline loop drives it; P agents side by side."""
-
-    Config: ClassVar[type[Any]]
-    """The frozen dataclass of the method's numbers; it has `batch_size` and `discount`."""
-
-    @classmethod
-    def begin(cls, start: OfflineStart, config: Any) -> Self:
-        """The method before its first update. UserError where the start does not fit."""
-
-    @property
-    def agents(self) -> Population: ...
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        """Actions for evaluation: [P, E, obs] -> [P, E, A]."""
-
-    def learn(self, batch: Batch, step: int) -> Metrics:
-        """Update number `step` (from 0) of every agent. [P] each"""
-
-    def turning_points(self) -> Sequence[int]:
-        """The steps from which on `learn` does something else than before; none where it never does."""
-
-
 class PretrainedAgents(NamedTuple):
     """The trained agents in the order of their seeds, each as `one_agent`'s tensors, and their curve."""
 
@@ -93,37 +58,9 @@ class PretrainedAgents(NamedTuple):
     curve: pd.DataFrame
 
 
-class PlainPretraining:
-    """What methods share whose agents begin fresh or as handed on; a method makes its `population`."""
-
-    Config: ClassVar[type[Any]]
-
-    def __init__(self, agents: Any, config: Any) -> None:
-        self.agents, self.config = agents, config
-
-    @classmethod
-    def begin(cls, start: OfflineStart, config: Any) -> Self:
-        """Fresh agents, or those of `start`. UserError where they are of other sizes."""
-        agents = cls.population(start, config)
-        if start.agents:
-            load_members(agents, start.agents)
-        else:
-            agents.initialise()
-        return cls(agents, config)
-
-    @classmethod
-    def population(cls, start: OfflineStart, config: Any) -> Population:
-        """The agents, an agent a seed, before anything is in them."""
-        raise NotImplementedError
-
-    def turning_points(self) -> Sequence[int]:
-        """None: every update is like the one before."""
-        return ()
-
-
 def pretrain(
     label: str,
-    method: type[OfflineLearner],
+    method: type[Method],
     config: Any,
     schedule: OfflineSchedule,
     transitions: Transitions,
@@ -160,13 +97,6 @@ class Schedule(Protocol):
     def checkpoint_interval(self) -> int: ...
     @property
     def largest_q(self) -> float: ...
-
-
-class Trained(Protocol):
-    """What the loop asks of a learner, whatever it observes."""
-
-    @property
-    def agents(self) -> Population: ...
 
 
 class OfflineLoop:
@@ -213,7 +143,7 @@ class OfflineLoop:
         """Updates before the method's first."""
         return 0
 
-    def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> Trained:
+    def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> Method:
         """The learner before its first update, from `agents` or (where they are none) fresh ones."""
         raise NotImplementedError
 
@@ -309,12 +239,11 @@ class _Training(OfflineLoop):
     headline = "normalised_score"
     measures_beside = True
     schedule: OfflineSchedule
-    learner: OfflineLearner
 
     def __init__(
         self,
         label: str,
-        method: type[OfflineLearner],
+        method: type[Method],
         config: Any,
         schedule: OfflineSchedule,
         transitions: Transitions,
@@ -341,8 +270,8 @@ class _Training(OfflineLoop):
         if self.first_step and self.warm_start:
             raise UserError("A warm start is for fresh agents: expected none beside agents to train further")
 
-    def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> OfflineLearner:
-        return self.method.begin(OfflineStart(self.agent_seeds, *self.sizes, agents), self.config)
+    def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> Method:
+        return self.method.begin_offline(OfflineStart(self.agent_seeds, *self.sizes, agents), self.config)
 
     def _phase_ends(self, total: int) -> tuple[int, ...]:
         # Each phase has metrics of its own.
@@ -356,16 +285,10 @@ class _Training(OfflineLoop):
         indices = self.draws.integers(len(self.data), self.config.batch_size)
         batch = self.data.gather(indices)
         if self.step < self.schedule.cloning_warm_start:
-            return warm_start.clone(self._actor_critics(), batch)
+            return self.learner.clone(batch)
         if self.step < self.warm_start:
-            return warm_start.fit_returns(self._actor_critics(), batch, self.returns[indices])
-        return self.learner.learn(batch, self.step - self.warm_start)
-
-    def _actor_critics(self) -> ActorCritics:
-        agents = self.learner.agents
-        if not isinstance(agents, ActorCritics):
-            raise UserError(f"A warm start is for CQL's agents: expected none beside {type(agents).__name__}")
-        return agents
+            return self.learner.fit_returns(batch, self.returns[indices])
+        return self.learner.update(batch, self.step - self.warm_start)
 
     def _measurement(self) -> Callable[[], Measured]:
         episodes, compute = self.schedule.evaluation_episodes, self.job.compute

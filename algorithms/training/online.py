@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from algorithms.methods.interface import Method
 from algorithms.population import checkpoints
-from algorithms.population.agents import Metrics, Population
-from algorithms.population.encoders import ImageShape
-from algorithms.population.streams import Streams, derived_seed
+from algorithms.population.streams import derived_seed
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import BalancedReplay, Collected, OnlineReplay, Recorded, Replay
 from algorithms.training.cuda_graphs import Updates
 from algorithms.training.evaluation import evaluation_of
 from algorithms.training.jobs import Job, progress_bar
@@ -33,8 +31,9 @@ from storage import UserError
 from storage.files import exclusive
 
 LOGGING_STRIDE = 100
-"""[C] logs the share of offline samples in one update of so many, the first after new data among them: what
-[P] Figures 4a and 9 show ([I], validated by simulation)."""
+"""A method's `logged_thinly` are recorded in one update of so many, the first after new data among them.
+
+[C] logs the share of offline samples so, and [P] Figures 4a and 9 show it ([I], validated by simulation)."""
 
 
 @dataclass(frozen=True)
@@ -66,80 +65,10 @@ class OnlineSchedule:
             )
 
 
-class Start(NamedTuple):
-    """What a method is given to begin its online phase with; S runs side by side."""
-
-    seeds: Sequence[int]  # of the runs' random streams; they belong to this method alone
-    draws: Streams  # which the batches are drawn with
-    observation_size: int
-    action_size: int
-    offline: Recorded | None  # None where the configuration gives the method no data
-    buffer: Collected  # empty
-    members: Sequence[Mapping[str, Tensor]]  # pre-trained agents, run by run
-    block_size: int  # environment steps between two rounds of updates
-    image_shape: ImageShape | None = None  # of observations that are images
-
-    def offline_data(self) -> Recorded:
-        """The offline data. UserError where there are none."""
-        if self.offline is None:
-            raise UserError("the method fine-tunes on offline data, and none were given")
-        return self.offline
-
-
-class Trained(Protocol):
-    """What a loop asks of a learner, whatever it observes; S runs side by side."""
-
-    @property
-    def agents(self) -> Population: ...
-    @property
-    def replay(self) -> Replay: ...
-    @property
-    def draws(self) -> Streams: ...
-
-    def learn(self) -> Metrics:
-        """One update of every run. [S] each"""
-
-
-class Learner(Trained, Protocol):
-    """A method as the loop drives it; S runs side by side."""
-
-    def explore(self, observations: Tensor) -> Tensor:
-        """Actions for collection: [S, E, obs] -> [S, E, A]."""
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        """Actions for evaluation: [S, E, obs] -> [S, E, A]."""
-
-
-class Method(Learner, Protocol):
-    """A learner that a configuration can name."""
-
-    Config: ClassVar[type[Any]]
-    """The frozen dataclass of the method's numbers."""
-
-    @classmethod
-    def begin(cls, start: Start, config: Any) -> Self:
-        """The method before its first update. UserError where the start does not fit."""
-
-
-class PlainLearner:
-    """What methods share that draw one batch and make one update of it."""
-
-    def __init__(self, agents: Any, replay: Replay, draws: Streams, config: Any) -> None:
-        self.agents, self.replay, self.draws, self.config = agents, replay, draws, config
-
-    def update(self, batch: Batch) -> Metrics:
-        """One step of every run on `batch`. [S] each"""
-        raise NotImplementedError
-
-    def learn(self) -> Metrics:
-        """Draw and update."""
-        batch, indices = self.replay.sample(self.config.batch_size, self.draws)
-        metrics = self.update(batch)
-        return metrics | {"offline_fraction": self.replay.offline_share(indices)}
-
-
 Measure = Callable[[int], Mapping[str, ArrayLike]]
 """What else is measured at an evaluation: from its step to metrics, [S] each."""
+Probe = Callable[[Method], Measure]
+"""Makes of a learner, before its first step, what else is measured of it."""
 
 
 class OnlineResult(NamedTuple):
@@ -152,7 +81,7 @@ class OnlineResult(NamedTuple):
 def run_online(
     config: OnlineSchedule,
     method: str,
-    learner: Learner,
+    learner: Method,
     seeds: Sequence[int],
     job: Job,
     reward_scale: float = 1.0,
@@ -209,7 +138,7 @@ class OnlineLoop:
     updates_per_step: int = 1
 
     def __init__(
-        self, config: Schedule, method: str, learner: Trained, seeds: Sequence[int], job: Job
+        self, config: Schedule, method: str, learner: Method, seeds: Sequence[int], job: Job
     ) -> None:
         self.config, self.learner, self.seeds, self.job = config, learner, seeds, job
         self.log = TrainingLog(job.run, method, job.dataset, seeds, config.largest_q)
@@ -273,8 +202,9 @@ class OnlineLoop:
         for done, metrics in enumerate(self.updates.make(count)):
             self.updates_made += 1
             self.log.add(metrics, self.updates_made)
-            if done % LOGGING_STRIDE == 0 and "offline_fraction" in metrics:
-                self.log.add_thinned({"offline_fraction_logged": metrics["offline_fraction"]})
+            thinly = {to: metrics[name] for name, to in self.learner.logged_thinly.items() if name in metrics}
+            if done % LOGGING_STRIDE == 0 and thinly:
+                self.log.add_thinned(thinly)
             bar.update(block * (done + 1) // count - block * done // count)
         self.step += block
 
@@ -319,9 +249,9 @@ class OnlineLoop:
         self.updates_made = self._updates_until(self.step)
         if manifest["updates"] != self.updates_made:
             raise UserError(f"its updates are {manifest['updates']!r}, expected {self.updates_made}")
-        replay, collected = self.learner.replay, self._collected()
-        if isinstance(replay, OnlineReplay | BalancedReplay) and replay.online.size != collected:
-            raise UserError(f"its replay holds {replay.online.size} transitions a run, expected {collected}")
+        found, collected = self.learner.replay.collected, self._collected()
+        if found != collected:
+            raise UserError(f"its replay holds {found} transitions a run, expected {collected}")
 
     def _updates_until(self, step: int) -> int:
         """Updates that have been made when `step` is reached."""
@@ -335,13 +265,12 @@ class _OnlineLoop(OnlineLoop):
     headline = "normalised_score"
     measures_beside = True
     config: OnlineSchedule
-    learner: Learner
 
     def __init__(
         self,
         config: OnlineSchedule,
         method: str,
-        learner: Learner,
+        learner: Method,
         seeds: Sequence[int],
         job: Job,
         reward_scale: float,

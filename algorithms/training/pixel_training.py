@@ -13,16 +13,16 @@ from typing import NamedTuple
 import pandas as pd
 from torch import Tensor
 
+from algorithms.methods.interface import Metrics, OfflineStart, Start
 from algorithms.methods.pixels import PixelConfig, PixelFineTuning, PixelFineTuningConfig, PixelPretraining
-from algorithms.population.agents import Metrics
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.image_replay import ImageBuffer, ImageData, ImageEpisodes
 from algorithms.training.episodes import MakeEnvironment, Stage, evaluate_success
 from algorithms.training.jobs import Job
 from algorithms.training.log import LARGEST_Q
 from algorithms.training.measuring import Measured
-from algorithms.training.offline import OfflineLoop, OfflineStart, PretrainedAgents, StartingAgents
-from algorithms.training.online import OnlineLoop, Start
+from algorithms.training.offline import OfflineLoop, PretrainedAgents, StartingAgents
+from algorithms.training.online import OnlineLoop
 from storage import UserError
 from storage.files import exclusive
 
@@ -111,14 +111,14 @@ class _PixelTraining(OfflineLoop):
     def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> PixelPretraining:
         shape, actions = self.data.image_shape, self.data.action_size
         start = OfflineStart(self.agent_seeds, _values(shape), actions, agents, shape)
-        return PixelPretraining.begin(start, self.config)
+        return PixelPretraining.begin_offline(start, self.config)
 
     def _turning_points(self) -> Sequence[int]:
-        return self.config.turning_points
+        return self.learner.turning_points()
 
     def _update(self) -> Metrics:
         indices = self.draws.integers(len(self.data), self.config.batch_size)
-        return self.learner.learn(self.data.gather(indices), self.step, self.data.source[indices])
+        return self.learner.update_images(self.data.gather(indices), self.data.source[indices], self.step)
 
     def _measurement(self) -> Callable[[], Measured]:
         episodes = self.schedule.evaluation_episodes
@@ -204,7 +204,7 @@ def _success(
     step: int,
     episodes: int,
 ) -> Measured:
-    return dict(evaluate_success(stage, learner.exploit, learner.sample, seeds, step, episodes))
+    return dict(evaluate_success(stage, learner.exploit, learner.agents.sample, seeds, step, episodes))
 
 
 def _fitting(data: ImageData, stage: Stage, config: PixelConfig, job: Job) -> ImageData:

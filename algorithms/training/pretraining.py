@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from algorithms.methods.awac import AWACPretraining
-from algorithms.methods.bcq import BCQPretraining
-from algorithms.methods.cql import CQLPretraining
-from algorithms.methods.fqe import FQEPretraining
-from algorithms.training.offline import OfflineLearner
+from algorithms.methods.awac import AWAC
+from algorithms.methods.bcq import BCQ
+from algorithms.methods.cql import CQL
+from algorithms.methods.fqe import FQE
+from algorithms.methods.interface import Method
 
-OFFLINE_METHODS: dict[str, type[OfflineLearner]] = {
-    "cql": CQLPretraining,
-    "fqe": FQEPretraining,
-    "awac": AWACPretraining,
-    "bcq": BCQPretraining,
+OFFLINE_METHODS: dict[str, type[Method]] = {
+    "cql": CQL,
+    "fqe": FQE,
+    "awac": AWAC,
+    "bcq": BCQ,
 }

@@ -150,7 +150,7 @@ CONFIGURATIONS = [
     *(
         Case(f"custom method: {name!r}", lambda _, name=name: find_method(name), sentence)
         for name, sentence in (
-            ("os:system", "lacks"),
+            ("os:system", "is no subclass of algorithms.methods.interface.Method"),
             ("os:no_such", "could not be imported"),
             (":Class", "could not be imported"),
             (".relative:Class", "could not be imported"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from algorithms.diagnostics import action_auroc
 from algorithms.population import checkpoints
 from algorithms.training.acceleration import arithmetic
 from algorithms.training.custom import try_method
@@ -29,16 +30,19 @@ def main(options: argparse.Namespace) -> None:
     if ":" in settings["method"]:
         one_run = members[: len(members) // len(options.seeds)]
         try_method(settings["method"], method, config, transitions, one_run, settings["environment"])
+    online = cli.build(OnlineSchedule, settings["schedule"], "schedule", "online")
+    measured = "action_auroc" in method.diagnostics and online.auroc_interval
     curve = fine_tune(
         options.label,
         method,
         config,
-        cli.build(OnlineSchedule, settings["schedule"], "schedule", "online"),
+        online,
         transitions,
         members,
         options.seeds,
         job_of(options.run, options.dataset, settings, options.state, compute),
         settings["reward_scale"],
+        action_auroc.probe(online.auroc_interval, options.seeds) if measured else None,
     )
     write_curves(options.output, curve, collect(settings, options.seeds, arithmetic()))
 

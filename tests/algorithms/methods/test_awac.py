@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.methods import awac
-from algorithms.methods.awac import AWACAgents, AWACConfig, AWACLearner, Gaussian
+from algorithms.methods.awac import AWAC, AWACAgents, AWACConfig, Gaussian
+from algorithms.methods.interface import Method, Start
 from algorithms.population.agents import load_members, one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OnlineBuffer, UniformReplay
-from algorithms.training.online import Learner, Start
 from storage import UserError
 from tests.algorithms import slow_reference as slow
 
@@ -127,7 +127,7 @@ class TestPolicy:
             policy.log_std_logits.fill_(100.0)
         found = policy(torch.randn(COUNT, SIZE, OBSERVATION))
         assert (found.mean.abs() <= 1).all()
-        assert (found.sample(torch.ones(COUNT, SIZE, ACTION)) > 1).any()
+        assert (found.actions(torch.ones(COUNT, SIZE, ACTION)) > 1).any()
 
     def test_the_log_density_is_the_normal_distributions(self) -> None:
         agents, states, actions = make_agents(), torch.randn(COUNT, 3, OBSERVATION), torch.randn(COUNT, 3, 2)
@@ -347,7 +347,7 @@ class TestUpdate:
             awac.update(agents, Batch(state, actions, reward(actions), last, state), config)
         data = reward(2 * draws.uniform(4096, ACTION) - 1).mean()
         policy: Gaussian = agents.policy(state)
-        sampled = reward(policy.sample(draws.normal(64, ACTION))).mean(dim=1)
+        sampled = reward(policy.actions(draws.normal(64, ACTION))).mean(dim=1)
         assert (sampled > 0.25 * data).all()  # a uniform choice costs 10, the best Gaussian here about 1
         torch.testing.assert_close(
             policy.mode().detach(), best.expand(len(SEEDS), 64, ACTION), rtol=0, atol=0.15
@@ -355,14 +355,14 @@ class TestUpdate:
 
 
 class TestLearner:
-    def make(self) -> AWACLearner:
+    def make(self) -> AWAC:
         buffer = OnlineBuffer(len(SEEDS), SIZE, OBSERVATION, ACTION)
         replay = UniformReplay(slow.offline_data(make_batch(seed=8)), buffer)
         replay.add(make_batch(seed=9))
-        return AWACLearner(make_agents(), replay, Streams((1, 2)), CONFIG)
+        return AWAC(make_agents(), CONFIG, replay, Streams((1, 2)))
 
     def test_it_explores_by_one_sample_of_the_moment_matched_gaussian_and_exploits_by_its_mean(self) -> None:
-        learner: Learner = self.make()
+        learner: Method = self.make()
         observations = torch.randn(len(SEEDS), 3, OBSERVATION)
         assert isinstance(learner.agents, AWACAgents)
         noise = same_streams(learner.agents).normal(3, ACTION)
@@ -390,7 +390,7 @@ class TestLearner:
         for name, tensor in one.agents.state_dict().items():
             assert torch.equal(tensor, other.agents.state_dict()[name])
 
-    def begin(self, count: int) -> AWACLearner:
+    def begin(self, count: int) -> AWAC:
         pretrained = AWACAgents(range(count), OBSERVATION, ACTION, CONFIG)
         slow.randomise(pretrained, seed=4)
         start = Start(
@@ -403,7 +403,7 @@ class TestLearner:
             [one_agent(pretrained, index) for index in range(count)],
             block_size=1,
         )
-        return AWACLearner.begin(start, CONFIG)
+        return AWAC.begin(start, CONFIG)
 
     def test_it_begins_with_the_pre_trained_agents_run_by_run(self) -> None:
         learner = self.begin(COUNT)

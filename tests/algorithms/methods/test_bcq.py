@@ -11,13 +11,12 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from algorithms.methods import bcq
-from algorithms.methods.bcq import ActionVAE, BCQAgents, BCQConfig, BCQLearner, BCQPretraining
+from algorithms.methods.bcq import BCQ, ActionVAE, BCQAgents, BCQConfig
+from algorithms.methods.interface import OfflineStart, Start
 from algorithms.population.agents import load_members, one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OnlineBuffer, UniformReplay
-from algorithms.training.offline import OfflineStart
-from algorithms.training.online import Start
 from storage import UserError
 from tests.algorithms import slow_reference as slow
 
@@ -444,11 +443,11 @@ class TestPretraining:
     def test_fresh_agents_learn_each_for_itself_from_a_batch_of_its_own(self) -> None:
         """An agent's pre-training is that of a population of one."""
         seeds, batch = range(3), make_batch(rows=3)
-        learner = BCQPretraining.begin(OfflineStart(seeds, OBSERVATION, ACTION, ()), CONFIG)
-        metrics = learner.learn(batch, 0)
+        learner = BCQ.begin_offline(OfflineStart(seeds, OBSERVATION, ACTION, ()), CONFIG)
+        metrics = learner.update(batch, 0)
         assert all(value.shape == (3,) for value in metrics.values())
-        alone = BCQPretraining.begin(OfflineStart(seeds[1:2], OBSERVATION, ACTION, ()), CONFIG)
-        alone.learn(Batch(*(rows[1:2] for rows in batch)), 0)
+        alone = BCQ.begin_offline(OfflineStart(seeds[1:2], OBSERVATION, ACTION, ()), CONFIG)
+        alone.update(Batch(*(rows[1:2] for rows in batch)), 0)
         for name, tensor in one_agent(learner.agents, 1).items():
             torch.testing.assert_close(one_agent(alone.agents, 0)[name], tensor, rtol=1e-4, atol=1e-5)
         states = torch.randn(3, 2, OBSERVATION)
@@ -456,16 +455,16 @@ class TestPretraining:
 
     def test_it_goes_on_with_given_agents(self) -> None:
         given = one_agent(make_agents(), 2)
-        learner = BCQPretraining.begin(OfflineStart([5], OBSERVATION, ACTION, [given]), CONFIG)
+        learner = BCQ.begin_offline(OfflineStart([5], OBSERVATION, ACTION, [given]), CONFIG)
         assert_same_bits(one_agent(learner.agents, 0), given)
 
 
 class TestLearner:
-    def make(self, agents: BCQAgents) -> BCQLearner:
+    def make(self, agents: BCQAgents) -> BCQ:
         buffer = OnlineBuffer(len(SEEDS), SIZE, OBSERVATION, ACTION)
         buffer.add(make_batch(2, len(SEEDS)))
         offline = slow.offline_data(make_batch(3, 1))
-        return BCQLearner(agents, UniformReplay(offline, buffer), Streams((1, 2)), CONFIG)
+        return BCQ(agents, CONFIG, UniformReplay(offline, buffer), Streams((1, 2)))
 
     def start(self, members: list[dict[str, Tensor]]) -> Start:
         return Start(
@@ -492,7 +491,7 @@ class TestLearner:
         pretrained = BCQAgents(range(POPULATION), OBSERVATION, ACTION, CONFIG)
         slow.randomise(pretrained, seed=5)
         order = [2, 0, 3, 1]
-        learner = BCQLearner.begin(self.start([one_agent(pretrained, index) for index in order]), CONFIG)
+        learner = BCQ.begin(self.start([one_agent(pretrained, index) for index in order]), CONFIG)
         assert not learner.agents.optimiser.state
         for place, index in enumerate(order):
             original, taken = one_agent(pretrained, index), one_agent(learner.agents, place)
@@ -506,7 +505,7 @@ class TestLearner:
         agents = make_agents()
         members = [one_agent(agents, index) for index in range(POPULATION)]
         with pytest.raises(UserError, match="expected 4"):
-            BCQLearner.begin(self.start(members[:-1]), CONFIG)
+            BCQ.begin(self.start(members[:-1]), CONFIG)
         wider = make_agents(dataclasses.replace(CONFIG, generator_hidden_widths=(6, 9)))
         with pytest.raises(UserError, match="another size"):
             load_members(wider, members)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from algorithms.methods import cql, off2on, sac, warm_start
 from algorithms.methods.cql import CQLConfig
-from algorithms.methods.off2on import Off2OnAgents, Off2OnConfig, Off2OnLearner
+from algorithms.methods.off2on import Off2On, Off2OnAgents, Off2OnConfig
 from algorithms.methods.sac import SACConfig
 from algorithms.population.agents import ActorCritics
 from algorithms.population.streams import Streams
@@ -184,7 +184,7 @@ def test_a_run_of_off2on_ignores_what_the_others_collect_and_draw() -> None:
         agents = make_agents("off2on", (0, 1, 2))
         assert isinstance(agents, Off2OnAgents)
         draws = Streams([9 if neighbour else 8, 5, 6])
-        learner = Off2OnLearner(agents, replay, draws, OFF2ON)
+        learner = Off2On(agents, OFF2ON, replay, draws)
         for block in range(2):
             collected = slow.random_batch(len(SEEDS), 20, OBSERVATION, ACTION, seed=block + 1)
             for field in collected:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from algorithms.methods import off2on, sac
 from algorithms.methods.density_ratio import TINY
-from algorithms.methods.off2on import Off2OnAgents, Off2OnConfig, Off2OnLearner, mixture_policy
+from algorithms.methods.off2on import Off2On, Off2OnAgents, Off2OnConfig
 from algorithms.population.agents import ActorCritics, one_agent
-from algorithms.population.networks import TanhGaussian
+from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import BalancedReplay, OnlineBuffer
@@ -358,13 +358,13 @@ def constant_batch(value: float, size: int) -> Batch:
 
 
 class TestLearner:
-    def make(self, offline: float = -1.0, online: float = 1.0) -> Off2OnLearner:
+    def make(self, offline: float = -1.0, online: float = 1.0) -> Off2On:
         """A learner whose offline transitions all look alike, and its online ones too."""
         buffer = OnlineBuffer(len(SEEDS), 20, OBSERVATION, ACTION)
         data = slow.offline_data(constant_batch(offline, 40))
         replay = BalancedReplay(data, buffer, 0.5, block_size=20)
         replay.add(constant_batch(online, 20))
-        return Off2OnLearner(make_agents(), replay, Streams((1, 2)), CONFIG)
+        return Off2On(make_agents(), CONFIG, replay, Streams((1, 2)))
 
     def test_online_transitions_gain_weight_and_offline_ones_lose_it(self) -> None:
         learner = self.make()

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from algorithms.methods import off2on
+from algorithms.methods.interface import OfflineStart, Start
 from algorithms.methods.pixels import (
     VARIANTS,
     PixelAgents,
@@ -26,12 +27,11 @@ from algorithms.methods.pixels import (
 )
 from algorithms.population.agents import load_members, one_agent
 from algorithms.population.encoders import CONVOLUTIONS
+from algorithms.population.networks import mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.augmentation import crop, draw_offsets
 from algorithms.replay.batch import Batch
 from algorithms.replay.image_replay import ONLINE, PRIOR, RANDOM, TASK, ImageBuffer, ImageData
-from algorithms.training.offline import OfflineStart
-from algorithms.training.online import Start
 from storage import UserError
 from tests.algorithms import slow_reference as slow
 from tests.algorithms.methods.test_independence import assert_same_bits, row_of
@@ -477,7 +477,7 @@ def test_fine_tuning_starts_from_the_agents_it_is_given(encoder: Any) -> None:
     assert_same_bits(learner.agents.target_q.state_dict(), learner.agents.q.state_dict())
     images = random_images(3, 5).observations
     members = pretrained.acting(images.repeat_interleave(2, dim=0))
-    expected = off2on.mixture_policy(members, 2).mode()
+    expected = mixture_policy(members, 2).mode()
     torch.testing.assert_close(learner.exploit(images), expected)
 
 
@@ -489,7 +489,7 @@ def test_agents_of_another_number_or_encoder_are_refused() -> None:
     with pytest.raises(UserError, match="its network is of another size"):
         load_members(shared, [one_agent(original, index) for index in range(2)])
     with pytest.raises(UserError, match="observations that are no images"):
-        PixelPretraining.begin(OfflineStart(SEEDS, 3, ACTION, ()), SHARED)
+        PixelPretraining.begin_offline(OfflineStart(SEEDS, 3, ACTION, ()), SHARED)
 
 
 def test_exploration_uses_its_share_of_the_deviation() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from algorithms.methods import sac
-from algorithms.methods.sac import SACConfig, SACLearner
+from algorithms.methods.sac import SAC, SACConfig
 from algorithms.population.agents import ActorCritics
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
@@ -190,9 +190,7 @@ class TestUpdate:
 class TestLearner:
     def test_it_explores_by_sampling_and_exploits_by_the_mode(self) -> None:
         agents = make_agents()
-        learner = SACLearner(
-            agents, OnlineReplay(OnlineBuffer(3, 8, OBSERVATION, ACTION)), Streams(SEEDS), CONFIG
-        )
+        learner = SAC(agents, CONFIG, OnlineReplay(OnlineBuffer(3, 8, OBSERVATION, ACTION)), Streams(SEEDS))
         observations = torch.randn(len(SEEDS), 3, OBSERVATION)
         noise = same_streams(agents).normal(3, ACTION)
         exact = slow.float64_parameters(agents)
@@ -212,7 +210,7 @@ class TestLearner:
             buffer = OnlineBuffer(len(SEEDS), SIZE, OBSERVATION, ACTION)
             buffer.add(make_batch())
             config = SACConfig(CONFIG.hidden_widths, batch_size=4)
-            learners.append(SACLearner(make_agents(config), OnlineReplay(buffer), Streams((1, 2, 3)), config))
+            learners.append(SAC(make_agents(config), config, OnlineReplay(buffer), Streams((1, 2, 3))))
         one, other = learners
         metrics = one.learn()
         batch, _ = other.replay.sample(4, other.draws)

@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from algorithms.methods.cql import CQLConfig, CQLPretraining
+from algorithms.methods.cql import CQL, CQLConfig
+from algorithms.methods.interface import Metrics
 from algorithms.population import checkpoints
-from algorithms.population.agents import ActorCritics, Metrics, one_agent
+from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.population.networks import drawn_candidates
 from algorithms.population.streams import Streams
 from algorithms.replay.sum_tree import SumTree
@@ -314,7 +315,7 @@ def test_updates_on_a_gpu_are_the_cpus_but_for_rounding(
     for device in ("cpu", "cuda"):
         place = tmp_path / device
         job = Job("test", "made-up", ENVIRONMENT, "hash", place, Compute(device))  # type: ignore[arg-type]
-        pretrain("cql", CQLPretraining, CQLConfig(**SMALL), schedule, data, SEEDS, job)
+        pretrain("cql", CQL, CQLConfig(**SMALL), schedule, data, SEEDS, job)
         tensors, _ = checkpoints.load(place / "checkpoint.safetensors")
         moments.append({name: tensor for name, tensor in tensors.items() if name.startswith("adam.exp_avg.")})
     assert len(moments[0]) > 10

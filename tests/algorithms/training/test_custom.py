@@ -9,7 +9,8 @@ import pytest
 from torch import Tensor
 
 from algorithms.methods import sac
-from algorithms.population.agents import ActorCritics, Metrics, one_agent
+from algorithms.methods.interface import Metrics
+from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.replay.batch import Batch
 from algorithms.training.custom import import_method, try_method
 from storage import UserError
@@ -23,7 +24,7 @@ class Right(sac.SACFineTuning):
 
 
 class Raises(sac.SACFineTuning):
-    def update(self, batch: Batch) -> Metrics:
+    def update(self, batch: Batch, step: int) -> Metrics:
         raise KeyError(len(batch.rewards))
 
 
@@ -33,18 +34,18 @@ class WrongActions(sac.SACFineTuning):
 
 
 class WrongMetrics(sac.SACFineTuning):
-    def update(self, batch: Batch) -> Metrics:
-        return {"q_mean": super().update(batch)["q_mean"].mean()}
+    def update(self, batch: Batch, step: int) -> Metrics:
+        return {"q_mean": super().update(batch, step)["q_mean"].mean()}
 
 
 class UnknownMetrics(sac.SACFineTuning):
-    def update(self, batch: Batch) -> Metrics:
-        return {"happiness": super().update(batch)["q_mean"]}
+    def update(self, batch: Batch, step: int) -> Metrics:
+        return {"happiness": super().update(batch, step)["q_mean"]}
 
 
 class MixesRuns(sac.SACFineTuning):
-    def update(self, batch: Batch) -> Metrics:
-        return super().update(batch._replace(rewards=batch.rewards - batch.rewards.mean()))
+    def update(self, batch: Batch, step: int) -> Metrics:
+        return super().update(batch._replace(rewards=batch.rewards - batch.rewards.mean()), step)
 
 
 def members(count: int = 1) -> Sequence[dict[str, Tensor]]:
@@ -96,7 +97,7 @@ def test_a_method_is_imported_by_module_and_class() -> None:
     for name, sentence in (
         ("no_such_module:Method", "no_such_module:Method could not be imported"),
         ("algorithms.methods.sac:NoSuchClass", "algorithms.methods.sac:NoSuchClass could not be imported"),
-        ("algorithms.methods.sac:SACConfig", "lacks Config, begin, explore, exploit, learn"),
+        ("algorithms.methods.sac:SACConfig", "is no subclass of algorithms.methods.interface.Method"),
     ):
         with pytest.raises(UserError, match=sentence):
             import_method(name)

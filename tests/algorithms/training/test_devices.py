@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from algorithms.methods.interface import Method, OfflineStart, Start
 from algorithms.methods.pixels import PixelConfig, PixelFineTuning, PixelFineTuningConfig, PixelPretraining
 from algorithms.population.agents import Population, one_agent
 from algorithms.population.streams import Streams
@@ -23,8 +24,7 @@ from algorithms.replay.batch import Batch
 from algorithms.replay.image_replay import ImageBuffer, ImageData
 from algorithms.replay.stores import OfflineData
 from algorithms.training.fine_tuning import METHODS, make_learner
-from algorithms.training.offline import OfflineLearner, OfflineStart
-from algorithms.training.online import Learner, OnlineSchedule, Start
+from algorithms.training.online import OnlineSchedule
 from algorithms.training.pretraining import OFFLINE_METHODS
 from tests.algorithms import pixel_task
 from tests.algorithms.made_up import made_up_transitions
@@ -109,23 +109,23 @@ def _draws_without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Population, "move_to", moved)
 
 
-def begun(name: str, config: Any) -> OfflineLearner:
+def begun(name: str, config: Any) -> Method:
     """An offline method on the CPU, where agents are made before they move."""
     method = OFFLINE_METHODS[name]
     start = OfflineStart(SEEDS, OBSERVATIONS, ACTIONS, [])
     if name == "fqe":
         start = start._replace(agents=exported(begun("cql", OFFLINE_METHODS["cql"].Config(**SMALL))))
-    return method.begin(start, config)
+    return method.begin_offline(start, config)
 
 
-def exported(learner: OfflineLearner) -> list[dict[str, Tensor]]:
+def exported(learner: Method) -> list[dict[str, Tensor]]:
     """The agents as another method takes them over."""
     return [one_agent(learner.agents, index) for index in range(len(SEEDS))]
 
 
 def begun_online(
     name: str, source: str | None, numbers: dict[str, Any], device: torch.device | str
-) -> Learner:
+) -> Method:
     """An online method that has collected its first block."""
     members: list[dict[str, Tensor]] = []
     if source is not None:
@@ -176,7 +176,7 @@ def test_an_offline_update_stays_on_its_device(name: str, numbers: dict[str, Any
     data = OfflineData.from_transitions(made_up_transitions([30, 20]), DEVICE)
     draws = DrawsWithoutNumbers(SEEDS, DEVICE)
     with EveryTensorOn(DEVICE) as watched:
-        learner.learn(data.gather(draws.integers(len(data), 16)), 1)
+        learner.update(data.gather(draws.integers(len(data), 16)), 1)
         with torch.no_grad():
             learner.exploit(torch.empty(2, 5, OBSERVATIONS, device=DEVICE))
     assert watched.operations.total() > 50 and watched.operations["_fused_adam_"]
@@ -203,7 +203,7 @@ def begun_pixels(device: torch.device | str, **numbers: Any) -> PixelFineTuning:
     """Fine-tuning from images that has collected two episodes."""
     config = PixelFineTuningConfig(**PIXELS, ensemble_size=2, density_hidden_widths=(8,), **numbers)
     fresh = OfflineStart(range(4), 0, pixel_task.ACTION, [], pixel_task.SHAPE)
-    agents = PixelPretraining.begin(fresh, PixelConfig(**PIXELS, encoder=config.encoder)).agents
+    agents = PixelPretraining.begin_offline(fresh, PixelConfig(**PIXELS, encoder=config.encoder)).agents
     sizes = (pixel_task.HORIZON, pixel_task.SHAPE, pixel_task.ACTION, device)
     start = Start(
         seeds=SEEDS,
@@ -246,13 +246,13 @@ def test_an_online_update_from_images_stays_on_its_device(encoder: str, replay: 
 @pytest.mark.parametrize("encoder", ["shared", "original"])
 def test_an_offline_update_from_images_stays_on_its_device(encoder: Any) -> None:
     start = OfflineStart(SEEDS, 0, pixel_task.ACTION, [], pixel_task.SHAPE)
-    learner = PixelPretraining.begin(start, PixelConfig(**PIXELS, encoder=encoder))
+    learner = PixelPretraining.begin_offline(start, PixelConfig(**PIXELS, encoder=encoder))
     learner.agents.move_to(DEVICE)
     data, draws = ImageData(pixel_task.record(6), DEVICE), DrawsWithoutNumbers(SEEDS, DEVICE)
     for step in (0, 20_000):  # while cloning, and after
         with EveryTensorOn(DEVICE) as watched:
             indices = draws.integers(len(data), 6)
-            learner.learn(data.gather(indices), step, data.source[indices])
+            learner.update_images(data.gather(indices), data.source[indices], step)
         assert watched.operations["convolution"] and watched.operations["_fused_adam_"]
 
 

@@ -12,17 +12,19 @@ import pandas as pd
 import pytest
 import torch
 
+from algorithms.diagnostics import action_auroc
 from algorithms.methods.awac import AWACAgents
 from algorithms.methods.bcq import BCQAgents, BCQConfig
 from algorithms.methods.density_ratio import DensityRatio
-from algorithms.methods.off2on import Off2OnLearner
+from algorithms.methods.interface import Method
+from algorithms.methods.off2on import Off2On
 from algorithms.methods.sac import SACConfig
 from algorithms.population.agents import ActorCritics, Population, one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.stores import BalancedReplay, OnlineReplay, UniformReplay
 from algorithms.training.fine_tuning import METHODS, Members, find_method, fine_tune, make_learner
 from algorithms.training.jobs import Job
-from algorithms.training.online import Learner, OnlineSchedule
+from algorithms.training.online import OnlineSchedule, Probe
 from envs.reference_scores import normalised_score
 from offline_data.transitions import Transitions
 from storage import UserError
@@ -131,7 +133,7 @@ def test_a_dead_density_network_is_named_and_the_run_goes_on(
 
 def begin(
     method: str, data: Transitions | None = None, members: Members | None = None, **others: Any
-) -> Learner:
+) -> Method:
     """`method` before its first update, on made-up data and agents unless they are given."""
     return make_learner(
         method,
@@ -161,7 +163,7 @@ def test_a_run_starts_from_its_own_members_with_targets_equal_to_their_critics(m
 def test_each_method_draws_from_its_own_replay() -> None:
     learners = {method: begin(method) for method in METHODS}
     assert isinstance(learners["off2on"].replay, BalancedReplay)
-    assert isinstance(learners["off2on"], Off2OnLearner)
+    assert isinstance(learners["off2on"], Off2On)
     assert isinstance(learners["sac_ft"].replay, UniformReplay)
     assert isinstance(learners["cql_ft"].replay, UniformReplay)
     assert type(learners["sac"].replay) is OnlineReplay
@@ -248,30 +250,29 @@ def test_the_reference_of_the_density_ratio_is_drawn_where_the_configuration_say
 
 
 def test_methods_are_found_by_name_or_by_module_and_class() -> None:
-    assert find_method("algorithms.methods.sac:SACLearner") is find_method("sac")
+    assert find_method("algorithms.methods.sac:SAC") is find_method("sac")
     with pytest.raises(UserError, match="unknown method 'td3', expected one of off2on"):
         find_method("td3")
 
 
-def test_auroc_is_measured_for_ensembles_alone_and_changes_nothing_else(tmp_path: Path) -> None:
-    def tuned(method: str, interval: int) -> pd.DataFrame:
-        data, job = (
-            made_up_transitions(LENGTHS),
-            Job("test", "made-up", ENVIRONMENT, "hash", tmp_path / method / str(interval)),
-        )
-        online = replace(ONLINE, auroc_interval=interval)
-        return fine_tune(
-            method, METHODS[method], config_of(method), online, data, members_of(method), SEEDS, job
-        )
+def test_what_a_probe_measures_is_in_the_curve_and_changes_nothing_else(tmp_path: Path) -> None:
+    def tuned(probe: Probe | None) -> pd.DataFrame:
+        job = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path / str(probe is None))
+        data, config = made_up_transitions(LENGTHS), config_of("off2on")
+        of = (members_of("off2on"), SEEDS, job)
+        return fine_tune("off2on", METHODS["off2on"], config, ONLINE, data, *of, probe=probe)
 
-    without, measured = tuned("off2on", 0), tuned("off2on", 60)
+    without, measured = tuned(None), tuned(action_auroc.probe(60, SEEDS))
     is_auroc = measured.metric.str.startswith("auroc")
     assert measured[~is_auroc].reset_index(drop=True).equals(without)
     assert set(zip(measured[is_auroc].metric, measured[is_auroc].step, strict=True)) == {
         ("auroc_ensemble", 60),
         ("auroc_individual", 60),
     }
-    assert not tuned("sac_ft", 60).metric.str.startswith("auroc").any()
+
+
+def test_auroc_is_measured_of_ensembles_alone() -> None:
+    assert [name for name in METHODS if "action_auroc" in METHODS[name].diagnostics] == ["off2on"]
 
 
 def test_an_auroc_interval_between_evaluations_is_refused() -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from algorithms.methods import cql, warm_start
-from algorithms.methods.cql import CQLConfig, CQLPretraining
+from algorithms.methods.awac import AWAC, AWACConfig
+from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.population.agents import ActorCritics, load_members
 from algorithms.training import offline
 from algorithms.training.evaluation import evaluate
@@ -42,7 +43,7 @@ def train(
 ) -> PretrainedAgents:
     job = Job("test", "made-up", ENVIRONMENT, "hash", folder)
     data = made_up_transitions(LENGTHS)
-    return pretrain("cql", CQLPretraining, method, schedule, data, seeds, job, starting)
+    return pretrain("cql", CQL, method, schedule, data, seeds, job, starting)
 
 
 def test_each_phase_has_its_updates_and_cql_counts_its_own(
@@ -65,6 +66,13 @@ def test_each_phase_has_its_updates_and_cql_counts_its_own(
     train(tmp_path, [0])
     assert [name for name, _ in calls] == ["clone"] * 7 + ["fit_returns"] * 5 + ["update"] * 20
     assert [step for name, step in calls if name == "update"] == list(range(20))
+
+
+def test_a_warm_start_is_refused_by_a_method_that_has_none(tmp_path: Path) -> None:
+    config = AWACConfig(hidden_widths=(8, 8), policy_hidden_widths=(8, 8), batch_size=16)
+    job, data = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path), made_up_transitions(LENGTHS)
+    with pytest.raises(UserError, match="AWAC has no warm start, expected none in its schedule"):
+        pretrain("awac", AWAC, config, SCHEDULE, data, [0], job)
 
 
 def test_returns_go_with_their_transitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +147,7 @@ def test_data_of_another_environment_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"made-up has observations and actions of sizes \(11, 2\), expected"):
         pretrain(
             "cql",
-            CQLPretraining,
+            CQL,
             METHOD,
             SCHEDULE,
             made_up_transitions(LENGTHS, action_size=2),

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from algorithms.methods.interface import Method, Metrics
 from algorithms.methods.sac import SACConfig
-from algorithms.population.agents import ActorCritics, Metrics
+from algorithms.population.agents import ActorCritics
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.stores import OnlineBuffer, OnlineReplay
 from algorithms.training import online
@@ -32,7 +33,7 @@ GAIN = 0.7
 pytestmark = pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
 
 
-class ScriptedLearner:
+class ScriptedLearner(Method):
     """Acts by a fixed formula, learns nothing, and writes down what the loop asks of it."""
 
     def __init__(self, environment: str, seeds: list[int], capacity: int) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms.methods.cql import CQLConfig, CQLPretraining
+from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, one_agent
@@ -78,7 +78,7 @@ def train(kind: str, folder: Path, configuration: str = "this") -> None:
     job = Job("test", "made-up", ENVIRONMENT, configuration, folder / "state")
     if kind == "pretrain":
         method = CQLConfig(hidden_widths=WIDTHS, batch_size=16, sampled_actions=2, frozen_actor_updates=5)
-        result = pretrain("cql", CQLPretraining, method, OFFLINE, transitions(), SEEDS, job)
+        result = pretrain("cql", CQL, method, OFFLINE, transitions(), SEEDS, job)
         for seed, agent in zip(SEEDS, result.agents, strict=True):
             checkpoints.save(folder / f"agent_{seed}.safetensors", agent, {"seed": seed})
         curve = result.curve

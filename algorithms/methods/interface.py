@@ -1,0 +1,154 @@
+"""The interface between methods and loops: what a method is, and what it is given to begin.
+
+One class serves both phases. Offline P agents learn side by side and the loop calls `update` with a batch;
+online S runs learn side by side, each with one agent or an ensemble, and the loop calls `learn`, which draws.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+from torch import Tensor
+
+from algorithms.population.agents import Population
+from algorithms.population.streams import Streams
+from algorithms.replay.batch import Batch
+from algorithms.replay.stores import Collected, Recorded, Replay, plain_replay
+from storage import UserError
+
+Metrics = dict[str, Tensor]
+"""One number a row of agents by the names of `storage.curves.METRICS`: [P] offline, [S] online."""
+
+PRETRAINED = sys.maxsize
+"""The step of an online update: whatever an untrained agent is spared at first is over."""
+
+
+class OfflineStart(NamedTuple):
+    """What a method is given to begin pre-training with; P agents learn side by side."""
+
+    seeds: Sequence[int]  # of the agents' random streams; they belong to this method alone
+    observation_size: int
+    action_size: int
+    agents: Sequence[Mapping[str, Tensor]]  # to start from, or empty for fresh ones
+    image_shape: tuple[int, int, int] | None = (
+        None  # height, width, channels, of observations that are images
+    )
+
+
+class Start(NamedTuple):
+    """What a method is given to begin its online phase with; S runs side by side."""
+
+    seeds: Sequence[int]  # of the runs' random streams; they belong to this method alone
+    draws: Streams  # which the batches are drawn with
+    observation_size: int
+    action_size: int
+    offline: Recorded | None  # None where the configuration gives the method no data
+    buffer: Collected  # empty
+    members: Sequence[Mapping[str, Tensor]]  # pre-trained agents, run by run
+    block_size: int  # environment steps between two rounds of updates
+    image_shape: tuple[int, int, int] | None = (
+        None  # height, width, channels, of observations that are images
+    )
+
+    def offline_data(self) -> Recorded:
+        """The offline data. UserError where there are none."""
+        if self.offline is None:
+            raise UserError("the method fine-tunes on offline data, and none were given")
+        return self.offline
+
+
+class Method:
+    """A method as configurations name it. A subclass has its numbers, its agents and its `update`.
+
+    Everything else is what most methods share, to be overridden by one that differs.
+    """
+
+    Config: ClassVar[type[Any]]
+    """The frozen dataclass of the method's numbers; it has `batch_size` and, to pre-train, `discount`."""
+    Agents: ClassVar[Any]
+    """Its agents: a `Population`, made of seeds, observation size, action size, config and members."""
+    logged_thinly: ClassVar[Mapping[str, str]] = {"offline_fraction": "offline_fraction_logged"}
+    """Metrics of `learn` that are also recorded in one update of many, and what they are called then."""
+    diagnostics: ClassVar[tuple[str, ...]] = ()
+    """Modules of `algorithms.diagnostics` whose measurement is one of this method, by name."""
+
+    replay: Replay
+    draws: Streams
+
+    def __init__(
+        self, agents: Any, config: Any, replay: Replay | None = None, draws: Streams | None = None
+    ) -> None:
+        """`replay` and the `draws` that it is sampled with are the online phase's."""
+        self.agents, self.config = agents, config
+        if replay is not None and draws is not None:
+            self.replay, self.draws = replay, draws
+
+    @classmethod
+    def population(cls, start: OfflineStart | Start, config: Any, members: int) -> Population:
+        """The agents, `members` for each seed, before anything is in them."""
+        sizes = (start.observation_size, start.action_size)
+        agents: Population = cls.Agents(start.seeds, *sizes, config, members)
+        return agents
+
+    @classmethod
+    def make_replay(cls, start: Start, config: Any) -> Replay:
+        """What the online phase draws from. UserError where there are no offline data."""
+        return plain_replay(getattr(config, "replay", "uniform"), start.offline_data(), start.buffer)
+
+    @classmethod
+    def begin_offline(cls, start: OfflineStart, config: Any) -> Self:
+        """The method before its first update: fresh agents, or those of `start`.
+
+        UserError where they do not fit.
+        """
+        agents = cls.population(start, config, 1)
+        if start.agents:
+            agents.start_from(start.agents)
+        else:
+            agents.initialise()
+        return cls(agents, config)
+
+    @classmethod
+    def begin(cls, start: Start, config: Any) -> Self:
+        """The method before its first online update, from pre-trained agents, N a run of an ensemble method.
+
+        UserError for agents of other number or size, or no offline data.
+        """
+        replay = cls.make_replay(start, config)
+        agents = cls.population(start, config, getattr(config, "ensemble_size", 1))
+        agents.start_from(start.members)
+        return cls(agents, config, replay, start.draws)
+
+    def explore(self, observations: Tensor) -> Tensor:
+        """Actions for collection: [S, E, obs] -> [S, E, A]."""
+        actions: Tensor = self.agents.explore(observations)
+        return actions
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        """Actions for evaluation: [S, E, obs] -> [S, E, A]; of agents offline, [P, E, obs] -> [P, E, A]."""
+        actions: Tensor = self.agents.exploit(observations)
+        return actions
+
+    def update(self, batch: Batch, step: int) -> Metrics:
+        """Update number `step` (from 0; PRETRAINED online) of every agent, on its row of `batch`."""
+        raise NotImplementedError
+
+    def turning_points(self) -> Sequence[int]:
+        """The steps from which on `update` does something else than before; none where it never does."""
+        return ()
+
+    def clone(self, batch: Batch) -> Metrics:
+        """One update of a warm start that imitates the data's actions. UserError where there is none."""
+        raise UserError(f"{type(self).__name__} has no warm start, expected none in its schedule")
+
+    def fit_returns(self, batch: Batch, returns: Tensor) -> Metrics:
+        """One update of a warm start that fits the data's `returns` [P, B]. UserError where there is none."""
+        raise UserError(f"{type(self).__name__} has no warm start, expected none in its schedule")
+
+    def learn(self) -> Metrics:
+        """Draw and update, online. [S] each"""
+        batch, indices = self.replay.sample(self.config.batch_size, self.draws)
+        metrics = self.update(batch, PRETRAINED)
+        return metrics | {"offline_fraction": self.replay.offline_share(indices)}
