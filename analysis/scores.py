@@ -9,29 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from algorithms.catalogue import LABELS, METHODS
 from envs.reference_scores import REFERENCE_SCORES, normalised_score, reference_scores
 from storage import UserError
 
-METHODS = (
-    "off2on",
-    "awac",
-    "bcq_ft",
-    "sac_ft",
-    "sac",
-    "off2on_n1",
-    "off2on_n2",
-    "off2on_uniform",
-    "off2on_online_only",
-    "off2on_alternative_ratio",
-    "off2on_fqe",
-    "off2on_n1_fqe",
-    "sac_ft_online_only",
-    "cql_ft",
-)
-"""Online methods in the order of tables, legends and comparisons; others follow in their own order."""
-
-_OFFLINE = ("cql", "bcq", "fqe")
-"""Methods of offline curves: their steps are updates, so they stand beside no online method."""
+ONLINE = tuple(name for name in LABELS if name not in METHODS or "online" in METHODS[name].starts_from)
+"""Online methods and ablations in the order of tables and legends; others follow in their own order."""
 
 Scores = NDArray[np.float64]
 
@@ -65,7 +48,7 @@ def score_arrays(
 ) -> ScoreArrays:
     """Arrange the `return` rows of `curves` (columns of `storage.curves`) as normalised scores.
 
-    What is not asked for by name is what the curves hold (offline training, method `cql`, is left out: its
+    What is not asked for by name is what the curves hold (offline training, such as `cql`, is left out: its
     steps are gradient updates). Every method must have every dataset, seed and step: an incomplete
     comparison is refused, never averaged over what happens to be there.
 
@@ -75,13 +58,13 @@ def score_arrays(
     """
     rows = curves[curves["metric"] == "return"]
     found_methods = list(dict.fromkeys(rows["method"]))
-    known = [*METHODS, *(name for name in found_methods if name not in (*METHODS, *_OFFLINE))]
+    known = [*ONLINE, *(name for name in found_methods if name not in LABELS)]
     rows = _select(rows, "method", methods, known)
     rows = _select(rows, "dataset", datasets, set(rows["dataset"]))
     rows = _select(rows, "seed", seeds, set(rows["seed"]))
     if rows.empty:
         raise UserError(
-            f"The curves hold no returns of an online method: expected rows of {', '.join(METHODS)}."
+            f"The curves hold no returns of an online method: expected rows of {', '.join(ONLINE)}."
         )
     method_names = [m for m in (methods or known) if m in set(rows["method"])]
     dataset_names = list(datasets or sorted(set(rows["dataset"]), key=panel_order))

@@ -34,10 +34,10 @@ from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import one_agent
 from algorithms.training.acceleration import prepare_process
-from algorithms.training.fine_tuning import METHODS, make_learner
+from algorithms.training.fine_tuning import make_learner
 from algorithms.training.log import TrainingLog
+from algorithms.training.lookup import find_method
 from algorithms.training.online import OnlineSchedule
-from algorithms.training.pretraining import OFFLINE_METHODS
 from analysis.aggregate import statistics as judge
 from benchmarks.memory import random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, random_batch
@@ -94,9 +94,11 @@ def offline_update(method: str, config: Any) -> Timed:
     """One update of the offline loop."""
     start = OfflineStart([SEED], *SIZES, ())
     if method == "fqe":
-        teacher = OFFLINE_METHODS["cql"].begin_offline(start, CQLConfig(hidden_widths=config.hidden_widths))
+        teacher = find_method("cql", "offline").begin_offline(
+            start, CQLConfig(hidden_widths=config.hidden_widths)
+        )
         start = start._replace(agents=[one_agent(teacher.agents, 0)])
-    learner = OFFLINE_METHODS[method].begin_offline(start, config)
+    learner = find_method(method, "offline").begin_offline(start, config)
     batch = random_batch(SEED, config.batch_size)
     return logged(lambda: learner.update(batch, 10**9))
 
@@ -107,11 +109,20 @@ def online_update(method: str, config: Any) -> Timed:
     if method != "sac":
         source = SOURCES.get(method, "cql")
         settings = CQLConfig(hidden_widths=config.hidden_widths) if source == "cql" else config
-        teacher = OFFLINE_METHODS[source].begin_offline(OfflineStart([SEED], *SIZES, ()), settings)
+        teacher = find_method(source, "offline").begin_offline(OfflineStart([SEED], *SIZES, ()), settings)
         members = [one_agent(teacher.agents, 0)] * getattr(config, "ensemble_size", 1)
     transitions = None if method == "sac" else random_transitions(ROWS)
     online = OnlineSchedule(steps=2_000)
-    arguments = (method, METHODS[method], config, online, transitions, members, [SEED], ENVIRONMENT)
+    arguments = (
+        method,
+        find_method(method, "online"),
+        config,
+        online,
+        transitions,
+        members,
+        [SEED],
+        ENVIRONMENT,
+    )
     learner = make_learner(*arguments)
     learner.replay.add(random_batch(SEED, 1_000))
     return logged(learner.learn)
@@ -223,7 +234,16 @@ def measure_acting(rounds: int) -> dict[str, float]:
     found = []
     for width in (32, 512):
         config = SACConfig(hidden_widths=(width, width))
-        arguments = ("sac", METHODS["sac"], config, OnlineSchedule(), None, [], [SEED], ENVIRONMENT)
+        arguments = (
+            "sac",
+            find_method("sac", "online"),
+            config,
+            OnlineSchedule(),
+            None,
+            [],
+            [SEED],
+            ENVIRONMENT,
+        )
         learner = make_learner(*arguments)
         observations = torch.randn(1, 1, OBSERVATION_SIZE)
         with torch.no_grad():

@@ -35,9 +35,10 @@ from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OfflineData
 from algorithms.training.acceleration import Compute, prepare_process
 from algorithms.training.cuda_graphs import WARM_UP, Updates
-from algorithms.training.fine_tuning import METHODS, fine_tune, make_learner
+from algorithms.training.fine_tuning import fine_tune, make_learner
 from algorithms.training.jobs import Job
 from algorithms.training.log import TrainingLog
+from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule, pretrain
 from algorithms.training.online import OnlineSchedule
 from benchmarks.contenders import authors_off2on, corl_cql, rlkit_sac
@@ -108,11 +109,19 @@ def our_cql(agents: int, compute: Compute, rows: int, **numbers: Any) -> MakeUpd
 
 def our_online(method: str, compute: Compute, rows: int) -> MakeUpdates:
     """An online method of `SEEDS` runs, with a block collected beside a dataset of `rows`."""
-    seeds, config = range(SEEDS), METHODS[method].Config()
+    seeds, config = range(SEEDS), find_method(method, "online").Config()
     online, data = OnlineSchedule(steps=1000), None if method == "sac" else random_transitions(rows)
     members = [] if method == "sac" else trained_members()
     learner = make_learner(
-        method, METHODS[method], config, online, data, members, seeds, ENVIRONMENT, compute.device
+        method,
+        find_method(method, "online"),
+        config,
+        online,
+        data,
+        members,
+        seeds,
+        ENVIRONMENT,
+        compute.device,
     )
     block = random_batch(0, online.steps, SEEDS)
     learner.replay.add(Batch(*(field.to(compute.device) for field in block)))
@@ -215,7 +224,7 @@ def measure_loops(compute: Compute, rows: int, updates: int, steps: int) -> list
         return pretrain("cql", CQL, CQLConfig(), schedule, transitions, agents, job)
 
     def online(length: int, job: Job) -> object:
-        method, schedule = METHODS["off2on"], OnlineSchedule(length, largest_q=DIVERGED)
+        method, schedule = find_method("off2on", "online"), OnlineSchedule(length, largest_q=DIVERGED)
         config, seeds = method.Config(), range(SEEDS)
         return fine_tune("off2on", method, config, schedule, transitions, members, seeds, job)
 

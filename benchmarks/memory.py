@@ -26,8 +26,9 @@ from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.replay.batch import Batch
 from algorithms.training.acceleration import prepare_process
-from algorithms.training.fine_tuning import METHODS, make_learner
+from algorithms.training.fine_tuning import make_learner
 from algorithms.training.jobs import Job
+from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule, pretrain
 from algorithms.training.online import OnlineSchedule, run_online
 from offline_data.minari_io import read_transitions
@@ -81,14 +82,14 @@ def fine_tuning(method: str, members: int) -> Callable[[Transitions], None]:
     """The last steps of a full-length online run of `method`."""
 
     def run(transitions: Transitions) -> None:
-        config = METHODS[method].Config()
+        config = find_method(method, "online").Config()
         sizes = (OBSERVATION_SIZE, ACTION_SIZE)
         agents = ActorCritics(range(members), *sizes, config)
         agents.initialise()
         pretrained = [one_agent(agents, index) for index in range(members)]
         whole = OnlineSchedule(steps=ONLINE_STEPS)
         learner = make_learner(
-            method, METHODS[method], config, whole, transitions, pretrained, [0], ENVIRONMENT
+            method, find_method(method, "online"), config, whole, transitions, pretrained, [0], ENVIRONMENT
         )
         earlier = random_transitions(ONLINE_STEPS - LAST_STEPS)
         fields = (torch.from_numpy(getattr(earlier, name)).unsqueeze(0) for name in Batch._fields)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axes._secondary_axes import SecondaryAxis
 from matplotlib.figure import Figure
 
+from algorithms.catalogue import LABELS, NOTHING, ONLINE
 from analysis.published import METHOD_OF_CURVE, RUNS, published_dataset, published_table
 from analysis.scores import normalised, panel_order, returns
 from paper_figures import style
@@ -46,19 +47,6 @@ PAPER_DATASETS = tuple(
 """[S] D.1."""
 PAPER_SIZE = 5
 """[S] D.1: members of the paper's ensembles."""
-
-ENSEMBLES = (
-    "off2on",
-    "awac",
-    "bcq_ft",
-    "off2on_uniform",
-    "off2on_online_only",
-    "off2on_alternative_ratio",
-    "off2on_fqe",
-)
-"""Methods of `ensemble_size` members."""
-OWN_OFFLINE_TRAINING = ("awac", "bcq_ft")
-"""Methods that start from agents of their own losses, not from CQL's."""
 
 _PANEL_WIDTH = 2.6
 _PLACES: tuple[style.Place, ...] = ("outside lower left", "outside lower right")
@@ -153,7 +141,7 @@ def caption(drawn: pd.DataFrame, results: Results, number: str, subject: str, no
             f"Dashed: the published curves, mean ± standard deviation over {RUNS} runs, after 1,000,000 CQL"
             " updates on D4RL's v0 data, digitised from the vector graphics of the paper's figure."
         )
-        if results.ensemble_size != PAPER_SIZE and ours["method"].isin(ENSEMBLES).any():
+        if results.ensemble_size != PAPER_SIZE and ours["method"].map(_ensemble).any():
             members = style.count(results.ensemble_size, "member")
             sentences.append(f"Our ensembles have {members}, the paper's {PAPER_SIZE}.")
     sentences += notes
@@ -196,7 +184,7 @@ def _ours(ours: pd.DataFrame, results: Results) -> str:
     """What our curves are, and what each method started from."""
     seeds, methods = int(ours["runs"].iloc[0]), list(dict.fromkeys(ours["method"]))
     interval = f"with its {ours['band'].iloc[0]}" if seeds > 1 else "without an interval"
-    own = [style.look_of(method).name for method in methods if method in OWN_OFFLINE_TRAINING]
+    own = [style.look_of(method).name for method in methods if _trained_offline_by_itself(method)]
     exceptions = [f"{style.listed(own)} after offline training of their own"] if own else []
     exceptions += ["SAC starts from nothing"] if "sac" in methods else []
     besides = f" ({'; '.join(exceptions)})" if exceptions else ""
@@ -204,6 +192,15 @@ def _ours(ours: pd.DataFrame, results: Results) -> str:
         f"Solid: this suite's {style.listed(ours['label'])}, mean over {style.count(seeds, 'seed')}"
         f" {interval}, fine-tuned after {results.pretraining_updates:,} CQL updates{besides}."
     )
+
+
+def _ensemble(method: str) -> bool:
+    return method in LABELS and LABELS[method].ensemble
+
+
+def _trained_offline_by_itself(method: str) -> bool:
+    """Whether a method starts from agents of its own losses, not from CQL's."""
+    return method in ONLINE and ONLINE[method].starts_from["online"] not in ("cql", NOTHING)
 
 
 def _origin(results: Results, published: bool) -> str:

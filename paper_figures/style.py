@@ -26,6 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from algorithms.catalogue import LABELS
 from storage.files import atomic_path
 
 
@@ -39,23 +40,9 @@ class Look:
 
 
 LOOKS: dict[str, Look] = {
-    "off2on": Look("Off2On", "#0072B2", "o"),
-    "awac": Look("AWAC", "#CC79A7", "D"),
-    "bcq_ft": Look("BCQ-ft", "#E69F00", "v"),
-    "sac_ft": Look("SAC-ft", "#D55E00", "s"),
-    "sac": Look("SAC", "#009E73", "^"),
-    "off2on_n1": Look("Off2On (N = 1)", "#56B4E9", "<"),
-    "off2on_n2": Look("Off2On (N = 2)", "#7B3294", ">"),
-    "off2on_uniform": Look("Off2On (uniform replay)", "#882255", "P"),
-    "off2on_online_only": Look("Off2On (online replay)", "#5F8A00", "X"),
-    "off2on_alternative_ratio": Look("Off2On (alternative ratio)", "#B2182B", "h"),
-    "off2on_fqe": Look("Off2On (FQE-init)", "#8C510A", "p"),
-    "off2on_n1_fqe": Look("Off2On (N = 1, FQE-init)", "#BF812D", "d"),
-    "sac_ft_online_only": Look("SAC-ft (online replay)", "#4D4D4D", "*"),
-    "cql_ft": Look("CQL-ft", "#1B9E9E", "H"),
+    **{name: Look(row.label, row.colour, row.marker) for name, row in LABELS.items()},
     "online_share": Look("online samples", "#0571B0", "o"),
     "random_share": Look("random-action data", "#CA0020", "s"),
-    "cql": Look("CQL, offline", "#000000", "o"),
     "trained_on": Look("CQL, trained on offline", "#878787", "v"),
     "cloning_only": Look("cloning only", "#B15928", "d"),
     "sac_single_online_only": Look("one agent, online replay", "#C51B7D", "s"),

@@ -19,11 +19,13 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
+from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
 from envs.reference_scores import REFERENCE_SCORES
 from storage import UserError
 from storage.yaml_files import read_yaml
-from workflow.manipulation_plan import OFFLINE, ManipulationPlan
-from workflow.plan import METHODS, Plan
+from workflow import manipulation_plan
+from workflow.manipulation_plan import ManipulationPlan
+from workflow.plan import Plan
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
@@ -51,18 +53,6 @@ _RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "d4rl": (("file",), ("episode_ends",)),
 }
 """Keys that a recipe needs, and keys that it may have."""
-DEFINITION = {
-    "off2on": "off2on",
-    "sac_ft": "sac_ft",
-    "cql_ft": "cql_ft",
-    "sac": "sac",
-    "cql": "cql",
-    "awac": "awac",
-    "bcq_ft": "bcq",
-    "bcq": "bcq",
-    "fqe": "fqe",
-}
-"""The definition in the schema that a method's `config` has to fit."""
 NO_LOCOMOTION: dict[str, Any] = {
     "datasets": {},
     "pretraining": {"agents": 1, "agents_per_job": 1, "schedule": {"updates": 1}},
@@ -143,7 +133,7 @@ def check_section(section: Mapping[str, Any], where: str, definition: str) -> No
 
     An ensemble's size is the one field of a method's settings that stands elsewhere in a configuration.
     """
-    _check_schema({k: v for k, v in section.items() if k != "ensemble_size"}, where, definition)
+    _check_settings({k: v for k, v in section.items() if k != "ensemble_size"}, where, definition)
 
 
 def _extended(configuration: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,29 +214,40 @@ def _check_schema(value: Any, where: str, definition: str | None = None) -> None
         raise UserError(_sentence(errors[0], where))
 
 
+def _check_settings(section: Mapping[str, Any], where: str, definition: str) -> None:
+    """`_check_schema` for a method, whose definition has its name; one without is checked when imported."""
+    if definition in _schema()["$defs"]:
+        _check_schema(section, where, definition)
+
+
 def _check_methods(configuration: Mapping[str, Any]) -> None:
     """Known methods have settings of their own kind; custom ones are checked where they are imported."""
     plan = Plan(configuration)
     for label in plan.methods:
         where, method = f"fine_tuning.methods.{label}", plan.method(label)
-        if method not in METHODS and ":" not in method:
+        if method not in ONLINE and ":" not in method:
             raise UserError(
-                f"{where}: the method '{method}' is unknown: expected one of {_names(METHODS)}, or a custom"
+                f"{where}: the method '{method}' is unknown: expected one of {_names(ONLINE)}, or a custom"
                 " one as package.module:Class."
+            )
+        entry = configuration["fine_tuning"]["methods"][label]
+        if (source := entry.get("starts_from", NOTHING)) not in (NOTHING, *OFFLINE):
+            raise UserError(
+                f"{where}.starts_from is {source!r}: expected one of {_names((NOTHING, *OFFLINE))}."
             )
     sections = [("", configuration)]
     sections += [(f"datasets.{name}.", dataset) for name, dataset in configuration["datasets"].items()]
     for prefix, section in sections:
         for offline, entry in section.get("pretraining", {}).get("methods", {}).items():
-            _check_schema(
-                entry.get("config", {}), f"{prefix}pretraining.methods.{offline}.config", DEFINITION[offline]
-            )
+            where = f"{prefix}pretraining.methods"
+            if offline not in OFFLINE:
+                raise UserError(f"{where}: unknown key '{offline}': expected one of {_names(OFFLINE)}.")
+            _check_settings(entry.get("config", {}), f"{where}.{offline}.config", offline)
         for label, entry in section.get("fine_tuning", {}).get("methods", {}).items():
             where = f"{prefix}fine_tuning.methods.{label}"
             if label not in plan.methods:
                 raise UserError(f"{where}: expected one of fine_tuning.methods ({_names(plan.methods)}).")
-            if (method := plan.method(label)) in METHODS:
-                _check_schema(entry.get("config", {}), f"{where}.config", DEFINITION[method])
+            _check_settings(entry.get("config", {}), f"{where}.config", plan.method(label))
 
 
 def _check_claims(configuration: Mapping[str, Any]) -> None:
@@ -305,10 +306,11 @@ def _check_manipulation(configuration: Mapping[str, Any]) -> None:
         if not dataset["prior"] + dataset["task"] + dataset["random"]:
             raise UserError(f"manipulation.datasets.{task} has no episodes: expected at least one in all.")
     for control in plan.controls:
-        if control in (OFFLINE, *plan.methods):
+        if control in (manipulation_plan.OFFLINE, *plan.methods):
             raise UserError(
-                f"manipulation.controls.{control}: expected a label that is neither {OFFLINE} nor among"
-                f" manipulation.fine_tuning.methods ({_names(plan.methods)})."
+                f"manipulation.controls.{control}: expected a label that is neither"
+                f" {manipulation_plan.OFFLINE} nor among manipulation.fine_tuning.methods"
+                f" ({_names(plan.methods)})."
             )
         given, own = plan.section["pretraining"]["agents"], plan.section["controls"][control]
         if own.get("continues") and own.get("agents", given) > given:
@@ -347,8 +349,14 @@ def _check_datasets(key: str, section: Mapping[str, Any], configuration: Mapping
 
 
 @cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = read_yaml(SCHEMA)
+    return schema
+
+
+@cache
 def _validator(definition: str | None) -> Draft202012Validator:
-    schema = read_yaml(SCHEMA)
+    schema = _schema()
     if definition is not None:
         schema = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
     Draft202012Validator.check_schema(schema)

@@ -21,18 +21,17 @@ from typing import Any, NamedTuple
 
 import torch
 
+from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
 from algorithms.diagnostics.action_auroc import ActionAUROCConfig
 from algorithms.diagnostics.likelihood import LikelihoodConfig
 from algorithms.methods.sac import SACConfig
-from algorithms.training.fine_tuning import METHODS
+from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
-from algorithms.training.pretraining import OFFLINE_METHODS
 from envs.locomotion import EnvironmentSpecification, specification
 from storage.files import read_json
 from workflow import cli, operations
-from workflow.plan import FROM_SCRATCH, Json, Plan
-from workflow.plan import OFFLINE_METHODS as SOURCES
+from workflow.plan import Json, Plan
 
 MEASURED = Path(__file__).parent / "cost.json"
 FLOAT = 4
@@ -213,10 +212,10 @@ class Estimate:
             if name in self.jobs:
                 continue
             settings = self.plan.pretraining(dataset, offline)
-            config = cli.build(OFFLINE_METHODS[offline].Config, settings["config"], "config")
+            config = cli.build(find_method(offline, "offline").Config, settings["config"], "config")
             schedule = cli.build(OfflineSchedule, settings["schedule"], "schedule")
             before: tuple[str, ...] = (f"record/{dataset}",)
-            if source := SOURCES[offline]:
+            if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
                 before += self._pretrain(dataset, source)
             agents = len(self.plan.agents_of(group))
             self.jobs[name] = self._offline(dataset, offline, config, schedule, agents, before)
@@ -248,14 +247,14 @@ class Estimate:
 
     def _fine_tune(self, dataset: str, label: str, runs: int, seeds: str) -> None:
         settings = self.plan.fine_tuning(dataset, label)
-        method = settings["method"] if settings["method"] in METHODS else "sac"
+        method = settings["method"] if settings["method"] in ONLINE else "sac"
         known = settings["config"] if method == settings["method"] else {}
-        config = cli.build(METHODS[method].Config, known, "config")
+        config = cli.build(find_method(method, "online").Config, known, "config")
         online = cli.build(OnlineSchedule, settings["schedule"], "schedule")
         members, source = self.plan.ensemble_size(label), self.plan.starts_from(label)
         after: tuple[str, ...] = ()
         rows = 0
-        if source != FROM_SCRATCH:
+        if source != NOTHING:
             rows = self.transitions(dataset)
             after = (f"record/{dataset}", *self._pretrain(dataset, source))
         job = self._online("fine_tune", method, config, online, settings["environment"], runs, rows, members)

@@ -16,17 +16,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
 from storage import UserError
 from storage.provenance import configuration_hash
 from workflow.code_hash import ROOT, source_hash
 
 TRAINING = ("algorithms", "offline_data", "envs", "storage")
 RECORDING = ("offline_data", "envs", "storage")
-JUDGING = ("analysis", "envs/reference_scores.py", "storage")
+JUDGING = ("algorithms/catalogue.py", "analysis", "envs/reference_scores.py", "storage")
 DRAWING = ("paper_figures", *JUDGING)
-FROM_SCRATCH = "nothing"
-"""What a method starts from that takes no pre-trained agent and no offline data."""
-
 Json = Mapping[str, Any]
 
 
@@ -36,26 +34,6 @@ class Variation(NamedTuple):
     of: str
     schedule: Json
     config: Json
-
-
-class Kind(NamedTuple):
-    """What the DAG has to know of an online method."""
-
-    starts_from: str  # the offline method whose agents it takes over, or FROM_SCRATCH
-    ensemble: bool  # whether a run has N agents, with N among the method's settings
-
-
-METHODS = {
-    "off2on": Kind("cql", ensemble=True),
-    "sac_ft": Kind("cql", ensemble=False),
-    "cql_ft": Kind("cql", ensemble=False),
-    "awac": Kind("awac", ensemble=True),
-    "bcq_ft": Kind("bcq", ensemble=True),
-    "sac": Kind(FROM_SCRATCH, ensemble=False),
-}
-"""The project's online methods: `algorithms.training.fine_tuning.METHODS`, known without importing torch."""
-OFFLINE_METHODS = {"cql": None, "awac": None, "bcq": None, "fqe": "cql"}
-"""The offline methods and whose agents they start from: `algorithms.training.pretraining.OFFLINE_METHODS`."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +155,7 @@ class Plan(RunPlan):
         before = [source_hash(*TRAINING, "workflow/steps/pretrain.py")]
         before.append(self.recording(dataset)["fingerprint"])
         agents = range(self.configuration["pretraining"]["agents"])
-        if source := OFFLINE_METHODS[offline]:
+        if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
             before.append(self._agents_fingerprint(dataset, source, [list(agents)]))
         elif offline == "cql" and self.dataset(dataset)["pretrained"] == "continued":
             before.append(existing_hash([released_agent(dataset, agent) for agent in agents]))
@@ -186,7 +164,7 @@ class Plan(RunPlan):
     def starting_files(self, dataset: str, offline: str, group: str) -> list[str]:
         """The agents that a pre-training job starts from; none where it makes fresh ones."""
         agents = self.agents_of(group)
-        if source := OFFLINE_METHODS[offline]:
+        if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
             return [self.agent_file(dataset, source, agent) for agent in agents]
         if self.dataset(dataset)["pretrained"] == "continued" and offline == "cql":
             return [released_agent(dataset, agent) for agent in agents]
@@ -195,8 +173,8 @@ class Plan(RunPlan):
     def starting_inputs(self, dataset: str, offline: str, group: str) -> list[str]:
         """The files or folders, made by other jobs or shipped, that `starting_files` lie in."""
         files = self.starting_files(dataset, offline, group)
-        source = OFFLINE_METHODS[offline]
-        return self._inputs(files, shipped=source is None or self.released(dataset, source))
+        source = OFFLINE[offline].starts_from["offline"]
+        return self._inputs(files, shipped=source == NOTHING or self.released(dataset, source))
 
     def agent_file(self, dataset: str, offline: str, agent: int) -> str:
         """Where one pre-trained agent lies."""
@@ -230,21 +208,25 @@ class Plan(RunPlan):
         return run_groups(self.configuration["fine_tuning"])
 
     def method(self, label: str) -> str:
-        """The method behind a label: one of `METHODS`, or package.module:Class."""
+        """The method behind a label: one of the catalogue's, or package.module:Class."""
         return str(self._entry(label).get("method", self._own_label(label)))
 
     def starts_from(self, label: str) -> str:
-        """The offline method whose agents the runs of `label` take over, or FROM_SCRATCH."""
-        kind = METHODS.get(self.method(label), Kind("cql", ensemble=False))
-        return str(self._entry(label).get("starts_from", kind.starts_from))
+        """The offline method whose agents the runs of `label` take over, or NOTHING; an own method CQL's."""
+        row = ONLINE.get(self.method(label))
+        return str(self._entry(label).get("starts_from", row.starts_from["online"] if row else "cql"))
 
     def ensemble_size(self, label: str) -> int:
         """How many agents a run of `label` takes over."""
-        if self.starts_from(label) == FROM_SCRATCH:
+        if self.starts_from(label) == NOTHING:
             return 0
-        kind = METHODS.get(self.method(label))
-        common = self.configuration["fine_tuning"]["ensemble_size"] if kind and kind.ensemble else 1
+        common = self.configuration["fine_tuning"]["ensemble_size"] if self._ensemble(label) else 1
         return int(self._entry(label).get("ensemble_size", common))
+
+    def _ensemble(self, label: str) -> bool:
+        """Whether N agents of a run are among the settings of the method behind a label."""
+        method = self.method(label)
+        return method in ONLINE and ONLINE[method].ensemble
 
     def _entry(self, label: str) -> Json:
         entry: Json = self.configuration["fine_tuning"]["methods"][self._own_label(label)]
@@ -268,8 +250,7 @@ class Plan(RunPlan):
         if label in self.variations:
             parts.append(self.variations[label]._asdict())
         method = self.method(label)
-        ensemble = method in METHODS and METHODS[method].ensemble
-        size = {"ensemble_size": self.ensemble_size(label)} if ensemble else {}
+        size = {"ensemble_size": self.ensemble_size(label)} if self._ensemble(label) else {}
         settings = {
             "method": method,
             "environment": entry["environment"],
@@ -279,9 +260,9 @@ class Plan(RunPlan):
             **self.compute,
         }
         before = [source_hash(*TRAINING, "workflow/steps/fine_tune.py")]
-        if method not in METHODS:
+        if method not in ONLINE:
             before.append(custom_hash(method))
-        if (offline := self.starts_from(label)) != FROM_SCRATCH:
+        if (offline := self.starts_from(label)) != NOTHING:
             members = [self.members(label, seed) for seed in section["seeds"]]
             before.append(self.recording(dataset)["fingerprint"])
             before.append(self._agents_fingerprint(dataset, offline, members))
@@ -289,7 +270,7 @@ class Plan(RunPlan):
 
     def offline_data(self, dataset: str, label: str) -> list[str]:
         """The dataset that a method replays; none from scratch."""
-        return [] if self.starts_from(label) == FROM_SCRATCH else [self.dataset_folder(dataset)]
+        return [] if self.starts_from(label) == NOTHING else [self.dataset_folder(dataset)]
 
     def member_files(self, dataset: str, label: str, seeds: str) -> list[str]:
         """The agents' files of a group of seeds, each seed's in turn."""

@@ -1,8 +1,7 @@
-"""Other people's methods: imported by name, and tried on a little data before hours are spent on them."""
+"""Other people's methods: tried on a little data before hours are spent on them."""
 
 from __future__ import annotations
 
-import importlib
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,18 +22,6 @@ from storage.curves import METRICS
 
 _ROWS = 64  # transitions that each of two runs is given
 _UPDATES = 3
-
-
-def import_method(name: str) -> type[Method]:
-    """The class that "package.module:Class" names. UserError where there is none, or it is no `Method`."""
-    module, _, attribute = name.partition(":")
-    try:
-        method: Any = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # importing runs foreign code
-        raise UserError(f"the method {name} could not be imported: {error}") from error
-    if not (isinstance(method, type) and issubclass(method, Method)):
-        raise UserError(f"the method {name} is no subclass of algorithms.methods.interface.Method")
-    return method
 
 
 def try_method(

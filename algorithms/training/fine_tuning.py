@@ -1,4 +1,4 @@
-"""The online methods by name, the project's own and other people's, and how a run with one is set up."""
+"""Fine-tuning: how a run with an online method is set up."""
 
 from __future__ import annotations
 
@@ -9,42 +9,16 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from algorithms.methods.awac import AWAC
-from algorithms.methods.bcq import BCQ
-from algorithms.methods.cql import CQLFineTuning
 from algorithms.methods.interface import Method, Start
-from algorithms.methods.off2on import Off2On
-from algorithms.methods.sac import SAC, SACFineTuning
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.stores import OfflineData, OnlineBuffer
-from algorithms.training.custom import import_method
 from algorithms.training.jobs import Job, check_sizes
 from algorithms.training.online import OnlineSchedule, Probe, run_online
 from envs.locomotion import specification
 from offline_data.transitions import Transitions
 from storage import UserError
 
-METHODS: dict[str, type[Method]] = {
-    "off2on": Off2On,
-    "sac_ft": SACFineTuning,
-    "cql_ft": CQLFineTuning,
-    "awac": AWAC,
-    "bcq_ft": BCQ,
-    "sac": SAC,
-}
 Members = Sequence[Mapping[str, Tensor]]
-
-
-def find_method(name: str) -> type[Method]:
-    """A method of `METHODS`, or a custom one by "package.module:Class".
-
-    UserError where there is none of that name, or it is not a `Method`.
-    """
-    if name in METHODS:
-        return METHODS[name]
-    if ":" in name:
-        return import_method(name)
-    raise UserError(f"unknown method {name!r}, expected one of {', '.join(METHODS)}, or package.module:Class")
 
 
 def fine_tune(

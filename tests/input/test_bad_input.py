@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 
 from algorithms.population import checkpoints
 from algorithms.training.behaviour import load_behaviour_policy
-from algorithms.training.fine_tuning import find_method
+from algorithms.training.lookup import find_method
 from analysis import aggregate
 from analysis.aggregate import read_statistics
 from analysis.claims import main as judge_claims
@@ -148,7 +148,7 @@ CONFIGURATIONS = [
     written_configuration("nothing", b"", "is not a configuration"),
     Case("configuration file: a folder", read, "could not be read: Is a directory"),
     *(
-        Case(f"custom method: {name!r}", lambda _, name=name: find_method(name), sentence)
+        Case(f"custom method: {name!r}", lambda _, name=name: find_method(name, "online"), sentence)
         for name, sentence in (
             ("os:system", "is no subclass of algorithms.methods.interface.Method"),
             ("os:no_such", "could not be imported"),

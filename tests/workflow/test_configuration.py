@@ -14,16 +14,15 @@ from hypothesis import strategies as st
 
 from algorithms.diagnostics.likelihood import LikelihoodConfig
 from algorithms.training.acceleration import Compute
-from algorithms.training.fine_tuning import METHODS
 from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
-from algorithms.training.pretraining import OFFLINE_METHODS
 from envs.locomotion import ENVIRONMENTS
 from offline_data import d4rl_hdf5
 from storage import UserError
+from tests.algorithms.by_name import METHODS, OFFLINE_METHODS
 from workflow import plan
 from workflow.code_hash import ROOT
-from workflow.configuration import DEFINITION, SCHEMA, check, read
+from workflow.configuration import SCHEMA, check, read
 
 DELETE = object()
 
@@ -52,7 +51,14 @@ WRONG = [
     ),
     ("fine_tuning.methods.td3", {}, "methods.td3: the method 'td3' is unknown: expected one of off2on"),
     ("fine_tuning.methods.Mine", {}, "fine_tuning.methods has the name 'Mine': expected lower-case letters"),
-    ("fine_tuning.methods.sac_ft.starts_from", "iql", "is 'iql': expected one of nothing, cql, awac"),
+    ("pretraining.methods.td3", {}, "pretraining.methods: unknown key 'td3': expected one of awac, cql"),
+    (
+        "datasets.halfcheetah-random.pretraining",
+        {"methods": {"sac": {}}},
+        "datasets.halfcheetah-random.pretraining.methods: unknown key 'sac': expected one of awac, cql",
+    ),
+    ("fine_tuning.methods.sac_ft.starts_from", ["cql"], "starts_from is ['cql']: expected one of nothing"),
+    ("fine_tuning.methods.sac_ft.starts_from", "iql", "is 'iql': expected one of nothing, awac, cql"),
     (
         "datasets.halfcheetah-random.fine_tuning",
         {"methods": {"td3": {}}},
@@ -286,23 +292,17 @@ def test_the_demonstration_of_all_methods_is_the_default_and_more() -> None:
         ("offline", OfflineSchedule, set()),
         ("online", OnlineSchedule, set()),
         ("likelihood", LikelihoodConfig, set()),
-        *(
-            (DEFINITION[name], method.Config, {"ensemble_size"})
-            for name, method in (METHODS | OFFLINE_METHODS).items()
-        ),
+        *((name, method.Config, {"ensemble_size"}) for name, method in (METHODS | OFFLINE_METHODS).items()),
     ],
 )
 def test_the_schema_has_exactly_the_fields_of_the_dataclasses(
     section: str, kind: Any, elsewhere: set[str]
 ) -> None:
-    properties = yaml.safe_load(SCHEMA.read_text())["$defs"][section]["properties"]
-    assert set(properties) == {field.name for field in fields(kind)} - elsewhere
-
-
-def test_the_workflow_knows_exactly_the_methods_there_are() -> None:
-    assert set(plan.METHODS) == set(METHODS)
-    assert set(plan.OFFLINE_METHODS) == set(OFFLINE_METHODS)
-    assert set(DEFINITION) == set(METHODS) | set(OFFLINE_METHODS)
+    definitions = yaml.safe_load(SCHEMA.read_text())["$defs"]
+    definition = definitions[section]
+    if "$ref" in definition:
+        definition = definitions[definition["$ref"].rpartition("/")[2]]
+    assert set(definition["properties"]) == {field.name for field in fields(kind)} - elsewhere
 
 
 def test_the_schema_has_exactly_the_rules_of_d4rl_files_there_are() -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
+from algorithms import catalogue
 from storage import UserError
 from storage.checksums import write_checksums
 from storage.files import exclusive
 from workflow.configuration import check, load
 from workflow.manipulation_plan import OFFLINE, ManipulationPlan, folders_of
-from workflow.plan import OFFLINE_METHODS, Plan, as_json
+from workflow.plan import Plan, as_json
 from workflow.code_hash import ROOT
 
 min_version("9.0")
@@ -39,7 +40,7 @@ environ["OFF2ON_PARENT"] = str(getpid())
 wildcard_constraints:
     dataset="|".join(PLAN.configuration["datasets"]) or "none",
     family="halfcheetah|hopper|walker2d|inverted-double-pendulum",
-    offline="|".join(OFFLINE_METHODS),
+    offline="|".join(catalogue.OFFLINE),
     label="|".join([*PLAN.methods, *PLAN.variations]) or "none",
     figure="|".join(PLAN.configuration["figures"]) or "none",
     task="|".join(MANIPULATION.tasks) or "none",

@@ -9,22 +9,21 @@ from algorithms.diagnostics import action_auroc
 from algorithms.population import checkpoints
 from algorithms.training.acceleration import arithmetic
 from algorithms.training.custom import try_method
-from algorithms.training.fine_tuning import find_method, fine_tune
+from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.jobs import job_of
+from algorithms.training.lookup import find_method
 from algorithms.training.online import OnlineSchedule
 from storage.curves import write_curves
 from storage.provenance import collect
 from workflow import cli, paths, training_process
-from workflow.configuration import DEFINITION
 
 
 def main(options: argparse.Namespace) -> None:
     """Train and write the curve."""
     settings = options.settings
     compute = training_process.prepare(settings)
-    method = find_method(settings["method"])
-    definition = DEFINITION.get(settings["method"], "")
-    config = cli.build(method.Config, settings["config"], "config", definition)
+    method = find_method(settings["method"], "online")
+    config = cli.build(method.Config, settings["config"], "config", settings["method"])
     transitions = paths.read(options.data, settings["reward_scale"]) if options.data else None
     members = [checkpoints.load(path)[0] for path in options.members]
     if ":" in settings["method"]:

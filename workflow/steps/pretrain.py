@@ -9,13 +9,12 @@ from pathlib import Path
 from algorithms.population import checkpoints
 from algorithms.training.acceleration import arithmetic
 from algorithms.training.jobs import job_of
+from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain
-from algorithms.training.pretraining import OFFLINE_METHODS
 from storage import UserError
 from storage.curves import write_curves
 from storage.provenance import collect
 from workflow import cli, paths, training_process
-from workflow.configuration import DEFINITION
 
 
 def starting_agents(files: Sequence[Path], method: str) -> StartingAgents | None:
@@ -47,13 +46,11 @@ def main(options: argparse.Namespace) -> None:
     compute = training_process.prepare(settings)
     transitions = paths.read(options.data, settings["reward_scale"])
     name = settings["method"]
-    if name not in OFFLINE_METHODS:
-        raise UserError(f"unknown method {name!r}, expected one of {', '.join(OFFLINE_METHODS)}")
-    method = OFFLINE_METHODS[name]
+    method = find_method(name, "offline")
     trained = pretrain(
         name,
         method,
-        cli.build(method.Config, settings["config"], "config", DEFINITION[name]),
+        cli.build(method.Config, settings["config"], "config", name),
         cli.build(OfflineSchedule, settings["schedule"], "schedule", "offline"),
         transitions,
         options.agents,

@@ -27,13 +27,13 @@ from algorithms.replay.sum_tree import SumTree
 from algorithms.training import cuda_graphs
 from algorithms.training.acceleration import Compute, prepare_process
 from algorithms.training.cuda_graphs import WARM_UP, Updates
-from algorithms.training.fine_tuning import METHODS, fine_tune
+from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.jobs import Job
 from algorithms.training.log import TrainingLog
 from algorithms.training.offline import OfflineSchedule, PretrainedAgents, pretrain
 from algorithms.training.online import OnlineSchedule
-from algorithms.training.pretraining import OFFLINE_METHODS
 from storage import UserError
+from tests.algorithms.by_name import METHODS, OFFLINE_METHODS
 from tests.algorithms.made_up import made_up_transitions
 
 ENVIRONMENT, SEEDS = "InvertedDoublePendulum-v4", [0, 1]

@@ -12,7 +12,8 @@ from algorithms.methods import sac
 from algorithms.methods.interface import Metrics
 from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.replay.batch import Batch
-from algorithms.training.custom import import_method, try_method
+from algorithms.training.custom import try_method
+from algorithms.training.lookup import import_method
 from storage import UserError
 from tests.algorithms.made_up import made_up_transitions
 

@@ -23,10 +23,10 @@ from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.image_replay import ImageBuffer, ImageData
 from algorithms.replay.stores import OfflineData
-from algorithms.training.fine_tuning import METHODS, make_learner
+from algorithms.training.fine_tuning import make_learner
 from algorithms.training.online import OnlineSchedule
-from algorithms.training.pretraining import OFFLINE_METHODS
 from tests.algorithms import pixel_task
+from tests.algorithms.by_name import METHODS, OFFLINE_METHODS
 from tests.algorithms.made_up import made_up_transitions
 
 DEVICE = torch.device("meta")

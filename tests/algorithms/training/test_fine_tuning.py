@@ -22,13 +22,15 @@ from algorithms.methods.sac import SACConfig
 from algorithms.population.agents import ActorCritics, Population, one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.stores import BalancedReplay, OnlineReplay, UniformReplay
-from algorithms.training.fine_tuning import METHODS, Members, find_method, fine_tune, make_learner
+from algorithms.training.fine_tuning import Members, fine_tune, make_learner
 from algorithms.training.jobs import Job
+from algorithms.training.lookup import find_method
 from algorithms.training.online import OnlineSchedule, Probe
 from envs.reference_scores import normalised_score
 from offline_data.transitions import Transitions
 from storage import UserError
 from storage.curves import METRICS
+from tests.algorithms.by_name import METHODS
 from tests.algorithms.made_up import made_up_transitions
 
 ENVIRONMENT, SEEDS = "InvertedDoublePendulum-v4", [0, 1]
@@ -250,9 +252,11 @@ def test_the_reference_of_the_density_ratio_is_drawn_where_the_configuration_say
 
 
 def test_methods_are_found_by_name_or_by_module_and_class() -> None:
-    assert find_method("algorithms.methods.sac:SAC") is find_method("sac")
+    assert find_method("algorithms.methods.sac:SAC", "online") is find_method("sac", "online")
     with pytest.raises(UserError, match="unknown method 'td3', expected one of off2on"):
-        find_method("td3")
+        find_method("td3", "online")
+    with pytest.raises(UserError, match="unknown method 'sac', expected one of awac, cql, bcq, fqe"):
+        find_method("sac", "offline")
 
 
 def test_what_a_probe_measures_is_in_the_curve_and_changes_nothing_else(tmp_path: Path) -> None:

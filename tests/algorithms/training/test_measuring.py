@@ -15,14 +15,14 @@ import torch
 from algorithms.methods.sac import SACConfig
 from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.training.acceleration import Compute
-from algorithms.training.fine_tuning import METHODS, fine_tune
+from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.jobs import Job
 from algorithms.training.log import TrainingLog
 from algorithms.training.measuring import Measured, Measuring
 from algorithms.training.offline import OfflineSchedule, pretrain
 from algorithms.training.online import OnlineSchedule
-from algorithms.training.pretraining import OFFLINE_METHODS
 from storage import UserError
+from tests.algorithms.by_name import METHODS, OFFLINE_METHODS
 from tests.algorithms.made_up import made_up_transitions
 
 ENVIRONMENT, SEEDS = "InvertedDoublePendulum-v4", [0, 1]

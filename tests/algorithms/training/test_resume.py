@@ -24,7 +24,7 @@ from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.training import acceleration
 from algorithms.training.behaviour import train_behaviour
-from algorithms.training.fine_tuning import METHODS, fine_tune
+from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.jobs import Job
 from algorithms.training.log import TrainingLog
 from algorithms.training.offline import OfflineSchedule, pretrain
@@ -34,6 +34,7 @@ from offline_data.transitions import Episode, Transitions, from_episodes
 from storage import UserError
 from storage.curves import write_curves
 from storage.files import exclusive
+from tests.algorithms.by_name import METHODS
 
 ENVIRONMENT, OBSERVATIONS, ACTIONS = "InvertedDoublePendulum-v4", 11, 1
 SEEDS = [0, 1]

@@ -1,0 +1,71 @@
+"""Every method of the project, once: the only place where one is named. Nothing is imported to read it.
+
+Names are what configurations and curves say; rows are in the order of tables, legends and comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
+
+Phase = Literal["offline", "online"]
+
+NOTHING = "nothing"
+"""What a method starts from that takes over no agents; online it then learns without offline data too."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name and how it is drawn; by itself one of the paper's ablations, a method with other settings."""
+
+    name: str
+    label: str  # in legends
+    colour: str
+    marker: str
+    _: KW_ONLY
+    ensemble: bool = False  # whether a run has N agents, with N the configuration's
+
+
+@dataclass(frozen=True)
+class Method(Label):
+    """A method: where its class is, its phases, and whose agents it takes over in each."""
+
+    place: str  # module:Class in algorithms.methods
+    starts_from: Mapping[Phase, str]  # an offline method, or NOTHING
+
+    @property
+    def path(self) -> str:
+        """The class as package.module:Class."""
+        return f"algorithms.methods.{self.place}"
+
+
+_ROWS: tuple[Label, ...] = (
+    Method("off2on", "Off2On", "#0072B2", "o", "off2on:Off2On", {"online": "cql"}, ensemble=True),
+    Method(
+        "awac", "AWAC", "#CC79A7", "D", "awac:AWAC", {"offline": NOTHING, "online": "awac"}, ensemble=True
+    ),
+    Method("bcq_ft", "BCQ-ft", "#E69F00", "v", "bcq:BCQ", {"online": "bcq"}, ensemble=True),
+    Method("sac_ft", "SAC-ft", "#D55E00", "s", "sac:SACFineTuning", {"online": "cql"}),
+    Method("sac", "SAC", "#009E73", "^", "sac:SAC", {"online": NOTHING}),
+    Label("off2on_n1", "Off2On (N = 1)", "#56B4E9", "<"),
+    Label("off2on_n2", "Off2On (N = 2)", "#7B3294", ">"),
+    Label("off2on_uniform", "Off2On (uniform replay)", "#882255", "P", ensemble=True),
+    Label("off2on_online_only", "Off2On (online replay)", "#5F8A00", "X", ensemble=True),
+    Label("off2on_alternative_ratio", "Off2On (alternative ratio)", "#B2182B", "h", ensemble=True),
+    Label("off2on_fqe", "Off2On (FQE-init)", "#8C510A", "p", ensemble=True),
+    Label("off2on_n1_fqe", "Off2On (N = 1, FQE-init)", "#BF812D", "d"),
+    Label("sac_ft_online_only", "SAC-ft (online replay)", "#4D4D4D", "*"),
+    Method("cql_ft", "CQL-ft", "#1B9E9E", "H", "cql:CQLFineTuning", {"online": "cql"}),
+    Method("cql", "CQL, offline", "#000000", "o", "cql:CQL", {"offline": NOTHING}),
+    Method("bcq", "BCQ, offline", "#A6761D", "v", "bcq:BCQ", {"offline": NOTHING}),
+    Method("fqe", "FQE, offline", "#636363", "p", "fqe:FQE", {"offline": "cql"}),
+)
+
+LABELS: Mapping[str, Label] = {row.name: row for row in _ROWS}
+"""All names, of methods and of ablations."""
+METHODS: Mapping[str, Method] = {row.name: row for row in _ROWS if isinstance(row, Method)}
+OFFLINE: Mapping[str, Method] = {name: row for name, row in METHODS.items() if "offline" in row.starts_from}
+"""The methods that train agents from a dataset."""
+ONLINE: Mapping[str, Method] = {name: row for name, row in METHODS.items() if "online" in row.starts_from}
+"""The methods that learn from what they collect."""
