@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from storage.provenance import configuration_hash
-from workflow.code_hash import source_hash
+from workflow.code_hash import job_hash, source_hash
 from workflow.plan import (
     DRAWING,
-    RECORDING,
-    TRAINING,
     Json,
     RunPlan,
     agent_groups,
     merged,
+    rows_of,
     run_groups,
     run_members,
     with_fingerprint,
@@ -86,7 +85,7 @@ class ManipulationPlan(RunPlan):
     def recording(self, task: str) -> Json:
         """How one dataset is recorded, and its fingerprint."""
         settings = {"environment": TASKS[task], "settings": self.section["datasets"][task]}
-        return with_fingerprint(settings, source_hash(*RECORDING, "workflow/steps/record_manipulation.py"))
+        return with_fingerprint(settings, job_hash("record_manipulation"))
 
     def _environment(self, task: str) -> dict[str, Any]:
         """The environment's name and what it is made with, beside the defaults of `envs.manipulation`."""
@@ -127,8 +126,7 @@ class ManipulationPlan(RunPlan):
             "config": merged("config", section, control),
             **self.compute,
         }
-        before = [source_hash(*TRAINING, "workflow/steps/pretrain_pixels.py", "workflow/steps/pretrain.py")]
-        before.append(self.recording(task)["fingerprint"])
+        before = [job_hash("pretrain_pixels"), self.recording(task)["fingerprint"]]
         if control.get("continues"):
             before.append(self.pretraining(task, OFFLINE)["fingerprint"])
         return with_fingerprint(settings, *before)
@@ -185,8 +183,7 @@ class ManipulationPlan(RunPlan):
         }
         members = [self.members(label, seed) for seed in section["seeds"]]
         agents = {"members": members, "of": self.pretraining(task, OFFLINE)["fingerprint"]}
-        source = source_hash(*TRAINING, "workflow/steps/fine_tune_pixels.py")
-        return with_fingerprint(settings, source, configuration_hash(agents))
+        return with_fingerprint(settings, job_hash("fine_tune_pixels"), configuration_hash(agents))
 
     def member_files(self, task: str, label: str, seeds: str) -> list[str]:
         """The agents' files of a group of seeds, each seed's in turn."""
@@ -236,7 +233,7 @@ class ManipulationPlan(RunPlan):
         """The settings of the pictures of Figures 6 and 7, and their fingerprint."""
         settings = {"size": 720, "frames": 8, **self.section.get("pictures", {})}
         settings["tasks"] = {task: TASKS[task] for task in self.tasks}
-        return with_fingerprint(settings, source_hash("envs", "storage", "workflow/steps/pictures.py"))
+        return with_fingerprint(settings, job_hash("pictures"))
 
     def pictures_folders(self, figure: str) -> list[str]:
         """The folders of the pictures that a figure places; none for figures of curves."""
@@ -259,9 +256,8 @@ class ManipulationPlan(RunPlan):
         """Which run's ensemble is filmed on a task and how, and a fingerprint."""
         filmed = self._filmed()
         trained = self.fine_tuning(task, filmed["label"])
-        source = source_hash(*TRAINING, "workflow/steps/film_agents.py")
         kept = {key: trained[key] for key in ("environment", "options", "variant", "ensemble_size", "config")}
-        return with_fingerprint({**kept, **filmed}, source, trained["fingerprint"])
+        return with_fingerprint({**kept, **filmed}, job_hash("film_agents"), trained["fingerprint"])
 
     def filmed_members(self, task: str) -> list[str]:
         """The files of the agents that the filmed run started from."""
@@ -292,7 +288,8 @@ class ManipulationPlan(RunPlan):
             "statistics": self.configuration["statistics"],
         }
         source = source_hash(*DRAWING, "workflow/steps/manipulation_figure.py")
-        return with_fingerprint(settings, source, *self._trained())
+        rows = str(rows_of([OFFLINE, *self.controls, *self.methods]))
+        return with_fingerprint(settings, source, rows, *self._trained())
 
 
 def folders_of(files: list[str]) -> list[str]:

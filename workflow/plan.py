@@ -7,23 +7,19 @@ that a job goes on only from a state that the same code and the same settings le
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
+from algorithms.catalogue import LABELS, METHODS, NOTHING, OFFLINE, ONLINE, Label
 from storage import UserError
 from storage.provenance import configuration_hash
-from workflow.code_hash import ROOT, source_hash
+from workflow.code_hash import ROOT, job_hash, source_hash
 
-TRAINING = ("algorithms", "offline_data", "envs", "storage")
-RECORDING = ("offline_data", "envs", "storage")
-JUDGING = ("algorithms/catalogue.py", "analysis", "envs/reference_scores.py", "storage")
+JUDGING = ("analysis", "envs/reference_scores.py", "storage")
 DRAWING = ("paper_figures", *JUDGING)
 Json = Mapping[str, Any]
 
@@ -97,7 +93,7 @@ class Plan(RunPlan):
     def behaviour_policy(self, policy: str) -> Json:
         """The configuration's entry of one behaviour policy, and its fingerprint."""
         entry = {**self.configuration["behaviour_policies"][policy], **self.compute}
-        return with_fingerprint(entry, source_hash(*TRAINING, "workflow/steps/behaviour.py"))
+        return with_fingerprint(entry, job_hash("behaviour"))
 
     def recorded_from(self, dataset: str) -> list[str]:
         """The behaviour policy's folder or the D4RL file, for datasets that need one."""
@@ -116,7 +112,7 @@ class Plan(RunPlan):
         entry = self.dataset(dataset)
         keys = ("environment", "recipe", "transitions", "seed", "copies", "minari_id", "file", "episode_ends")
         settings = {key: entry[key] for key in keys if key in entry}
-        sources = [source_hash(*RECORDING, "workflow/steps/record.py")]
+        sources = [job_hash("record")]
         if "behaviour_policy" in entry:
             [folder] = self.recorded_from(dataset)
             released = folder.startswith("releases/")
@@ -152,8 +148,7 @@ class Plan(RunPlan):
             "config": merged("config", ours, theirs),
             **self.compute,
         }
-        before = [source_hash(*TRAINING, "workflow/steps/pretrain.py")]
-        before.append(self.recording(dataset)["fingerprint"])
+        before = [job_hash("pretrain", OFFLINE[offline].path), self.recording(dataset)["fingerprint"]]
         agents = range(self.configuration["pretraining"]["agents"])
         if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
             before.append(self._agents_fingerprint(dataset, source, [list(agents)]))
@@ -259,9 +254,7 @@ class Plan(RunPlan):
             "config": {**merged("config", *parts), **size},
             **self.compute,
         }
-        before = [source_hash(*TRAINING, "workflow/steps/fine_tune.py")]
-        if method not in ONLINE:
-            before.append(custom_hash(method))
+        before = [job_hash("fine_tune", ONLINE[method].path if method in ONLINE else method)]
         if (offline := self.starts_from(label)) != NOTHING:
             members = [self.members(label, seed) for seed in section["seeds"]]
             before.append(self.recording(dataset)["fingerprint"])
@@ -319,7 +312,7 @@ class Plan(RunPlan):
         }
         return with_fingerprint(
             settings,
-            source_hash(*TRAINING, "workflow/steps/likelihood.py"),
+            job_hash("likelihood"),
             self.recording(dataset)["fingerprint"],
             self._agents_fingerprint(dataset, "cql", [[0]]),
         )
@@ -355,7 +348,8 @@ class Plan(RunPlan):
     def judging(self) -> Json:
         """The settings of the statistics, and their fingerprint."""
         source = source_hash(*JUDGING, "workflow/steps/statistics.py", "workflow/steps/reproduction.py")
-        return with_fingerprint(self.configuration["statistics"], source, *self._trained())
+        order = " ".join(row.name for row in rows_of(self.methods))
+        return with_fingerprint(self.configuration["statistics"], source, order, *self._trained())
 
     def drawing(self) -> Json:
         """What captions and legends say beside the statistics, and a fingerprint."""
@@ -367,7 +361,7 @@ class Plan(RunPlan):
             "demonstration": self.configuration.get("demonstration", False),
         }
         source = source_hash(*DRAWING, "workflow/steps/figure.py")
-        return with_fingerprint(settings, source, *self._trained())
+        return with_fingerprint(settings, source, str(rows_of(self.methods)), *self._trained())
 
     def _trained(self) -> list[str]:
         """The fingerprints of all curves: by times alone, results of a clock set back would pass for new."""
@@ -397,16 +391,10 @@ def released_agent(dataset: str, agent: int) -> str:
     return f"releases/{dataset}/agent_{agent}.safetensors"
 
 
-def custom_hash(method: str) -> str:
-    """A hash of the file of a custom method, package.module:Class; UserError where there is none."""
-    module = method.partition(":")[0]
-    try:
-        found = importlib.util.find_spec(module)
-    except Exception as error:  # importing a foreign package's parents runs foreign code
-        raise UserError(f"The method {method} could not be found: {error}.") from error
-    if found is None or found.origin is None or not Path(found.origin).is_file():
-        raise UserError(f"The method {method} could not be found: there is no module {module} in a file.")
-    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:12]
+def rows_of(names: Iterable[str]) -> list[Label]:
+    """The catalogue's rows of these names and of all ablations: other methods are in no figure of theirs."""
+    drawn = set(names)
+    return [row for name, row in LABELS.items() if name in drawn or name not in METHODS]
 
 
 def existing_hash(files: Sequence[str]) -> str:

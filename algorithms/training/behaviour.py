@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from algorithms.methods.sac import SAC, SACConfig
 from algorithms.population import checkpoints
-from algorithms.population.networks import Policy
-from algorithms.population.streams import Streams, derived_seed
 from algorithms.training.fine_tuning import make_learner
 from algorithms.training.jobs import Job
 from algorithms.training.online import OnlineSchedule, run_online
-from storage import UserError
 
 MEDIUM_SHARE = 1 / 3  # D4RL's "medium" is a policy at about a third of the expert's return
 
@@ -94,30 +88,3 @@ def choose_snapshots(scores: pd.Series[float], medium_score: float | None = None
 
 def _snapshot(folder: Path, step: int) -> Path:
     return folder / f"actor_{step}.safetensors"
-
-
-def load_behaviour_policy(
-    path: Path, observation_size: int, action_size: int, seed: int
-) -> Callable[[NDArray[np.float64]], NDArray[Any]]:
-    """The saved actor as a function observations [E, obs] -> sampled actions [E, A], seeded by `seed`.
-
-    UserError where the file is damaged or the actor is of other sizes.
-    """
-    tensors, _ = checkpoints.load(path)
-    weights = [tensor for name, tensor in sorted(tensors.items()) if name.endswith("weight")]
-    if not weights or weights[0].shape[1] != observation_size or weights[-1].shape[2] != 2 * action_size:
-        raise UserError(
-            f"{path}: expected an actor for {observation_size} observations and {action_size} actions"
-        )
-    policy = Policy(1, observation_size, action_size, [weight.shape[2] for weight in weights[:-1]])
-    policy.load_state_dict(tensors)
-    streams = Streams([derived_seed(seed, "behaviour policy")])
-
-    @torch.no_grad()
-    def act(observations: NDArray[np.float64]) -> NDArray[Any]:
-        rows = torch.from_numpy(observations.astype(np.float32)).unsqueeze(0)
-        actions, _ = policy(rows).sample(streams.normal(len(observations), action_size))
-        result: NDArray[np.float32] = actions.squeeze(0).numpy()
-        return result
-
-    return act

@@ -27,7 +27,7 @@ import yaml
 from safetensors.torch import save_file
 
 from algorithms.population import checkpoints
-from algorithms.training.behaviour import load_behaviour_policy
+from algorithms.population.behaviour_policy import load_behaviour_policy
 from algorithms.training.lookup import find_method
 from analysis import aggregate
 from analysis.aggregate import read_statistics
@@ -40,9 +40,8 @@ from storage.curves import COLUMNS, read_curves, read_provenance, write_curves
 from storage.files import read_json
 from storage.tables import write_table
 from tests.workflow.test_configuration import DELETE, spoilt
-from workflow.code_hash import ROOT
+from workflow.code_hash import ROOT, job_hash
 from workflow.configuration import check, read
-from workflow.plan import custom_hash
 
 ENVIRONMENT, OBSERVATIONS, ACTIONS = "InvertedDoublePendulum-v4", 11, 1
 DATASET_ID = "inverted-double-pendulum/test-local-v0"
@@ -159,7 +158,11 @@ CONFIGURATIONS = [
         )
     ),
     *(
-        Case(f"custom method's file: {name!r}", lambda _, name=name: custom_hash(name), "could not be found")
+        Case(
+            f"custom method's file: {name!r}",
+            lambda _, name=name: job_hash("fine_tune", name),
+            "could not be found",
+        )
         for name in ("sys:x", ":Class", ".relative:Class", "no.such:Class", "no_such:Class")
     ),
 ]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from algorithms import catalogue
 from storage import UserError
-from workflow import plan
+from workflow import code_hash
+from workflow.code_hash import ROOT, job_hash
+from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import Plan, dataset_id, split_name
 
 DATASET = "halfcheetah-random"
@@ -121,21 +125,69 @@ def test_a_label_may_stand_for_another_method_with_its_own_agents(smoke: dict[st
     ]
 
 
-def test_a_custom_method_is_known_by_its_file(
+def test_a_custom_method_is_known_by_its_file_and_what_it_imports_from_beside_it(
     smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = tmp_path / "someones_method.py"
-    module.write_text("class Theirs: ...\n")
+    package = tmp_path / "someones"
+    package.mkdir()
+    sources = {
+        "someones/__init__.py": "",
+        "someones/method.py": "from algorithms.methods import sac\nfrom . import losses\nclass Theirs: ...\n",
+        "someones/losses.py": "import numpy\nfrom someones.more.numbers import ONE\n",
+        "someones/more/numbers.py": "ONE = 1\n",
+        "someones/unused.py": "",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    smoke["fine_tuning"]["methods"]["theirs"] = {"method": "someones_method:Theirs"}
+    smoke["fine_tuning"]["methods"]["theirs"] = {"method": "someones.method:Theirs"}
     jobs = Plan(smoke)
-    before = jobs.fine_tuning(DATASET, "theirs")
-    assert before["config"] == {} and jobs.members("theirs", 1) == [1]
-    module.write_text("class Theirs: ...  # edited\n")
-    assert jobs.fine_tuning(DATASET, "theirs")["fingerprint"] != before["fingerprint"]
-    smoke["fine_tuning"]["methods"]["theirs"] = {"method": "nobodys_method:Theirs"}
-    with pytest.raises(UserError, match="nobodys_method:Theirs could not be found: there is no module"):
+
+    def fingerprint() -> str:
+        job_hash.cache_clear()
+        code_hash._code.cache_clear()
+        return str(jobs.fine_tuning(DATASET, "theirs")["fingerprint"])
+
+    assert jobs.fine_tuning(DATASET, "theirs")["config"] == {} and jobs.members("theirs", 1) == [1]
+    before = fingerprint()
+    for name, text in sources.items():
+        (tmp_path / name).write_text(text + "edited = True\n")
+        assert (fingerprint() == before) is (name == "someones/unused.py"), name
+        before = fingerprint()
+    code = code_hash._code
+    for method, same in (("sac", False), ("bcq", True)):  # of the project, what it imports
+        file = ROOT / "algorithms" / "methods" / f"{method}.py"
+        monkeypatch.setattr(code_hash, "_code", lambda path, of=file: code(path) + b"edited" * (path == of))
+        job_hash.cache_clear()
+        assert (jobs.fine_tuning(DATASET, "theirs")["fingerprint"] == before) is same
+    job_hash.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("method", "text", "sentence"),
+    [
+        ("nobodys_method:Theirs", None, "nobodys_method:Theirs could not be found: there is no module"),
+        ("broken:Theirs", "class Theirs\n", "broken:Theirs could not be read: broken.py: expected ':'"),
+        ("broken:Theirs", "from .. import x\n", "broken:Theirs could not be read: broken.py: "),
+        ("algorithms.methods.td3:TD3", None, "could not be found: there is no module algorithms.methods.td3"),
+    ],
+)
+def test_a_custom_method_without_a_readable_file_is_refused(
+    smoke: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    text: str | None,
+    sentence: str,
+) -> None:
+    if text is not None:
+        (tmp_path / "broken.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    smoke["fine_tuning"]["methods"]["theirs"] = {"method": method}
+    with pytest.raises(UserError, match=sentence) as refusal:
         Plan(smoke).fine_tuning(DATASET, "theirs")
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_released_behaviour_policy_is_not_trained(smoke: dict[str, Any]) -> None:
@@ -228,23 +280,82 @@ def test_an_edit_to_a_behaviour_policy_concerns_its_datasets(smoke: dict[str, An
         assert (fingerprint == after.pretraining(dataset, "cql")["fingerprint"]) is same
 
 
-def test_an_edit_to_a_room_concerns_what_runs_its_code(
+EVERY = {"behaviour", "recording", "pretraining", "fqe", "bcq", "off2on", "sac", "bcq_ft", "pixels", "film"}
+
+
+@pytest.mark.parametrize(
+    ("file", "changed"),
+    [
+        ("algorithms/methods/bcq.py", {"bcq", "bcq_ft"}),
+        ("algorithms/methods/off2on.py", {"off2on", "pixels", "film"}),
+        ("algorithms/methods/fqe.py", {"fqe"}),
+        # Off2On starts from CQL's agents here, FQE evaluates them.
+        ("algorithms/methods/cql.py", {"pretraining", "fqe", "off2on", "pixels", "film"}),
+        # CQL, FQE and Off2On are made of it; so are behaviour policies, which that dataset is not from.
+        ("algorithms/methods/sac.py", EVERY - {"recording", "bcq", "bcq_ft"}),
+        ("algorithms/training/offline.py", EVERY - {"behaviour", "recording", "sac"}),
+        ("algorithms/training/online.py", {"behaviour", "off2on", "sac", "bcq_ft", "pixels", "film"}),
+        ("algorithms/population/streams.py", EVERY),
+        ("storage/__init__.py", EVERY),
+        ("workflow/steps/pretrain.py", {"pretraining", "fqe", "bcq", "off2on", "bcq_ft", "pixels", "film"}),
+        # What a job is told is in its settings, whoever reads them.
+        ("workflow/cli.py", set()),
+        ("workflow/plan.py", set()),
+        ("algorithms/catalogue.py", set()),
+        ("algorithms/population/authors_checkpoints.py", set()),
+    ],
+)
+def test_an_edit_to_a_file_concerns_the_jobs_that_import_it_and_those_after_them(
+    smoke: dict[str, Any], monkeypatch: pytest.MonkeyPatch, file: str, changed: set[str]
+) -> None:
+    before = training_fingerprints(smoke)
+    code = code_hash._code
+    edited = ROOT / file
+    assert edited.is_file()
+    monkeypatch.setattr(code_hash, "_code", lambda path: code(path) + (b"edited" if path == edited else b""))
+    job_hash.cache_clear()
+    after = training_fingerprints(smoke)
+    job_hash.cache_clear()
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def training_fingerprints(configuration: dict[str, Any]) -> dict[str, str]:
+    """The fingerprints of jobs that record and train."""
+    jobs, images = Plan(configuration), ManipulationPlan(configuration)
+    settings = {
+        "behaviour": jobs.behaviour_policy("inverted-double-pendulum"),
+        "recording": jobs.recording(DATASET),
+        "pretraining": jobs.pretraining(DATASET, "cql"),
+        "fqe": jobs.pretraining(DATASET, "fqe"),
+        "bcq": jobs.pretraining(DATASET, "bcq"),
+        "off2on": jobs.fine_tuning(DATASET, "off2on"),
+        "sac": jobs.fine_tuning(DATASET, "sac"),
+        "bcq_ft": jobs.fine_tuning(DATASET, "bcq_ft"),
+        "pixels": images.fine_tuning(images.tasks[0], images.methods[0]),
+        "film": images.film(images.tasks[0]),
+    }
+    return {name: value["fingerprint"] for name, value in settings.items()}
+
+
+def test_a_new_method_concerns_no_job_and_a_colour_those_that_draw(
     smoke: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = fingerprints(Plan(smoke))
-    original = plan.source_hash
+    def all_fingerprints() -> dict[str, str]:
+        return {**fingerprints(Plan(smoke)), **training_fingerprints(smoke)} | {
+            "drawing": Plan(smoke).drawing()["fingerprint"],
+            "drawing images": ManipulationPlan(smoke).drawing()["fingerprint"],
+        }
 
-    def edited(*places: str) -> str:
-        return original(*places) + ("edited" if "algorithms" in places else "")
-
-    monkeypatch.setattr(plan, "source_hash", edited)
-    after = fingerprints(Plan(smoke))
-    assert {name for name in before if before[name] != after[name]} == {
-        "pretraining",
-        "off2on",
-        "sac",
-        "judging",
-    }
+    before = all_fingerprints()
+    new = replace(catalogue.METHODS["bcq_ft"], name="iql", label="IQL", place="iql:IQL")
+    for table in (catalogue.LABELS, catalogue.METHODS, catalogue.OFFLINE, catalogue.ONLINE):
+        monkeypatch.setitem(table, "iql", new)  # type: ignore[call-overload]
+    assert all_fingerprints() == before
+    drawn = replace(catalogue.METHODS["awac"], colour="#123456")
+    for table in (catalogue.LABELS, catalogue.METHODS, catalogue.OFFLINE, catalogue.ONLINE):
+        monkeypatch.setitem(table, "awac", drawn)  # type: ignore[call-overload]
+    after = all_fingerprints()
+    assert {name for name in before if before[name] != after[name]} == {"drawing"}
 
 
 def fingerprints(jobs: Plan) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from algorithms.training.behaviour import load_behaviour_policy
+from algorithms.population.behaviour_policy import load_behaviour_policy
 from envs.locomotion import specification
 from offline_data import d4rl_hdf5, recipes
 from storage import UserError

@@ -14,12 +14,12 @@ import torch
 from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, one_agent
+from algorithms.population.behaviour_policy import load_behaviour_policy
 from algorithms.population.networks import Policy
 from algorithms.population.streams import derived_seed
 from algorithms.training.behaviour import (
     BehaviourRun,
     choose_snapshots,
-    load_behaviour_policy,
     train_behaviour,
 )
 from algorithms.training.jobs import Job
