@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from algorithms.diagnostics import action_auroc
+from algorithms.methods.interface import Method
 from algorithms.population import checkpoints
 from algorithms.training.acceleration import arithmetic
 from algorithms.training.custom import try_method
 from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.jobs import job_of
 from algorithms.training.lookup import find_method
-from algorithms.training.online import OnlineSchedule
+from algorithms.training.online import OnlineSchedule, Probe
 from storage.curves import write_curves
 from storage.provenance import collect
 from workflow import cli, paths, training_process
+
+
+def probe_of(method: type[Method], online: OnlineSchedule, seeds: Sequence[int]) -> Probe | None:
+    """What Figure 10 measures of the runs of `seeds`; None where schedule or method have no use for it."""
+    if not online.auroc_interval or "action_auroc" not in method.diagnostics:
+        return None
+    return action_auroc.probe(online.auroc_interval, seeds)
 
 
 def main(options: argparse.Namespace) -> None:
@@ -30,7 +39,6 @@ def main(options: argparse.Namespace) -> None:
         one_run = members[: len(members) // len(options.seeds)]
         try_method(settings["method"], method, config, transitions, one_run, settings["environment"])
     online = cli.build(OnlineSchedule, settings["schedule"], "schedule", "online")
-    measured = "action_auroc" in method.diagnostics and online.auroc_interval
     curve = fine_tune(
         options.label,
         method,
@@ -41,7 +49,7 @@ def main(options: argparse.Namespace) -> None:
         options.seeds,
         job_of(options.run, options.dataset, settings, options.state, compute),
         settings["reward_scale"],
-        action_auroc.probe(online.auroc_interval, options.seeds) if measured else None,
+        probe_of(method, online, options.seeds),
     )
     write_curves(options.output, curve, collect(settings, options.seeds, arithmetic()))
 

@@ -275,10 +275,6 @@ def test_what_a_probe_measures_is_in_the_curve_and_changes_nothing_else(tmp_path
     }
 
 
-def test_auroc_is_measured_of_ensembles_alone() -> None:
-    assert [name for name in METHODS if "action_auroc" in METHODS[name].diagnostics] == ["off2on"]
-
-
 def test_an_auroc_interval_between_evaluations_is_refused() -> None:
     with pytest.raises(
         UserError, match="auroc_interval is 45, expected a multiple of evaluation_interval, 30"
