@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from algorithms.diagnostics.fingerprint import fingerprints, rows
-from algorithms.methods.cql import CQLConfig, CQLPretraining
+from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.population import checkpoints
 from algorithms.training.jobs import Job
 from algorithms.training.offline import OfflineSchedule, PretrainedAgents, StartingAgents, pretrain
@@ -69,7 +69,7 @@ def _trained(
     )
     start = [checkpoints.load(path)[0] for path in options.start]
     starting = StartingAgents(start, 0) if start else None
-    return pretrain("cql", CQLPretraining, config, schedule, transitions, options.agents, job, starting)
+    return pretrain("cql", CQL, config, schedule, transitions, options.agents, job, starting)
 
 
 def _measured(

@@ -188,10 +188,6 @@ class OnlineBuffer:
 class Replay(Protocol):
     """What the training loop asks of a replay, whatever it draws from."""
 
-    @property
-    def collected(self) -> int:
-        """How many online transitions it holds of each run."""
-
     online: Collected
 
     def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
@@ -215,11 +211,6 @@ class OnlineReplay:
 
     def __init__(self, online: Collected) -> None:
         self.online = online
-
-    @property
-    def collected(self) -> int:
-        """How many online transitions it holds of each run."""
-        return self.online.size
 
     def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
         """Draw uniformly, with replacement. Raises UserError while nothing has been collected."""
@@ -304,11 +295,6 @@ class BalancedReplay:
             )
         self.default_priority = torch.full((online.runs,), first, dtype=torch.float64, device=online.device)
         self._tree.fill(0, len(offline), 1.0)
-
-    @property
-    def collected(self) -> int:
-        """How many online transitions it holds of each run."""
-        return self.online.size
 
     def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
         """Draw in proportion to the priorities, one from each of `batch_size` equal parts of their sum."""

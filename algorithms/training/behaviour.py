@@ -14,6 +14,7 @@ from algorithms.population import checkpoints
 from algorithms.training.fine_tuning import make_learner
 from algorithms.training.jobs import Job
 from algorithms.training.online import OnlineSchedule, run_online
+from storage import UserError
 
 MEDIUM_SHARE = 1 / 3  # D4RL's "medium" is a policy at about a third of the expert's return
 

@@ -249,7 +249,7 @@ class OnlineLoop:
         self.updates_made = self._updates_until(self.step)
         if manifest["updates"] != self.updates_made:
             raise UserError(f"its updates are {manifest['updates']!r}, expected {self.updates_made}")
-        found, collected = self.learner.replay.collected, self._collected()
+        found, collected = self.learner.replay.online.size, self._collected()
         if found != collected:
             raise UserError(f"its replay holds {found} transitions a run, expected {collected}")
 
