@@ -131,8 +131,8 @@ WRONG = [
     ("statistics.confidence", 1, "statistics.confidence is 1: expected less than 1"),
     ("name", "Up/../down", "name is 'Up/../down': expected lower-case letters"),
     ("datasets.halfcheetah-random.pretrained", "download", "expected one of continued, released, train"),
-    ("extends", "no_such.yaml", "extends is 'no_such.yaml': expected one of check.yaml"),
-    ("extends", "../setup.yaml", "extends is '../setup.yaml': expected one of check.yaml"),
+    ("extends", "no_such.yaml", "extends is 'no_such.yaml': expected one of calibration.yaml, check.yaml"),
+    ("extends", "../setup.yaml", "extends is '../setup.yaml': expected one of calibration.yaml, check.yaml"),
     ("extends", "locomotion.yaml", "extends is 'locomotion.yaml', which itself extends another"),
     # missing keys
     ("name", DELETE, "the key 'name' is missing"),
@@ -272,7 +272,7 @@ def test_figure_13_differs_from_the_paper_in_its_steps_alone() -> None:
 def test_the_demonstration_of_all_methods_is_the_default_and_more() -> None:
     less, all_of_it = (plan.Plan(read(ROOT / "config" / f"{name}.yaml")) for name in ("pilot", "pilot_all"))
     assert less.methods == ["off2on", "sac_ft", "sac"]
-    assert set(plan.METHODS) - {"cql_ft"} <= set(all_of_it.methods)
+    assert set(plan.ONLINE) - {"cql_ft"} <= set(all_of_it.methods)
     [dataset] = less.configuration["datasets"]
     assert all_of_it.recording(dataset) == less.recording(dataset)
     assert all_of_it.pretraining(dataset, "cql") == less.pretraining(dataset, "cql")
