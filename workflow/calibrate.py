@@ -20,9 +20,12 @@ import pyarrow as pa
 from algorithms.diagnostics.fingerprint import fingerprints, rows
 from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.population import checkpoints
+from algorithms.training.acceleration import arithmetic
 from algorithms.training.jobs import Job
 from algorithms.training.offline import OfflineSchedule, PretrainedAgents, StartingAgents, pretrain
+from offline_data.minari_io import sha256
 from offline_data.transitions import Transitions
+from storage import UserError
 from storage.provenance import collect, configuration_hash
 from storage.tables import FINGERPRINTS, read_table, write_table
 from workflow import cli, paths, training_process
@@ -35,27 +38,38 @@ def main(options: argparse.Namespace) -> None:
     """Train interval by interval and write the table anew after each."""
     training_process.prepare({})
     config = cli.build(CQLConfig, options.config, "--config", "cql")
-    settings = {name: str(value) for name, value in vars(options).items()} | {"config": asdict(config)}
-    identity = {key: settings[key] for key in ("data", "environment", "config", "agents", "start", "shift")}
     transitions = paths.read(options.data, 1.0).shifted(options.shift)
+    recorded = {key: transitions.metadata.get(key) for key in ("dataset_id", "recipe", "seeds", "steps")}
+    settings = {
+        "environment": options.environment,
+        "data": recorded,
+        "config": asdict(config),
+        "shift": options.shift,
+        "start": [sha256(path) for path in options.start],
+        "agents": options.agents,
+    }
     job = Job(
-        "calibration", options.setting, options.environment, configuration_hash(identity), options.state
+        "calibration", options.setting, options.environment, configuration_hash(settings), options.state
     )
-    found = _measured_before(options.output)
+    found = _measured_before(options.output, settings)
     first = int(found.step.max()) + options.interval if len(found) else options.interval
     for updates in range(first, options.updates + 1, options.interval):
         trained = _trained(options, config, transitions, job, updates)
         found = pd.concat([found, _measured(options, trained, transitions, updates)], ignore_index=True)
-        provenance = collect(settings, options.agents)
+        provenance = collect(settings, options.agents, arithmetic())
         table = pa.Table.from_pandas(found, schema=FINGERPRINTS.schema, preserve_index=False)
         write_table(options.output, table, FINGERPRINTS, provenance)
         agents = options.state / "agents"
         checkpoints.save_numbered(agents, "agent", options.agents, trained.agents, provenance)
 
 
-def _measured_before(output: Path) -> pd.DataFrame:
-    """The rows that an interrupted run has written; none where it wrote none."""
-    table = read_table(output, FINGERPRINTS)[0] if output.exists() else FINGERPRINTS.schema.empty_table()
+def _measured_before(output: Path, settings: cli.Json) -> pd.DataFrame:
+    """The rows that an interrupted run of these settings has written; none where it wrote none."""
+    table = FINGERPRINTS.schema.empty_table()
+    if output.exists():
+        table, provenance = read_table(output, FINGERPRINTS)
+        if provenance.get("configuration_hash") != configuration_hash(settings):
+            raise UserError(f"{output} holds another setting's fingerprints: expected a new file, or its own")
     frame: pd.DataFrame = table.to_pandas()
     return frame
 
