@@ -33,13 +33,16 @@ from workflow import cli, paths, training_process
 TRAINING_METRICS = ("normalised_score", "td_error", "conservative_penalty", "q_mean", "entropy_coefficient")
 """Of the training curve, kept beside the fingerprint as training_<name>."""
 
+RECORDED = ("dataset_id", "recipe", "seeds", "steps", "behaviour_policies", "deviation_scale")
+"""Of a dataset's metadata, what says which data they are."""
+
 
 def main(options: argparse.Namespace) -> None:
     """Train interval by interval and write the table anew after each."""
     training_process.prepare({})
     config = cli.build(CQLConfig, options.config, "--config", "cql")
     transitions = paths.read(options.data, 1.0).shifted(options.shift)
-    recorded = {key: transitions.metadata.get(key) for key in ("dataset_id", "recipe", "seeds", "steps")}
+    recorded = {key: transitions.metadata[key] for key in RECORDED if key in transitions.metadata}
     settings = {
         "environment": options.environment,
         "data": recorded,

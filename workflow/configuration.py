@@ -25,7 +25,7 @@ from storage import UserError
 from storage.yaml_files import read_yaml
 from workflow import manipulation_plan
 from workflow.manipulation_plan import ManipulationPlan
-from workflow.plan import Plan
+from workflow.plan import RECORDING_KEYS, Plan
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
@@ -44,9 +44,9 @@ _TYPES = {
 }
 _RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "random": (("seed", "transitions", "copies"), ()),
-    "medium": (("seed", "transitions", "copies", "behaviour_policy"), ()),
-    "expert": (("seed", "transitions", "copies", "behaviour_policy"), ()),
-    "medium-expert": (("seed", "transitions", "copies", "behaviour_policy"), ()),
+    "medium": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
+    "expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
+    "medium-expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
     "medium-replay": (("seed", "behaviour_policy"), ()),
     "replay": (("seed", "behaviour_policy"), ("transitions",)),
     "minari": (("minari_id",), ()),
@@ -180,7 +180,7 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
     for key in required:
         if key not in dataset:
             raise UserError(f"{where}: the recipe {recipe} needs the key '{key}'.")
-    for key in ("seed", "transitions", "copies", "behaviour_policy", "minari_id", "file", "episode_ends"):
+    for key in ("behaviour_policy", *RECORDING_KEYS[2:]):
         if key in dataset and key not in (*required, *possible):
             raise UserError(f"{where}: the recipe {recipe} takes no '{key}'.")
     if "behaviour_policy" in dataset:

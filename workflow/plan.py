@@ -24,6 +24,13 @@ DRAWING = ("paper_figures", *JUDGING)
 Json = Mapping[str, Any]
 
 
+RECORDING_KEYS = (
+    "environment", "recipe", "transitions", "seed", "copies", "deviation_scale", "minari_id", "file",
+    "episode_ends",
+)  # fmt: skip
+"""Of a dataset's entry, what decides its recording."""
+
+
 class Variation(NamedTuple):
     """A label of the sweep: which of the configuration's methods it varies, and in what."""
 
@@ -110,8 +117,7 @@ class Plan(RunPlan):
     def recording(self, dataset: str) -> Json:
         """How one dataset is recorded: its entry less what only training reads."""
         entry = self.dataset(dataset)
-        keys = ("environment", "recipe", "transitions", "seed", "copies", "minari_id", "file", "episode_ends")
-        settings = {key: entry[key] for key in keys if key in entry}
+        settings = {key: entry[key] for key in RECORDING_KEYS if key in entry}
         sources = [job_hash("record")]
         if "behaviour_policy" in entry:
             [folder] = self.recorded_from(dataset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 from algorithms.population import checkpoints
-from algorithms.population.networks import Policy
+from algorithms.population.networks import Policy, TanhGaussian
 from algorithms.population.streams import Streams, derived_seed
 from storage import UserError
 
 
 def load_behaviour_policy(
-    path: Path, observation_size: int, action_size: int, seed: int
+    path: Path, observation_size: int, action_size: int, seed: int, deviation_scale: float = 1.0
 ) -> Callable[[NDArray[np.float64]], NDArray[Any]]:
     """The saved actor as a function observations [E, obs] -> sampled actions [E, A], seeded by `seed`.
 
-    UserError where the file is damaged or the actor is of other sizes.
+    Its deviations before tanh are taken times `deviation_scale`. UserError where the file is damaged or the
+    actor is of other sizes.
     """
     tensors, _ = checkpoints.load(path)
     weights = [tensor for name, tensor in sorted(tensors.items()) if name.endswith("weight")]
@@ -36,7 +38,9 @@ def load_behaviour_policy(
     @torch.no_grad()
     def act(observations: NDArray[np.float64]) -> NDArray[Any]:
         rows = torch.from_numpy(observations.astype(np.float32)).unsqueeze(0)
-        actions, _ = policy(rows).sample(streams.normal(len(observations), action_size))
+        mean, log_std = policy(rows)
+        narrowed = TanhGaussian(mean, log_std + math.log(deviation_scale))
+        actions, _ = narrowed.sample(streams.normal(len(observations), action_size))
         result: NDArray[np.float32] = actions.squeeze(0).numpy()
         return result
 

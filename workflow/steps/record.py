@@ -30,12 +30,16 @@ def recorded(settings: cli.Json, behaviour: Path | None) -> recipes.Recording:
     if behaviour is None:
         raise UserError(f"The recipe {recipe} records a behaviour policy: expected --behaviour.")
     if recipe in ACTORS:
+        scale = settings.get("deviation_scale", 1.0)
         rollouts = [
-            _rollout(environment, behaviour / f"{actor}.safetensors", seed + i)
+            _rollout(environment, behaviour / f"{actor}.safetensors", seed + i, scale)
             for i, actor in enumerate(ACTORS[recipe])
         ]
         steps, copies = settings["transitions"], settings["copies"]
-        return recipes.policy_rollouts(environment, recipe, rollouts, steps, copies, threads=1)
+        recording = recipes.policy_rollouts(environment, recipe, rollouts, steps, copies, threads=1)
+        if scale != 1.0:
+            recording.metadata["deviation_scale"] = scale
+        return recording
     replay, steps = behaviour / "replay.safetensors", settings.get("transitions")
     if recipe == "medium-replay":
         if not replay.exists():
@@ -51,9 +55,10 @@ def _medium_steps(path: Path) -> int:
         raise UserError(f"{path} is no behaviour policy's summary: expected medium_steps.") from error
 
 
-def _rollout(environment: str, actor: Path, seed: int) -> recipes.Rollout:
+def _rollout(environment: str, actor: Path, seed: int, deviation_scale: float) -> recipes.Rollout:
     spec = specification(environment)
-    policy = load_behaviour_policy(actor, spec.observation_size, spec.action_size, seed)
+    sizes = (spec.observation_size, spec.action_size)
+    policy = load_behaviour_policy(actor, *sizes, seed, deviation_scale)
     return recipes.Rollout(policy, actor, seed)
 
 

@@ -148,6 +148,17 @@ def test_a_loaded_policy_acts_like_the_saved_one(actor: tuple[Path, Policy]) -> 
     assert pre_tanh.std(axis=0) == pytest.approx(std, rel=5 / math.sqrt(2 * draws))
 
 
+def test_a_loaded_policy_may_act_with_a_share_of_its_deviation(actor: tuple[Path, Policy]) -> None:
+    path, _ = actor
+    observations = np.random.default_rng(0).normal(size=(1, 5)).repeat(5_000, axis=0)
+    whole, half = (
+        np.arctanh(load_behaviour_policy(path, 5, 2, 1, scale)(observations).astype(np.float64))
+        for scale in (1.0, 0.5)
+    )
+    assert np.allclose(half.mean(axis=0), whole.mean(axis=0), atol=0.1)
+    assert half.std(axis=0) == pytest.approx(0.5 * whole.std(axis=0), rel=1e-3)
+
+
 def test_a_loaded_policy_is_deterministic_in_its_seed(actor: tuple[Path, Policy]) -> None:
     path, _ = actor
     observations = np.random.default_rng(0).normal(size=(4, 5))
