@@ -26,7 +26,7 @@ from algorithms.training.offline import OfflineSchedule, PretrainedAgents, Start
 from offline_data.minari_io import sha256
 from offline_data.transitions import Transitions
 from storage import UserError
-from storage.provenance import collect, configuration_hash
+from storage.provenance import collect
 from storage.tables import FINGERPRINTS, read_table, write_table
 from workflow import cli, paths, training_process
 
@@ -51,27 +51,26 @@ def main(options: argparse.Namespace) -> None:
         "start": [sha256(path) for path in options.start],
         "agents": options.agents,
     }
-    job = Job(
-        "calibration", options.setting, options.environment, configuration_hash(settings), options.state
-    )
-    found = _measured_before(options.output, settings)
+    provenance = collect(settings, options.agents, arithmetic())
+    identity = provenance["configuration_hash"]
+    job = Job("calibration", options.setting, options.environment, identity, options.state)
+    found = _measured_before(options.output, identity)
     first = int(found.step.max()) + options.interval if len(found) else options.interval
     for updates in range(first, options.updates + 1, options.interval):
         trained = _trained(options, config, transitions, job, updates)
         found = pd.concat([found, _measured(options, trained, transitions, updates)], ignore_index=True)
-        provenance = collect(settings, options.agents, arithmetic())
         table = pa.Table.from_pandas(found, schema=FINGERPRINTS.schema, preserve_index=False)
         write_table(options.output, table, FINGERPRINTS, provenance)
         agents = options.state / "agents"
         checkpoints.save_numbered(agents, "agent", options.agents, trained.agents, provenance)
 
 
-def _measured_before(output: Path, settings: cli.Json) -> pd.DataFrame:
+def _measured_before(output: Path, identity: str) -> pd.DataFrame:
     """The rows that an interrupted run of these settings has written; none where it wrote none."""
     table = FINGERPRINTS.schema.empty_table()
     if output.exists():
         table, provenance = read_table(output, FINGERPRINTS)
-        if provenance.get("configuration_hash") != configuration_hash(settings):
+        if provenance.get("configuration_hash") != identity:
             raise UserError(f"{output} holds another setting's fingerprints: expected a new file, or its own")
     frame: pd.DataFrame = table.to_pandas()
     return frame
