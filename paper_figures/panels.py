@@ -188,9 +188,10 @@ def _ours(ours: pd.DataFrame, results: Results) -> str:
     exceptions = [f"{style.listed(own)} after offline training of their own"] if own else []
     exceptions += ["SAC starts from nothing"] if "sac" in methods else []
     besides = f" ({'; '.join(exceptions)})" if exceptions else ""
+    whose = " by the paper's authors, whose released agents they start from" if results.authors_agents else ""
     return (
         f"Solid: this suite's {style.listed(ours['label'])}, mean over {style.count(seeds, 'seed')}"
-        f" {interval}, fine-tuned after {results.pretraining_updates:,} CQL updates{besides}."
+        f" {interval}, fine-tuned after {results.pretraining_updates:,} CQL updates{whose}{besides}."
     )
 
 

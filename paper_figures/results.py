@@ -17,7 +17,8 @@ class Results:
 
     `read_curves` gives the curves that `statistics` was made from (columns of `storage.curves`); only the
     figures that draw more than statistics call it. `ensemble_size` is Off2On's N, `pretraining_updates` the
-    CQL updates of the agents that fine-tuning started from. `members_shared`: the seeds of one method start
+    CQL updates of the agents that fine-tuning started from; `authors_agents`: those that the paper's authors
+    released. `members_shared`: the seeds of one method start
     from the same pre-trained agents. `demonstration`: the run is too small to judge the paper by.
     `likelihoods` are the files of Figure 1a. `cache` is a folder that keeps intervals by content
     (`analysis.aggregate.Bootstrap`).
@@ -27,6 +28,7 @@ class Results:
     read_curves: Callable[[], pd.DataFrame]
     ensemble_size: int
     pretraining_updates: int
+    authors_agents: bool = False
     members_shared: bool = False
     demonstration: bool = False
     likelihoods: tuple[Path, ...] = ()

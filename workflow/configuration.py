@@ -25,7 +25,7 @@ from storage import UserError
 from storage.yaml_files import read_yaml
 from workflow import manipulation_plan
 from workflow.manipulation_plan import ManipulationPlan
-from workflow.plan import RECORDING_KEYS, Plan
+from workflow.plan import AUTHORS, AUTHORS_SEEDS, RECORDING_KEYS, Plan
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
@@ -269,6 +269,12 @@ def _check_agents(configuration: Mapping[str, Any]) -> None:
     members = [m for label in plan.methods for seed in seeds for m in plan.members(label, seed)]
     needed = max(max(members, default=-1) + 1, size if tuning["members_shared"] else 0)
     agents = configuration["pretraining"]["agents"]
+    for name, dataset in configuration["datasets"].items():
+        if dataset["pretrained"] == AUTHORS and agents > len(AUTHORS_SEEDS):
+            raise UserError(
+                f"datasets.{name}.pretrained is '{AUTHORS}', who released {len(AUTHORS_SEEDS)} agents:"
+                f" expected pretraining.agents of at most as many, not {agents}."
+            )
     if agents < needed:
         raise UserError(
             f"pretraining.agents is {agents}: expected at least {needed}, for {len(seeds)} seeds with"

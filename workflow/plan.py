@@ -23,6 +23,10 @@ JUDGING = ("analysis", "envs/reference_scores.py", "storage")
 DRAWING = ("paper_figures", *JUDGING)
 Json = Mapping[str, Any]
 
+AUTHORS = "authors"
+"""As a dataset's `pretrained`: the agents that the paper's authors released, imported by the user."""
+AUTHORS_SEEDS = (0, 4, 8, 12, 16)
+"""The seeds in their names. [C]"""
 
 RECORDING_KEYS = (
     "environment", "recipe", "transitions", "seed", "copies", "deviation_scale", "minari_id", "file",
@@ -132,8 +136,14 @@ class Plan(RunPlan):
     # --- pre-training -------------------------------------------------------------------------------------
 
     def released(self, dataset: str, offline: str) -> bool:
-        """Whether the agents of an offline method are shipped with the project: only CQL's can be."""
-        return offline == "cql" and self.dataset(dataset)["pretrained"] == "released"
+        """Whether an offline method's agents are there already, shipped or the authors': only CQL's can be."""
+        return offline == "cql" and self.dataset(dataset)["pretrained"] in ("released", AUTHORS)
+
+    def released_agent(self, dataset: str, agent: int) -> str:
+        """Where an agent lies that the project ships, or that was imported from the authors'."""
+        if self.dataset(dataset)["pretrained"] == AUTHORS:
+            return f"releases/authors/{dataset}/agent_{AUTHORS_SEEDS[agent]}.safetensors"
+        return f"releases/{dataset}/agent_{agent}.safetensors"
 
     def agent_groups(self, dataset: str, offline: str) -> list[str]:
         """The jobs that pre-train a dataset's agents, as "first-last"; none where they are released."""
@@ -159,7 +169,7 @@ class Plan(RunPlan):
         if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
             before.append(self._agents_fingerprint(dataset, source, [list(agents)]))
         elif offline == "cql" and self.dataset(dataset)["pretrained"] == "continued":
-            before.append(existing_hash([released_agent(dataset, agent) for agent in agents]))
+            before.append(existing_hash([self.released_agent(dataset, agent) for agent in agents]))
         return with_fingerprint(settings, *before)
 
     def starting_files(self, dataset: str, offline: str, group: str) -> list[str]:
@@ -168,7 +178,7 @@ class Plan(RunPlan):
         if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
             return [self.agent_file(dataset, source, agent) for agent in agents]
         if self.dataset(dataset)["pretrained"] == "continued" and offline == "cql":
-            return [released_agent(dataset, agent) for agent in agents]
+            return [self.released_agent(dataset, agent) for agent in agents]
         return []
 
     def starting_inputs(self, dataset: str, offline: str, group: str) -> list[str]:
@@ -180,7 +190,7 @@ class Plan(RunPlan):
     def agent_file(self, dataset: str, offline: str, agent: int) -> str:
         """Where one pre-trained agent lies."""
         if self.released(dataset, offline):
-            return released_agent(dataset, agent)
+            return self.released_agent(dataset, agent)
         per_job = self.configuration["pretraining"]["agents_per_job"]
         group = self.agent_groups(dataset, offline)[agent // per_job]
         return f"{self.results}/agents/{dataset}/{offline}/{group}/agent_{agent}.safetensors"
@@ -192,7 +202,7 @@ class Plan(RunPlan):
     def _agents_fingerprint(self, dataset: str, offline: str, members: list[list[int]]) -> str:
         if self.released(dataset, offline):
             agents = sorted({agent for run in members for agent in run})
-            return existing_hash([released_agent(dataset, agent) for agent in agents])
+            return existing_hash([self.released_agent(dataset, agent) for agent in agents])
         return configuration_hash(
             {"members": members, "of": self.pretraining(dataset, offline)["fingerprint"]}
         )
@@ -364,6 +374,9 @@ class Plan(RunPlan):
             "ensemble_size": section["ensemble_size"],
             "members_shared": section["members_shared"],
             "pretraining_updates": self.configuration["pretraining"]["schedule"]["updates"],
+            "authors_agents": any(
+                entry["pretrained"] == AUTHORS for entry in self.configuration["datasets"].values()
+            ),
             "demonstration": self.configuration.get("demonstration", False),
         }
         source = source_hash(*DRAWING, "workflow/steps/figure.py")
@@ -390,11 +403,6 @@ def split_name(dataset: str) -> tuple[str, str]:
         return pendulum, dataset.removeprefix(pendulum + "-")
     family, _, quality = dataset.partition("-")
     return family, quality
-
-
-def released_agent(dataset: str, agent: int) -> str:
-    """Where an agent lies that the project ships."""
-    return f"releases/{dataset}/agent_{agent}.safetensors"
 
 
 def rows_of(names: Iterable[str]) -> list[Label]:

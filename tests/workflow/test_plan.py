@@ -87,6 +87,17 @@ def test_released_agents_need_no_pre_training_job(smoke: dict[str, Any]) -> None
     assert jobs.offline_data(DATASET, "sac_ft") == ["results/smoke/datasets/halfcheetah/random-local-v0"]
 
 
+def test_the_authors_agents_lie_where_they_are_imported_to(smoke: dict[str, Any]) -> None:
+    smoke["datasets"][DATASET]["pretrained"] = "authors"
+    smoke["fine_tuning"]["members_shared"] = True
+    jobs = Plan(smoke)
+    assert jobs.agent_groups(DATASET, "cql") == []
+    files = [jobs.agent_file(DATASET, "cql", agent) for agent in range(5)]
+    assert files == [f"releases/authors/{DATASET}/agent_{seed}.safetensors" for seed in (0, 4, 8, 12, 16)]
+    assert jobs.agent_inputs(DATASET, "sac_ft", "1") == [files[1]]
+    assert jobs.drawing()["authors_agents"]
+
+
 def test_agents_trained_further_start_from_the_released_ones(smoke: dict[str, Any]) -> None:
     smoke["datasets"][DATASET]["pretrained"] = "continued"
     smoke["pretraining"]["agents_per_job"] = 2
