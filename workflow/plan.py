@@ -136,7 +136,7 @@ class Plan(RunPlan):
     # --- pre-training -------------------------------------------------------------------------------------
 
     def released(self, dataset: str, offline: str) -> bool:
-        """Whether an offline method's agents are there already, shipped or the authors': only CQL's can be."""
+        """Whether the agents are there already, shipped or the authors': only CQL's can be."""
         return offline == "cql" and self.dataset(dataset)["pretrained"] in ("released", AUTHORS)
 
     def released_agent(self, dataset: str, agent: int) -> str:

@@ -130,7 +130,11 @@ WRONG = [
     ("fine_tuning.seeds", [-1], "fine_tuning.seeds.0 is -1: expected at least 0"),
     ("statistics.confidence", 1, "statistics.confidence is 1: expected less than 1"),
     ("name", "Up/../down", "name is 'Up/../down': expected lower-case letters"),
-    ("datasets.halfcheetah-random.pretrained", "download", "expected one of authors, continued, released, train"),
+    (
+        "datasets.halfcheetah-random.pretrained",
+        "download",
+        "expected one of authors, continued, released, train",
+    ),
     ("extends", "no_such.yaml", "extends is 'no_such.yaml': expected one of calibration.yaml, check.yaml"),
     ("extends", "../setup.yaml", "extends is '../setup.yaml': expected one of calibration.yaml, check.yaml"),
     ("extends", "locomotion.yaml", "extends is 'locomotion.yaml', which itself extends another"),
