@@ -43,7 +43,7 @@ _TYPES = {
     "object": "keys with values",
 }
 _RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "random": (("seed", "transitions", "copies"), ()),
+    "random": (("seed", "transitions", "copies"), ("actions",)),
     "medium": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
     "expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
     "medium-expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),

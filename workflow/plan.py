@@ -29,8 +29,8 @@ AUTHORS_SEEDS = (0, 4, 8, 12, 16)
 """The seeds in their names. [C]"""
 
 RECORDING_KEYS = (
-    "environment", "recipe", "transitions", "seed", "copies", "deviation_scale", "minari_id", "file",
-    "episode_ends",
+    "environment", "recipe", "transitions", "seed", "copies", "actions", "deviation_scale", "minari_id",
+    "file", "episode_ends",
 )  # fmt: skip
 """Of a dataset's entry, what decides its recording."""
 

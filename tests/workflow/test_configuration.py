@@ -135,8 +135,16 @@ WRONG = [
         "download",
         "expected one of authors, continued, released, train",
     ),
-    ("extends", "no_such.yaml", "extends is 'no_such.yaml': expected one of calibration.yaml, check.yaml"),
-    ("extends", "../setup.yaml", "extends is '../setup.yaml': expected one of calibration.yaml, check.yaml"),
+    (
+        "extends",
+        "no_such.yaml",
+        "extends is 'no_such.yaml': expected one of authors_agents.yaml, calibration.yaml",
+    ),
+    (
+        "extends",
+        "../setup.yaml",
+        "extends is '../setup.yaml': expected one of authors_agents.yaml, calibration.yaml",
+    ),
     ("extends", "locomotion.yaml", "extends is 'locomotion.yaml', which itself extends another"),
     # missing keys
     ("name", DELETE, "the key 'name' is missing"),
