@@ -184,7 +184,7 @@ class Estimate:
             simulated = rows / copies * self.model.steps(entry["environment"], copies, "sac", acting)
         seconds = self.model.other("start_training") + simulated + self.model.other("write_gb", size)
         after: tuple[str, ...] = ()
-        if policy and self.plan.behaviour_policy(policy).get("source") != "released":
+        if policy and self.plan.behaviour_policy(policy).get("source", "train") == "train":
             after = (self._behaviour(policy),)
         memory = self.model.memory("training") + 2.5 * size  # the episodes, and what is made of them
         name = f"record/{dataset}"
