@@ -204,12 +204,12 @@ class TestLosses:
         batch = Batch(*(field.double() for field in make_batch(rows=COUNT)))
         weights = torch.rand(COUNT, SIZE, dtype=torch.float64)
         target = torch.randn(COUNT, SIZE, dtype=torch.float64)
-        losses: dict[str, Callable[[], Tensor]] = {
+        of_networks: dict[str, Callable[[], Tensor]] = {
             "policy.": lambda: awac.actor_loss(agents.policy(batch.observations), batch, weights).sum(),
             "q.": lambda: losses.critic_loss(agents, batch, target)[0].sum(),
         }
         step = 1e-6
-        for prefix, loss in losses.items():
+        for prefix, loss in of_networks.items():
             expected = finite_differences(agents, loss, prefix, step)
             slow.assert_gradients(agents, loss(), expected)
 
