@@ -288,8 +288,8 @@ class Estimate:
         seconds += steps * self.model.steps(environment, runs, kind, acting)
         looks = 1 + online.steps // online.evaluation_interval
         seconds += looks * self._evaluation(environment, runs, online.evaluation_episodes, kind, acting)
-        if online.auroc_interval and method == "off2on":
-            seconds += online.steps // online.auroc_interval * self._auroc(config, sizes, runs, members)
+        if online.diagnostics_interval and method == "off2on":
+            seconds += online.steps // online.diagnostics_interval * self._auroc(config, sizes, runs, members)
         saved = state + priorities + collected / 2  # on average
         seconds += online.steps / online.checkpoint_interval * self.model.other("save_gb", saved)
         memory = self.model.memory("training") + data + 2 * (collected + priorities + state)
