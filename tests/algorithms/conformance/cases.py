@@ -31,6 +31,7 @@ from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrai
 from algorithms.training.online import OnlineSchedule
 from tests.algorithms import meta_device
 from tests.algorithms import slow_reference as slow
+from tests.algorithms.bits import row_of
 from tests.algorithms.made_up import made_up_transitions
 
 SMALL: Mapping[str, Any] = {
@@ -38,11 +39,13 @@ SMALL: Mapping[str, Any] = {
     "policy_hidden_widths": (24, 17),
     "generator_hidden_widths": (24, 17),
     "density_hidden_widths": (24, 17),
-    "batch_size": 37,
-    "density_batch_size": 37,
+    "batch_size": 38,
+    "density_batch_size": 38,
     "ensemble_size": 2,
     "sampled_actions": 2,
     "acting_candidates": 4,
+    "updates_per_step": 2,
+    "warm_up_steps": 0,
 }
 OBSERVATION, ACTION, OFFLINE_ROWS, COLLECTED = 5, 2, 60, 30
 SEEDS = [3, 8]
@@ -125,8 +128,8 @@ CASES = [
 class Run:
     """A method's rows with made-up data: offline agents, or runs that have collected their first block.
 
-    What belongs to row 0 depends on `neighbour` too: its seed, its data, and, if it has `diverged`, rewards
-    without end. The other rows' own numbers do not.
+    What belongs to row 0 depends on `neighbour` too: its seed, agents and data, and, if it has `diverged`,
+    rewards without end. The other rows' own numbers do not.
     """
 
     def __init__(
@@ -146,7 +149,7 @@ class Run:
         self.draws = draws([seed + 500 for seed in seeds], device)
         rows_of_data = slow.random_batch(1, OFFLINE_ROWS, *sizes, seed=1)
         self.data = OfflineData(*(field[0].numpy() for field in rows_of_data), device=device)
-        members = case.members(rows, sizes)
+        members = case.members([40 if neighbour and row == 0 else row for row in rows], sizes)
         if case.phase == "offline":
             self.learner = case.method.begin_offline(OfflineStart(seeds, *sizes, members), config)
         else:
@@ -193,7 +196,7 @@ class Run:
 
     def row(self, number: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One row's share of every tensor; the optimiser's step counts belong to all."""
-        return {name: tensor.chunk(len(self.rows))[number] for name, tensor in state.items() if tensor.ndim}
+        return row_of(state, number, len(self.rows))
 
 
 def train(

@@ -27,6 +27,7 @@ from algorithms.training.log import TrainingLog
 from storage import UserError
 from storage.curves import METRICS
 from tests.algorithms import meta_device
+from tests.algorithms.bits import assert_same_bits
 from tests.algorithms.conformance.cases import SEEDS, Case, Run, through_a_file, train
 from tests.algorithms.training.test_cuda_graphs import HostBlock
 
@@ -40,12 +41,6 @@ def updated(
     run = Run(case, rows or (0, 1, 2), **options)
     metrics = [run.update() for _ in range(updates)]
     return run, metrics[-1]
-
-
-def assert_same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        assert torch.equal(tensor, other[name]), name
 
 
 class TestIndependence:
@@ -72,9 +67,7 @@ class TestIndependence:
                 torch.testing.assert_close(state[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
 
     def test_at_its_own_sizes_a_row_alone_is_the_same_to_the_bit(self, case: Case) -> None:
-        if case.settings:
-            pytest.skip("the method's own settings are another case")
-        own = Case(case.name, case.phase, case.source, vars(case.method.Config()))
+        own = Case(case.name, case.phase, case.source, {**vars(case.method.Config()), **case.settings})
         together, _ = updated(own, 0, 1, updates=2, sizes=(17, 6))
         alone, _ = updated(own, 1, updates=2, sizes=(17, 6))
         assert_same_bits(alone.row(0, alone.state()), together.row(1, together.state()))

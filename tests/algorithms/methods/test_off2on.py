@@ -17,7 +17,6 @@ from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import BalancedReplay, OnlineBuffer
-from storage import UserError
 from tests.algorithms import slow_reference as slow
 
 OBSERVATION, ACTION, SIZE = 4, 2, 5
@@ -446,12 +445,3 @@ class TestStart:
         batch = make_batch()
         weights = agents.density(batch.observations, batch.actions)
         torch.testing.assert_close(weights, torch.ones_like(weights), rtol=0, atol=0.1)
-
-    def test_another_number_of_members_or_another_size_is_refused(self) -> None:
-        pretrained = self.pretrained()
-        members = [one_agent(pretrained, index) for index in range(pretrained.count)]
-        with pytest.raises(UserError, match="expected 6"):
-            make_agents().start_from(members[:-1])
-        wider = make_agents(dataclasses.replace(CONFIG, hidden_widths=(9, 5)))
-        with pytest.raises(UserError, match="another size"):
-            wider.start_from(members)

@@ -34,7 +34,7 @@ from algorithms.replay.batch import Batch
 from algorithms.replay.image_replay import ONLINE, PRIOR, RANDOM, TASK, ImageBuffer, ImageData
 from storage import UserError
 from tests.algorithms import slow_reference as slow
-from tests.algorithms.methods.test_independence import assert_same_bits, row_of
+from tests.algorithms.bits import assert_same_bits, row_of
 from tests.algorithms.pixel_task import ACTION, HORIZON, SHAPE, record
 
 SEEDS, ROWS = [11, 12], 6

@@ -164,16 +164,6 @@ def fine_tuned(method: str, folder: Path, compute: Compute | None = None) -> Any
     return fine_tune(method, METHODS[method], config, ONLINE, data, members, SEEDS, job)
 
 
-@pytest.mark.parametrize("method", ["off2on", "sac_ft", "sac"])
-def test_fine_tuning_in_blocks_ends_with_the_same_curve(
-    method: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    one_by_one = fine_tuned(method, tmp_path / "one by one")
-    blocks = request.getfixturevalue("in_blocks_of_5")
-    assert fine_tuned(method, tmp_path / "in blocks").equals(one_by_one)
-    assert blocks == [5]
-
-
 def test_a_custom_methods_updates_are_not_captured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
