@@ -112,7 +112,7 @@ def check_blocks(schedule: BlockSchedule) -> None:
 class OnlineLoop(Loop):
     """The state of one online job: collect a block, then learn; a checkpoint holds the state between two.
 
-    A subclass has the world: what it collects from, how it measures, and what of it a checkpoint keeps.
+    A subclass has the world: what it collects from and how it measures.
     """
 
     unit: ClassVar[str] = "step"
@@ -139,13 +139,6 @@ class OnlineLoop(Loop):
         """Transitions of each run that have been collected until now."""
         raise NotImplementedError
 
-    def _world(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps of the world."""
-        return {}
-
-    def _restore_world(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from `_world()`."""
-
     def _update(self) -> Metrics:
         return self.learner.learn()
 
@@ -166,7 +159,7 @@ class OnlineLoop(Loop):
         return self.updates_per_step * (step + (self.schedule.first_block_multiplier - 1) * first_block)
 
     def _state(self) -> dict[str, Tensor]:
-        return {f"replay.{k}": v for k, v in self.learner.replay.state().items()} | self._world()
+        return {f"replay.{k}": v for k, v in self.learner.replay.state().items()}
 
     def _restore_state(self, tensors: Mapping[str, Tensor]) -> None:
         self.learner.replay.restore(checkpoints.section(tensors, "replay."))
@@ -175,7 +168,6 @@ class OnlineLoop(Loop):
         found, collected = self.learner.replay.online.size, self._collected()
         if found != collected:
             raise UserError(f"its replay holds {found} transitions a run, expected {collected}")
-        self._restore_world(tensors)
 
 
 class _StepLoop(OnlineLoop):
@@ -247,9 +239,9 @@ class _StepLoop(OnlineLoop):
             also |= probe.at(self.learner, self.step)
         return lambda: {**play(), **also}
 
-    def _world(self) -> dict[str, Tensor]:
+    def _state(self) -> dict[str, Tensor]:
         ends = torch.from_numpy(np.concatenate(self.episode_ends, axis=1))
-        return {**self._environment_bytes(), "episode_ends": ends}
+        return {**super()._state(), **self._environment_bytes(), "episode_ends": ends}
 
     def _environment_bytes(self) -> dict[str, Tensor]:
         return {
@@ -257,7 +249,8 @@ class _StepLoop(OnlineLoop):
             for name, array in self.environments.state().items()
         }
 
-    def _restore_world(self, tensors: Mapping[str, Tensor]) -> None:
+    def _restore_state(self, tensors: Mapping[str, Tensor]) -> None:
+        super()._restore_state(tensors)
         ends = torch.zeros(len(self.seeds), self._collected(), dtype=torch.bool)
         checkpoints.fit(tensors, {**self._environment_bytes(), "episode_ends": ends})
         saved = checkpoints.section(tensors, "environments.")

@@ -22,7 +22,7 @@ from algorithms.catalogue import NOTHING
 from algorithms.population.agents import one_agent
 from algorithms.population.checkpoints import section
 from algorithms.training import cuda_graphs
-from algorithms.training.acceleration import Compute
+from algorithms.training.acceleration import Compute, prepare_process
 from algorithms.training.log import TrainingLog
 from storage import UserError
 from storage.curves import METRICS
@@ -232,6 +232,13 @@ class TestCapture:
         monkeypatch.setattr("algorithms.training.loop.Updates", updates)
         in_blocks = train(case, tmp_path / "in blocks")
         assert in_blocks[0].equals(one_by_one[0]) and in_blocks[1] == one_by_one[1]
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+    def test_captured_on_a_gpu_it_ends_with_the_same_bytes(self, case: Case, tmp_path: Path) -> None:
+        prepare_process(Compute("cuda"))
+        eager = train(case, tmp_path / "eager", Compute("cuda"))
+        captured = train(case, tmp_path / "captured", Compute("cuda", updates_per_graph=3))
+        assert captured[0].equals(eager[0]) and captured[1] == eager[1]
 
     def test_nothing_of_an_updates_autograd_graph_survives_it(
         self, case: Case, monkeypatch: pytest.MonkeyPatch

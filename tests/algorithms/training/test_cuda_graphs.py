@@ -20,7 +20,6 @@ from torch import Tensor
 from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.methods.interface import Metrics
 from algorithms.population import checkpoints
-from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.population.networks import drawn_candidates
 from algorithms.population.streams import Streams
 from algorithms.replay.sum_tree import SumTree
@@ -153,17 +152,6 @@ def test_pre_training_in_blocks_ends_with_the_same_bits(
     assert all(same(*pair) for pair in zip(in_blocks.agents, one_by_one.agents, strict=True))
 
 
-def fine_tuned(method: str, folder: Path, compute: Compute | None = None) -> Any:
-    numbers = {**SMALL, "ensemble_size": 2} if method == "off2on" else SMALL
-    config = METHODS[method].Config(**numbers)
-    agents = ActorCritics(range(4), 11, 1, config)
-    agents.initialise()
-    members = [one_agent(agents, index) for index in range({"off2on": 4, "sac_ft": 2, "sac": 0}[method])]
-    data = made_up_transitions([30, 20]) if members else None
-    job = Job("test", "made-up", ENVIRONMENT, "hash", folder, compute or Compute())
-    return fine_tune(method, METHODS[method], config, ONLINE, data, members, SEEDS, job)
-
-
 def test_a_custom_methods_updates_are_not_captured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
@@ -193,26 +181,6 @@ def test_what_only_a_gpu_can_is_refused_for_a_cpu() -> None:
 @pytest.fixture
 def _gpu_process() -> None:
     prepare_process(Compute("cuda"))
-
-
-@ON_A_GPU
-@pytest.mark.usefixtures("_gpu_process")
-@pytest.mark.parametrize("method", ["cql", "awac", "bcq"])
-def test_captured_pre_training_is_the_eager_one_to_the_bit(method: str, tmp_path: Path) -> None:
-    config = OFFLINE_METHODS[method].Config(**SMALL)
-    eager = pretrained(method, config, tmp_path / "eager", Compute("cuda"))
-    captured = pretrained(method, config, tmp_path / "captured", Compute("cuda", updates_per_graph=5))
-    assert captured.curve.equals(eager.curve)
-    assert all(same(*pair) for pair in zip(captured.agents, eager.agents, strict=True))
-
-
-@ON_A_GPU
-@pytest.mark.usefixtures("_gpu_process")
-@pytest.mark.parametrize("method", ["off2on", "sac_ft", "sac"])
-def test_captured_fine_tuning_is_the_eager_one_to_the_bit(method: str, tmp_path: Path) -> None:
-    eager = fine_tuned(method, tmp_path / "eager", Compute("cuda"))
-    captured = fine_tuned(method, tmp_path / "captured", Compute("cuda", updates_per_graph=5))
-    assert captured.equals(eager)
 
 
 @ON_A_GPU
