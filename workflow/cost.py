@@ -30,8 +30,9 @@ from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
 from envs.locomotion import EnvironmentSpecification, specification
 from storage.files import read_json
-from workflow import cli, operations
+from workflow import operations
 from workflow.plan import Json, Plan
+from workflow.settings import build
 
 MEASURED = Path(__file__).parent / "cost.json"
 FLOAT = 4
@@ -164,8 +165,8 @@ class Estimate:
         name = f"behaviour/{policy}"
         if name not in self.jobs:
             settings = self.plan.behaviour_policy(policy)
-            config = cli.build(SACConfig, settings.get("sac", {}), "sac")
-            online = cli.build(OnlineSchedule, settings.get("schedule", {}), "schedule")
+            config = build(SACConfig, settings.get("sac", {}), "sac")
+            online = build(OnlineSchedule, settings.get("schedule", {}), "schedule")
             self.jobs[name] = self._online(
                 "behaviour", "sac", config, online, settings["environment"], 1, 0, 0
             )
@@ -212,8 +213,8 @@ class Estimate:
             if name in self.jobs:
                 continue
             settings = self.plan.pretraining(dataset, offline)
-            config = cli.build(find_method(offline, "offline").Config, settings["config"], "config")
-            schedule = cli.build(OfflineSchedule, settings["schedule"], "schedule")
+            config = build(find_method(offline, "offline").Config, settings["config"], "config")
+            schedule = build(OfflineSchedule, settings["schedule"], "schedule")
             before: tuple[str, ...] = (f"record/{dataset}",)
             if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
                 before += self._pretrain(dataset, source)
@@ -249,8 +250,8 @@ class Estimate:
         settings = self.plan.fine_tuning(dataset, label)
         method = settings["method"] if settings["method"] in ONLINE else "sac"
         known = settings["config"] if method == settings["method"] else {}
-        config = cli.build(find_method(method, "online").Config, known, "config")
-        online = cli.build(OnlineSchedule, settings["schedule"], "schedule")
+        config = build(find_method(method, "online").Config, known, "config")
+        online = build(OnlineSchedule, settings["schedule"], "schedule")
         members, source = self.plan.ensemble_size(label), self.plan.starts_from(label)
         after: tuple[str, ...] = ()
         rows = 0
@@ -309,7 +310,7 @@ class Estimate:
     def _likelihood(self, dataset: str) -> None:
         """Figure 1a's density model: its training, then draws for every evaluated pair."""
         settings = self.plan.likelihood(dataset)
-        config = cli.build(LikelihoodConfig, settings["config"], "config")
+        config = build(LikelihoodConfig, settings["config"], "config")
         sizes, environment = _sizes(settings["environment"]), settings["environment"]
         latents, pair = config.latent_size, sum(sizes)
         encoder, decoder = (pair, *config.hidden_widths, 2 * latents), (latents, *config.hidden_widths, pair)
@@ -347,7 +348,7 @@ class Estimate:
     def _points(self, label: str) -> int:
         """Points of a curve."""
         dataset = next(iter(self.plan.configuration["datasets"]))
-        online = cli.build(OnlineSchedule, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
+        online = build(OnlineSchedule, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
         return 1 + online.steps // online.evaluation_interval
 
 

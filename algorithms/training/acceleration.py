@@ -31,9 +31,7 @@ class Compute:
     def __post_init__(self) -> None:
         if self.device == "cpu" and (self.tf32 or self.updates_per_graph):
             asked = "tf32" if self.tf32 else "updates_per_graph"
-            raise UserError(
-                f"compute.{asked} is {getattr(self, asked)}: expected compute.device cuda with it"
-            )
+            raise UserError(f"{asked} is {getattr(self, asked)}, expected device cuda with it")
 
 
 def prepare_process(compute: Compute | None = None, threads: int = 1) -> None:
