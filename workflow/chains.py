@@ -18,6 +18,7 @@ from algorithms.catalogue import NOTHING, OFFLINE, Phase
 from algorithms.methods.interface import Method
 from algorithms.methods.pixels import PixelConfig, PixelFineTuningConfig
 from algorithms.population import checkpoints
+from algorithms.population.agents import one_agent
 from algorithms.training import trial
 from algorithms.training.custom import named
 from algorithms.training.lookup import find_method
@@ -64,7 +65,7 @@ def check_chains(plan: Plan) -> None:
     for dataset in plan.configuration["datasets"]:
         for label in [*plan.methods, *plan.variations]:
             settings, source = plan.fine_tuning(dataset, label), plan.starts_from(label)
-            before = () if source == NOTHING else _offline_links(plan, dataset, source)
+            before = () if source == NOTHING else offline_links(plan, dataset, source)
             where = f"fine_tuning.methods.{label} on {dataset}"
             method = find_method(settings["method"], "online")
             config = build(method.Config, settings["config"], where)
@@ -74,15 +75,16 @@ def check_chains(plan: Plan) -> None:
             with _at(where if source == NOTHING else f"{where}, from agents of {source}"):
                 _compare(config, before)
                 with named(settings["method"]) if ":" in settings["method"] else nullcontext():
-                    _begin(settings["environment"], plan.ensemble_size(label), before, (method, config))
+                    _try(settings["environment"], plan.ensemble_size(label), before, (method, config))
 
 
-def _offline_links(plan: Plan, dataset: str, offline: str) -> tuple[Link, ...] | None:
+def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -> tuple[Link, ...] | None:
     """What makes the agents of an offline method; None where they are still to be imported.
 
-    UserError where their pre-training could not begin.
+    Those that are `stored` are read, or untrained ones stand in for them. UserError where their pre-training
+    could not begin.
     """
-    if plan.released(dataset, offline):
+    if stored and plan.released(dataset, offline):
         file = ROOT / plan.agent_file(dataset, offline, 0)
         return (str(file),) if file.is_file() else None
     settings, where = plan.pretraining(dataset, offline), f"pretraining.methods.{offline} on {dataset}"
@@ -92,8 +94,8 @@ def _offline_links(plan: Plan, dataset: str, offline: str) -> tuple[Link, ...] |
     source = OFFLINE[offline].starts_from["offline"]
     before: tuple[Link, ...] | None = ()
     if source != NOTHING:
-        before = _offline_links(plan, dataset, source)
-    elif files := plan.starting_files(dataset, offline, plan.agent_groups(dataset, offline)[0]):
+        before = offline_links(plan, dataset, source, stored)
+    elif stored and (files := plan.starting_files(dataset, offline, plan.agent_groups(dataset, offline)[0])):
         before = (str(ROOT / files[0]),) if Path(ROOT / files[0]).is_file() else None
     if before is None:
         return None
@@ -107,21 +109,30 @@ def _offline_links(plan: Plan, dataset: str, offline: str) -> tuple[Link, ...] |
 @cache
 def _agent(environment: str, *links: Link) -> trial.Agent:
     """An untrained agent at a chain's end, or the file's."""
-    *before, last = links
+    last = links[-1]
     if isinstance(last, str):
         return checkpoints.load(Path(last))[0]
+    return one_agent(begin_offline(environment, links[:-1], last).agents, 0)
+
+
+def begin_offline(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> Method:
+    """One agent's pre-training at a chain's end. UserError as where it begins in earnest."""
     agents = [_agent(environment, *before)] if before else []
-    return trial.pretrained(*last, specification(environment), agents)
+    return trial.begin_offline(*last, specification(environment), agents)
+
+
+def begin_online(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> Method:
+    """One run at a chain's end, from `size` agents of what comes before. UserError as in earnest."""
+    spec = specification(environment)
+    if not before:
+        return trial.begin(*last, spec, [])
+    return trial.begin(*last, spec, [_agent(environment, *before)] * size, offline=trial.offline_data(spec))
 
 
 @cache
-def _begin(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> None:
-    """Begin the online phase at a chain's end, from `size` agents of what comes before, if anything does."""
-    spec = specification(environment)
-    if not before:
-        trial.begin(*last, spec, [])
-        return
-    trial.begin(*last, spec, [_agent(environment, *before)] * size, offline=trial.offline_data(spec))
+def _try(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> None:
+    """Once is enough for all datasets of an environment."""
+    begin_online(environment, size, before, last)
 
 
 def _compare(config: Any, before: tuple[Link, ...]) -> None:

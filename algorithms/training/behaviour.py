@@ -16,6 +16,7 @@ from algorithms.training.jobs import Job
 from algorithms.training.online import OnlineSchedule, run_online
 from storage import UserError
 
+METHOD = SAC
 MEDIUM_SHARE = 1 / 3  # D4RL's "medium" is a policy at about a third of the expert's return
 
 
@@ -48,7 +49,7 @@ def train_behaviour(
     reaches `medium_score`, by default a third of the expert's. UserError where none does.
     """
     device = job.compute.device
-    learner = make_learner("sac", SAC, config, online, None, [], [seed], job.environment, device)
+    learner = make_learner("sac", METHOD, config, online, None, [], [seed], job.environment, device)
     snapshots = job.state_folder / "snapshots"
 
     def keep_actor(step: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from algorithms.methods.interface import Method, OfflineStart, Start
-from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OfflineData, OnlineBuffer
@@ -54,13 +53,6 @@ def begin_offline(
 ) -> Method:
     """One agent's pre-training, from `agents` if there is one. UserError as where it begins in earnest."""
     return method.begin_offline(OfflineStart([0], spec.observation_size, spec.action_size, agents), config)
-
-
-def pretrained(
-    method: type[Method], config: Any, spec: EnvironmentSpecification, agents: Sequence[Agent] = ()
-) -> Agent:
-    """What an agent of a method is handed on with, untrained."""
-    return one_agent(begin_offline(method, config, spec, agents).agents, 0)
 
 
 def made_up(seed: int, spec: EnvironmentSpecification, rows: int = ROWS) -> Batch:
