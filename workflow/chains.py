@@ -31,11 +31,9 @@ from workflow import manipulation_plan
 from workflow.code_hash import ROOT
 from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import Json, Plan
-from workflow.sections import OWN_CHOICE
+from workflow.sections import ELSEWHERE, OWN_CHOICE
 from workflow.settings import build, check
 
-ELSEWHERE = ("ensemble_size",)
-"""The field of a method's settings that stands elsewhere in a configuration."""
 STATE_SIZE = 10  # numbers of the robot's state, in images that carry them
 
 MethodAndConfig = tuple[type[Method], Any]

@@ -5,14 +5,16 @@ Sections of settings that a dataclass has (schedules, a method's numbers) are ch
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Interval, MinLen
-from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
+from algorithms.catalogue import METHODS
 from envs.reference_scores import REFERENCE_SCORES
 from storage.constraints import (
     Candidates,
@@ -25,7 +27,7 @@ from storage.constraints import (
     Share,
 )
 from workflow.manipulation_plan import TASKS, VARIANTS
-from workflow.settings import FieldsOf, Section
+from workflow.settings import FieldsOf, Section, model_of
 
 Item = TypeVar("Item")
 
@@ -116,14 +118,42 @@ Online = Annotated[Any, FieldsOf("algorithms.training.online:OnlineSchedule")]
 Episodes = Annotated[Any, FieldsOf("algorithms.training.pixel_training:EpisodeSchedule")]
 _PIXEL_OFFLINE = "algorithms.training.pixel_training:PixelOfflineSchedule"
 PixelOffline = Annotated[Any, FieldsOf(_PIXEL_OFFLINE)]
+LikelihoodConfig = Annotated[Any, FieldsOf("algorithms.diagnostics.likelihood:LikelihoodConfig")]
+ImageDataset = Annotated[
+    Any, FieldsOf("offline_data.manipulation:Settings", needed=("prior", "task", "random", "seed"))
+]
 OWN_CHOICE = ("objective", "ensemble_size", "replay")
 """Settings of learning from images that a variant decides, and there is no choice in offline."""
 Pixels = Annotated[Any, FieldsOf("algorithms.methods.pixels:PixelConfig", less=OWN_CHOICE)]
 PixelFineTuningConfig = Annotated[
     Any, FieldsOf("algorithms.methods.pixels:PixelFineTuningConfig", less=OWN_CHOICE)
 ]
-MethodConfig = dict[str, Any]
-"""A method's numbers: `workflow.configuration` checks them, which knows the method."""
+ELSEWHERE = ("ensemble_size",)
+"""The field of a method's settings that stands elsewhere in a configuration."""
+
+
+class OfAnyMethod:
+    """Annotates a method's numbers: `workflow.chains` checks them, which knows the method."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        lookup = importlib.import_module("algorithms.training.lookup")
+        kinds = dict.fromkeys(lookup.import_method(row.path).Config for row in METHODS.values())
+        return {"anyOf": [handler(model_of(kind, ELSEWHERE).__pydantic_core_schema__) for kind in kinds]}
+
+
+MethodConfig = Annotated[dict[str, Any], OfAnyMethod()]
+SETTINGS = {
+    "Schedule of pre-training": Offline,
+    "Schedule of fine-tuning": Online,
+    "Computing": Compute,
+    "Schedule of pre-training on images": PixelOffline,
+    "Schedule of fine-tuning on images": Episodes,
+    "Pre-training on images": Pixels,
+    "Fine-tuning on images": PixelFineTuningConfig,
+    "Datasets of images": ImageDataset,
+    "Likelihoods": LikelihoodConfig,
+}
+"""The settings beside methods' own, by their titles in the documentation."""
 
 
 class OfflineMethod(Section):
@@ -238,7 +268,7 @@ class Likelihood(Section):
 
     datasets: Datasets
     seed: Seed
-    config: Annotated[Any, FieldsOf("algorithms.diagnostics.likelihood:LikelihoodConfig")] = ABSENT
+    config: LikelihoodConfig = ABSENT
 
 
 class Drawn(Section):
@@ -311,13 +341,7 @@ class Manipulation(Section):
     """The three tasks with images."""
 
     datasets: Annotated[
-        dict[
-            Annotated[str, OneOf(TASKS)],
-            Annotated[
-                Any,
-                FieldsOf("offline_data.manipulation:Settings", needed=("prior", "task", "random", "seed")),
-            ],
-        ],
+        dict[Annotated[str, OneOf(TASKS)], ImageDataset],
         MinLen(1),
     ]
     pretraining: PixelPretraining
