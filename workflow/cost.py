@@ -14,19 +14,16 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from algorithms.catalogue import NOTHING, OFFLINE
-from algorithms.diagnostics import action_auroc, likelihood
-from algorithms.diagnostics.action_auroc import ActionAUROCConfig
+from algorithms.diagnostics import likelihood
 from algorithms.diagnostics.likelihood import LikelihoodConfig
-from algorithms.population.streams import Streams
-from algorithms.training import behaviour, counting, trial
+from algorithms.training import behaviour
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
@@ -193,7 +190,7 @@ class Estimate:
         simulated = 0.0
         if entry["recipe"] not in ("minari", "d4rl", "replay"):
             method = behaviour.METHOD
-            does = _of_run(entry["environment"], 0, (), (method, method.Config()))
+            does = operations.of_run(entry["environment"], 0, (), (method, method.Config()))
             acting = does.action if policy and "copies" in entry else 0
             step = self.model.steps(entry["environment"], copies, _kind(method), acting, does.numbers)
             simulated = rows / copies * step
@@ -244,13 +241,15 @@ class Estimate:
         self, dataset: str, links: tuple[chains.Link, ...], schedule: OfflineSchedule, agents: int, after: Any
     ) -> Job:
         environment = self.plan.dataset(dataset)["environment"]
-        does, kind = _of_agent(environment, *links), _kind(*links[-1])
+        last = links[-1]
+        assert not isinstance(last, str)  # a job makes them
+        does, kind = operations.of_agent(environment, links[:-1], last), _kind(*last)
         data = self.transitions(dataset) * row_bytes(specification(environment)) / BILLION
         state = state_gb(agents * does.numbers)
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
         seconds += schedule.updates * self.model.update(kind, agents * does.update)
         if schedule.cloning_warm_start or schedule.monte_carlo_warm_start:
-            cloning, fitting = _of_warm_start(environment, *links)
+            cloning, fitting = operations.of_warm_start(environment, links[:-1], last)
             seconds += schedule.cloning_warm_start * self.model.update(kind, agents * cloning)
             seconds += schedule.monte_carlo_warm_start * self.model.update(kind, agents * fitting)
         total = schedule.updates + schedule.cloning_warm_start + schedule.monte_carlo_warm_start
@@ -279,7 +278,7 @@ class Estimate:
     def _online(self, stage: str, chain: Chain, online: OnlineSchedule, runs: int, rows: int) -> Job:
         """`runs` runs side by side on `rows` offline transitions."""
         environment, _, _, (method, config) = chain
-        does, kind, spec = _of_run(*chain), _kind(method, config), specification(environment)
+        does, kind, spec = operations.of_run(*chain), _kind(method, config), specification(environment)
         steps, first = online.steps + online.initial_steps, min(online.block_size, online.steps)
         updates = online.steps + (online.first_block_multiplier - 1) * first
         data, collected = (n * row_bytes(spec) / BILLION for n in (rows, runs * steps))
@@ -293,7 +292,7 @@ class Estimate:
         looks = 1 + online.steps // online.evaluation_interval
         seconds += looks * self._evaluation(environment, runs, online.evaluation_episodes, kind, does)
         if online.auroc_interval and "action_auroc" in method.diagnostics:
-            measured = self.model.update(kind, runs * _of_auroc(*chain))
+            measured = self.model.update(kind, runs * operations.of_auroc(*chain))
             seconds += online.steps // online.auroc_interval * measured
         saved = state + priorities + collected / 2  # on average
         seconds += online.steps / online.checkpoint_interval * self.model.other("save_gb", saved)
@@ -309,7 +308,7 @@ class Estimate:
         settings = self.plan.likelihood(dataset)
         config = build(LikelihoodConfig, settings["config"], "config")
         environment = settings["environment"]
-        update, evaluation = _of_likelihood(environment, config)
+        update, evaluation = operations.of_likelihood(environment, config)
         data = self.transitions(dataset) * row_bytes(specification(environment)) / BILLION
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
         seconds += config.updates * self.model.update("likelihood", update)
@@ -375,50 +374,6 @@ def _processor(hardware: Json) -> str:
     """Its name, and its model where the system says it: many share a name in a cloud."""
     model = f" ({hardware['cpu_model']})" if hardware["cpu_model"] else ""
     return f"{hardware['cpu'] or 'an unnamed processor'}{model}"
-
-
-@cache
-def _of_run(
-    environment: str, members: int, before: tuple[chains.Link, ...], last: chains.MethodAndConfig
-) -> Operations:
-    run = chains.begin_online(environment, members, before, last)
-    return operations.of_online(run, specification(environment))
-
-
-@cache
-def _of_agent(environment: str, *links: Any) -> Operations:
-    agent = chains.begin_offline(environment, links[:-1], links[-1])
-    return operations.of_offline(agent, specification(environment))
-
-
-@cache
-def _of_warm_start(environment: str, *links: Any) -> tuple[int, int]:
-    agent = chains.begin_offline(environment, links[:-1], links[-1])
-    return operations.of_warm_start(agent, specification(environment))
-
-
-@cache
-def _of_auroc(environment: str, *chain: Any) -> float:
-    """Operations of Figure 10's measurement, from one with as many states as the run has transitions."""
-    measure = action_auroc.probe(1, [0])(chains.begin_online(environment, *chain))
-    return counting.operations(lambda: measure(1)) * ActionAUROCConfig().max_states / trial.ROWS
-
-
-@cache
-def _of_likelihood(environment: str, config: LikelihoodConfig) -> tuple[int, float]:
-    """Operations of one update of Figure 1a's density model, and of all that is evaluated with it."""
-    pairs, streams = trial.random(0, trial.ROWS, sum(_sizes(environment))), Streams([0])
-    model = likelihood.train_vae(pairs, streams, replace(config, updates=1))
-    update = counting.operations(lambda: likelihood.train_vae(pairs, streams, replace(config, updates=1)))
-    one = counting.operations(
-        lambda: likelihood.log_likelihood(model, pairs, streams, config.importance_samples)
-    )
-    return update, one / trial.ROWS * 2 * config.evaluated_pairs
-
-
-def _sizes(environment: str) -> tuple[int, int]:
-    spec = specification(environment)
-    return spec.observation_size, spec.action_size
 
 
 def _kind(method: Any, config: Any = None) -> str:

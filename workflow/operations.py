@@ -1,20 +1,25 @@
-"""Floating-point operations of updates and actions, counted by PyTorch while they run on made-up data.
+"""Floating-point operations of what a method does, counted while it runs for a moment on made-up data.
 
 A multiplication and an addition are two. Only products of matrices count; what else an update does is in the
-coefficients of `workflow.cost`.
+coefficients of `workflow.cost`. Phases, and what comes before them, are `workflow.chains`'.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import torch
 
+from algorithms.diagnostics import action_auroc, likelihood
 from algorithms.methods.interface import PRETRAINED, Method
+from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.training import counting, trial
-from envs.locomotion import EnvironmentSpecification
+from envs.locomotion import specification
+from workflow.chains import Link, MethodAndConfig, begin_offline, begin_online
 
 
 class Operations(NamedTuple):
@@ -25,32 +30,55 @@ class Operations(NamedTuple):
     numbers: int
 
 
-def of_online(run: Method, spec: EnvironmentSpecification) -> Operations:
-    """Of one run that has begun (`trial.begin`)."""
-    return _of(run, run.learn, spec)
+@cache
+def of_run(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> Operations:
+    """Of one run online, from `size` agents of the phases before."""
+    run = begin_online(environment, size, before, last)
+    return _of(run, run.learn, environment)
 
 
-def of_offline(agent: Method, spec: EnvironmentSpecification) -> Operations:
-    """Of one agent that has begun (`trial.begin_offline`), once it learns as it does most of the time."""
-    return _of(agent, lambda: agent.update(_batch(agent, spec), PRETRAINED), spec)
+@cache
+def of_agent(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> Operations:
+    """Of one agent's pre-training, once it learns as it does most of the time."""
+    agent, batch = begin_offline(environment, before, last), _batch(environment, last)
+    return _of(agent, lambda: agent.update(batch, PRETRAINED), environment)
 
 
-def of_warm_start(agent: Method, spec: EnvironmentSpecification) -> tuple[int, int]:
+@cache
+def of_warm_start(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> tuple[int, int]:
     """Of an update that clones, and of one that fits returns. UserError where the method has none."""
-    batch = _batch(agent, spec)
-    return counting.operations(lambda: agent.clone(batch)), counting.operations(
-        lambda: agent.fit_returns(batch, batch.rewards)
-    )
+    agent, batch = begin_offline(environment, before, last), _batch(environment, last)
+    cloning = counting.operations(lambda: agent.clone(batch))
+    return cloning, counting.operations(lambda: agent.fit_returns(batch, batch.rewards))
 
 
-def _of(learner: Method, update: Callable[[], object], spec: EnvironmentSpecification) -> Operations:
-    observations = trial.random(0, 1, 1, spec.observation_size)
+@cache
+def of_auroc(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> float:
+    """Of one measurement of Figure 10, from one with as many states as the run has transitions."""
+    measure = action_auroc.probe(1, [0])(begin_online(environment, size, before, last))
+    return counting.operations(lambda: measure(1)) * action_auroc.ActionAUROCConfig().max_states / trial.ROWS
+
+
+@cache
+def of_likelihood(environment: str, config: likelihood.LikelihoodConfig) -> tuple[int, float]:
+    """Of one update of Figure 1a's density model, and of all that is evaluated with it."""
+    spec, streams, one = specification(environment), Streams([0]), replace(config, updates=1)
+    pairs = trial.random(0, trial.ROWS, spec.observation_size + spec.action_size)
+    model = likelihood.train_vae(pairs, streams, one)
+    update = counting.operations(lambda: likelihood.train_vae(pairs, streams, one))
+    samples = config.importance_samples
+    judged = counting.operations(lambda: likelihood.log_likelihood(model, pairs, streams, samples))
+    return update, judged / trial.ROWS * 2 * config.evaluated_pairs
+
+
+def _of(learner: Method, update: Callable[[], object], environment: str) -> Operations:
+    observations = trial.random(0, 1, 1, specification(environment).observation_size)
     with torch.no_grad():
         action = counting.operations(lambda: learner.exploit(observations))
     learned = [parameter for group in learner.agents.optimiser.param_groups for parameter in group["params"]]
-    return Operations(counting.operations(update), action, sum(parameter.numel() for parameter in learned))
+    return Operations(counting.operations(update), action, sum(each.numel() for each in learned))
 
 
-def _batch(agent: Method, spec: EnvironmentSpecification) -> Batch:
-    rows = trial.made_up(1, spec, agent.config.batch_size)
+def _batch(environment: str, last: MethodAndConfig) -> Batch:
+    rows = trial.made_up(1, specification(environment), last[1].batch_size)
     return Batch(*(field.unsqueeze(0) for field in rows))

@@ -13,10 +13,10 @@ from algorithms.methods import cql, sac
 from algorithms.methods.awac import AWAC, AWACConfig
 from algorithms.methods.interface import Metrics
 from algorithms.replay.batch import Batch
-from algorithms.training import counting, trial
+from algorithms.training import counting
 from envs.locomotion import specification
 from workflow import operations
-from workflow.chains import Link, begin_offline, begin_online
+from workflow.chains import Link
 
 ENVIRONMENT = "HalfCheetah-v4"
 SPEC = specification(ENVIRONMENT)
@@ -36,7 +36,7 @@ def learning(sizes: Sequence[int]) -> int:
 
 
 def of_sac(method: type[sac.SAC] = sac.SAC) -> operations.Operations:
-    return operations.of_online(trial.begin(method, sac.SACConfig(**SETTINGS), SPEC, []), SPEC)
+    return operations.of_run(ENVIRONMENT, 0, (), (method, sac.SACConfig(**SETTINGS)))
 
 
 def test_products_of_every_kind_count() -> None:
@@ -69,16 +69,16 @@ def test_a_users_own_method_counts_as_itself() -> None:
 def test_members_of_an_ensemble_do_as_much_each() -> None:
     one, three = (AWACConfig(**SETTINGS, policy_hidden_widths=WIDTHS, ensemble_size=size) for size in (1, 3))
     before: tuple[Link, ...] = ((AWAC, one),)
-    runs = [
-        begin_online(ENVIRONMENT, config.ensemble_size, before, (AWAC, config)) for config in (one, three)
-    ]
-    single, ensemble = (operations.of_online(run, SPEC) for run in runs)
+    single, ensemble = (
+        operations.of_run(ENVIRONMENT, config.ensemble_size, before, (AWAC, config))
+        for config in (one, three)
+    )
     assert ensemble == tuple(3 * each for each in single)
 
 
 def test_a_warm_start_counts_what_it_teaches() -> None:
-    agent = begin_offline(ENVIRONMENT, (), (cql.CQL, cql.CQLConfig(**SETTINGS)))
-    cloning, fitting = operations.of_warm_start(agent, SPEC)
+    method = (cql.CQL, cql.CQLConfig(**SETTINGS))
+    cloning, fitting = operations.of_warm_start(ENVIRONMENT, (), method)
     assert cloning == pytest.approx(learning(POLICY), rel=0.04)
     assert fitting == pytest.approx(2 * learning(Q), rel=0.04)
-    assert operations.of_offline(agent, SPEC).update > of_sac().update
+    assert operations.of_agent(ENVIRONMENT, (), method).update > of_sac().update
