@@ -171,10 +171,10 @@ def _check_behaviour_policy(where: str, dataset: Mapping[str, Any], policies: Ma
             f"{where}.behaviour_policy is '{policy}', which acts in {environment}: expected one of"
             f" {dataset['environment']}."
         )
-    if "medium" in policies[policy] and policies[policy].get("source") == "released":
+    if "medium" in policies[policy] and policies[policy].get("source", "train") != "train":
         raise UserError(
             f"behaviour_policies.{policy}.medium chooses among a training run's actors: expected none beside"
-            " source: released, whose medium actor is chosen already."
+            f" source: {policies[policy]['source']}, whose medium actor is chosen already."
         )
 
 

@@ -196,7 +196,7 @@ class Estimate:
             simulated = rows / copies * step
         seconds = self.model.other("start_training") + simulated + self.model.other("write_gb", size)
         after: tuple[str, ...] = ()
-        if policy and self.plan.behaviour_policy(policy).get("source") != "released":
+        if policy and self.plan.behaviour_policy(policy).get("source", "train") == "train":
             after = (self._behaviour(policy),)
         memory = self.model.memory("training") + 2.5 * size  # the episodes, and what is made of them
         name = f"record/{dataset}"
@@ -291,9 +291,9 @@ class Estimate:
         seconds += steps * self.model.steps(environment, runs, kind, does.action, does.numbers)
         looks = 1 + online.steps // online.evaluation_interval
         seconds += looks * self._evaluation(environment, runs, online.evaluation_episodes, kind, does)
-        if online.auroc_interval and "action_auroc" in method.diagnostics:
+        if online.diagnostics_interval and "action_auroc" in method.diagnostics:
             measured = self.model.update(kind, runs * operations.of_auroc(*chain))
-            seconds += online.steps // online.auroc_interval * measured
+            seconds += online.steps // online.diagnostics_interval * measured
         saved = state + priorities + collected / 2  # on average
         seconds += online.steps / online.checkpoint_interval * self.model.other("save_gb", saved)
         memory = self.model.memory("training") + data + 2 * (collected + priorities + state)

@@ -55,8 +55,12 @@ def of_warm_start(environment: str, before: tuple[Link, ...], last: MethodAndCon
 @cache
 def of_auroc(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> float:
     """Of one measurement of Figure 10, from one with as many states as the run has transitions."""
-    measure = action_auroc.probe(1, [0])(begin_online(environment, size, before, last))
-    return counting.operations(lambda: measure(1)) * action_auroc.ActionAUROCConfig().max_states / trial.ROWS
+    run, probe = begin_online(environment, size, before, last), action_auroc.ActionAUROC(1, [0])
+    return (
+        counting.operations(lambda: probe.at(run, 1))
+        * action_auroc.ActionAUROCConfig().max_states
+        / trial.ROWS
+    )
 
 
 @cache

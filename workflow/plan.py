@@ -29,8 +29,8 @@ AUTHORS_SEEDS = (0, 4, 8, 12, 16)
 """The seeds in their names. [C]"""
 
 RECORDING_KEYS = (
-    "environment", "recipe", "transitions", "seed", "copies", "deviation_scale", "minari_id", "file",
-    "episode_ends",
+    "environment", "recipe", "transitions", "seed", "copies", "actions", "deviation_scale", "minari_id",
+    "file", "episode_ends",
 )  # fmt: skip
 """Of a dataset's entry, what decides its recording."""
 
@@ -114,9 +114,9 @@ class Plan(RunPlan):
         if "behaviour_policy" not in entry:
             return []
         policy = entry["behaviour_policy"]
-        if self.configuration["behaviour_policies"][policy].get("source") == "released":
-            return [f"releases/behaviour/{policy}"]
-        return [f"{self.results}/behaviour/{policy}"]
+        folders = {"released": f"releases/behaviour/{policy}", AUTHORS: f"releases/{AUTHORS}/{policy}"}
+        source = self.configuration["behaviour_policies"][policy].get("source")
+        return [folders.get(source, f"{self.results}/behaviour/{policy}")]
 
     def recording(self, dataset: str) -> Json:
         """How one dataset is recorded: its entry less what only training reads."""

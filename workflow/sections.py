@@ -101,7 +101,7 @@ _MANIPULATION_FIGURES = (
 Figures = Annotated[list[Annotated[str, OneOf(_FIGURES)]], Different]
 ManipulationFigures = Annotated[list[Annotated[str, OneOf(_MANIPULATION_FIGURES)]], Different]
 RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "random": (("seed", "transitions", "copies"), ()),
+    "random": (("seed", "transitions", "copies"), ("actions",)),
     "medium": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
     "expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
     "medium-expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
@@ -204,6 +204,7 @@ class DatasetEntry(Section):
     transitions: PositiveCount = ABSENT
     seed: Seed = ABSENT
     copies: Candidates = ABSENT
+    actions: Literal["uniform", "untrained"] = ABSENT
     deviation_scale: Annotated[float, Interval(gt=0, le=10)] = ABSENT
     reward_scale: RewardScale = 1.0
     pretrained: Literal["authors", "continued", "released", "train"]
@@ -221,7 +222,7 @@ class BehaviourPolicy(Section):
     """A policy that data are recorded with."""
 
     environment: Environment
-    source: Literal["train", "released"] = "train"
+    source: Literal["authors", "released", "train"] = "train"
     seed: Seed
     reward_scale: RewardScale = 1.0
     schedule: Annotated[Any, FieldsOf("algorithms.training.online:OnlineSchedule", whole=True)] = ABSENT

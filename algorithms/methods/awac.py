@@ -19,9 +19,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Population, move_towards
+from algorithms.population.agents import Population
 from algorithms.population.networks import Critics, TanhGaussian, mixture_policy
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.population.streams import Streams
@@ -124,16 +125,6 @@ class AWACAgents(Population):
         critic_group = {"params": self.q.parameters(), "lr": config.value_learning_rate}
         self.optimiser = AgentwiseAdam([policy_group, critic_group], self.count)
 
-    def initialise(self) -> None:
-        """Fresh networks, each drawn from its own stream, and targets equal to the critics."""
-        self.policy.initialise(self.streams)
-        self.q.initialise(self.streams)
-        self.copy_targets()
-
-    def copy_targets(self) -> None:
-        """Set the target critics equal to the critics."""
-        self.target_q.load_state_dict(self.q.state_dict())
-
     def distribution(self, observations: Tensor) -> Gaussian:
         """The policy by which each run's members act as one, in the states [S, B, observation_size]."""
         members: Gaussian = self.policy(self.for_members(observations))
@@ -155,12 +146,6 @@ def td_target(agents: AWACAgents, batch: Batch, config: AWACConfig) -> Tensor:
         actions = agents.policy(batch.next_observations).actions(agents.noise(batch))
         next_q: Tensor = agents.target_q(batch.next_observations, actions).amin(dim=1)
         return batch.rewards + config.discount * batch.masks * next_q
-
-
-def critic_loss(agents: AWACAgents, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared TD error, summed over the twins, averaged over the batch [P]; and the Q values [P, 2, B]."""
-    q: Tensor = agents.q(batch.observations, batch.actions)
-    return (q - target.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1), q
 
 
 @torch.no_grad()
@@ -193,12 +178,12 @@ def update(agents: AWACAgents, batch: Batch, config: AWACConfig) -> Metrics:
     """
     batch = Batch(*map(agents.for_members, batch))
     target = td_target(agents, batch, config)
-    critics, q = critic_loss(agents, batch, target)
+    critics, q = losses.critic_loss(agents, batch, target)
     policy: Gaussian = agents.policy(batch.observations)
     weights = advantage_weights(agents, policy, batch, q, config)
     actor = actor_loss(policy, batch, weights)
     agents.step(critics, actor)
-    move_towards(agents.target_q, agents.q, config.target_update_rate)
+    agents.move_targets(config.target_update_rate)
     metrics = {
         "critic_loss": critics,
         "actor_loss": actor,

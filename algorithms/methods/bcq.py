@@ -19,9 +19,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Population, move_towards
+from algorithms.population.agents import Population
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP, evaluated
 from algorithms.population.streams import Streams, derived_seed
@@ -132,6 +133,7 @@ class BCQAgents(Population):
     """
 
     exported: ClassVar[Mapping[str, int]] = {"vae": 1, "perturbation": 1, "q": 2}
+    targets: ClassVar[Mapping[str, str]] = {"target_q": "q", "target_perturbation": "perturbation"}
 
     fixed_latents: Tensor  # [P, candidates of each member, latent_size]
 
@@ -167,16 +169,6 @@ class BCQAgents(Population):
         for net in (self.vae.encoder, self.vae.decoder, self.perturbation.net, self.q.net):
             _initialise(net, self.streams)
         self.copy_targets()
-
-    def copy_targets(self) -> None:
-        """Set the targets of perturbation and critics equal to them."""
-        self.target_perturbation.load_state_dict(self.perturbation.state_dict())
-        self.target_q.load_state_dict(self.q.state_dict())
-
-    def move_targets(self, rate: float) -> None:
-        """target <- (1 - rate) target + rate network, of critics and perturbation."""
-        move_towards(self.target_q, self.q, rate)
-        move_towards(self.target_perturbation, self.perturbation, rate)
 
     def generate(self, observations: Tensor, candidates: int = 1) -> Tensor:
         """n actions like the data's in each state, not perturbed: [P, B, obs] -> [P, B n, A].
@@ -264,12 +256,6 @@ def td_target(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Tensor:
     return batch.rewards + config.discount * batch.masks * best
 
 
-def critic_loss(agents: BCQAgents, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared TD error, summed over the twins, averaged over the batch [P]; and the Q values [P, 2, B]."""
-    q: Tensor = agents.q(batch.observations, batch.actions)
-    return (q - target.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1), q
-
-
 def perturbation_loss(agents: BCQAgents, observations: Tensor) -> Tensor:
     """-E[Q1(s, a + xi(s, a))], a ~ G(s): the deterministic policy gradient. [P]  [BCQ] algorithm 1"""
     actions = agents.perturbation(observations, agents.generate(observations))
@@ -285,7 +271,7 @@ def update(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Metrics:
     batch = Batch(*(agents.for_members(field) for field in batch))
     generator = vae_loss(agents, batch)
     agents.step(generator)
-    critics, q = critic_loss(agents, batch, td_target(agents, batch, config))
+    critics, q = losses.critic_loss(agents, batch, td_target(agents, batch, config))
     agents.step(critics)
     actor = perturbation_loss(agents, batch.observations)
     agents.step(actor)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from algorithms.methods import sac, warm_start
+from algorithms.methods import losses, sac, warm_start
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import TanhGaussian
@@ -128,14 +128,14 @@ def actor_loss(
 def update(agents: ActorCritics, batch: Batch, config: CQLConfig, step: int) -> Metrics:
     """Update number `step` (from 0) of every agent: critics on TD error plus penalty, actor, temperature."""
     target = td_target(agents, batch, config)
-    td_error, q = sac.critic_loss(agents, batch, target)
+    td_error, q = losses.critic_loss(agents, batch, target)
     policy: TanhGaussian = agents.policy(batch.observations)
     penalty = conservative_penalty(agents, policy, batch, q, config)
-    losses = [td_error, config.conservative_weight * penalty]
+    parts = [td_error, config.conservative_weight * penalty]
     actor, log_density = actor_loss(agents, policy, batch, cloning=step < config.cloning_updates)
     if step >= config.frozen_actor_updates:
-        losses += [actor, sac.entropy_coefficient_loss(agents, log_density)]
-    agents.step(*losses)
+        parts += [actor, sac.entropy_coefficient_loss(agents, log_density)]
+    agents.step(*parts)
     agents.move_targets(config.target_update_rate)
     return {
         "td_error": td_error.detach(),

@@ -163,9 +163,10 @@ class PixelAgents(off2on.EnsembleAgents):
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, targets and averages equal to what they follow."""
-        if isinstance(self.encoder, Encoders):
-            self.encoder.initialise(self.streams)
-        super().initialise()
+        for network in (self.encoder, self.policy, self.q):
+            if not isinstance(network, nn.Identity):
+                network.initialise(self.streams)
+        self.copy_targets()
 
     def copy_targets(self) -> None:
         """Set the target critics, and the averaged weights, equal to what they follow."""

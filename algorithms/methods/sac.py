@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.agents import ActorCritics
 from algorithms.replay.batch import Batch
@@ -44,12 +45,6 @@ def td_target(agents: ActorCritics, batch: Batch, config: SACConfig) -> Tensor:
         return batch.rewards + config.discount * batch.masks * soft_value
 
 
-def critic_loss(agents: ActorCritics, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared TD error, summed over the twins, averaged over the batch [P]; and the Q values [P, 2, B]."""
-    q: Tensor = agents.q(batch.observations, batch.actions)
-    return (q - target.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1), q
-
-
 def actor_loss(agents: ActorCritics, observations: Tensor, actions: Tensor, log_density: Tensor) -> Tensor:
     """E[alpha log pi(a|s) - min Q(s, a)], a ~ pi(.|s). [P]  [P] eq. 2"""
     q: Tensor = agents.q(observations, actions, frozen=True).amin(dim=1)
@@ -65,7 +60,7 @@ def entropy_coefficient_loss(agents: ActorCritics, log_density: Tensor) -> Tenso
 def update(agents: ActorCritics, batch: Batch, config: SACConfig) -> Metrics:
     """One step of every agent: critics, actor and entropy coefficient on the old parameters, then targets."""
     target = td_target(agents, batch, config)
-    critics, q = critic_loss(agents, batch, target)
+    critics, q = losses.critic_loss(agents, batch, target)
     noise = agents.streams.normal(*batch.actions.shape[1:])
     actions, log_density = agents.policy(batch.observations).sample(noise)
     actor = actor_loss(agents, batch.observations, actions, log_density)

@@ -13,7 +13,8 @@ from algorithms.methods.interface import Method, Start
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.stores import OfflineData, OnlineBuffer
 from algorithms.training.jobs import Job, check_sizes
-from algorithms.training.online import OnlineSchedule, Probe, run_online
+from algorithms.training.online import OnlineSchedule, run_online
+from algorithms.training.probes import Probe
 from envs.locomotion import specification
 from offline_data.transitions import Transitions
 from storage import UserError
@@ -31,14 +32,14 @@ def fine_tune(
     seeds: Sequence[int],
     job: Job,
     reward_scale: float = 1.0,
-    probe: Probe | None = None,
+    probes: Sequence[Probe] = (),
 ) -> pd.DataFrame:
     """Run `method` online, one run for each of `seeds`, side by side; returns their curve.
 
     `label` is what the curve calls it; two labels of one method share no random numbers. `config` is of the
     class `method.Config`. `transitions` is the offline data, its rewards already scaled (None for methods
-    from scratch); `members` the pre-trained agents run by run; `probe` is handed the learner and says what
-    else is measured of it. Raises UserError for missing data, or agents of another number or size.
+    from scratch); `members` the pre-trained agents run by run; `probes` measure what else a paper shows.
+    Raises UserError for missing data, or agents of another number or size.
     A custom method's updates are not captured as CUDA graphs, and it is not copied to be evaluated beside
     its learning: nothing says that its updates are alike, or that its agents are all it acts with.
     """
@@ -47,8 +48,7 @@ def fine_tune(
     learner = make_learner(
         label, method, config, online, transitions, members, seeds, job.environment, job.compute.device
     )
-    measure = None if probe is None else probe(learner)
-    return run_online(online, label, learner, seeds, job, reward_scale, measure).curve
+    return run_online(online, label, learner, seeds, job, reward_scale, probes).curve
 
 
 def make_learner(

@@ -133,12 +133,12 @@ WRONG = [
     (
         "extends",
         "no_such.yaml",
-        "extends is 'no_such.yaml': expected one of authors_agents.yaml, ",
+        "extends is 'no_such.yaml': expected one of authors_agents.yaml",
     ),
     (
         "extends",
         "../setup.yaml",
-        "extends is '../setup.yaml': expected one of authors_agents.yaml, ",
+        "extends is '../setup.yaml': expected one of authors_agents.yaml",
     ),
     ("extends", "locomotion.yaml", "extends is 'locomotion.yaml', which itself extends another"),
     # missing keys

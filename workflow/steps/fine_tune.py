@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from algorithms.diagnostics import action_auroc
+from algorithms.diagnostics.action_auroc import ActionAUROC
+from algorithms.diagnostics.offline_share import OfflineShare
 from algorithms.methods.interface import Method
 from algorithms.population import checkpoints
 from algorithms.training.acceleration import arithmetic
@@ -14,18 +15,20 @@ from algorithms.training.custom import try_method
 from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.jobs import job_of
 from algorithms.training.lookup import find_method
-from algorithms.training.online import OnlineSchedule, Probe
+from algorithms.training.online import OnlineSchedule
+from algorithms.training.probes import Probe
 from storage.curves import write_curves
 from storage.provenance import collect
 from workflow import cli, paths, training_process
 from workflow.settings import build
 
 
-def probe_of(method: type[Method], online: OnlineSchedule, seeds: Sequence[int]) -> Probe | None:
-    """What Figure 10 measures of the runs of `seeds`; None where schedule or method have no use for it."""
-    if not online.auroc_interval or "action_auroc" not in method.diagnostics:
-        return None
-    return action_auroc.probe(online.auroc_interval, seeds)
+def probes_of(method: type[Method], online: OnlineSchedule, seeds: Sequence[int]) -> list[Probe]:
+    """What the paper's figures show of the runs of `seeds` besides their learning."""
+    probes: list[Probe] = [OfflineShare()]
+    if online.diagnostics_interval and "action_auroc" in method.diagnostics:
+        probes.append(ActionAUROC(online.diagnostics_interval, seeds))
+    return probes
 
 
 def main(options: argparse.Namespace) -> None:
@@ -50,7 +53,7 @@ def main(options: argparse.Namespace) -> None:
         options.seeds,
         job_of(options.run, options.dataset, settings, options.state, compute),
         settings["reward_scale"],
-        probe_of(method, online, options.seeds),
+        probes_of(method, online, options.seeds),
     )
     write_curves(options.output, curve, collect(settings, options.seeds, arithmetic()))
 

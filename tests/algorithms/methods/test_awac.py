@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from algorithms.methods import awac
+from algorithms.methods import awac, losses
 from algorithms.methods.awac import AWAC, AWACAgents, AWACConfig, Gaussian
 from algorithms.methods.interface import Method, Start
 from algorithms.population.agents import load_members, one_agent
@@ -165,7 +165,7 @@ class TestLosses:
 
     def test_the_critic_loss_and_its_gradient_equal_slow_loops(self) -> None:
         agents, batch, target = make_agents(), make_batch(rows=COUNT), torch.randn(COUNT, SIZE)
-        loss, q = awac.critic_loss(agents, batch, target)
+        loss, q = losses.critic_loss(agents, batch, target)
         exact = slow.float64_parameters(agents)
         expected = slow.critic_loss(exact, batch, target.double())
         assert q.shape == (COUNT, 2, SIZE)
@@ -204,12 +204,12 @@ class TestLosses:
         batch = Batch(*(field.double() for field in make_batch(rows=COUNT)))
         weights = torch.rand(COUNT, SIZE, dtype=torch.float64)
         target = torch.randn(COUNT, SIZE, dtype=torch.float64)
-        losses: dict[str, Callable[[], Tensor]] = {
+        of_networks: dict[str, Callable[[], Tensor]] = {
             "policy.": lambda: awac.actor_loss(agents.policy(batch.observations), batch, weights).sum(),
-            "q.": lambda: awac.critic_loss(agents, batch, target)[0].sum(),
+            "q.": lambda: losses.critic_loss(agents, batch, target)[0].sum(),
         }
         step = 1e-6
-        for prefix, loss in losses.items():
+        for prefix, loss in of_networks.items():
             expected = finite_differences(agents, loss, prefix, step)
             slow.assert_gradients(agents, loss(), expected)
 

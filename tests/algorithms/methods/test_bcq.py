@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from algorithms.methods import bcq
+from algorithms.methods import bcq, losses
 from algorithms.methods.bcq import BCQ, ActionVAE, BCQAgents, BCQConfig
 from algorithms.methods.interface import OfflineStart, Start
 from algorithms.population.agents import load_members, one_agent
@@ -240,7 +240,7 @@ class TestLosses:
 
     def test_the_critic_loss_and_its_gradient_equal_slow_loops(self) -> None:
         agents, batch, target = make_agents(), make_batch(), torch.randn(POPULATION, SIZE)
-        loss, q = bcq.critic_loss(agents, batch, target)
+        loss, q = losses.critic_loss(agents, batch, target)
         exact = slow.float64_parameters(agents)
         expected = slow.critic_loss(exact, batch, target.double())
         assert q.shape == (POPULATION, 2, SIZE)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms.methods import sac
+from algorithms.methods import losses, sac
 from algorithms.methods.sac import SAC, SACConfig
 from algorithms.population.agents import ActorCritics
 from algorithms.population.streams import Streams
@@ -75,7 +75,7 @@ class TestLosses:
 
     def test_the_critic_loss_and_its_gradient_equal_slow_loops(self) -> None:
         agents, batch, target = make_agents(), make_batch(), torch.randn(len(SEEDS), SIZE)
-        loss, q = sac.critic_loss(agents, batch, target)
+        loss, q = losses.critic_loss(agents, batch, target)
         exact = slow.float64_parameters(agents)
         expected = slow.critic_loss(exact, batch, target.double())
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)

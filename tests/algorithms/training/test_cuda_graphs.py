@@ -88,8 +88,7 @@ def in_blocks_of_5(monkeypatch: pytest.MonkeyPatch, blocks: list[int]) -> list[i
     def updates(update: Callable[[], Metrics], streams: Sequence[Streams], per_graph: int) -> Updates:
         return Updates(update, streams, 5)
 
-    for loop in ("offline", "online"):
-        monkeypatch.setattr(f"algorithms.training.{loop}.Updates", updates)
+    monkeypatch.setattr("algorithms.training.loop.Updates", updates)
     return blocks
 
 
@@ -187,7 +186,7 @@ def test_a_custom_methods_updates_are_not_captured(tmp_path: Path, monkeypatch: 
 
     capturing = Compute()
     object.__setattr__(capturing, "updates_per_graph", 5)
-    monkeypatch.setattr("algorithms.training.online.Updates", updates)
+    monkeypatch.setattr("algorithms.training.loop.Updates", updates)
     for method in (METHODS["sac"], Custom):
         job = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path / method.__name__, capturing)
         fine_tune("sac", method, method.Config(**SMALL), ONLINE, None, [], SEEDS, job)
@@ -317,7 +316,9 @@ def test_updates_on_a_gpu_are_the_cpus_but_for_rounding(
         job = Job("test", "made-up", ENVIRONMENT, "hash", place, Compute(device))  # type: ignore[arg-type]
         pretrain("cql", CQL, CQLConfig(**SMALL), schedule, data, SEEDS, job)
         tensors, _ = checkpoints.load(place / "checkpoint.safetensors")
-        moments.append({name: tensor for name, tensor in tensors.items() if name.startswith("adam.exp_avg.")})
+        moments.append(
+            {name: tensor for name, tensor in tensors.items() if name.startswith("agents.adam.exp_avg.")}
+        )
     assert len(moments[0]) > 10
     for name, tensor in moments[0].items():  # Adam's first moments: what the gradients were
         torch.testing.assert_close(moments[1][name], tensor, rtol=1e-3, atol=1e-5)

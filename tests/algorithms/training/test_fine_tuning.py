@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from algorithms.diagnostics import action_auroc
+from algorithms.diagnostics.action_auroc import ActionAUROC
 from algorithms.methods.awac import AWACAgents
 from algorithms.methods.bcq import BCQAgents, BCQConfig
 from algorithms.methods.density_ratio import DensityRatio
@@ -25,7 +25,8 @@ from algorithms.replay.stores import BalancedReplay, OnlineReplay, UniformReplay
 from algorithms.training.fine_tuning import Members, fine_tune, make_learner
 from algorithms.training.jobs import Job
 from algorithms.training.lookup import find_method
-from algorithms.training.online import OnlineSchedule, Probe
+from algorithms.training.online import OnlineSchedule
+from algorithms.training.probes import Probe
 from envs.reference_scores import normalised_score
 from offline_data.transitions import Transitions
 from storage import UserError
@@ -260,13 +261,13 @@ def test_methods_are_found_by_name_or_by_module_and_class() -> None:
 
 
 def test_what_a_probe_measures_is_in_the_curve_and_changes_nothing_else(tmp_path: Path) -> None:
-    def tuned(probe: Probe | None) -> pd.DataFrame:
-        job = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path / str(probe is None))
+    def tuned(*probes: Probe) -> pd.DataFrame:
+        job = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path / str(len(probes)))
         data, config = made_up_transitions(LENGTHS), config_of("off2on")
         of = (members_of("off2on"), SEEDS, job)
-        return fine_tune("off2on", METHODS["off2on"], config, ONLINE, data, *of, probe=probe)
+        return fine_tune("off2on", METHODS["off2on"], config, ONLINE, data, *of, probes=probes)
 
-    without, measured = tuned(None), tuned(action_auroc.probe(60, SEEDS))
+    without, measured = tuned(), tuned(ActionAUROC(60, SEEDS))
     is_auroc = measured.metric.str.startswith("auroc")
     assert measured[~is_auroc].reset_index(drop=True).equals(without)
     assert set(zip(measured[is_auroc].metric, measured[is_auroc].step, strict=True)) == {
@@ -275,8 +276,8 @@ def test_what_a_probe_measures_is_in_the_curve_and_changes_nothing_else(tmp_path
     }
 
 
-def test_an_auroc_interval_between_evaluations_is_refused() -> None:
+def test_a_diagnostics_interval_between_evaluations_is_refused() -> None:
     with pytest.raises(
-        UserError, match="auroc_interval is 45, expected a multiple of evaluation_interval, 30"
+        UserError, match="diagnostics_interval is 45, expected a multiple of evaluation_interval, 30"
     ):
-        replace(ONLINE, auroc_interval=45)
+        replace(ONLINE, diagnostics_interval=45)

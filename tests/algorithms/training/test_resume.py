@@ -266,8 +266,8 @@ def test_a_job_whose_newest_checkpoint_is_gone_goes_on_from_the_previous(kind: s
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        ("pretrain", "networks.q.net.layers.0.weight"),
-        ("pretrain", "adam.exp_avg.policy.net.layers.0.bias"),
+        ("pretrain", "agents.networks.q.net.layers.0.weight"),
+        ("pretrain", "agents.adam.exp_avg.policy.net.layers.0.bias"),
         ("pretrain", "draws"),
         ("off2on", "agents.networks.density.net.layers.0.weight"),
         ("off2on", "agents.adam.step.q.net.layers.0.weight"),
