@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import argparse
 import copy
-import math
+import importlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.validators import extend
 
 from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
 from envs.reference_scores import REFERENCE_SCORES
@@ -26,33 +21,15 @@ from storage.yaml_files import read_yaml
 from workflow import manipulation_plan
 from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import AUTHORS, AUTHORS_SEEDS, RECORDING_KEYS, Plan
+from workflow.sections import RECIPE_KEYS, Configuration
+from workflow.settings import names, validated
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
-SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 COMMITTED = "reference"
 """The name under results/ that no run may have."""
 TEMPLATE = "__use_yte__"
 """The key for which Snakemake takes a configuration file for a template, Python expressions and all."""
 
-_TYPES = {
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "text",
-    "boolean": "true or false",
-    "array": "a list",
-    "object": "keys with values",
-}
-_RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "random": (("seed", "transitions", "copies"), ("actions",)),
-    "medium": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
-    "expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
-    "medium-expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
-    "medium-replay": (("seed", "behaviour_policy"), ()),
-    "replay": (("seed", "behaviour_policy"), ("transitions",)),
-    "minari": (("minari_id",), ()),
-    "d4rl": (("file",), ("episode_ends",)),
-}
-"""Keys that a recipe needs, and keys that it may have."""
 NO_LOCOMOTION: dict[str, Any] = {
     "datasets": {},
     "pretraining": {"agents": 1, "agents_per_job": 1, "schedule": {"updates": 1}},
@@ -66,16 +43,10 @@ NO_LOCOMOTION: dict[str, Any] = {
     "figures": [],
 }
 """What completes a configuration of the manipulation tasks alone: no dataset, no method, so no such job."""
-_BOUNDS = {
-    "minimum": "at least",
-    "exclusiveMinimum": "more than",
-    "maximum": "at most",
-    "exclusiveMaximum": "less than",
-}
 
 
 def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration, completed and checked against the schema and against itself.
+    """Return the configuration, completed and checked, section by section and against itself.
 
     Where it `extends` another one of config/, it says only what differs, and null leaves a key out.
 
@@ -83,23 +54,31 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
         UserError: an unknown or missing key, a value of the wrong type or out of range, a missing file, or
             two settings that contradict each other; the sentence names the first one.
     """
-    configuration = _extended(configuration)
-    _check_schema(configuration, "")
+    validated(Configuration, _extended(configuration))
+    configuration = completed(configuration)
     if configuration["name"] == COMMITTED:
         raise UserError(
             f"name is '{COMMITTED}': expected another one, results/{COMMITTED} holds the committed results."
         )
-    configuration = {**copy.deepcopy(NO_LOCOMOTION), **configuration}
     _check_methods(configuration)
+    # Imports torch, which takes a second that the Snakemakes of jobs do without.
+    chains = importlib.import_module("workflow.chains")
+    chains.check_configs(Plan(configuration))
     for name, dataset in configuration["datasets"].items():
         _check_dataset(name, dataset, configuration)
     _check_claims(configuration)
-    _check_compute(configuration.get("compute", {}))
     _check_agents(configuration)
     _check_likelihood(configuration)
     _check_sweep(configuration)
     _check_manipulation(configuration)
-    return dict(configuration)
+    chains.check_chains(Plan(configuration))
+    chains.check_manipulation(ManipulationPlan(configuration))
+    return configuration
+
+
+def completed(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """What `check` returns, unchecked: in a second, and without torch, for what was checked before."""
+    return {**copy.deepcopy(NO_LOCOMOTION), **_extended(configuration)}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -128,21 +107,13 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_section(section: Mapping[str, Any], where: str, definition: str) -> None:
-    """UserError unless `section`, which stands at `where`, fits `definition` of the schema.
-
-    An ensemble's size is the one field of a method's settings that stands elsewhere in a configuration.
-    """
-    _check_settings({k: v for k, v in section.items() if k != "ensemble_size"}, where, definition)
-
-
 def _extended(configuration: Mapping[str, Any]) -> dict[str, Any]:
     if "extends" not in configuration:
         return dict(configuration)
     own = {key: value for key, value in configuration.items() if key != "extends"}
     known = sorted(path.name for path in CONFIGURATIONS.glob("*.yaml"))
     if configuration["extends"] not in known:
-        raise UserError(f"extends is {configuration['extends']!r}: expected one of {_names(known)}.")
+        raise UserError(f"extends is {configuration['extends']!r}: expected one of {names(known)}.")
     base = load(CONFIGURATIONS / configuration["extends"])
     if "extends" in base:
         raise UserError(f"extends is {configuration['extends']!r}, which itself extends another file.")
@@ -176,7 +147,7 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
             f"{where}: the name has to begin with its environment's family, {family} (families: {known})."
         )
     recipe = dataset["recipe"]
-    required, possible = _RECIPE_KEYS[recipe]
+    required, possible = RECIPE_KEYS[recipe]
     for key in required:
         if key not in dataset:
             raise UserError(f"{where}: the recipe {recipe} needs the key '{key}'.")
@@ -192,7 +163,7 @@ def _check_behaviour_policy(where: str, dataset: Mapping[str, Any], policies: Ma
     if policy not in policies:
         raise UserError(
             f"{where}.behaviour_policy is '{policy}': expected one of the behaviour_policies"
-            f" ({_names(policies) or 'there are none'})."
+            f" ({names(policies) or 'there are none'})."
         )
     environment = policies[policy]["environment"]
     if environment != dataset["environment"]:
@@ -207,59 +178,38 @@ def _check_behaviour_policy(where: str, dataset: Mapping[str, Any], policies: Ma
         )
 
 
-def _check_schema(value: Any, where: str, definition: str | None = None) -> None:
-    """UserError unless `value`, which stands at `where`, fits the schema or one of its definitions."""
-    errors = sorted(_validator(definition).iter_errors(value), key=_order)
-    if errors:
-        raise UserError(_sentence(errors[0], where))
-
-
-def _check_settings(section: Mapping[str, Any], where: str, definition: str) -> None:
-    """`_check_schema` for a method, whose definition has its name; one without is checked when imported."""
-    if definition in _schema()["$defs"]:
-        _check_schema(section, where, definition)
-
-
 def _check_methods(configuration: Mapping[str, Any]) -> None:
-    """Known methods have settings of their own kind; custom ones are checked where they are imported."""
+    """All methods are known, or custom; their settings are `workflow.chains`'s."""
     plan = Plan(configuration)
     for label in plan.methods:
         where, method = f"fine_tuning.methods.{label}", plan.method(label)
         if method not in ONLINE and ":" not in method:
             raise UserError(
-                f"{where}: the method '{method}' is unknown: expected one of {_names(ONLINE)}, or a custom"
+                f"{where}: the method '{method}' is unknown: expected one of {names(ONLINE)}, or a custom"
                 " one as package.module:Class."
             )
         entry = configuration["fine_tuning"]["methods"][label]
         if (source := entry.get("starts_from", NOTHING)) not in (NOTHING, *OFFLINE):
             raise UserError(
-                f"{where}.starts_from is {source!r}: expected one of {_names((NOTHING, *OFFLINE))}."
+                f"{where}.starts_from is {source!r}: expected one of {names((NOTHING, *OFFLINE))}."
             )
     sections = [("", configuration)]
     sections += [(f"datasets.{name}.", dataset) for name, dataset in configuration["datasets"].items()]
     for prefix, section in sections:
-        for offline, entry in section.get("pretraining", {}).get("methods", {}).items():
+        for offline in section.get("pretraining", {}).get("methods", {}):
             where = f"{prefix}pretraining.methods"
             if offline not in OFFLINE:
-                raise UserError(f"{where}: unknown key '{offline}': expected one of {_names(OFFLINE)}.")
-            _check_settings(entry.get("config", {}), f"{where}.{offline}.config", offline)
-        for label, entry in section.get("fine_tuning", {}).get("methods", {}).items():
+                raise UserError(f"{where}: unknown key '{offline}': expected one of {names(OFFLINE)}.")
+        for label in section.get("fine_tuning", {}).get("methods", {}):
             where = f"{prefix}fine_tuning.methods.{label}"
             if label not in plan.methods:
-                raise UserError(f"{where}: expected one of fine_tuning.methods ({_names(plan.methods)}).")
-            _check_settings(entry.get("config", {}), f"{where}.config", plan.method(label))
+                raise UserError(f"{where}: expected one of fine_tuning.methods ({names(plan.methods)}).")
 
 
 def _check_claims(configuration: Mapping[str, Any]) -> None:
     """The file is there; what stands in it is checked where it is read."""
     if "claims" in configuration and not Path(configuration["claims"]).is_file():
         raise UserError(f"claims is '{configuration['claims']}': expected a YAML file of claims.")
-
-
-def _check_compute(compute: Mapping[str, Any]) -> None:
-    for key in ("tf32", "updates_per_graph"):
-        if compute.get(key) and compute.get("device") != "cuda":
-            raise UserError(f"compute.{key} is {compute[key]}: expected compute.device cuda with it.")
 
 
 def _check_agents(configuration: Mapping[str, Any]) -> None:
@@ -296,7 +246,7 @@ def _check_sweep(configuration: Mapping[str, Any]) -> None:
     if section and section["method"] not in methods:
         raise UserError(
             f"sweep_policy_lr.method is '{section['method']}': expected one of fine_tuning.methods"
-            f" ({_names(methods)})."
+            f" ({names(methods)})."
         )
     if len(Plan(configuration).variations) < len(section.get("policy_learning_rates", [])):
         raise UserError(
@@ -316,7 +266,7 @@ def _check_manipulation(configuration: Mapping[str, Any]) -> None:
             raise UserError(
                 f"manipulation.controls.{control}: expected a label that is neither"
                 f" {manipulation_plan.OFFLINE} nor among manipulation.fine_tuning.methods"
-                f" ({_names(plan.methods)})."
+                f" ({names(plan.methods)})."
             )
         given, own = plan.section["pretraining"]["agents"], plan.section["controls"][control]
         if own.get("continues") and own.get("agents", given) > given:
@@ -329,7 +279,7 @@ def _check_manipulation(configuration: Mapping[str, Any]) -> None:
         if key in film and film[key] not in known:
             raise UserError(
                 f"manipulation.film.{key} is {film[key]!r}: expected one of those of"
-                f" manipulation.fine_tuning ({_names(map(str, known))})."
+                f" manipulation.fine_tuning ({names(map(str, known))})."
             )
     needed = _agents_needed(plan)
     if plan.tasks and (agents := plan.section["pretraining"]["agents"]) < needed:
@@ -350,77 +300,8 @@ def _agents_needed(plan: ManipulationPlan) -> int:
 def _check_datasets(key: str, section: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
     for dataset in section.get("datasets", []):
         if dataset not in configuration["datasets"]:
-            known = _names(configuration["datasets"])
+            known = names(configuration["datasets"])
             raise UserError(f"{key}.datasets has '{dataset}': expected one of the datasets ({known}).")
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    schema: dict[str, Any] = read_yaml(SCHEMA)
-    return schema
-
-
-@cache
-def _validator(definition: str | None) -> Draft202012Validator:
-    schema = _schema()
-    if definition is not None:
-        schema = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
-    Draft202012Validator.check_schema(schema)
-    # JSON Schema takes 3.0 for a whole number and NaN for a number; the dataclasses behind do not.
-    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    types = types.redefine("number", lambda _, value: type(value) is int or _is_finite(value))
-    return extend(Draft202012Validator, {"increasing": _increasing}, type_checker=types)(schema)
-
-
-def _is_finite(value: Any) -> bool:
-    return type(value) is float and math.isfinite(value)
-
-
-def _increasing(validator: Any, wanted: bool, value: Any, _schema: Any) -> Iterator[ValidationError]:
-    """A keyword of ours: numbers of a list, such as the ends of a range, each larger than the one before."""
-    numbers = isinstance(value, list) and all(validator.is_type(item, "number") for item in value)
-    if wanted and numbers and not all(low < high for low, high in pairwise(value)):
-        yield ValidationError("not increasing")
-
-
-def _order(error: ValidationError) -> tuple[bool, list[str]]:
-    """Unknown keys first: they are most often a misspelling of what another error reports missing."""
-    return error.validator != "additionalProperties", [str(part) for part in error.absolute_path]
-
-
-def _sentence(error: ValidationError, section: str) -> str:
-    where = ".".join(filter(None, [section, *(str(part) for part in error.absolute_path)]))
-    prefix = f"{where}: " if where else ""
-    value, rule = error.instance, error.validator_value
-    match error.validator:
-        case "additionalProperties":
-            known = error.schema.get("properties", {})
-            unknown = next(key for key in value if key not in known)
-            return f"{prefix}unknown key '{unknown}': expected one of {_names(known)}."
-        case "required":
-            missing = next(key for key in rule if key not in value)
-            return f"{prefix}the key '{missing}' is missing."
-        case "type":
-            return f"{where} is {value!r}: expected {_TYPES[rule]}."
-        case "enum":
-            return f"{where} is {value!r}: expected one of {_names(rule)}."
-        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
-            return f"{where} is {value!r}: expected {_BOUNDS[error.validator]} {rule}."
-        case "minItems" | "minProperties":
-            return f"{where} is empty: expected at least {rule}."
-        case "increasing":
-            return f"{where} is {value!r}: expected the lower end first and a higher one after it."
-        case "uniqueItems":
-            return f"{where} is {value!r}: expected no repetition."
-        case "pattern":
-            verb = "has the name" if "propertyNames" in error.absolute_schema_path else "is"
-            return f"{where} {verb} {value!r}: expected {error.schema.get('description', rule)}."
-        case _:
-            return f"{prefix}{error.message}."
-
-
-def _names(names: Iterable[Any]) -> str:
-    return ", ".join(str(name) for name in names)
 
 
 def named(file: str) -> Path:

@@ -27,24 +27,25 @@ from algorithms.population.networks import Critics, TanhGaussian, mixture_policy
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
+from storage.constraints import BatchSize, EnsembleSize, LogStdRange, Positive, Rate, Weight, Widths
 
 
 @dataclass(frozen=True)
 class AWACConfig:
     """AWAC's numbers; the defaults are rlkit's examples/awac/mujoco/awac1.py, named by [S] D.1."""
 
-    hidden_widths: tuple[int, ...] = (256, 256)  # [rlkit] of the critics
-    policy_hidden_widths: tuple[int, ...] = (256, 256, 256, 256)  # [rlkit]
-    log_std_range: tuple[float, float] = (-6.0, 0.0)  # [rlkit]
-    batch_size: int = 1024  # [rlkit] online; its 50,000 updates before take 128
-    discount: float = 0.99  # [rlkit]
-    target_update_rate: float = 5e-3  # [rlkit] tau, every step
-    policy_learning_rate: float = 3e-4  # [rlkit]
-    value_learning_rate: float = 3e-4  # [rlkit]
-    policy_weight_decay: float = 1e-4  # [rlkit] Adam's L2 term, on weights, biases and deviations
-    advantage_temperature: float = 2.0  # [rlkit] beta, [AWAC] lambda; in units of (unscaled) reward
+    hidden_widths: Widths = (256, 256)  # [rlkit] of the critics
+    policy_hidden_widths: Widths = (256, 256, 256, 256)  # [rlkit]
+    log_std_range: LogStdRange = (-6.0, 0.0)  # [rlkit]
+    batch_size: BatchSize = 1024  # [rlkit] online; its 50,000 updates before take 128
+    discount: Weight = 0.99  # [rlkit]
+    target_update_rate: Rate = 5e-3  # [rlkit] tau, every step
+    policy_learning_rate: Rate = 3e-4  # [rlkit]
+    value_learning_rate: Rate = 3e-4  # [rlkit]
+    policy_weight_decay: Weight = 1e-4  # [rlkit] Adam's L2 term, on weights, biases and deviations
+    advantage_temperature: Positive = 2.0  # [rlkit] beta, [AWAC] lambda; in units of (unscaled) reward
     advantage_weighting: Literal["softmax", "exponential"] = "softmax"  # [rlkit]; [AWAC]
-    ensemble_size: int = 5  # [P] 6.1, [S] D.1: members of an online run
+    ensemble_size: EnsembleSize = 5  # [P] 6.1, [S] D.1: members of an online run
 
 
 class Gaussian(NamedTuple):

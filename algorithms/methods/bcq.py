@@ -28,6 +28,7 @@ from algorithms.population.perceptrons import PopulationMLP, evaluated
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.batch import Batch
 from storage import UserError
+from storage.constraints import BatchSize, Candidates, EnsembleSize, Rate, UpToTwo, Weight, Widths
 
 LATENTS_PER_ACTION = 2  # [BCQ code] latent numbers for each number of an action
 LATENT_LIMIT = 0.5  # [BCQ code] latents of sampled actions are clipped to [-0.5, 0.5]
@@ -40,17 +41,17 @@ DIVERGENCE_WEIGHT = 0.5  # [BCQ code] of the KL term, both terms being means ove
 class BCQConfig:
     """BCQ's numbers."""
 
-    hidden_widths: tuple[int, ...] = (400, 300)  # [BCQ code] critics and perturbation
-    generator_hidden_widths: tuple[int, ...] = (750, 750)  # [BCQ code] encoder and decoder alike
-    learning_rate: float = 1e-3  # [BCQ code] all networks; Adam
-    batch_size: int = 100  # [BCQ code]
-    discount: float = 0.99  # [BCQ code]
-    target_update_rate: float = 5e-3  # [BCQ code] tau, every step
-    perturbation_limit: float = 0.05  # [BCQ code] Phi, in units of the largest action, 1
-    minimum_weight: float = 0.75  # [BCQ code] lambda, the weight of the smaller twin
-    target_candidates: int = 10  # [BCQ code] n, in each next state
-    acting_candidates: int = 100  # [BCQ code], of all members together (ours)
-    ensemble_size: int = 5  # [P] 6.1, [S] D.1: members of an online run
+    hidden_widths: Widths = (400, 300)  # [BCQ code] critics and perturbation
+    generator_hidden_widths: Widths = (750, 750)  # [BCQ code] encoder and decoder alike
+    learning_rate: Rate = 1e-3  # [BCQ code] all networks; Adam
+    batch_size: BatchSize = 100  # [BCQ code]
+    discount: Weight = 0.99  # [BCQ code]
+    target_update_rate: Rate = 5e-3  # [BCQ code] tau, every step
+    perturbation_limit: UpToTwo = 0.05  # [BCQ code] Phi, in units of the largest action, 1
+    minimum_weight: Weight = 0.75  # [BCQ code] lambda, the weight of the smaller twin
+    target_candidates: Candidates = 10  # [BCQ code] n, in each next state
+    acting_candidates: Candidates = 100  # [BCQ code], of all members together (ours)
+    ensemble_size: EnsembleSize = 5  # [P] 6.1, [S] D.1: members of an online run
 
 
 class ActionVAE(nn.Module):

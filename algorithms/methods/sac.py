@@ -19,19 +19,20 @@ from algorithms.population.agents import ActorCritics
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OnlineReplay, PlainReplayName
 from storage import UserError
+from storage.constraints import BatchSize, Positive, Rate, Weight, Widths
 
 
 @dataclass(frozen=True)
 class SACConfig:
     """SAC's numbers; the defaults are rlkit's examples/sac.py, named by [S] D.1 as the SAC baseline."""
 
-    hidden_widths: tuple[int, ...] = (256, 256)  # [S] D.1, [C]
-    batch_size: int = 256  # [C]
-    discount: float = 0.99  # [C]
-    target_update_rate: float = 5e-3  # [C] tau, every step
-    policy_learning_rate: float = 3e-4  # [S] D.1; fine-tuning chooses from 3e-4, 3e-5, 5e-6
-    value_learning_rate: float = 3e-4  # [S] D.1
-    initial_entropy_coefficient: float = 1.0  # [C] log_alpha starts (again) at 0
+    hidden_widths: Widths = (256, 256)  # [S] D.1, [C]
+    batch_size: BatchSize = 256  # [C]
+    discount: Weight = 0.99  # [C]
+    target_update_rate: Rate = 5e-3  # [C] tau, every step
+    policy_learning_rate: Rate = 3e-4  # [S] D.1; fine-tuning chooses from 3e-4, 3e-5, 5e-6
+    value_learning_rate: Rate = 3e-4  # [S] D.1
+    initial_entropy_coefficient: Positive = 1.0  # [C] log_alpha starts (again) at 0
 
 
 def td_target(agents: ActorCritics, batch: Batch, config: SACConfig) -> Tensor:

@@ -20,6 +20,7 @@ from algorithms.training.online import OnlineSchedule, run_online
 from algorithms.training.probes import Probe
 from storage import UserError
 
+METHOD = SAC
 MEDIUM_SHARE = 1 / 3  # D4RL's "medium" is a policy at about a third of the expert's return
 
 
@@ -52,7 +53,7 @@ def train_behaviour(
     reaches `medium_score`, by default a third of the expert's. UserError where none does.
     """
     device = job.compute.device
-    learner = make_learner("sac", SAC, config, online, None, [], [seed], job.environment, device)
+    learner = make_learner("sac", METHOD, config, online, None, [], [seed], job.environment, device)
     snapshots = job.state_folder / "snapshots"
     result = run_online(online, "sac", learner, [seed], job, reward_scale, [_KeptActors(snapshots)])
     scores = result.curve[result.curve.metric == "normalised_score"].set_index("step").value

@@ -22,6 +22,7 @@ from algorithms.training.loop import Loop, Schedule
 from algorithms.training.measuring import Measured
 from offline_data.transitions import Transitions
 from storage import UserError
+from storage.constraints import Count, FewCount, LargestQ, PositiveCount
 from storage.files import exclusive
 
 
@@ -29,13 +30,13 @@ from storage.files import exclusive
 class OfflineSchedule:
     """How long to pre-train and how often to look."""
 
-    updates: int = 1_000_000  # [S] D.1: 1000 epochs of 1000; of agents trained further, in all
-    cloning_warm_start: int = 0  # updates of the policy alone, before the first CQL update (ours)
-    monte_carlo_warm_start: int = 0  # updates of the critics alone towards returns, after cloning (ours)
-    evaluation_interval: int = 5_000
-    evaluation_episodes: int = 5  # [C] 5,000 steps, five whole episodes of HalfCheetah
-    checkpoint_interval: int = 5_000
-    largest_q: float = LARGEST_Q  # ours: a mean of Q beyond it ends the run
+    updates: PositiveCount = 1_000_000  # [S] D.1: 1000 epochs of 1000; of agents trained further, in all
+    cloning_warm_start: Count = 0  # updates of the policy alone, before the first CQL update (ours)
+    monte_carlo_warm_start: Count = 0  # updates of the critics alone towards returns, after cloning (ours)
+    evaluation_interval: PositiveCount = 5_000
+    evaluation_episodes: FewCount = 5  # [C] 5,000 steps, five whole episodes of HalfCheetah
+    checkpoint_interval: PositiveCount = 5_000
+    largest_q: LargestQ = LARGEST_Q  # ours: a mean of Q beyond it ends the run
 
 
 class StartingAgents(NamedTuple):

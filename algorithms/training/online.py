@@ -28,6 +28,7 @@ from algorithms.training.measuring import Measured
 from algorithms.training.probes import Probe
 from envs.locomotion import EnvironmentBatch
 from storage import UserError
+from storage.constraints import Count, FewCount, LargestQ, PositiveCount
 from storage.files import exclusive
 
 
@@ -35,18 +36,18 @@ from storage.files import exclusive
 class OnlineSchedule:
     """The online schedule. UserError where the loop would never be at an interval's end."""
 
-    steps: int = 250_000  # [S] D.1: environment steps of each run
-    block_size: int = 1_000  # [C]: collect so many steps, then as many updates; [P] alternates single ones
+    steps: PositiveCount = 250_000  # [S] D.1: environment steps of each run
+    block_size: PositiveCount = 1_000  # [C]: collect so many steps, then update as often; [P]: one by one
     # [S] D.1: updates after the first block, times this ([C]'s default is 10). Off2On's trainer has it, so
     # SAC-ft too, as its published curve shows (results/reference, multiplier); AWAC's, BCQ's and SAC's code
     # has none.
-    first_block_multiplier: int = 5
-    initial_steps: int = 0  # [C] rlkit's SAC: 1,000 collected by the untrained policy before step 0
-    evaluation_interval: int = 1_000  # [C]: every block, before collecting; a multiple of the block size
-    evaluation_episodes: int = 5  # [C]: 5,000 steps, five whole episodes of HalfCheetah
-    checkpoint_interval: int = 1_000  # steps; a multiple of the block size
-    diagnostics_interval: int = 0  # between what probes measure; a multiple of the evaluation's, 0 for never
-    largest_q: float = LARGEST_Q  # ours: a mean of Q beyond it ends the run
+    first_block_multiplier: FewCount = 5
+    initial_steps: Count = 0  # [C] rlkit's SAC: 1,000 collected by the untrained policy before step 0
+    evaluation_interval: PositiveCount = 1_000  # [C]: each block, before it; a multiple of the block size
+    evaluation_episodes: FewCount = 5  # [C]: 5,000 steps, five whole episodes of HalfCheetah
+    checkpoint_interval: PositiveCount = 1_000  # steps; a multiple of the block size
+    diagnostics_interval: Count = 0  # between what probes measure; a multiple of evaluations', 0 for never
+    largest_q: LargestQ = LARGEST_Q  # ours: a mean of Q beyond it ends the run
 
     def __post_init__(self) -> None:
         check_blocks(self)

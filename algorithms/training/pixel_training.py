@@ -24,6 +24,7 @@ from algorithms.training.measuring import Measured
 from algorithms.training.offline import OfflineLoop, PretrainedAgents, StartingAgents
 from algorithms.training.online import OnlineLoop, check_blocks
 from storage import UserError
+from storage.constraints import FewCount, LargestQ, PositiveCount
 from storage.files import exclusive
 
 
@@ -31,25 +32,25 @@ from storage.files import exclusive
 class PixelOfflineSchedule:
     """How long to pre-train and how often to look."""
 
-    updates: int = 500_000  # [S] D.2
-    evaluation_interval: int = 1_000  # [COG] an epoch
-    evaluation_episodes: int = 5  # [COG]
-    checkpoint_interval: int = 1_000
-    largest_q: float = LARGEST_Q  # ours: a mean of Q beyond it ends the run
+    updates: PositiveCount = 500_000  # [S] D.2
+    evaluation_interval: PositiveCount = 1_000  # [COG] an epoch
+    evaluation_episodes: FewCount = 5  # [COG]
+    checkpoint_interval: PositiveCount = 1_000
+    largest_q: LargestQ = LARGEST_Q  # ours: a mean of Q beyond it ends the run
 
 
 @dataclass(frozen=True)
 class EpisodeSchedule:
     """The online schedule, in episodes. UserError where the loop would never be at an interval's end."""
 
-    steps: int = 1_000  # [S] D.2: episodes of each run
-    block_size: int = 10  # [COG] episodes between two rounds of updates
-    updates_per_episode: int = 100  # [COG] 1,000 after every 10
-    first_block_multiplier: int = 5  # [S] D.2: updates after the first block, times this
-    evaluation_interval: int = 10  # [COG] every block; a multiple of the block size
-    evaluation_episodes: int = 5  # [COG], of each kind
-    checkpoint_interval: int = 10  # episodes; a multiple of the block size
-    largest_q: float = LARGEST_Q  # ours: a mean of Q beyond it ends the run
+    steps: PositiveCount = 1_000  # [S] D.2: episodes of each run
+    block_size: PositiveCount = 10  # [COG] episodes between two rounds of updates
+    updates_per_episode: PositiveCount = 100  # [COG] 1,000 after every 10
+    first_block_multiplier: FewCount = 5  # [S] D.2: updates after the first block, times this
+    evaluation_interval: PositiveCount = 10  # [COG] every block; a multiple of the block size
+    evaluation_episodes: FewCount = 5  # [COG], of each kind
+    checkpoint_interval: PositiveCount = 10  # episodes; a multiple of the block size
+    largest_q: LargestQ = LARGEST_Q  # ours: a mean of Q beyond it ends the run
 
     def __post_init__(self) -> None:
         check_blocks(self)

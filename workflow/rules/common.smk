@@ -11,7 +11,7 @@ from algorithms import catalogue
 from storage import UserError
 from storage.checksums import write_checksums
 from storage.files import exclusive
-from workflow.configuration import check, load
+from workflow.configuration import check, completed, load
 from workflow.manipulation_plan import OFFLINE, ManipulationPlan, folders_of
 from workflow.plan import Plan, as_json
 from workflow.code_hash import ROOT
@@ -22,7 +22,8 @@ min_version("9.0")
 try:
     for file in workflow.configfiles:
         load(Path(file))
-    PLAN = Plan(check(config))
+    # Jobs read what was checked when they were planned.
+    PLAN = Plan((check if workflow.is_main_process else completed)(config))
 except UserError as error:
     sys.exit(f"Configuration: {error}")
 MANIPULATION = ManipulationPlan(PLAN.configuration)

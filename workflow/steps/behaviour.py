@@ -16,6 +16,7 @@ from storage.curves import write_curves
 from storage.files import atomic_path, write_json
 from storage.provenance import collect
 from workflow import cli, training_process
+from workflow.settings import build
 
 
 def main(options: argparse.Namespace) -> None:
@@ -23,8 +24,8 @@ def main(options: argparse.Namespace) -> None:
     settings = options.settings
     compute = training_process.prepare(settings)
     result = train_behaviour(
-        cli.build(SACConfig, settings.get("sac", {}), "sac", "sac"),
-        cli.build(OnlineSchedule, settings.get("schedule", {}), "schedule", "online"),
+        build(SACConfig, settings.get("sac", {}), "sac"),
+        build(OnlineSchedule, settings.get("schedule", {}), "schedule"),
         settings["seed"],
         job_of(options.run, options.policy, settings, options.state, compute),
         settings.get("reward_scale", 1.0),

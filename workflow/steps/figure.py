@@ -16,16 +16,12 @@ from workflow import cli
 def main(options: argparse.Namespace) -> None:
     """Draw `options.figure` beside `options.output`."""
     settings = {key: value for key, value in options.settings.items() if key != "fingerprint"}
-    results = cli.build(
-        Results,
-        {
-            "statistics": read_statistics(options.statistics),
-            "read_curves": partial(read_curves, options.curves),
-            "likelihoods": options.likelihoods,
-            "cache": options.cache,
-            **settings,
-        },
-        "--settings",
+    results = Results(
+        statistics=read_statistics(options.statistics),
+        read_curves=partial(read_curves, options.curves),
+        likelihoods=options.likelihoods,
+        cache=options.cache,
+        **settings,
     )
     write(options.figure, results, options.output.with_suffix(""))
 

@@ -22,6 +22,7 @@ from storage import UserError
 from storage.curves import write_curves
 from storage.provenance import collect
 from workflow import cli, paths, training_process
+from workflow.settings import build
 
 
 def reward_scale_of(asked: RewardScale, transitions: Transitions | None) -> float:
@@ -46,13 +47,13 @@ def main(options: argparse.Namespace) -> None:
     settings = options.settings
     compute = training_process.prepare(settings)
     method = find_method(settings["method"], "online")
-    config = cli.build(method.Config, settings["config"], "config", settings["method"])
+    config = build(method.Config, settings["config"], "config")
     transitions = paths.read(options.data, settings["reward_scale"]) if options.data else None
     members = [checkpoints.load(path)[0] for path in options.members]
     if ":" in settings["method"]:
         one_run = members[: len(members) // len(options.seeds)]
         try_method(settings["method"], method, config, transitions, one_run, settings["environment"])
-    online = cli.build(OnlineSchedule, settings["schedule"], "schedule", "online")
+    online = build(OnlineSchedule, settings["schedule"], "schedule")
     curve = fine_tune(
         options.label,
         method,

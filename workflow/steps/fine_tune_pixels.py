@@ -17,16 +17,17 @@ from storage import UserError
 from storage.curves import write_curves
 from storage.provenance import collect
 from workflow import cli, paths, training_process
-from workflow.configuration import check_section
+from workflow.sections import OWN_CHOICE
+from workflow.settings import build, check
 
 
 def fine_tuning_config(settings: cli.Json) -> PixelFineTuningConfig:
     """The variant's settings with the job's own. UserError for an unknown variant or setting."""
     if settings["variant"] not in VARIANTS:
         raise UserError(f"unknown variant {settings['variant']!r}, expected one of {', '.join(VARIANTS)}")
-    check_section(settings["config"], "config", "pixel_fine_tuning")
+    check(PixelFineTuningConfig, settings["config"], "config", OWN_CHOICE)
     chosen = {**VARIANTS[settings["variant"]], "ensemble_size": settings["ensemble_size"]}
-    return cli.build(PixelFineTuningConfig, {**chosen, **settings["config"]}, "config")
+    return build(PixelFineTuningConfig, {**chosen, **settings["config"]}, "config")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -36,7 +37,7 @@ def main(options: argparse.Namespace) -> None:
     trained = fine_tune_pixels(
         options.label,
         fine_tuning_config(settings),
-        cli.build(EpisodeSchedule, settings["schedule"], "schedule", "episodes"),
+        build(EpisodeSchedule, settings["schedule"], "schedule"),
         read_image_dataset(*paths.root_and_id(options.data)),
         [checkpoints.load(path)[0] for path in options.members],
         options.seeds,

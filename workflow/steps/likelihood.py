@@ -15,13 +15,14 @@ from algorithms.training.jobs import check_sizes
 from storage.provenance import collect
 from storage.tables import LIKELIHOODS, write_table
 from workflow import cli, paths
+from workflow.settings import build
 
 
 def main(options: argparse.Namespace) -> None:
     """Gather, train, and write a row a sample: dataset, source ("offline" or "online"), value in nats."""
     acceleration.prepare_process()
     settings = options.settings
-    config = cli.build(LikelihoodConfig, settings["config"], "config", "likelihood")
+    config = build(LikelihoodConfig, settings["config"], "config")
     environment, seed = settings["environment"], settings["seed"]
     offline = paths.read(options.data, reward_scale=1.0)
     check_sizes(offline, environment)

@@ -12,12 +12,13 @@ from paper_figures.index import MANIPULATION_FIGURES, write_figure
 from paper_figures.manipulation_results import ManipulationResults, Updates
 from storage.curves import read_curves
 from workflow import cli
+from workflow.settings import build
 from workflow.steps.statistics import bootstrap_settings
 
 
 def updates(schedule: cli.Json) -> Updates:
     """When a schedule's updates are made. UserError for a setting that it has not."""
-    online = cli.build(EpisodeSchedule, schedule, "schedules", "episodes")
+    online = build(EpisodeSchedule, schedule, "schedules")
     return Updates(online.block_size, online.updates_per_episode, online.first_block_multiplier)
 
 
@@ -25,16 +26,12 @@ def main(options: argparse.Namespace) -> None:
     """Draw `options.figure` beside `options.output`."""
     settings = {key: value for key, value in options.settings.items() if key != "fingerprint"}
     drawn = bootstrap_settings(settings["statistics"])
-    results = cli.build(
-        ManipulationResults,
-        {
-            **{key: value for key, value in settings.items() if key not in ("statistics", "schedules")},
-            "updates": {label: updates(schedule) for label, schedule in settings["schedules"].items()},
-            "curves": comparable(read_curves(options.curves)),
-            "bootstrap": Bootstrap(**drawn, cache=options.cache),
-            "pictures": tuple(path for folder in options.pictures for path in sorted(folder.glob("*.png"))),
-        },
-        "--settings",
+    results = ManipulationResults(
+        **{key: value for key, value in settings.items() if key not in ("statistics", "schedules")},
+        updates={label: updates(schedule) for label, schedule in settings["schedules"].items()},
+        curves=comparable(read_curves(options.curves)),
+        bootstrap=Bootstrap(**drawn, cache=options.cache),
+        pictures=tuple(path for folder in options.pictures for path in sorted(folder.glob("*.png"))),
     )
     write_figure(MANIPULATION_FIGURES[options.figure], results, options.output.with_suffix(""))
 

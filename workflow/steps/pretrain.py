@@ -15,6 +15,7 @@ from storage import UserError
 from storage.curves import write_curves
 from storage.provenance import collect
 from workflow import cli, paths, training_process
+from workflow.settings import build
 
 
 def starting_agents(files: Sequence[Path], method: str) -> StartingAgents | None:
@@ -50,8 +51,8 @@ def main(options: argparse.Namespace) -> None:
     trained = pretrain(
         name,
         method,
-        cli.build(method.Config, settings["config"], "config", name),
-        cli.build(OfflineSchedule, settings["schedule"], "schedule", "offline"),
+        build(method.Config, settings["config"], "config"),
+        build(OfflineSchedule, settings["schedule"], "schedule"),
         transitions,
         options.agents,
         job_of(options.run, options.dataset, settings, options.state, compute),

@@ -16,6 +16,8 @@ from offline_data.image_episodes import read_image_dataset
 from storage.curves import write_curves
 from storage.provenance import collect
 from workflow import cli, paths, training_process
+from workflow.sections import OWN_CHOICE
+from workflow.settings import build
 from workflow.steps.pretrain import starting_agents
 
 
@@ -25,8 +27,8 @@ def main(options: argparse.Namespace) -> None:
     compute = training_process.prepare(settings)
     trained = pretrain_pixels(
         options.label,
-        cli.build(PixelConfig, settings["config"], "config", "pixels"),
-        cli.build(PixelOfflineSchedule, settings["schedule"], "schedule", "pixel_offline"),
+        build(PixelConfig, settings["config"], "config", OWN_CHOICE),
+        build(PixelOfflineSchedule, settings["schedule"], "schedule"),
         read_image_dataset(*paths.root_and_id(options.data)),
         options.agents,
         job_of(options.run, options.task, settings, options.state, compute),

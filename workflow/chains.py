@@ -1,0 +1,187 @@
+"""Whether the runs of a configuration can begin: every chain of phases is tried before hours are spent on it.
+
+Settings are put together as for the jobs, and each method begins with them on a few made-up transitions
+(`algorithms.training.trial`), from untrained agents of the method before it or from agents that are there.
+Imports torch and, of the methods, those that the configuration names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from algorithms.catalogue import NOTHING, OFFLINE, Phase
+from algorithms.methods.interface import Method
+from algorithms.methods.pixels import PixelConfig, PixelFineTuningConfig
+from algorithms.population import checkpoints
+from algorithms.population.agents import one_agent
+from algorithms.training import trial
+from algorithms.training.custom import named
+from algorithms.training.lookup import find_method
+from algorithms.training.offline import OfflineSchedule
+from algorithms.training.online import OnlineSchedule
+from algorithms.training.pixel_training import EpisodeSchedule
+from envs.locomotion import specification
+from storage import UserError
+from workflow import manipulation_plan
+from workflow.code_hash import ROOT
+from workflow.manipulation_plan import ManipulationPlan
+from workflow.plan import Json, Plan
+from workflow.sections import ELSEWHERE, OWN_CHOICE
+from workflow.settings import build, check
+
+STATE_SIZE = 10  # numbers of the robot's state, in images that carry them
+
+MethodAndConfig = tuple[type[Method], Any]
+Link = str | MethodAndConfig
+"""One phase of a chain: an agent's file, or a method and its settings."""
+
+
+def check_configs(plan: Plan) -> None:
+    """UserError for a method that is not there, or a setting that it does not have, with its place."""
+    sections = [("", plan.configuration)]
+    sections += [(f"datasets.{name}.", entry) for name, entry in plan.configuration["datasets"].items()]
+    for prefix, section in sections:
+        for name, entry in section.get("pretraining", {}).get("methods", {}).items():
+            _check_config(name, "offline", entry, f"{prefix}pretraining.methods.{name}")
+        for label, entry in section.get("fine_tuning", {}).get("methods", {}).items():
+            _check_config(plan.method(label), "online", entry, f"{prefix}fine_tuning.methods.{label}")
+
+
+def _check_config(name: str, phase: Phase, entry: Json, where: str) -> None:
+    with _at(where):
+        kind = find_method(name, phase).Config
+    check(kind, entry.get("config", {}), f"{where}.config", ELSEWHERE)
+
+
+def check_chains(plan: Plan) -> None:
+    """UserError where a run could not begin: settings that contradict each other, agents that do not fit."""
+    for dataset in plan.configuration["datasets"]:
+        for label in [*plan.methods, *plan.variations]:
+            settings, source = plan.fine_tuning(dataset, label), plan.starts_from(label)
+            before = () if source == NOTHING else offline_links(plan, dataset, source)
+            where = f"fine_tuning.methods.{label} on {dataset}"
+            method = find_method(settings["method"], "online")
+            config = build(method.Config, settings["config"], where)
+            build(OnlineSchedule, settings["schedule"], where)
+            if before is None:
+                continue
+            with _at(where if source == NOTHING else f"{where}, from agents of {source}"):
+                _compare(config, before)
+                with named(settings["method"]) if ":" in settings["method"] else nullcontext():
+                    _try(settings["environment"], plan.ensemble_size(label), before, (method, config))
+
+
+def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -> tuple[Link, ...] | None:
+    """What makes the agents of an offline method; None where they are still to be imported.
+
+    Those that are `stored` are read, or untrained ones stand in for them. UserError where their pre-training
+    could not begin.
+    """
+    if stored and plan.released(dataset, offline):
+        file = ROOT / plan.agent_file(dataset, offline, 0)
+        return (str(file),) if file.is_file() else None
+    settings, where = plan.pretraining(dataset, offline), f"pretraining.methods.{offline} on {dataset}"
+    method = find_method(offline, "offline")
+    config = build(method.Config, settings["config"], where)
+    build(OfflineSchedule, settings["schedule"], where)
+    source = OFFLINE[offline].starts_from["offline"]
+    before: tuple[Link, ...] | None = ()
+    if source != NOTHING:
+        before = offline_links(plan, dataset, source, stored)
+    elif stored and (files := plan.starting_files(dataset, offline, plan.agent_groups(dataset, offline)[0])):
+        before = (str(ROOT / files[0]),) if Path(ROOT / files[0]).is_file() else None
+    if before is None:
+        return None
+    links = (*before, (method, config))
+    with _at(where):
+        _compare(config, before)
+        _agent(settings["environment"], *links)
+    return links
+
+
+@cache
+def _agent(environment: str, *links: Link) -> trial.Agent:
+    """An untrained agent at a chain's end, or the file's."""
+    last = links[-1]
+    if isinstance(last, str):
+        return checkpoints.load(Path(last))[0]
+    return one_agent(begin_offline(environment, links[:-1], last).agents, 0)
+
+
+def begin_offline(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> Method:
+    """One agent's pre-training at a chain's end. UserError as where it begins in earnest."""
+    agents = [_agent(environment, *before)] if before else []
+    return trial.begin_offline(*last, specification(environment), agents)
+
+
+def begin_online(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> Method:
+    """One run at a chain's end, from `size` agents of what comes before. UserError as in earnest."""
+    spec = specification(environment)
+    if not before:
+        return trial.begin(*last, spec, [])
+    return trial.begin(*last, spec, [_agent(environment, *before)] * size, offline=trial.offline_data(spec))
+
+
+@cache
+def _try(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> None:
+    """Once is enough for all datasets of an environment."""
+    begin_online(environment, size, before, last)
+
+
+def _compare(config: Any, before: tuple[Link, ...]) -> None:
+    """UserError where a setting that shapes the networks is not as that of the agents before."""
+    if before and not isinstance(before[-1], str):
+        _same_networks(config, before[-1][1])
+
+
+def _same_networks(config: Any, source: Any) -> None:
+    for name in {field.name for field in fields(config)} & {field.name for field in fields(source)}:
+        if name.endswith("hidden_widths") or name in ("encoder", "state_size"):
+            ours, theirs = (getattr(each, name) for each in (config, source))
+            if ours != theirs:
+                raise UserError(f"{name} is {_shown(ours)}, expected {_shown(theirs)}, as of its agents")
+
+
+def _shown(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+@contextmanager
+def _at(where: str) -> Iterator[None]:
+    """A UserError says where in the configuration it comes from."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {str(error).removesuffix('.')}.") from error
+
+
+def check_manipulation(plan: ManipulationPlan) -> None:
+    """UserError where a run on images could not begin."""
+    for task in plan.tasks:
+        carried = STATE_SIZE if plan.section["datasets"][task].get("state_row") else 0
+        offline = {}
+        for label in (manipulation_plan.OFFLINE, *plan.controls):
+            settings, where = plan.pretraining(task, label), f"manipulation: {label} on {task}"
+            offline[label] = build(PixelConfig, settings["config"], where, OWN_CHOICE)
+            with _at(where):
+                if offline[label].state_size != carried:
+                    raise UserError(
+                        f"state_size is {offline[label].state_size}, expected {carried}, as state_row in the"
+                        " dataset's settings has it"
+                    )
+                if plan.section.get("controls", {}).get(label, {}).get("continues"):
+                    _same_networks(offline[label], offline[manipulation_plan.OFFLINE])
+        for label in plan.methods:
+            settings, where = (
+                plan.fine_tuning(task, label),
+                f"manipulation.fine_tuning.methods.{label} on {task}",
+            )
+            config = build(PixelFineTuningConfig, settings["config"], where, OWN_CHOICE)
+            build(EpisodeSchedule, settings["schedule"], where)
+            with _at(where):
+                _same_networks(config, offline[manipulation_plan.OFFLINE])
