@@ -27,7 +27,7 @@ from algorithms.training.online import OnlineSchedule
 from algorithms.training.pixel_training import EpisodeSchedule
 from envs.locomotion import specification
 from storage import UserError
-from workflow import manipulation_plan
+from workflow import manipulation_plan, paths
 from workflow.code_hash import ROOT
 from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import Json, Plan
@@ -68,6 +68,9 @@ def check_chains(plan: Plan) -> None:
             method = find_method(settings["method"], "online")
             config = build(method.Config, settings["config"], where)
             build(OnlineSchedule, settings["schedule"], where)
+            if not plan.offline_data(dataset, label):
+                with _at(where):
+                    paths.reward_scale_of(settings["reward_scale"], None)
             if before is None:
                 continue
             with _at(where if source == NOTHING else f"{where}, from agents of {source}"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from offline_data.minari_io import read_transitions
 from offline_data.transitions import RewardScale, Transitions
+from storage import UserError
 
 
 def root_and_id(folder: Path) -> tuple[Path, str]:
@@ -16,3 +17,15 @@ def root_and_id(folder: Path) -> tuple[Path, str]:
 def read(folder: Path, reward_scale: RewardScale) -> Transitions:
     """The transitions in `folder`, rewards scaled. UserError where it is missing or damaged."""
     return read_transitions(*root_and_id(folder)).scaled(reward_scale)
+
+
+def reward_scale_of(asked: RewardScale, transitions: Transitions | None) -> float:
+    """What rewards collected online are multiplied with: as those of the data, already scaled.
+
+    UserError where their range is asked for, and there are none.
+    """
+    if transitions is not None:
+        return float(transitions.metadata["reward_scale"])
+    if asked == "return_range":
+        raise UserError("reward_scale is return_range: expected a number for a method without offline data")
+    return asked

@@ -43,7 +43,7 @@ class IQLConfig:
     target_update_rate: Rate = 5e-3  # [IQL] tau, every update
     policy_learning_rate: Rate = 3e-4  # [IQL]
     value_learning_rate: Rate = 3e-4  # [IQL] V and critics
-    policy_decay_updates: Count = 1_000_000  # [IQL] the policy's rate falls to 0 by a cosine; 0: constant
+    policy_decay_updates: Count = 1_000_000  # [IQL] cosine to 0 of the policy's rate; 0: it is constant
     expectile: Share = 0.7  # [IQL]
     inverse_temperature: Positive = 3.0  # [IQL] beta, of advantages in units of scaled reward
     largest_weight: Positive = 100.0  # [IQL] actor.py

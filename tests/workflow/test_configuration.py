@@ -232,6 +232,11 @@ WRONG = [
         7,
         "acting_candidates is 7, expected a multiple of the 2 members",
     ),
+    (
+        "datasets.halfcheetah-random.reward_scale",
+        "return_range",
+        "methods.sac on halfcheetah-random: reward_scale is return_range: expected a number for",
+    ),
     ("fine_tuning.methods.mine", {"method": "no.such:Mine"}, "the method no.such:Mine could not be"),
     (
         "fine_tuning.methods.mine",

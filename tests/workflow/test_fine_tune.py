@@ -10,7 +10,8 @@ from algorithms.training.online import OnlineSchedule
 from storage import UserError
 from tests.algorithms.by_name import METHODS
 from tests.algorithms.made_up import made_up_transitions
-from workflow.steps.fine_tune import probes_of, reward_scale_of
+from workflow.paths import reward_scale_of
+from workflow.steps.fine_tune import probes_of
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -17,21 +17,10 @@ from algorithms.training.jobs import job_of
 from algorithms.training.lookup import find_method
 from algorithms.training.online import OnlineSchedule
 from algorithms.training.probes import Probe
-from offline_data.transitions import RewardScale, Transitions
-from storage import UserError
 from storage.curves import write_curves
 from storage.provenance import collect
 from workflow import cli, paths, training_process
 from workflow.settings import build
-
-
-def reward_scale_of(asked: RewardScale, transitions: Transitions | None) -> float:
-    """What rewards collected online are multiplied with: as those of the data, already scaled."""
-    if transitions is not None:
-        return float(transitions.metadata["reward_scale"])
-    if asked == "return_range":
-        raise UserError("reward_scale is return_range: expected a number for a method without offline data")
-    return asked
 
 
 def probes_of(method: type[Method], online: OnlineSchedule, seeds: Sequence[int]) -> list[Probe]:
@@ -63,7 +52,7 @@ def main(options: argparse.Namespace) -> None:
         members,
         options.seeds,
         job_of(options.run, options.dataset, settings, options.state, compute),
-        reward_scale_of(settings["reward_scale"], transitions),
+        paths.reward_scale_of(settings["reward_scale"], transitions),
         probes_of(method, online, options.seeds),
     )
     write_curves(options.output, curve, collect(settings, options.seeds, arithmetic()))

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from algorithms.catalogue import NOTHING
 from tests.algorithms.conformance.cases import CASES, Case
 from tests.algorithms.meta_device import _draws_without_numbers  # noqa: F401 (a fixture)
 
@@ -13,7 +14,7 @@ from tests.algorithms.meta_device import _draws_without_numbers  # noqa: F401 (a
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--method", help="package.module:Class, instead of the catalogue's methods")
     parser.addoption("--phase", choices=("offline", "online"), default="online", help="its phase")
-    parser.addoption("--starts-from", default="cql", help="whose agents it takes over, or nothing")
+    parser.addoption("--starts-from", help="whose agents it takes over: cql's online, offline nothing's")
     parser.addoption("--settings", type=json.loads, default={}, help="fields of its Config, as JSON")
 
 
@@ -25,6 +26,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         settings = {
             k: tuple(v) if isinstance(v, list) else v for k, v in config.getoption("--settings").items()
         }
-        names = (config.getoption(option) for option in ("--method", "--phase", "--starts-from"))
-        cases = [Case(*names, settings)]
+        phase = config.getoption("--phase")
+        source = config.getoption("--starts-from") or {"online": "cql", "offline": NOTHING}[phase]
+        cases = [Case(config.getoption("--method"), phase, source, settings)]
     metafunc.parametrize("case", cases, ids=str)
