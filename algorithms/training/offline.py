@@ -126,7 +126,9 @@ class OfflineLoop:
         self.agent_seeds = [derived_seed(seed, label + again) for seed in seeds]
         draws = [derived_seed(seed, f"{label} batches" + again) for seed in seeds]
         self.draws = Streams(draws, job.compute.device)
-        self.log = TrainingLog(job.run, label, job.dataset, seeds, schedule.largest_q)
+        self.log = TrainingLog(
+            job.run, label, job.dataset, seeds, schedule.largest_q, phase="offline", unit="update"
+        )
         beside = job.compute.evaluation_beside and self.measures_beside
         self.measuring = Measuring(self.log, beside)
         self.step = self.first_step

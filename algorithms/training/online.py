@@ -141,7 +141,9 @@ class OnlineLoop:
         self, config: Schedule, method: str, learner: Method, seeds: Sequence[int], job: Job
     ) -> None:
         self.config, self.learner, self.seeds, self.job = config, learner, seeds, job
-        self.log = TrainingLog(job.run, method, job.dataset, seeds, config.largest_q)
+        self.log = TrainingLog(
+            job.run, method, job.dataset, seeds, config.largest_q, phase="online", unit=self.unit
+        )
         beside = job.compute.evaluation_beside and self.measures_beside
         self.measuring = Measuring(self.log, beside)
         self.step = self.updates_made = 0

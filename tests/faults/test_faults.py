@@ -58,7 +58,17 @@ def checkpoint(folder: Path) -> None:
 def curves(folder: Path) -> None:
     """A fine-tuning job's curve of two seeds."""
     rows = [
-        ("r", "sac", "inverted-double-pendulum-random", seed, step, "return", 10.0 * step + seed)
+        (
+            "r",
+            "sac",
+            "inverted-double-pendulum-random",
+            seed,
+            "online",
+            "step",
+            step,
+            "return",
+            10.0 * step + seed,
+        )
         for seed in (0, 1)
         for step in (0, 100)
     ]

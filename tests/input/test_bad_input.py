@@ -415,7 +415,7 @@ CHECKPOINTS = [
 
 
 def curve_frame() -> pd.DataFrame:
-    rows = [("r", "sac", "halfcheetah-random", 0, step, "return", 1.0) for step in (0, 10)]
+    rows = [("r", "sac", "halfcheetah-random", 0, "online", "step", step, "return", 1.0) for step in (0, 10)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

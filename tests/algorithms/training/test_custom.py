@@ -41,7 +41,7 @@ class WrongMetrics(sac.SACFineTuning):
 
 class UnknownMetrics(sac.SACFineTuning):
     def update(self, batch: Batch, step: int) -> Metrics:
-        return {"happiness": super().update(batch, step)["q_mean"]}
+        return {"Happiness!": super().update(batch, step)["q_mean"]}
 
 
 class MixesRuns(sac.SACFineTuning):
@@ -76,7 +76,7 @@ def test_a_method_that_is_right_passes() -> None:
             WrongMetrics,
             r"theirs:WrongMetrics measures 'q_mean' as a tensor of shape \[\], expected one number",
         ),
-        (UnknownMetrics, "theirs:UnknownMetrics measures 'happiness', expected metrics of storage.curves"),
+        (UnknownMetrics, "theirs:UnknownMetrics measures 'Happiness!', expected a lower-case letter"),
         (MixesRuns, "theirs:MixesRuns mixes runs: what run 1 does depends on run 0"),
     ],
 )
