@@ -167,7 +167,8 @@ class Claim:
     """One claim of `claims.yaml`; docs/claims.md explains the keys.
 
     `datasets` is None where all of the figure's are meant (without a figure: all of the curves'). `metric` is
-    one of the figure's, where it is about that alone. `phase` is the curves' (None: `scores.judged_phase`).
+    one of the figure's, where it is about that alone. `phase` is the curves' (None: online with a
+    figure, else `scores.judged_phase`).
     """
 
     id: str
@@ -254,7 +255,8 @@ def judge(claims: Sequence[Claim], curves: pd.DataFrame, bootstrap: Bootstrap) -
 
 
 def _judge(claim: Claim, curves: pd.DataFrame, bootstrap: Bootstrap) -> Judgement:
-    curves = curves[curves["phase"] == (claim.phase or judged_phase(curves))]
+    phase = claim.phase or ("online" if claim.figure else judged_phase(curves))
+    curves = curves[curves["phase"] == phase]
     theirs = published_runs(claim.figure) if claim.figure else None
     wanted = _datasets(claim, theirs if theirs is not None else curves)
     whole = None if theirs is None else _outcome(claim, theirs, wanted, claim.step, bootstrap)

@@ -13,17 +13,18 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
+from os import environ
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
+from algorithms.catalogue import OFFLINE
 from envs.reference_scores import REFERENCE_SCORES
 from storage import UserError
 from storage.yaml_files import read_yaml
-from workflow import manipulation_plan
+from workflow import chains, manipulation_plan
 from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import AUTHORS, AUTHORS_SEEDS, RECORDING_KEYS, Plan
 
@@ -74,16 +75,17 @@ _BOUNDS = {
 }
 
 
-def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
+def check(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> dict[str, Any]:
     """Return the configuration, completed and checked against the schema and against itself.
 
-    Where it `extends` another one of config/, it says only what differs, and null leaves a key out.
+    Where it `extends` another file, named from `folder` or from config/, it says only what differs, and null
+    leaves a key out.
 
     Raises:
         UserError: an unknown or missing key, a value of the wrong type or out of range, a missing file, or
             two settings that contradict each other; the sentence names the first one.
     """
-    configuration = _extended(configuration)
+    configuration = _extended(configuration, folder)
     _check_schema(configuration, "")
     if configuration["name"] == COMMITTED:
         raise UserError(
@@ -99,19 +101,33 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
     _check_likelihood(configuration)
     _check_sweep(configuration)
     _check_manipulation(configuration)
+    if "OFF2ON_PARENT" not in environ:  # a job's: the run that started it has checked
+        chains.try_out(Plan(configuration))
     return dict(configuration)
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read and check one configuration file. UserError where it is missing, not YAML or wrong."""
-    return check(load(path))
+    return check(load(path), path.parent)
+
+
+def check_merged(configuration: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
+    """Check what Snakemake has merged from `files`, a later one over an earlier one.
+
+    What a file says twice or in two senses shows in the file alone, so each is read once more (`load`).
+    UserError also where two files extend another, of which merging kept one.
+    """
+    extending = [Path(file) for file in files if "extends" in load(Path(file))]
+    if len(extending) > 1:
+        raise UserError(f"{extending[1]} extends another file beside {extending[0]}: expected one that does.")
+    return check(configuration, extending[0].parent if extending else CONFIGURATIONS)
 
 
 def load(path: Path) -> dict[str, Any]:
     """Return what one configuration file says, unchecked but for its form.
 
     Snakemake's own reading lets the last of two keys win and, where a file says `__use_yte__`, evaluates the
-    expressions in it: each file that it has read is read once more here.
+    expressions in it.
 
     Raises:
         UserError: the file is missing, ambiguous or not YAML (`storage.yaml_files`), holds no keys, or is a
@@ -136,17 +152,26 @@ def check_section(section: Mapping[str, Any], where: str, definition: str) -> No
     _check_settings({k: v for k, v in section.items() if k != "ensemble_size"}, where, definition)
 
 
-def _extended(configuration: Mapping[str, Any]) -> dict[str, Any]:
+def _extended(
+    configuration: Mapping[str, Any], folder: Path, before: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    """The configuration with what it `extends`, from a file in `folder`; `before` are those that led here."""
     if "extends" not in configuration:
         return dict(configuration)
-    own = {key: value for key, value in configuration.items() if key != "extends"}
-    known = sorted(path.name for path in CONFIGURATIONS.glob("*.yaml"))
-    if configuration["extends"] not in known:
-        raise UserError(f"extends is {configuration['extends']!r}: expected one of {_names(known)}.")
-    base = load(CONFIGURATIONS / configuration["extends"])
-    if "extends" in base:
-        raise UserError(f"extends is {configuration['extends']!r}, which itself extends another file.")
-    return _merged(base, own, configuration["extends"])
+    own, named = (
+        {key: value for key, value in configuration.items() if key != "extends"},
+        configuration["extends"],
+    )
+    places = [(place / str(named)).resolve() for place in (folder, CONFIGURATIONS)]
+    base = next((place for place in places if place.is_file()), None)
+    if base is None:
+        raise UserError(
+            f"extends is {named!r}: expected a file, by its path from the extending file or from config/."
+        )
+    if base in before:
+        names = ", ".join(path.name for path in (*before, base))
+        raise UserError(f"extends goes round ({names}): expected files of which the last extends none.")
+    return _merged(_extended(load(base), base.parent, (*before, base)), own, str(named))
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any], source: str, where: str = "") -> dict[str, Any]:
@@ -223,26 +248,16 @@ def _check_settings(section: Mapping[str, Any], where: str, definition: str) -> 
 def _check_methods(configuration: Mapping[str, Any]) -> None:
     """Known methods have settings of their own kind; custom ones are checked where they are imported."""
     plan = Plan(configuration)
-    for label in plan.methods:
-        where, method = f"fine_tuning.methods.{label}", plan.method(label)
-        if method not in ONLINE and ":" not in method:
-            raise UserError(
-                f"{where}: the method '{method}' is unknown: expected one of {_names(ONLINE)}, or a custom"
-                " one as package.module:Class."
-            )
-        entry = configuration["fine_tuning"]["methods"][label]
-        if (source := entry.get("starts_from", NOTHING)) not in (NOTHING, *OFFLINE):
-            raise UserError(
-                f"{where}.starts_from is {source!r}: expected one of {_names((NOTHING, *OFFLINE))}."
-            )
+    chains.check(plan)
     sections = [("", configuration)]
     sections += [(f"datasets.{name}.", dataset) for name, dataset in configuration["datasets"].items()]
     for prefix, section in sections:
         for offline, entry in section.get("pretraining", {}).get("methods", {}).items():
-            where = f"{prefix}pretraining.methods"
-            if offline not in OFFLINE:
-                raise UserError(f"{where}: unknown key '{offline}': expected one of {_names(OFFLINE)}.")
-            _check_settings(entry.get("config", {}), f"{where}.{offline}.config", offline)
+            where, known = f"{prefix}pretraining.methods", [*OFFLINE, *plan.offline_labels]
+            if offline not in known:
+                raise UserError(f"{where}: unknown key '{offline}': expected one of {_names(known)}.")
+            config, method = entry.get("config", {}), plan.offline_method(offline)
+            _check_settings(config, f"{where}.{offline}.config", method)
         for label, entry in section.get("fine_tuning", {}).get("methods", {}).items():
             where = f"{prefix}fine_tuning.methods.{label}"
             if label not in plan.methods:

@@ -3,8 +3,8 @@
 Time is modelled from counted floating-point operations (`workflow.operations`), steps of the simulator and
 what else a job does, with rates that were measured once (`cost.json`, which names the command and the
 processor) and are scaled by two short calibrations on the machine at hand. Evaluation episodes count at full
-length, a bound for tasks in which agents fall. The manipulation tasks are not in the model, and a foreign
-method counts as SAC.
+length, a bound for tasks in which agents fall. The manipulation tasks are not in the model, and a custom
+method counts as SAC, offline as CQL.
 """
 
 from __future__ import annotations
@@ -199,6 +199,8 @@ class Estimate:
             self._record(dataset)
             if "figure_01a" in self.plan.configuration["figures"] and dataset in likelihoods:
                 self._likelihood(dataset)
+            for label in self.plan.offline_phases(dataset):
+                self._pretrain(dataset, label)
             for label in self.plan.methods:
                 for seeds in self.plan.seed_groups():
                     self._fine_tune(dataset, label, len(seeds.split("-")), seeds)
@@ -212,13 +214,15 @@ class Estimate:
             if name in self.jobs:
                 continue
             settings = self.plan.pretraining(dataset, offline)
-            config = cli.build(find_method(offline, "offline").Config, settings["config"], "config")
+            method = settings["method"] if settings["method"] in OFFLINE else "cql"
+            known = settings["config"] if method == settings["method"] else {}
+            config = cli.build(find_method(method, "offline").Config, known, "config")
             schedule = cli.build(OfflineSchedule, settings["schedule"], "schedule")
             before: tuple[str, ...] = (f"record/{dataset}",)
-            if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
+            if (source := self.plan.offline_source(offline)) != NOTHING:
                 before += self._pretrain(dataset, source)
             agents = len(self.plan.agents_of(group))
-            self.jobs[name] = self._offline(dataset, offline, config, schedule, agents, before)
+            self.jobs[name] = self._offline(dataset, method, config, schedule, agents, before)
         return tuple(names)
 
     def _offline(
@@ -329,12 +333,13 @@ class Estimate:
 
     def _judge(self) -> None:
         """Statistics of every label and dataset, then the figures and the closing table."""
-        after = tuple(name for name, job in self.jobs.items() if job.stage in ("fine_tune", "likelihood"))
+        trained = ("fine_tune", "likelihood") if self.plan.methods else ("pretrain",)
+        after = tuple(name for name, job in self.jobs.items() if job.stage in trained)
         memory = self.model.memory("drawing")
         start = self.model.other("start_drawing")
         if self.plan.curves():
             repetitions = self.plan.configuration["statistics"].get("repetitions", 2000)
-            runs, labels = len(self.plan.configuration["fine_tuning"]["seeds"]), self.plan.methods
+            runs, labels = len(self.plan.judged_seeds), self.plan.judged
             points = max(map(self._points, labels))
             intervals, scores = redrawn(len(labels), len(self.plan.configuration["datasets"]), runs, points)
             seconds = start + self.model.other("thousand_intervals", repetitions * intervals / 1e3)
@@ -347,6 +352,10 @@ class Estimate:
     def _points(self, label: str) -> int:
         """Points of a curve."""
         dataset = next(iter(self.plan.configuration["datasets"]))
+        if not self.plan.methods:
+            section = self.plan.pretraining(dataset, label)["schedule"]
+            offline = cli.build(OfflineSchedule, section, "schedule")
+            return 1 + offline.updates // offline.evaluation_interval
         online = cli.build(OnlineSchedule, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
         return 1 + online.steps // online.evaluation_interval
 

@@ -8,7 +8,7 @@ that a job goes on only from a state that the same code and the same settings le
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from algorithms.catalogue import LABELS, METHODS, NOTHING, OFFLINE, ONLINE, Label
 from storage import UserError
 from storage.provenance import configuration_hash
+from storage.yaml_files import read_yaml
 from workflow.code_hash import ROOT, job_hash, source_hash
 
 JUDGING = ("analysis", "envs/reference_scores.py", "storage")
@@ -135,6 +136,36 @@ class Plan(RunPlan):
 
     # --- pre-training -------------------------------------------------------------------------------------
 
+    @cached_property
+    def offline_labels(self) -> list[str]:
+        """The labels that `pretraining` lists, in the configuration's order."""
+        return list(self.configuration["pretraining"].get("methods", {}))
+
+    def _offline_entry(self, label: str) -> Json:
+        entry: Json = self.configuration["pretraining"].get("methods", {}).get(label, {})
+        return entry
+
+    def offline_method(self, label: str) -> str:
+        """The method behind an offline label: one of the catalogue's, or package.module:Class."""
+        return str(self._offline_entry(label).get("method", label))
+
+    def offline_source(self, label: str) -> str:
+        """The offline label whose agents those of `label` start from, or NOTHING."""
+        row = OFFLINE.get(self.offline_method(label))
+        default = row.starts_from["offline"] if row else NOTHING
+        return str(self._offline_entry(label).get("starts_from", default))
+
+    def offline_phases(self, dataset: str) -> list[str]:
+        """The offline labels that are trained on a dataset: what is judged, and what others start from."""
+        wanted = [] if self.methods else list(self.offline_labels)
+        wanted += [source for label in self.methods if (source := self.starts_from(label)) != NOTHING]
+        if dataset in self.configuration.get("likelihood", {}).get("datasets", []):
+            wanted.append("cql")
+        for label in wanted:
+            if (source := self.offline_source(label)) not in (NOTHING, *wanted):
+                wanted.append(source)
+        return [label for label in dict.fromkeys(wanted) if not self.released(dataset, label)]
+
     def released(self, dataset: str, offline: str) -> bool:
         """Whether the agents are there already, shipped or the authors': only CQL's can be."""
         return offline == "cql" and self.dataset(dataset)["pretrained"] in ("released", AUTHORS)
@@ -153,20 +184,22 @@ class Plan(RunPlan):
         return agent_groups(section["agents"], section["agents_per_job"])
 
     def pretraining(self, dataset: str, offline: str) -> Json:
-        """The settings of one offline method on a dataset, and their fingerprint."""
+        """The settings of one offline label on a dataset, and their fingerprint."""
         section, own = self.configuration["pretraining"], self.dataset(dataset).get("pretraining", {})
         ours, theirs = (part.get("methods", {}).get(offline, {}) for part in (section, own))
+        method = self.offline_method(offline)
         settings = {
-            "method": offline,
+            "method": method,
             "environment": self.dataset(dataset)["environment"],
             "reward_scale": self.dataset(dataset).get("reward_scale", 1.0),
             "schedule": merged("schedule", section, ours, own, theirs),
             "config": merged("config", ours, theirs),
             **self.compute,
         }
-        before = [job_hash("pretrain", OFFLINE[offline].path), self.recording(dataset)["fingerprint"]]
+        code = job_hash("pretrain", OFFLINE[method].path if method in OFFLINE else method)
+        before = [code, self.recording(dataset)["fingerprint"]]
         agents = range(self.configuration["pretraining"]["agents"])
-        if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
+        if (source := self.offline_source(offline)) != NOTHING:
             before.append(self._agents_fingerprint(dataset, source, [list(agents)]))
         elif offline == "cql" and self.dataset(dataset)["pretrained"] == "continued":
             before.append(existing_hash([self.released_agent(dataset, agent) for agent in agents]))
@@ -175,7 +208,7 @@ class Plan(RunPlan):
     def starting_files(self, dataset: str, offline: str, group: str) -> list[str]:
         """The agents that a pre-training job starts from; none where it makes fresh ones."""
         agents = self.agents_of(group)
-        if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
+        if (source := self.offline_source(offline)) != NOTHING:
             return [self.agent_file(dataset, source, agent) for agent in agents]
         if self.dataset(dataset)["pretrained"] == "continued" and offline == "cql":
             return [self.released_agent(dataset, agent) for agent in agents]
@@ -184,7 +217,7 @@ class Plan(RunPlan):
     def starting_inputs(self, dataset: str, offline: str, group: str) -> list[str]:
         """The files or folders, made by other jobs or shipped, that `starting_files` lie in."""
         files = self.starting_files(dataset, offline, group)
-        source = OFFLINE[offline].starts_from["offline"]
+        source = self.offline_source(offline)
         return self._inputs(files, shipped=source == NOTHING or self.released(dataset, source))
 
     def agent_file(self, dataset: str, offline: str, agent: int) -> str:
@@ -347,14 +380,45 @@ class Plan(RunPlan):
 
     # --- what is judged and drawn ---------------------------------------------------------------------------
 
+    @cached_property
+    def judged(self) -> list[str]:
+        """The labels that statistics compare: the online ones, or without any the offline ones."""
+        return self.methods or self.offline_labels
+
+    @property
+    def judged_seeds(self) -> list[int]:
+        """The seeds of what is judged; those of the offline phase are its agents."""
+        if self.methods:
+            return list(self.configuration["fine_tuning"]["seeds"])
+        return list(range(self.configuration["pretraining"]["agents"]))
+
     def curves(self) -> list[str]:
-        """The curve files of the online methods on every dataset: this run's own, or the committed ones."""
+        """The curve files of what is judged, on every dataset: this run's own, or the committed ones."""
+        if not self.methods:
+            return self._offline_curves(lambda _: self.offline_labels)
         return [
             f"{self._kept()}/curves/{dataset}/{method}/seeds_{seeds}.parquet"
             for dataset in self.configuration["datasets"]
             for method in self.methods
             for seeds in self.seed_groups()
         ]
+
+    def _offline_curves(self, labels: Callable[[str], Iterable[str]]) -> list[str]:
+        """The curve files of the offline labels of each dataset."""
+        return [
+            f"{self._kept()}/curves/{dataset}/{label}/agents_{group}.parquet"
+            for dataset in self.configuration["datasets"]
+            for label in labels(dataset)
+            for group in self.agent_groups(dataset, label)
+        ]
+
+    def claimed_curves(self) -> list[str]:
+        """The curve files that claims are judged on: offline ones too where a claim names that phase."""
+        claims = self.configuration.get("claims")
+        entries = read_yaml(Path(claims)) if claims else []
+        phases = [entry.get("phase") for entry in entries if isinstance(entry, dict)]
+        more = self._offline_curves(self.offline_phases) if "offline" in phases else []
+        return list(dict.fromkeys([*self.curves(), *more]))
 
     def figures(self) -> list[str]:
         """The figures of the configuration, and the report of the datasets where there are any."""
@@ -364,7 +428,7 @@ class Plan(RunPlan):
     def judging(self) -> Json:
         """The settings of the statistics, and their fingerprint."""
         source = source_hash(*JUDGING, "workflow/steps/statistics.py", "workflow/steps/reproduction.py")
-        order = " ".join(row.name for row in rows_of(self.methods))
+        order = " ".join(row.name for row in rows_of(self.judged))
         return with_fingerprint(self.configuration["statistics"], source, order, *self._trained())
 
     def drawing(self) -> Json:
@@ -380,14 +444,15 @@ class Plan(RunPlan):
             "demonstration": self.configuration.get("demonstration", False),
         }
         source = source_hash(*DRAWING, "workflow/steps/figure.py")
-        return with_fingerprint(settings, source, str(rows_of(self.methods)), *self._trained())
+        return with_fingerprint(settings, source, str(rows_of(self.judged)), *self._trained())
 
     def _trained(self) -> list[str]:
         """The fingerprints of all curves: by times alone, results of a clock set back would pass for new."""
         if self.recorded:
             return []
-        jobs = [(dataset, label) for dataset in self.configuration["datasets"] for label in self.methods]
-        return [str(self.fine_tuning(dataset, label)["fingerprint"]) for dataset, label in jobs]
+        settings = self.fine_tuning if self.methods else self.pretraining
+        jobs = [(dataset, label) for dataset in self.configuration["datasets"] for label in self.judged]
+        return [str(settings(dataset, label)["fingerprint"]) for dataset, label in jobs]
 
 
 def dataset_id(dataset: str) -> str:

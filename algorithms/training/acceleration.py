@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -33,6 +33,14 @@ class Compute:
             raise UserError(
                 f"compute.{asked} is {getattr(self, asked)}: expected compute.device cuda with it"
             )
+
+
+def one_by_one(compute: Compute) -> Compute:
+    """What a custom method computes on: the same without graphs, and evaluated in its turn.
+
+    Nothing says that its updates are alike, or that its agents are all it acts with.
+    """
+    return replace(compute, updates_per_graph=0, evaluation_beside=False)
 
 
 def prepare_process(compute: Compute | None = None, threads: int = 1) -> None:

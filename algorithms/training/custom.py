@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from algorithms.methods.interface import Method, Metrics, Start
+from algorithms.methods.interface import Method, Metrics, OfflineStart, Start
+from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OfflineData, OnlineBuffer
@@ -39,18 +40,62 @@ def try_method(
     """
     offline = None if transitions is None else OfflineData.from_transitions(transitions)
     spec = specification(environment)
+
+    def learners(neighbour: int) -> tuple[Method, Callable[[int], Metrics]]:
+        learner = _begin(method, config, offline, members, neighbour, spec)
+        return learner, lambda _: learner.learn()
+
+    _try(name, learners, spec, ("explore", "exploit"))
+
+
+def try_offline_method(
+    name: str,
+    method: type[Method],
+    config: Any,
+    transitions: Transitions,
+    start: Sequence[Mapping[str, Tensor]],
+    environment: str,
+) -> None:
+    """The same for the offline phase of `method`: two agents, from the first of `start` or fresh ones.
+
+    UserError as in `try_method`.
+    """
+    data, spec = OfflineData.from_transitions(transitions), specification(environment)
+
+    def learners(neighbour: int) -> tuple[Method, Callable[[int], Metrics]]:
+        seeds = [10 + neighbour, 20]
+        draws, sizes = Streams([seed + 1 for seed in seeds]), (spec.observation_size, spec.action_size)
+        learner = method.begin_offline(OfflineStart(seeds, *sizes, [*start[:1]] * 2), config)
+
+        def update(step: int) -> Metrics:
+            return learner.update(data.gather(draws.integers(len(data), config.batch_size)), step)
+
+        return learner, update
+
+    _try(name, learners, spec, ("exploit",))
+
+
+def _try(
+    name: str,
+    learners: Callable[[int], tuple[Method, Callable[[int], Metrics]]],
+    spec: EnvironmentSpecification,
+    acts: Sequence[str],
+) -> None:
+    """Let two agents or runs, beside one neighbour and beside another, act, learn and be handed on."""
     observations = _random(5, 1, 8, spec.observation_size).expand(2, -1, -1)
     actions = []
     for neighbour in (0, 1):
-        with _named(name):
-            learner = _begin(method, config, offline, members, neighbour, spec)
+        with named(name):
+            learner, update = learners(neighbour)
             with torch.no_grad():
-                for act in (learner.explore, learner.exploit):
-                    _check_actions(name, act(observations), (2, 8, spec.action_size))
-            for _ in range(_UPDATES):
-                _check_metrics(name, learner.learn())
+                for act in acts:
+                    taken = getattr(learner, act)(observations)
+                    _check_actions(name, taken, (2, 8, spec.action_size))
+            for step in range(_UPDATES):
+                _check_metrics(name, update(step))
             with torch.no_grad():
                 actions.append(learner.exploit(observations)[1])
+            one_agent(learner.agents, 0)
     if not torch.equal(*actions):
         raise UserError(
             f"the method {name} mixes runs: what run 1 does depends on run 0's data; nothing in a loss may"
@@ -118,7 +163,7 @@ def _check_metrics(name: str, metrics: Metrics) -> None:
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def named(name: str) -> Iterator[None]:
     """Whatever a custom method raises becomes one sentence with its name and the place."""
     try:
         yield

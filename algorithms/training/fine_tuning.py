@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,7 @@ from torch import Tensor
 from algorithms.methods.interface import Method, Start
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.stores import OfflineData, OnlineBuffer
+from algorithms.training.acceleration import one_by_one
 from algorithms.training.jobs import Job, check_sizes
 from algorithms.training.online import OnlineSchedule, Probe, run_online
 from envs.locomotion import specification
@@ -39,11 +39,10 @@ def fine_tune(
     class `method.Config`. `transitions` is the offline data, its rewards already scaled (None for methods
     from scratch); `members` the pre-trained agents run by run; `probe` is handed the learner and says what
     else is measured of it. Raises UserError for missing data, or agents of another number or size.
-    A custom method's updates are not captured as CUDA graphs, and it is not copied to be evaluated beside
-    its learning: nothing says that its updates are alike, or that its agents are all it acts with.
+    A custom method computes `acceleration.one_by_one`.
     """
     if not method.__module__.startswith("algorithms.methods."):
-        job = job._replace(compute=replace(job.compute, updates_per_graph=0, evaluation_beside=False))
+        job = job._replace(compute=one_by_one(job.compute))
     learner = make_learner(
         label, method, config, online, transitions, members, seeds, job.environment, job.compute.device
     )

@@ -74,7 +74,15 @@ def test_twice_the_updates_add_their_time(smoke: dict[str, Any]) -> None:
 
 def test_released_agents_cost_nothing(smoke: dict[str, Any]) -> None:
     smoke["datasets"]["halfcheetah-random"]["pretrained"] = "released"
-    assert not any(name.startswith("pretrain/halfcheetah-random_cql") for name in estimate(smoke))
+    jobs = Estimate(Plan(smoke), model()).jobs  # unchecked: they are of other widths than FQE here
+    assert not any(name.startswith("pretrain/halfcheetah-random_cql") for name in jobs)
+
+
+def test_without_fine_tuning_the_judged_offline_phases_are_what_it_costs(smoke: dict[str, Any]) -> None:
+    for key in ("fine_tuning", "sweep_policy_lr", "likelihood", "manipulation"):
+        del smoke[key]
+    found = Counter(job.stage for job in estimate(smoke | {"figures": ["learning_curves"]}).values())
+    assert found == {"behaviour": 1, "record": 2, "pretrain": 8, "statistics": 1, "figures": 3}
 
 
 def test_committed_curves_cost_no_training(smoke: dict[str, Any]) -> None:

@@ -11,18 +11,15 @@ from algorithms import catalogue
 from storage import UserError
 from storage.checksums import write_checksums
 from storage.files import exclusive
-from workflow.configuration import check, load
+from workflow.configuration import check_merged
 from workflow.manipulation_plan import OFFLINE, ManipulationPlan, folders_of
 from workflow.plan import Plan, as_json
 from workflow.code_hash import ROOT
 
 min_version("9.0")
 
-# Snakemake has merged the files already: what each one says twice, or in two senses, shows in the file alone.
 try:
-    for file in workflow.configfiles:
-        load(Path(file))
-    PLAN = Plan(check(config))
+    PLAN = Plan(check_merged(config, workflow.configfiles))
 except UserError as error:
     sys.exit(f"Configuration: {error}")
 MANIPULATION = ManipulationPlan(PLAN.configuration)
@@ -40,7 +37,7 @@ environ["OFF2ON_PARENT"] = str(getpid())
 wildcard_constraints:
     dataset="|".join(PLAN.configuration["datasets"]) or "none",
     family="halfcheetah|hopper|walker2d|inverted-double-pendulum",
-    offline="|".join(catalogue.OFFLINE),
+    offline="|".join([*catalogue.OFFLINE, *PLAN.offline_labels]),
     label="|".join([*PLAN.methods, *PLAN.variations]) or "none",
     figure="|".join(PLAN.configuration["figures"]) or "none",
     task="|".join(MANIPULATION.tasks) or "none",

@@ -25,6 +25,6 @@ rule pretrain:
         "pre-train {wildcards.offline} agents {wildcards.agents} on {wildcards.dataset}"
     shell:
         "python -m workflow.steps.pretrain --run {params.run} --dataset {wildcards.dataset}"
-        " --data {input.data} --agents {params.seeds} --start {params.start}"
+        " --label {wildcards.offline} --data {input.data} --agents {params.seeds} --start {params.start}"
         " --settings {params.settings:q} --state {params.state}"
         " --output {output.agents} --curves {output.curves} --log {log}"

@@ -6,7 +6,7 @@ rule reproduction:
         statistics=(
             ["<results>/statistics/statistics.parquet"] if PLAN.curves() else []
         ),
-        curves=[*PLAN.curves(), *MANIPULATION.curves()],
+        curves=[*PLAN.claimed_curves(), *MANIPULATION.curves()],
         claims=PLAN.configuration.get("claims", []),
     output:
         text=report(

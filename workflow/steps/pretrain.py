@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from algorithms.population import checkpoints
-from algorithms.training.acceleration import arithmetic
+from algorithms.training.acceleration import arithmetic, one_by_one
+from algorithms.training.custom import try_offline_method
 from algorithms.training.jobs import job_of
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain
@@ -47,15 +48,21 @@ def main(options: argparse.Namespace) -> None:
     transitions = paths.read(options.data, settings["reward_scale"])
     name = settings["method"]
     method = find_method(name, "offline")
+    config = cli.build(method.Config, settings["config"], "config", name)
+    start = starting_agents(options.start, name)
+    if ":" in name:
+        agents = start.agents if start else ()
+        try_offline_method(name, method, config, transitions, agents, settings["environment"])
+        compute = one_by_one(compute)
     trained = pretrain(
-        name,
+        options.label,
         method,
-        cli.build(method.Config, settings["config"], "config", name),
+        config,
         cli.build(OfflineSchedule, settings["schedule"], "schedule", "offline"),
         transitions,
         options.agents,
         job_of(options.run, options.dataset, settings, options.state, compute),
-        starting_agents(options.start, name),
+        start,
     )
     provenance = collect(settings, options.agents, arithmetic())
     checkpoints.save_numbered(options.output, "agent", options.agents, trained.agents, provenance)
@@ -66,6 +73,7 @@ if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--run", required=True, help="the configuration's name")
     arguments.add_argument("--dataset", required=True, help="the dataset's name, for the curve's rows")
+    arguments.add_argument("--label", required=True, help="what the curve calls the method")
     arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
     arguments.add_argument("--agents", type=int, nargs="+", required=True, help="the agents, by seed")
     arguments.add_argument(
