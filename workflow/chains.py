@@ -13,7 +13,8 @@ from typing import Any
 from algorithms.catalogue import NOTHING, OFFLINE, ONLINE, Phase
 from storage import UserError
 from workflow.code_hash import ROOT
-from workflow.plan import Json, Plan
+from workflow.jobs import Json
+from workflow.plan import Plan
 
 GENERAL = ("learning_curves", "sample_efficiency", "performance_profiles", "probability_of_improvement")
 """The figures that any phase has; the others are the paper's, of fine-tuning."""

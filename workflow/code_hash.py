@@ -20,7 +20,7 @@ from storage import UserError
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("algorithms", "envs", "offline_data", "storage", "workflow")
 """The packages that a job's code is in."""
-_NOT_OF_A_RESULT = ("algorithms.catalogue", "workflow.cli", "workflow.configuration")
+_NOT_OF_A_RESULT = ("algorithms.catalogue", "workflow.cli", "workflow.configuration", "workflow.jobs")
 """What a job imports to be told its settings, which its fingerprint has already; and what they import."""
 
 

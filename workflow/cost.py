@@ -31,7 +31,8 @@ from algorithms.training.online import OnlineSchedule
 from envs.locomotion import EnvironmentSpecification, specification
 from storage.files import read_json
 from workflow import cli, operations
-from workflow.plan import Json, Plan
+from workflow.jobs import Json, numbered
+from workflow.plan import Plan, agents_name, split_name
 
 MEASURED = Path(__file__).parent / "cost.json"
 FLOAT = 4
@@ -187,7 +188,7 @@ class Estimate:
         if policy and self.plan.behaviour_policy(policy).get("source") != "released":
             after = (self._behaviour(policy),)
         memory = self.model.memory("training") + 2.5 * size  # the episodes, and what is made of them
-        name = f"record/{dataset}"
+        name = recorded(dataset)
         self.jobs[name] = Job("record", seconds, memory, self.model.measured["disk_share"] * size, after)
         return name
 
@@ -203,13 +204,13 @@ class Estimate:
                 self._pretrain(dataset, label)
             for label in self.plan.methods:
                 for seeds in self.plan.seed_groups():
-                    self._fine_tune(dataset, label, len(seeds.split("-")), seeds)
+                    self._fine_tune(dataset, label, len(seeds), numbered("seeds", seeds))
 
     def _pretrain(self, dataset: str, offline: str) -> tuple[str, ...]:
         """The jobs that make the agents of one offline method; those it starts from come before."""
         names = []
         for group in self.plan.agent_groups(dataset, offline):
-            name = f"pretrain/{dataset}_{offline}_{group}"
+            name = f"train/{dataset}/{offline}/{agents_name(group)}"
             names.append(name)
             if name in self.jobs:
                 continue
@@ -218,11 +219,10 @@ class Estimate:
             known = settings["config"] if method == settings["method"] else {}
             config = cli.build(find_method(method, "offline").Config, known, "config")
             schedule = cli.build(OfflineSchedule, settings["schedule"], "schedule")
-            before: tuple[str, ...] = (f"record/{dataset}",)
+            before: tuple[str, ...] = (recorded(dataset),)
             if (source := self.plan.offline_source(offline)) != NOTHING:
                 before += self._pretrain(dataset, source)
-            agents = len(self.plan.agents_of(group))
-            self.jobs[name] = self._offline(dataset, method, config, schedule, agents, before)
+            self.jobs[name] = self._offline(dataset, method, config, schedule, len(group), before)
         return tuple(names)
 
     def _offline(
@@ -260,9 +260,9 @@ class Estimate:
         rows = 0
         if source != NOTHING:
             rows = self.transitions(dataset)
-            after = (f"record/{dataset}", *self._pretrain(dataset, source))
+            after = (recorded(dataset), *self._pretrain(dataset, source))
         job = self._online("fine_tune", method, config, online, settings["environment"], runs, rows, members)
-        self.jobs[f"fine_tune/{dataset}_{label}_{seeds}"] = job._replace(after=after)
+        self.jobs[f"train/{dataset}/{label}/{seeds}"] = job._replace(after=after)
 
     def _online(
         self,
@@ -325,7 +325,7 @@ class Estimate:
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
         seconds += config.updates * self.model.update("fqe", one)
         seconds += self.model.update("fqe", operations.forward(drawn, decoder))
-        after = (f"record/{dataset}", *self._pretrain(dataset, "cql"))
+        after = (recorded(dataset), *self._pretrain(dataset, "cql"))
         memory = self.model.memory("training") + data
         self.jobs[f"likelihood/{dataset}"] = Job("likelihood", seconds, memory, 0.0, after)
 
@@ -344,9 +344,9 @@ class Estimate:
             intervals, scores = redrawn(len(labels), len(self.plan.configuration["datasets"]), runs, points)
             seconds = start + self.model.other("thousand_intervals", repetitions * intervals / 1e3)
             seconds += self.model.other("million_scores", repetitions * scores / 1e6)
-            self.jobs["statistics"] = Job("statistics", seconds, memory, 0.0, after)
-            after = ("statistics",)
-        for name in (*(f"figures/{figure}" for figure in self.plan.figures()), "reproduction"):
+            self.jobs["statistics/statistics"] = Job("statistics", seconds, memory, 0.0, after)
+            after = ("statistics/statistics",)
+        for name in (*(f"figure/{figure}" for figure in self.plan.figures()), "reproduction"):
             self.jobs[name] = Job("figures", start + self.model.other("figure"), memory, 0.0, after)
 
     def _points(self, label: str) -> int:
@@ -358,6 +358,11 @@ class Estimate:
             return 1 + offline.updates // offline.evaluation_interval
         online = cli.build(OnlineSchedule, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
         return 1 + online.steps // online.evaluation_interval
+
+
+def recorded(dataset: str) -> str:
+    """The name of the job that records a dataset."""
+    return "/".join(["record", *split_name(dataset)])
 
 
 def redrawn(labels: int, datasets: int, runs: int, points: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from algorithms.methods.interface import Method, Start
+from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.stores import OfflineData, OnlineBuffer
 from algorithms.training.acceleration import one_by_one
@@ -32,13 +33,15 @@ def fine_tune(
     job: Job,
     reward_scale: float = 1.0,
     probe: Probe | None = None,
+    trained: list[dict[str, Tensor]] | None = None,
 ) -> pd.DataFrame:
     """Run `method` online, one run for each of `seeds`, side by side; returns their curve.
 
     `label` is what the curve calls it; two labels of one method share no random numbers. `config` is of the
     class `method.Config`. `transitions` is the offline data, its rewards already scaled (None for methods
     from scratch); `members` the pre-trained agents run by run; `probe` is handed the learner and says what
-    else is measured of it. Raises UserError for missing data, or agents of another number or size.
+    else is measured of it; `trained` is extended by the agents in the end, run by run. Raises UserError for
+    missing data, or agents of another number or size.
     A custom method computes `acceleration.one_by_one`.
     """
     if not method.__module__.startswith("algorithms.methods."):
@@ -47,7 +50,10 @@ def fine_tune(
         label, method, config, online, transitions, members, seeds, job.environment, job.compute.device
     )
     measure = None if probe is None else probe(learner)
-    return run_online(online, label, learner, seeds, job, reward_scale, measure).curve
+    curve = run_online(online, label, learner, seeds, job, reward_scale, measure).curve
+    if trained is not None:
+        trained += [one_agent(learner.agents, index) for index in range(learner.agents.count)]
+    return curve
 
 
 def make_learner(

@@ -59,8 +59,8 @@ def test_labels_of_a_chain_are_jobs_of_their_own_and_an_edit_concerns_those_afte
     edited = copy.deepcopy(offline)
     edited["pretraining"]["methods"]["second"]["config"] = {"batch_size": 8}
     before, after = Plan(offline), Plan(edited)
-    assert before.starting_files(DATASET, "critics", "0-1") == [
-        f"results/smoke/agents/{DATASET}/second/0-3/agent_{agent}.safetensors" for agent in (0, 1)
+    assert before.starting_files(DATASET, "critics", [0, 1]) == [
+        f"results/smoke/agents/{DATASET}/second/agents_0-3/agent_{agent}.safetensors" for agent in (0, 1)
     ]
     for label, same in (("critics", False), ("fqe", True)):
         prints = [plan.pretraining(DATASET, label)["fingerprint"] for plan in (before, after)]

@@ -228,8 +228,8 @@ def test_the_overlay_for_a_gpu_fits_the_paper() -> None:
     for section, keys in overlay.items():
         paper.setdefault(section, {}).update(keys)
     assert check(paper)["compute"]["device"] == "cuda"
-    assert plan.Plan(paper).agent_groups("hopper-random", "cql") == ["0-19"]
-    assert plan.Plan(paper).seed_groups() == ["0-1-2-3"]
+    assert plan.Plan(paper).agent_groups("hopper-random", "cql") == [list(range(20))]
+    assert plan.Plan(paper).seed_groups() == [[0, 1, 2, 3]]
 
 
 def test_files_extend_each_other_several_deep_from_where_they_lie(

@@ -87,7 +87,7 @@ def test_every_scale_has_a_dag(snakemake: Snakemake, tmp_path: Path, files: list
     process = snakemake("--dry-run", "--quiet", "rules", "--configfile", *map(str, files))
     output, _ = process.communicate()
     assert process.returncode == 0, output
-    assert "fine_tune" in output
+    assert "train" in output
 
 
 def test_the_figures_alone_can_be_asked_for(snakemake: Snakemake, tiny: str) -> None:
@@ -252,7 +252,7 @@ def test_the_page_on_own_datasets_keeps_its_word(
 def wait_for_checkpoint(folder: Path) -> Path:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for path in folder.glob("pretrain/**/checkpoint.safetensors"):
+        for path in folder.glob("train/**/checkpoint.safetensors"):
             return path
         time.sleep(0.02)
     raise AssertionError(f"{os.fspath(folder)}: no checkpoint appeared")
