@@ -22,7 +22,7 @@ export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
 export CONFIG
 
 .PHONY: help setup reproduce reproduction-check report verify test lint unit unit-narrow smoke benchmarks faults \
-	cluster-setup cluster-test audit format lock clean
+	cluster-setup cluster-test audit format settings lock clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*##/\1 \t/p' $(MAKEFILE_LIST)
@@ -126,6 +126,9 @@ format: $(INSTALLED)  ## rewrite the sources in the house's format
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
+
+settings: $(INSTALLED)  ## write docs/settings.md and the configurations' JSON schema from the code
+	python -m workflow.settings_page
 
 lock: $(INSTALLED)  ## resolve every lock anew: the project's, the cluster plugin's, the benchmark's d3rlpy
 	$(PYTHON) -m venv $(ENVIRONMENT)/lock

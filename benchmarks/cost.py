@@ -33,6 +33,7 @@ from algorithms.methods.off2on import Off2OnConfig
 from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import one_agent
+from algorithms.training import counting
 from algorithms.training.acceleration import prepare_process
 from algorithms.training.fine_tuning import make_learner
 from algorithms.training.log import TrainingLog
@@ -47,7 +48,6 @@ from offline_data.minari_io import read_transitions
 from storage.curves import COLUMNS
 from storage.files import write_json
 from storage.provenance import hardware, versions
-from workflow import operations
 from workflow.cost import Model, Speed, calibrate, redrawn, row_bytes
 
 ENVIRONMENT = "HalfCheetah-v4"
@@ -132,13 +132,10 @@ def online_update(method: str, config: Any) -> Timed:
     return logged(learner.learn)
 
 
-def updates() -> dict[str, tuple[Callable[[Any], Timed], Any, Any, Callable[[Any], int]]]:
-    """By the keys of the model: what makes the update, its small and its usual settings, its operations."""
+def updates() -> dict[str, tuple[Callable[[Any], Timed], Any, Any]]:
+    """By the keys of the model: what makes the update, its small and its usual settings."""
     density = {"density_hidden_widths": (32, 32), "density_batch_size": 32}
     few = {"penalty_gradient_actions": 6, "reduced_precision_penalty": True}
-
-    def count(table: Any, method: str) -> Callable[[Any], int]:
-        return lambda config: table[method](*SIZES, config)
 
     def offline(method: str) -> Callable[[Any], Timed]:
         return lambda config: offline_update(method, config)
@@ -146,46 +143,29 @@ def updates() -> dict[str, tuple[Callable[[Any], Timed], Any, Any, Callable[[Any
     def online(method: str) -> Callable[[Any], Timed]:
         return lambda config: online_update(method, config)
 
-    of = operations.OFFLINE
     return {
-        "sac": (online("sac"), SACConfig(**TINY), SACConfig(), count(operations.ONLINE, "sac")),
-        "off2on": (
-            online("off2on"),
-            Off2OnConfig(**TINY, **density),
-            Off2OnConfig(),
-            count(operations.ONLINE, "off2on"),
-        ),
-        "cql": (offline("cql"), CQLConfig(**TINY), CQLConfig(), count(of, "cql")),
-        "cql, bfloat16": (
-            offline("cql"),
-            CQLConfig(**TINY, **few),
-            CQLConfig(**few),
-            count(of, "cql"),
-        ),
+        "sac": (online("sac"), SACConfig(**TINY), SACConfig()),
+        "off2on": (online("off2on"), Off2OnConfig(**TINY, **density), Off2OnConfig()),
+        "cql": (offline("cql"), CQLConfig(**TINY), CQLConfig()),
+        "cql, bfloat16": (offline("cql"), CQLConfig(**TINY, **few), CQLConfig(**few)),
         "awac": (
             offline("awac"),
             AWACConfig(**TINY, policy_hidden_widths=(32, 32)),
             AWACConfig(batch_size=256),
-            count(of, "awac"),
         ),
-        "bcq": (
-            offline("bcq"),
-            BCQConfig(**TINY, generator_hidden_widths=(32, 32)),
-            BCQConfig(),
-            count(of, "bcq"),
-        ),
-        "fqe": (offline("fqe"), FQEConfig(**TINY), FQEConfig(), count(of, "fqe")),
+        "bcq": (offline("bcq"), BCQConfig(**TINY, generator_hidden_widths=(32, 32)), BCQConfig()),
+        "fqe": (offline("fqe"), FQEConfig(**TINY), FQEConfig()),
     }
 
 
 def measure_updates(rounds: int) -> dict[str, dict[str, float]]:
     """Rate of counted operations and what comes on top, from a small and a usual update."""
     found = {}
-    for name, (make, small, usual, count) in updates().items():
+    for name, (make, small, usual) in updates().items():
         seconds = [
             processor_seconds(make(config), calls, rounds) for config, calls in ((small, 40), (usual, 8))
         ]
-        counts = [count(config) for config in (small, usual)]
+        counts = [counting.operations(make(config)) for config in (small, usual)]
         rate = (counts[1] - counts[0]) / (seconds[1] - seconds[0])
         found[name] = {
             "overhead_ms": 1e3 * (seconds[0] - counts[0] / rate),
@@ -204,11 +184,9 @@ def compare_other_sizes(model: Model, rounds: int) -> list[dict[str, Any]]:
     """The model beside updates of sizes that it was not measured at."""
     found = []
     for kind, loop, method, config in OTHER_SIZES:
-        make, table = (
-            (offline_update, operations.OFFLINE) if loop == "offline" else (online_update, operations.ONLINE)
-        )
-        took = 1e3 * processor_seconds(make(method, config), 5, rounds)
-        said = 1e3 * model.update(kind, table[method](*SIZES, config))
+        update = (offline_update if loop == "offline" else online_update)(method, config)
+        took = 1e3 * processor_seconds(update, 5, rounds)
+        said = 1e3 * model.update(kind, counting.operations(update))
         sizes = {"rows": config.batch_size, "hidden_widths": list(config.hidden_widths)}
         found.append({"method": method, "loop": loop, **sizes, "model_ms": said, "took_ms": took})
         print(f"{method}, {loop}, {sizes}: model {said:.1f} ms, took {took:.1f} ms", flush=True)
@@ -252,7 +230,8 @@ def measure_acting(rounds: int) -> dict[str, float]:
         observations = torch.randn(1, 1, OBSERVATION_SIZE)
         with torch.no_grad():
             seconds = processor_seconds(lambda: learner.explore(observations), 500, rounds)  # noqa: B023
-        found.append((seconds, operations.acting("sac", *SIZES, config, 1)))
+            count = counting.operations(lambda: learner.explore(observations))  # noqa: B023
+        found.append((seconds, count))
     rate = (found[1][1] - found[0][1]) / (found[1][0] - found[0][0])
     return {
         "acting_us": 1e6 * (found[0][0] - found[0][1] / rate),

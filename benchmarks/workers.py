@@ -14,12 +14,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms.replay.batch import Batch
+from algorithms.training import counting
 from algorithms.training.acceleration import prepare_process
 
 OBSERVATION_SIZE, ACTION_SIZE, BATCH_SIZE = 17, 6, 256  # HalfCheetah's, and the authors' batch
@@ -107,11 +106,4 @@ def timed(update: Update, count: int) -> dict[str, float]:
 
 def gflop(update: Update) -> float:
     """Billions of multiplications and additions of one update's products, by PyTorch's count."""
-
-    # The counter does not know `baddbmm_`.
-    def in_place(total: Any, left: Any, right: Any, out_shape: Any = None, **_: Any) -> int:
-        return int(2 * left[0] * left[1] * left[2] * right[2])
-
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place}) as counter:
-        update()
-    return float(counter.get_total_flops()) / 1e9
+    return counting.operations(update) / 1e9

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from annotated_types import Interval
 from tqdm import tqdm
 
 from envs.manipulation import make
@@ -30,6 +31,7 @@ from offline_data.image_episodes import (
     write_image_dataset,
 )
 from storage import UserError
+from storage.constraints import Candidates, Count, Seed
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,17 @@ class Settings:
     returns: where first stages end and task episodes start, see `ManipulationTask`.
     """
 
-    prior: int
-    task: int
-    random: int
+    prior: Count
+    task: Count
+    random: Count
     prior_noise: Noise = HALF
     task_noise: Noise = HALF
     prior_rests: bool = True
-    seed: int = 0
-    action_form: str = "full"
-    horizon: int | None = None
+    seed: Seed = 0
+    action_form: Literal["full", "position"] = "full"
+    horizon: Candidates | None = None
     state_row: bool = False
-    middle_spread: float = 0.0
+    middle_spread: Annotated[float, Interval(ge=0, le=0.05)] = 0.0
     returns: bool = True
 
 

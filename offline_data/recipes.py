@@ -9,7 +9,7 @@ import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,10 @@ from offline_data.transitions import Episode, Transitions, summary, to_episodes
 from storage import UserError
 from storage.files import atomic_path
 from storage.provenance import versions
+
+RandomActions = Literal["uniform", "untrained"]
+UNIFORM: RandomActions = "uniform"
+UNTRAINED: RandomActions = "untrained"
 
 
 class Recording(NamedTuple):
@@ -46,8 +50,10 @@ class Rollout(NamedTuple):
     seed: int
 
 
-def random(environment: str, steps: int, seed: int, copies: int, threads: int) -> Recording:
-    """`random`: uniform actions over the environment's action box (D4RL, section 5, "random").
+def random(
+    environment: str, steps: int, seed: int, copies: int, threads: int, actions: RandomActions = UNIFORM
+) -> Recording:
+    """`random`: actions that no observation decides (D4RL, section 5, "random").
 
     Args:
         environment: such as "HalfCheetah-v4".
@@ -56,6 +62,8 @@ def random(environment: str, steps: int, seed: int, copies: int, threads: int) -
         copies: environments stepped at once; with the seed they decide what is recorded. Where they divide
             `steps` into whole time limits, no episode is cut.
         threads: of the simulator; they change nothing but the time.
+        actions: `UNIFORM` over the action box, or `UNTRAINED`: tanh of a standard normal, scaled to the box,
+            which is what a policy network draws before its first update. D4RL's are of an untrained policy.
     """
     spec = specification(environment)
     # Spawned, so that the actions are independent of the environments' own seeds.
@@ -63,10 +71,17 @@ def random(environment: str, steps: int, seed: int, copies: int, threads: int) -
     low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
 
     def policy(observations: NDArray[np.float64]) -> NDArray[np.float64]:
-        return generator.uniform(low, high, size=(len(observations), spec.action_size))
+        size = (len(observations), spec.action_size)
+        if actions == UNTRAINED:
+            share = (np.tanh(generator.standard_normal(size)) + 1) / 2
+            return np.asarray(low + (high - low) * share)
+        return generator.uniform(low, high, size)
 
     episodes = record(environment, policy, steps, seed, copies, threads)
-    return described(environment, episodes, "random", [seed], copies=copies)
+    recording = described(environment, episodes, "random", [seed], copies=copies)
+    if actions != UNIFORM:
+        recording.metadata["actions"] = actions
+    return recording
 
 
 def policy_rollouts(

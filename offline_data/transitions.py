@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from offline_data.arrays import Shape, check_arrays, check_last_ends, episode_sl
 from storage import UserError
 
 Array = NDArray[np.float32]
+RewardScale = float | Literal["return_range"]
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,29 @@ class Transitions:
             returns[rows] += discount * returns[rows + 1]
         return returns.astype(np.float32)
 
-    def scaled(self, reward_scale: float) -> Transitions:
-        """The same transitions with rewards times `reward_scale`; all other arrays are shared, not copied."""
+    def scaled(self, reward_scale: RewardScale) -> Transitions:
+        """The same transitions with rewards times `reward_scale`; all other arrays are shared, not copied.
+
+        The scale of "return_range" is 1000 / (largest - smallest return of an episode), as IQL's authors
+        normalise locomotion rewards (ikostrikov/implicit_q_learning, train_offline.py). The metadata have the
+        number. UserError where all returns are equal.
+        """
+        if reward_scale == "return_range":
+            reward_scale = self._range_scale()
         rewards = self.rewards * np.float32(reward_scale)
         return dataclasses.replace(
             self, rewards=rewards, metadata={**self.metadata, "reward_scale": reward_scale}
         )
+
+    def _range_scale(self) -> float:
+        returns = [float(self.rewards[rows].sum(dtype=np.float64)) for rows in self.episodes()]
+        span = max(returns) - min(returns)
+        if span == 0:
+            name = self.metadata.get("dataset_id", "transitions")
+            raise UserError(
+                f"{name}: all episodes return {returns[0]:g}: reward_scale return_range needs others"
+            )
+        return 1000 / span
 
     def shifted(self, reward: float) -> Transitions:
         """The same transitions with `reward` added to every reward; all other arrays are shared."""

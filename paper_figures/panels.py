@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axes._secondary_axes import SecondaryAxis
 from matplotlib.figure import Figure
 
-from algorithms.catalogue import LABELS, NOTHING, ONLINE
+from algorithms.catalogue import LABELS, METHODS, NOTHING, ONLINE
 from analysis.published import METHOD_OF_CURVE, RUNS, published_dataset, published_table
 from analysis.scores import normalised, panel_order, returns
 from paper_figures import style
@@ -186,7 +186,8 @@ def _ours(ours: pd.DataFrame, results: Results) -> str:
     interval = f"with its {ours['band'].iloc[0]}" if seeds > 1 else "without an interval"
     own = [style.look_of(method).name for method in methods if _trained_offline_by_itself(method)]
     exceptions = [f"{style.listed(own)} after offline training of their own"] if own else []
-    exceptions += ["SAC starts from nothing"] if "sac" in methods else []
+    fresh = [style.look_of(name).name for name in methods if _source(name) == NOTHING]
+    exceptions += [f"{style.listed(fresh)} starts from nothing"] if fresh else []
     besides = f" ({'; '.join(exceptions)})" if exceptions else ""
     whose = " by the paper's authors, whose released agents they start from" if results.authors_agents else ""
     return (
@@ -200,8 +201,13 @@ def _ensemble(method: str) -> bool:
 
 
 def _trained_offline_by_itself(method: str) -> bool:
-    """Whether a method starts from agents of its own losses, not from CQL's."""
-    return method in ONLINE and ONLINE[method].starts_from["online"] not in ("cql", NOTHING)
+    """Whether a method starts from agents of its own losses, not from another method's."""
+    source = METHODS.get(_source(method))
+    return source is not None and source.place == ONLINE[method].place
+
+
+def _source(method: str) -> str:
+    return ONLINE[method].starts_from["online"] if method in ONLINE else ""
 
 
 def _origin(results: Results, published: bool) -> str:

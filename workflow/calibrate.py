@@ -29,6 +29,7 @@ from storage import UserError
 from storage.provenance import collect
 from storage.tables import FINGERPRINTS, read_table, write_table
 from workflow import cli, paths, training_process
+from workflow.settings import build
 
 TRAINING_METRICS = ("normalised_score", "td_error", "conservative_penalty", "q_mean", "entropy_coefficient")
 """Of the training curve, kept beside the fingerprint as training_<name>."""
@@ -40,7 +41,7 @@ RECORDED = ("dataset_id", "recipe", "seeds", "steps", "behaviour_policies", "dev
 def main(options: argparse.Namespace) -> None:
     """Train interval by interval and write the table anew after each."""
     training_process.prepare({})
-    config = cli.build(CQLConfig, options.config, "--config", "cql")
+    config = build(CQLConfig, options.config, "--config")
     transitions = paths.read(options.data, 1.0).shifted(options.shift)
     recorded = {key: transitions.metadata[key] for key in RECORDED if key in transitions.metadata}
     settings = {

@@ -1,175 +1,207 @@
-"""A run is a chain of phases: whether the phases that a configuration names follow each other.
+"""Whether the runs of a configuration can begin: every chain of phases is tried before hours are spent on it.
 
-`check` reads names alone; `try_out` makes one agent of each phase and hands it to the next, so that networks
-of other sizes are named before hours of pre-training and not after.
+Settings are put together as for the jobs, and each method begins with them on a few made-up transitions
+(`algorithms.training.trial`), from untrained agents of the method before it or from agents that are there.
+Imports torch and, of the methods, those that the configuration names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from algorithms.catalogue import NOTHING, OFFLINE, ONLINE, Phase
+from algorithms.catalogue import NOTHING, Phase
+from algorithms.methods.interface import Method
+from algorithms.methods.pixels import PixelConfig, PixelFineTuningConfig
+from algorithms.population import checkpoints
+from algorithms.population.agents import one_agent
+from algorithms.training import trial
+from algorithms.training.custom import named
+from algorithms.training.lookup import find_method
+from algorithms.training.offline import OfflineSchedule
+from algorithms.training.online import OnlineSchedule
+from algorithms.training.pixel_training import EpisodeSchedule
+from envs.locomotion import specification
 from storage import UserError
+from workflow import manipulation_plan
 from workflow.code_hash import ROOT
 from workflow.jobs import Json
+from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import Plan
+from workflow.sections import ELSEWHERE, OWN_CHOICE
+from workflow.settings import build, check
 
-GENERAL = ("learning_curves", "sample_efficiency", "performance_profiles", "probability_of_improvement")
-"""The figures that any phase has; the others are the paper's, of fine-tuning."""
+STATE_SIZE = 10  # numbers of the robot's state, in images that carry them
 
-
-def check(plan: Plan) -> None:
-    """UserError, with its place, for a phase that is unknown, or starts from none there is or from itself."""
-    known = list(dict.fromkeys([*OFFLINE, *plan.offline_labels]))
-    for label in plan.offline_labels:
-        where, method = f"pretraining.methods.{label}", plan.offline_method(label)
-        _check_method(where, label, method, OFFLINE)
-        source = plan.offline_source(label)
-        _check_source(where, source, known)
-        if source == NOTHING and method in OFFLINE and OFFLINE[method].starts_from["offline"] != NOTHING:
-            raise UserError(
-                f"{where}.starts_from is {NOTHING}: {method} takes agents over, expected a label."
-            )
-        _check_ends(plan, label)
-    for label in plan.methods:
-        where = f"fine_tuning.methods.{label}"
-        _check_method(where, label, plan.method(label), ONLINE)
-        _check_source(where, plan.starts_from(label), known)
-    if not plan.methods and plan.configuration["datasets"]:
-        _check_offline_only(plan)
+MethodAndConfig = tuple[type[Method], Any]
+Link = str | MethodAndConfig
+"""One phase of a chain: an agent's file, or a method and its settings."""
 
 
-def _check_method(where: str, label: str, method: str, rows: Iterable[str]) -> None:
-    if method not in rows and ":" not in method:
-        what = f"unknown label '{label}'" if method == label else f"the method '{method}' is unknown"
-        raise UserError(
-            f"{where}: {what}: expected one of {_names(rows)}, or a custom method: package.module:Class."
-        )
+def check_configs(plan: Plan) -> None:
+    """UserError for a method that is not there, or a setting that it does not have, with its place."""
+    sections = [("", plan.configuration)]
+    sections += [(f"datasets.{name}.", entry) for name, entry in plan.configuration["datasets"].items()]
+    for prefix, section in sections:
+        for name, entry in section.get("pretraining", {}).get("methods", {}).items():
+            method = plan.offline_method(name)
+            _check_config(method, "offline", entry, f"{prefix}pretraining.methods.{name}")
+        for label, entry in section.get("fine_tuning", {}).get("methods", {}).items():
+            _check_config(plan.method(label), "online", entry, f"{prefix}fine_tuning.methods.{label}")
 
 
-def _check_source(where: str, source: str, known: Iterable[str]) -> None:
-    if source not in (NOTHING, *known):
-        raise UserError(f"{where}.starts_from is '{source}': expected one of {_names((NOTHING, *known))}.")
+def _check_config(name: str, phase: Phase, entry: Json, where: str) -> None:
+    with _at(where):
+        kind = find_method(name, phase).Config
+    check(kind, entry.get("config", {}), f"{where}.config", ELSEWHERE)
 
 
-def _check_ends(plan: Plan, label: str) -> None:
-    """UserError where the phases before a label never begin."""
-    chain = [label]
-    while (source := plan.offline_source(chain[-1])) != NOTHING:
-        if source in chain:
-            loop = " from ".join([*chain, source])
-            raise UserError(
-                f"pretraining.methods.{label} starts from itself: {loop}; expected a first phase."
-            )
-        chain.append(source)
-
-
-def _check_offline_only(plan: Plan) -> None:
-    """UserError where, without fine-tuning, there is nothing to judge, or what only fine-tuning has."""
-    if not plan.offline_labels:
-        raise UserError("pretraining.methods is missing: without fine_tuning, expected the methods to judge.")
-    for figure in plan.configuration["figures"]:
-        if figure not in GENERAL:
-            raise UserError(f"figures has {figure}, which needs fine_tuning: expected of {_names(GENERAL)}.")
+def check_chains(plan: Plan) -> None:
+    """UserError where a run could not begin: settings that contradict each other, agents that do not fit."""
     for dataset in plan.configuration["datasets"]:
-        for label in plan.offline_labels:
-            if plan.released(dataset, label) and not plan.recorded:
-                pretrained = plan.dataset(dataset)["pretrained"]
-                raise UserError(
-                    f"datasets.{dataset}.pretrained is '{pretrained}', whose {label} agents have no curve of"
-                    " this run to be judged: expected train."
-                )
+        for label in plan.offline_phases(dataset):
+            offline_links(plan, dataset, label)
+        for label in [*plan.methods, *plan.variations]:
+            settings, source = plan.fine_tuning(dataset, label), plan.starts_from(label)
+            before = () if source == NOTHING else offline_links(plan, dataset, source)
+            where = f"fine_tuning.methods.{label} on {dataset}"
+            method = find_method(settings["method"], "online")
+            config = build(method.Config, settings["config"], where)
+            build(OnlineSchedule, settings["schedule"], where)
+            if before is None:
+                continue
+            with _at(where if source == NOTHING else f"{where}, from agents of {source}"):
+                _compare(config, before)
+                with named(settings["method"]) if ":" in settings["method"] else nullcontext():
+                    _try(settings["environment"], plan.ensemble_size(label), before, (method, config))
 
 
-def try_out(plan: Plan) -> None:
-    """Make every chain of the plan, an agent of each phase. UserError where one does not fit the next.
+def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -> tuple[Link, ...] | None:
+    """What makes the agents of an offline method; None where they are still to be imported.
 
-    Datasets that nothing tells apart but their data are tried once.
+    Those that are `stored` are read, or untrained ones stand in for them. UserError where their pre-training
+    could not begin.
     """
-    tried = []
-    for dataset, entry in plan.configuration["datasets"].items() if not plan.recorded else ():
-        kind = [entry.get(key) for key in ("environment", "pretraining", "fine_tuning")]
-        if entry["pretrained"] != "train":
-            kind.append(dataset)
-        if kind not in tried:
-            tried.append(kind)
-            _try_dataset(plan, dataset)
+    if stored and plan.released(dataset, offline):
+        return _stored(plan, dataset)
+    settings, where = plan.pretraining(dataset, offline), f"pretraining.methods.{offline} on {dataset}"
+    method = find_method(settings["method"], "offline")
+    config = build(method.Config, settings["config"], where)
+    build(OfflineSchedule, settings["schedule"], where)
+    source = plan.offline_source(offline)
+    before: tuple[Link, ...] | None = ()
+    if source != NOTHING:
+        before = offline_links(plan, dataset, source, stored)
+    elif stored and plan.starting_files(dataset, offline, [0]):
+        before = _stored(plan, dataset)
+    if before is None:
+        return None
+    links = (*before, (method, config))
+    with _at(where):
+        _compare(config, before)
+        _agent(settings["environment"], *links)
+    return links
 
 
-def _try_dataset(plan: Plan, dataset: str) -> None:
-    from algorithms.methods.interface import OfflineStart, Start  # torch takes a second to import
-    from algorithms.population.agents import one_agent
-    from algorithms.population.streams import Streams
-    from envs.locomotion import specification
+def _stored(plan: Plan, dataset: str) -> tuple[Link, ...] | None:
+    """The first of a dataset's agents that are there; None where they are still to be imported.
 
-    spec = specification(plan.dataset(dataset)["environment"])
-    sizes = (spec.observation_size, spec.action_size)
-    agents: dict[str, dict[str, Any]] = {}
-
-    def agent(label: str) -> dict[str, Any]:
-        """One agent of an offline phase, before its first update or as it is released."""
-        if label not in agents:
-            agents[label] = _released(plan, dataset) if plan.released(dataset, label) else fresh(label)
-        return agents[label]
-
-    def fresh(label: str) -> dict[str, Any]:
-        source = plan.offline_source(label)
-        start = [] if source == NOTHING else [agent(source)]
-        method, config = _method(plan.pretraining(dataset, label), "offline")
-        with _placed(f"pretraining.methods.{label}"):
-            begun = method.begin_offline(OfflineStart([0], *sizes, start), config)
-            return one_agent(begun.agents, 0)
-
-    for label in plan.offline_phases(dataset):
-        agent(label)
-    for label in plan.methods:
-        source = plan.starts_from(label)
-        method, config = _method(plan.fine_tuning(dataset, label), "online")
-        if source != NOTHING and (one := agent(source)):
-            with _placed(f"fine_tuning.methods.{label}"):
-                members = [one] * (plan.ensemble_size(label) or 1)
-                start = Start([0], Streams([0]), *sizes, None, None, members, 1)  # type: ignore[arg-type]
-                method.population(start, config, len(members)).start_from(members)
-
-
-def _method(settings: Json, phase: Phase) -> tuple[Any, Any]:
-    """The class and the configuration of a job's method. UserError where there are none such."""
-    from algorithms.training.lookup import find_method
-    from workflow import cli  # which imports the checks
-
-    method = find_method(settings["method"], phase)
-    return method, cli.build(method.Config, settings["config"], f"config of {settings['method']}")
-
-
-def _released(plan: Plan, dataset: str) -> dict[str, Any]:
-    """The first of a dataset's released agents; nothing where it is not there, which Snakemake reports."""
-    from algorithms.population import checkpoints
-
-    path = ROOT / plan.released_agent(dataset, 0)
-    if not path.exists():
-        return {}
-    tensors, manifest = checkpoints.load(path)
-    trained = str(manifest.get("configuration", {}).get("environment", ""))
+    UserError where they act in another environment.
+    """
+    file = ROOT / plan.released_agent(dataset, 0)
+    if not file.is_file():
+        return None
+    trained = str(checkpoints.load(file)[1].get("configuration", {}).get("environment", ""))
     wanted = plan.dataset(dataset)["environment"]
     if trained and trained.rpartition("-")[0] != wanted.rpartition("-")[0]:
         raise UserError(
             f"datasets.{dataset}: its released agents are of {trained}: expected those of {wanted}."
         )
-    return tensors
+    return (str(file),)
+
+
+@cache
+def _agent(environment: str, *links: Link) -> trial.Agent:
+    """An untrained agent at a chain's end, or the file's."""
+    last = links[-1]
+    if isinstance(last, str):
+        return checkpoints.load(Path(last))[0]
+    return one_agent(begin_offline(environment, links[:-1], last).agents, 0)
+
+
+def begin_offline(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> Method:
+    """One agent's pre-training at a chain's end. UserError as where it begins in earnest."""
+    agents = [_agent(environment, *before)] if before else []
+    return trial.begin_offline(*last, specification(environment), agents)
+
+
+def begin_online(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> Method:
+    """One run at a chain's end, from `size` agents of what comes before. UserError as in earnest."""
+    spec = specification(environment)
+    if not before:
+        return trial.begin(*last, spec, [])
+    return trial.begin(*last, spec, [_agent(environment, *before)] * size, offline=trial.offline_data(spec))
+
+
+@cache
+def _try(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> None:
+    """Once is enough for all datasets of an environment."""
+    begin_online(environment, size, before, last)
+
+
+def _compare(config: Any, before: tuple[Link, ...]) -> None:
+    """UserError where a setting that shapes the networks is not as that of the agents before."""
+    if before and not isinstance(before[-1], str):
+        _same_networks(config, before[-1][1])
+
+
+def _same_networks(config: Any, source: Any) -> None:
+    for name in {field.name for field in fields(config)} & {field.name for field in fields(source)}:
+        if name.endswith("hidden_widths") or name in ("encoder", "state_size"):
+            ours, theirs = (getattr(each, name) for each in (config, source))
+            if ours != theirs:
+                raise UserError(f"{name} is {_shown(ours)}, expected {_shown(theirs)}, as of its agents")
+
+
+def _shown(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 @contextmanager
-def _placed(where: str) -> Iterator[None]:
-    """A phase that does not take its agents over is one sentence with its place."""
+def _at(where: str) -> Iterator[None]:
+    """A UserError says where in the configuration it comes from."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{where} does not follow its start: {error}.") from error
-    except Exception as error:  # a custom method's
-        raise UserError(f"{where} could not begin: {type(error).__name__}: {error}.") from error
+        raise UserError(f"{where}: {str(error).removesuffix('.')}.") from error
 
 
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(names)
+def check_manipulation(plan: ManipulationPlan) -> None:
+    """UserError where a run on images could not begin."""
+    for task in plan.tasks:
+        carried = STATE_SIZE if plan.section["datasets"][task].get("state_row") else 0
+        offline = {}
+        for label in (manipulation_plan.OFFLINE, *plan.controls):
+            settings, where = plan.pretraining(task, label), f"manipulation: {label} on {task}"
+            offline[label] = build(PixelConfig, settings["config"], where, OWN_CHOICE)
+            with _at(where):
+                if offline[label].state_size != carried:
+                    raise UserError(
+                        f"state_size is {offline[label].state_size}, expected {carried}, as state_row in the"
+                        " dataset's settings has it"
+                    )
+                if plan.section.get("controls", {}).get(label, {}).get("continues"):
+                    _same_networks(offline[label], offline[manipulation_plan.OFFLINE])
+        for label in plan.methods:
+            settings, where = (
+                plan.fine_tuning(task, label),
+                f"manipulation.fine_tuning.methods.{label} on {task}",
+            )
+            config = build(PixelFineTuningConfig, settings["config"], where, OWN_CHOICE)
+            build(EpisodeSchedule, settings["schedule"], where)
+            with _at(where):
+                _same_networks(config, offline[manipulation_plan.OFFLINE])

@@ -13,20 +13,18 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import Any, NoReturn, TextIO
 
 from storage import UserError
-from workflow import configuration, jobs
+from workflow import jobs
 from workflow.jobs import Job
 
 REFUSED = 2
 """Exit status where a person has to mend something; the log's last line says what."""
 
 Json = Mapping[str, Any]
-Settings = TypeVar("Settings")
 
 _PARENT = "OFF2ON_PARENT"
 _BAR_INTERVAL = 30.0  # seconds between a progress bar's lines in a log
@@ -39,23 +37,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
     result.add_argument("--log", type=Path, help="also write messages and progress to this file")
     return result
-
-
-def build(kind: Callable[..., Settings], section: Json, where: str, definition: str = "") -> Settings:
-    """The dataclass `kind` with the fields that `section` names.
-
-    UserError for a field it does not have, or a value that does not fit `definition`, where one is given: a
-    definition of the configuration's schema.
-    """
-    if not isinstance(section, Mapping):
-        raise UserError(f"{where} is {section!r}: expected keys with values.")
-    if definition:
-        configuration.check_section(section, where, definition)
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    for key in section:
-        if key not in known:
-            raise UserError(f"{where}: unknown key '{key}': expected one of {', '.join(known)}.")
-    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in section.items()})
 
 
 def json_object(text: str) -> dict[str, Any]:

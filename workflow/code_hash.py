@@ -20,7 +20,15 @@ from storage import UserError
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("algorithms", "envs", "offline_data", "storage", "workflow")
 """The packages that a job's code is in."""
-_NOT_OF_A_RESULT = ("algorithms.catalogue", "workflow.cli", "workflow.configuration", "workflow.jobs")
+_NOT_OF_A_RESULT = (
+    "algorithms.catalogue",
+    "storage.constraints",
+    "workflow.cli",
+    "workflow.configuration",
+    "workflow.jobs",
+    "workflow.sections",
+    "workflow.settings",
+)
 """What a job imports to be told its settings, which its fingerprint has already; and what they import."""
 
 

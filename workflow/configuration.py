@@ -8,52 +8,28 @@ from __future__ import annotations
 
 import argparse
 import copy
-import math
+import importlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from itertools import pairwise
-from os import environ
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.validators import extend
 
 from algorithms.catalogue import OFFLINE
 from envs.reference_scores import REFERENCE_SCORES
 from storage import UserError
 from storage.yaml_files import read_yaml
-from workflow import chains, manipulation_plan
+from workflow import manipulation_plan, phases
 from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import AUTHORS, AUTHORS_SEEDS, RECORDING_KEYS, Plan
+from workflow.sections import RECIPE_KEYS, Configuration
+from workflow.settings import names, validated
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
-SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 COMMITTED = "reference"
 """The name under results/ that no run may have."""
 TEMPLATE = "__use_yte__"
 """The key for which Snakemake takes a configuration file for a template, Python expressions and all."""
 
-_TYPES = {
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "text",
-    "boolean": "true or false",
-    "array": "a list",
-    "object": "keys with values",
-}
-_RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "random": (("seed", "transitions", "copies"), ()),
-    "medium": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
-    "expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
-    "medium-expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
-    "medium-replay": (("seed", "behaviour_policy"), ()),
-    "replay": (("seed", "behaviour_policy"), ("transitions",)),
-    "minari": (("minari_id",), ()),
-    "d4rl": (("file",), ("episode_ends",)),
-}
-"""Keys that a recipe needs, and keys that it may have."""
 NO_LOCOMOTION: dict[str, Any] = {
     "datasets": {},
     "pretraining": {"agents": 1, "agents_per_job": 1, "schedule": {"updates": 1}},
@@ -67,16 +43,10 @@ NO_LOCOMOTION: dict[str, Any] = {
     "figures": [],
 }
 """What completes a configuration of the manipulation tasks alone: no dataset, no method, so no such job."""
-_BOUNDS = {
-    "minimum": "at least",
-    "exclusiveMinimum": "more than",
-    "maximum": "at most",
-    "exclusiveMaximum": "less than",
-}
 
 
 def check(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> dict[str, Any]:
-    """Return the configuration, completed and checked against the schema and against itself.
+    """Return the configuration, completed and checked, section by section and against itself.
 
     Where it `extends` another file, named from `folder` or from config/, it says only what differs, and null
     leaves a key out.
@@ -85,25 +55,31 @@ def check(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> di
         UserError: an unknown or missing key, a value of the wrong type or out of range, a missing file, or
             two settings that contradict each other; the sentence names the first one.
     """
-    configuration = _extended(configuration, folder)
-    _check_schema(configuration, "")
+    validated(Configuration, _extended(configuration, folder))
+    configuration = completed(configuration, folder)
     if configuration["name"] == COMMITTED:
         raise UserError(
             f"name is '{COMMITTED}': expected another one, results/{COMMITTED} holds the committed results."
         )
-    configuration = {**copy.deepcopy(NO_LOCOMOTION), **configuration}
     _check_methods(configuration)
+    # Imports torch, which takes a second that the Snakemakes of jobs do without.
+    chains = importlib.import_module("workflow.chains")
+    chains.check_configs(Plan(configuration))
     for name, dataset in configuration["datasets"].items():
         _check_dataset(name, dataset, configuration)
     _check_claims(configuration)
-    _check_compute(configuration.get("compute", {}))
     _check_agents(configuration)
     _check_likelihood(configuration)
     _check_sweep(configuration)
     _check_manipulation(configuration)
-    if "OFF2ON_PARENT" not in environ:  # a job's: the run that started it has checked
-        chains.try_out(Plan(configuration))
-    return dict(configuration)
+    chains.check_chains(Plan(configuration))
+    chains.check_manipulation(ManipulationPlan(configuration))
+    return configuration
+
+
+def completed(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> dict[str, Any]:
+    """What `check` returns, unchecked: in a second, and without torch, for what was checked before."""
+    return {**copy.deepcopy(NO_LOCOMOTION), **_extended(configuration, folder)}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -111,8 +87,10 @@ def read(path: Path) -> dict[str, Any]:
     return check(load(path), path.parent)
 
 
-def check_merged(configuration: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
-    """Check what Snakemake has merged from `files`, a later one over an earlier one.
+def merged_by_snakemake(
+    configuration: Mapping[str, Any], files: Iterable[str], checked: bool = True
+) -> dict[str, Any]:
+    """Check what Snakemake has merged from `files`, a later one over an earlier one, or only complete it.
 
     What a file says twice or in two senses shows in the file alone, so each is read once more (`load`).
     UserError also where two files extend another, of which merging kept one.
@@ -120,14 +98,15 @@ def check_merged(configuration: Mapping[str, Any], files: Iterable[str]) -> dict
     extending = [Path(file) for file in files if "extends" in load(Path(file))]
     if len(extending) > 1:
         raise UserError(f"{extending[1]} extends another file beside {extending[0]}: expected one that does.")
-    return check(configuration, extending[0].parent if extending else CONFIGURATIONS)
+    folder = extending[0].parent if extending else CONFIGURATIONS
+    return (check if checked else completed)(configuration, folder)
 
 
 def load(path: Path) -> dict[str, Any]:
     """Return what one configuration file says, unchecked but for its form.
 
     Snakemake's own reading lets the last of two keys win and, where a file says `__use_yte__`, evaluates the
-    expressions in it.
+    expressions in it: each file that it has read is read once more here.
 
     Raises:
         UserError: the file is missing, ambiguous or not YAML (`storage.yaml_files`), holds no keys, or is a
@@ -142,14 +121,6 @@ def load(path: Path) -> dict[str, Any]:
             " expected a configuration that says plainly what is to be run."
         )
     return content
-
-
-def check_section(section: Mapping[str, Any], where: str, definition: str) -> None:
-    """UserError unless `section`, which stands at `where`, fits `definition` of the schema.
-
-    An ensemble's size is the one field of a method's settings that stands elsewhere in a configuration.
-    """
-    _check_settings({k: v for k, v in section.items() if k != "ensemble_size"}, where, definition)
 
 
 def _extended(
@@ -201,7 +172,7 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
             f"{where}: the name has to begin with its environment's family, {family} (families: {known})."
         )
     recipe = dataset["recipe"]
-    required, possible = _RECIPE_KEYS[recipe]
+    required, possible = RECIPE_KEYS[recipe]
     for key in required:
         if key not in dataset:
             raise UserError(f"{where}: the recipe {recipe} needs the key '{key}'.")
@@ -217,7 +188,7 @@ def _check_behaviour_policy(where: str, dataset: Mapping[str, Any], policies: Ma
     if policy not in policies:
         raise UserError(
             f"{where}.behaviour_policy is '{policy}': expected one of the behaviour_policies"
-            f" ({_names(policies) or 'there are none'})."
+            f" ({names(policies) or 'there are none'})."
         )
     environment = policies[policy]["environment"]
     if environment != dataset["environment"]:
@@ -225,56 +196,33 @@ def _check_behaviour_policy(where: str, dataset: Mapping[str, Any], policies: Ma
             f"{where}.behaviour_policy is '{policy}', which acts in {environment}: expected one of"
             f" {dataset['environment']}."
         )
-    if "medium" in policies[policy] and policies[policy].get("source") == "released":
+    if "medium" in policies[policy] and policies[policy].get("source", "train") != "train":
         raise UserError(
             f"behaviour_policies.{policy}.medium chooses among a training run's actors: expected none beside"
-            " source: released, whose medium actor is chosen already."
+            f" source: {policies[policy]['source']}, whose medium actor is chosen already."
         )
 
 
-def _check_schema(value: Any, where: str, definition: str | None = None) -> None:
-    """UserError unless `value`, which stands at `where`, fits the schema or one of its definitions."""
-    errors = sorted(_validator(definition).iter_errors(value), key=_order)
-    if errors:
-        raise UserError(_sentence(errors[0], where))
-
-
-def _check_settings(section: Mapping[str, Any], where: str, definition: str) -> None:
-    """`_check_schema` for a method, whose definition has its name; one without is checked when imported."""
-    if definition in _schema()["$defs"]:
-        _check_schema(section, where, definition)
-
-
 def _check_methods(configuration: Mapping[str, Any]) -> None:
-    """Known methods have settings of their own kind; custom ones are checked where they are imported."""
+    """All phases follow each other, and datasets name no others; settings are `workflow.chains`'s."""
     plan = Plan(configuration)
-    chains.check(plan)
-    sections = [("", configuration)]
-    sections += [(f"datasets.{name}.", dataset) for name, dataset in configuration["datasets"].items()]
-    for prefix, section in sections:
-        for offline, entry in section.get("pretraining", {}).get("methods", {}).items():
-            where, known = f"{prefix}pretraining.methods", [*OFFLINE, *plan.offline_labels]
+    phases.check(plan)
+    for name, dataset in configuration["datasets"].items():
+        known = [*OFFLINE, *plan.offline_labels]
+        for offline in dataset.get("pretraining", {}).get("methods", {}):
             if offline not in known:
-                raise UserError(f"{where}: unknown key '{offline}': expected one of {_names(known)}.")
-            config, method = entry.get("config", {}), plan.offline_method(offline)
-            _check_settings(config, f"{where}.{offline}.config", method)
-        for label, entry in section.get("fine_tuning", {}).get("methods", {}).items():
-            where = f"{prefix}fine_tuning.methods.{label}"
+                where = f"datasets.{name}.pretraining.methods"
+                raise UserError(f"{where}: unknown key '{offline}': expected one of {names(known)}.")
+        for label in dataset.get("fine_tuning", {}).get("methods", {}):
             if label not in plan.methods:
-                raise UserError(f"{where}: expected one of fine_tuning.methods ({_names(plan.methods)}).")
-            _check_settings(entry.get("config", {}), f"{where}.config", plan.method(label))
+                where = f"datasets.{name}.fine_tuning.methods.{label}"
+                raise UserError(f"{where}: expected one of fine_tuning.methods ({names(plan.methods)}).")
 
 
 def _check_claims(configuration: Mapping[str, Any]) -> None:
     """The file is there; what stands in it is checked where it is read."""
     if "claims" in configuration and not Path(configuration["claims"]).is_file():
         raise UserError(f"claims is '{configuration['claims']}': expected a YAML file of claims.")
-
-
-def _check_compute(compute: Mapping[str, Any]) -> None:
-    for key in ("tf32", "updates_per_graph"):
-        if compute.get(key) and compute.get("device") != "cuda":
-            raise UserError(f"compute.{key} is {compute[key]}: expected compute.device cuda with it.")
 
 
 def _check_agents(configuration: Mapping[str, Any]) -> None:
@@ -311,7 +259,7 @@ def _check_sweep(configuration: Mapping[str, Any]) -> None:
     if section and section["method"] not in methods:
         raise UserError(
             f"sweep_policy_lr.method is '{section['method']}': expected one of fine_tuning.methods"
-            f" ({_names(methods)})."
+            f" ({names(methods)})."
         )
     if len(Plan(configuration).variations) < len(section.get("policy_learning_rates", [])):
         raise UserError(
@@ -331,7 +279,7 @@ def _check_manipulation(configuration: Mapping[str, Any]) -> None:
             raise UserError(
                 f"manipulation.controls.{control}: expected a label that is neither"
                 f" {manipulation_plan.OFFLINE} nor among manipulation.fine_tuning.methods"
-                f" ({_names(plan.methods)})."
+                f" ({names(plan.methods)})."
             )
         given, own = plan.section["pretraining"]["agents"], plan.section["controls"][control]
         if own.get("continues") and own.get("agents", given) > given:
@@ -344,7 +292,7 @@ def _check_manipulation(configuration: Mapping[str, Any]) -> None:
         if key in film and film[key] not in known:
             raise UserError(
                 f"manipulation.film.{key} is {film[key]!r}: expected one of those of"
-                f" manipulation.fine_tuning ({_names(map(str, known))})."
+                f" manipulation.fine_tuning ({names(map(str, known))})."
             )
     needed = _agents_needed(plan)
     if plan.tasks and (agents := plan.section["pretraining"]["agents"]) < needed:
@@ -365,77 +313,8 @@ def _agents_needed(plan: ManipulationPlan) -> int:
 def _check_datasets(key: str, section: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
     for dataset in section.get("datasets", []):
         if dataset not in configuration["datasets"]:
-            known = _names(configuration["datasets"])
+            known = names(configuration["datasets"])
             raise UserError(f"{key}.datasets has '{dataset}': expected one of the datasets ({known}).")
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    schema: dict[str, Any] = read_yaml(SCHEMA)
-    return schema
-
-
-@cache
-def _validator(definition: str | None) -> Draft202012Validator:
-    schema = _schema()
-    if definition is not None:
-        schema = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
-    Draft202012Validator.check_schema(schema)
-    # JSON Schema takes 3.0 for a whole number and NaN for a number; the dataclasses behind do not.
-    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    types = types.redefine("number", lambda _, value: type(value) is int or _is_finite(value))
-    return extend(Draft202012Validator, {"increasing": _increasing}, type_checker=types)(schema)
-
-
-def _is_finite(value: Any) -> bool:
-    return type(value) is float and math.isfinite(value)
-
-
-def _increasing(validator: Any, wanted: bool, value: Any, _schema: Any) -> Iterator[ValidationError]:
-    """A keyword of ours: numbers of a list, such as the ends of a range, each larger than the one before."""
-    numbers = isinstance(value, list) and all(validator.is_type(item, "number") for item in value)
-    if wanted and numbers and not all(low < high for low, high in pairwise(value)):
-        yield ValidationError("not increasing")
-
-
-def _order(error: ValidationError) -> tuple[bool, list[str]]:
-    """Unknown keys first: they are most often a misspelling of what another error reports missing."""
-    return error.validator != "additionalProperties", [str(part) for part in error.absolute_path]
-
-
-def _sentence(error: ValidationError, section: str) -> str:
-    where = ".".join(filter(None, [section, *(str(part) for part in error.absolute_path)]))
-    prefix = f"{where}: " if where else ""
-    value, rule = error.instance, error.validator_value
-    match error.validator:
-        case "additionalProperties":
-            known = error.schema.get("properties", {})
-            unknown = next(key for key in value if key not in known)
-            return f"{prefix}unknown key '{unknown}': expected one of {_names(known)}."
-        case "required":
-            missing = next(key for key in rule if key not in value)
-            return f"{prefix}the key '{missing}' is missing."
-        case "type":
-            return f"{where} is {value!r}: expected {_TYPES[rule]}."
-        case "enum":
-            return f"{where} is {value!r}: expected one of {_names(rule)}."
-        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
-            return f"{where} is {value!r}: expected {_BOUNDS[error.validator]} {rule}."
-        case "minItems" | "minProperties":
-            return f"{where} is empty: expected at least {rule}."
-        case "increasing":
-            return f"{where} is {value!r}: expected the lower end first and a higher one after it."
-        case "uniqueItems":
-            return f"{where} is {value!r}: expected no repetition."
-        case "pattern":
-            verb = "has the name" if "propertyNames" in error.absolute_schema_path else "is"
-            return f"{where} {verb} {value!r}: expected {error.schema.get('description', rule)}."
-        case _:
-            return f"{prefix}{error.message}."
-
-
-def _names(names: Iterable[Any]) -> str:
-    return ", ".join(str(name) for name in names)
 
 
 def named(file: str) -> Path:

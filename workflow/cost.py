@@ -1,10 +1,10 @@
 """What a configuration costs before anyone starts it: time of each stage, memory and disk of its jobs.
 
-Time is modelled from counted floating-point operations (`workflow.operations`), steps of the simulator and
-what else a job does, with rates that were measured once (`cost.json`, which names the command and the
-processor) and are scaled by two short calibrations on the machine at hand. Evaluation episodes count at full
-length, a bound for tasks in which agents fall. The manipulation tasks are not in the model, and a custom
-method counts as SAC, offline as CQL.
+Time is modelled from floating-point operations (`workflow.operations`, counted while each method runs for a
+moment), steps of the simulator and what else a job does, with rates that were measured once (`cost.json`,
+which names the command and the processor) and are scaled by two short calibrations on the machine at hand.
+Evaluation episodes count at full length, a bound for tasks in which agents fall. The manipulation tasks are
+not in the model.
 """
 
 from __future__ import annotations
@@ -15,28 +15,31 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
-from algorithms.diagnostics.action_auroc import ActionAUROCConfig
+from algorithms.catalogue import NOTHING
+from algorithms.diagnostics import likelihood
 from algorithms.diagnostics.likelihood import LikelihoodConfig
-from algorithms.methods.sac import SACConfig
+from algorithms.training import behaviour
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
 from envs.locomotion import EnvironmentSpecification, specification
 from storage.files import read_json
-from workflow import cli, operations
+from workflow import chains, operations
 from workflow.jobs import Json, numbered
+from workflow.operations import Operations
 from workflow.plan import Plan, agents_name, split_name
+from workflow.settings import build
 
 MEASURED = Path(__file__).parent / "cost.json"
 FLOAT = 4
 ADAM = 4  # a parameter, its gradient and Adam's two moments
+Chain = tuple[str, int, tuple[chains.Link, ...], chains.MethodAndConfig]
+"""What a run is: its environment, its members, what made them, its method and settings."""
 STAGES = ("behaviour", "record", "pretrain", "fine_tune", "likelihood", "statistics", "figures")
 BILLION, HOUR = 1e9, 3600.0
 PRODUCT_SIZE = 1024
@@ -101,21 +104,29 @@ class Model:
         self.rest = before.small / self.speed.small
 
     def update(self, kind: str, count: float) -> float:
-        """One update of `count` operations; `kind` is a key of the measured updates."""
-        found = self.measured["updates"][kind]
+        """One update of `count` operations; `kind` is a key of the measured updates, or slower than any."""
+        found = self._rates(kind)
         products = count / BILLION / found["gflop_per_second"] / self.products
         return float(products + found["overhead_ms"] / 1e3 / self.rest)
 
-    def steps(self, environment: str, copies: int, kind: str, acting: float) -> float:
+    def _rates(self, kind: str) -> Mapping[str, float]:
+        measured: Mapping[str, Mapping[str, float]] = self.measured["updates"]
+        return measured.get(kind) or {
+            "gflop_per_second": min(rates["gflop_per_second"] for rates in measured.values()),
+            "overhead_ms": max(rates["overhead_ms"] for rates in measured.values()),
+        }
+
+    def steps(self, environment: str, copies: int, kind: str, acting: float, numbers: float) -> float:
         """One step of each of `copies` environments, where an action of `kind` takes `acting` operations.
 
-        A policy's weights are read once for all copies, which takes longer than to multiply one row by them;
-        BCQ has a hundred rows for every action.
+        A policy's weights are read once for all copies, which takes longer than to multiply one row by them.
+        An action with more operations than its `numbers` weights have in one row has many rows.
         """
         task = self.measured["environments"][environment.rpartition("-")[0]]
         simulated = (task["batch_us"] + copies * task["copy_us"] + self.measured["acting_us"]) / 1e6
-        rate = self.measured["updates"][kind]["gflop_per_second"]
-        reading = 0.0 if kind == "bcq" else acting / BILLION / self.measured["acting_gflop_per_second"]
+        rate = self._rates(kind)["gflop_per_second"]
+        one_row = acting <= 2 * numbers
+        reading = acting / BILLION / self.measured["acting_gflop_per_second"] if one_row else 0.0
         return float(simulated / self.rest + (copies * acting / BILLION / rate + reading) / self.products)
 
     def other(self, what: str, amount: float = 1.0) -> float:
@@ -132,9 +143,9 @@ def row_bytes(spec: EnvironmentSpecification) -> int:
     return FLOAT * (2 * spec.observation_size + spec.action_size + 2)
 
 
-def state_gb(agents: int, numbers: int) -> float:
-    """Agents with their optimiser and targets, in GB."""
-    return agents * numbers * FLOAT * (ADAM + 1) / BILLION
+def state_gb(numbers: int) -> float:
+    """Agents of so many numbers with their optimiser and targets, in GB."""
+    return numbers * FLOAT * (ADAM + 1) / BILLION
 
 
 class Estimate:
@@ -165,11 +176,10 @@ class Estimate:
         name = f"behaviour/{policy}"
         if name not in self.jobs:
             settings = self.plan.behaviour_policy(policy)
-            config = cli.build(SACConfig, settings.get("sac", {}), "sac")
-            online = cli.build(OnlineSchedule, settings.get("schedule", {}), "schedule")
-            self.jobs[name] = self._online(
-                "behaviour", "sac", config, online, settings["environment"], 1, 0, 0
-            )
+            config = build(behaviour.METHOD.Config, settings.get("sac", {}), "sac")
+            online = build(OnlineSchedule, settings.get("schedule", {}), "schedule")
+            chain = (settings["environment"], 0, (), (behaviour.METHOD, config))
+            self.jobs[name] = self._online("behaviour", chain, online, 1, 0)
         return name
 
     def _record(self, dataset: str) -> str:
@@ -178,14 +188,16 @@ class Estimate:
         size = rows * row_bytes(spec) / BILLION
         copies = entry.get("copies", 1)
         policy = entry.get("behaviour_policy")
-        acting = operations.acting("sac", spec.observation_size, spec.action_size, SACConfig(), 1)
         simulated = 0.0
         if entry["recipe"] not in ("minari", "d4rl", "replay"):
-            acting = acting if policy and "copies" in entry else 0
-            simulated = rows / copies * self.model.steps(entry["environment"], copies, "sac", acting)
+            method = behaviour.METHOD
+            does = operations.of_run(entry["environment"], 0, (), (method, method.Config()))
+            acting = does.action if policy and "copies" in entry else 0
+            step = self.model.steps(entry["environment"], copies, _kind(method), acting, does.numbers)
+            simulated = rows / copies * step
         seconds = self.model.other("start_training") + simulated + self.model.other("write_gb", size)
         after: tuple[str, ...] = ()
-        if policy and self.plan.behaviour_policy(policy).get("source") != "released":
+        if policy and self.plan.behaviour_policy(policy).get("source", "train") == "train":
             after = (self._behaviour(policy),)
         memory = self.model.memory("training") + 2.5 * size  # the episodes, and what is made of them
         name = recorded(dataset)
@@ -214,118 +226,96 @@ class Estimate:
             names.append(name)
             if name in self.jobs:
                 continue
-            settings = self.plan.pretraining(dataset, offline)
-            method = settings["method"] if settings["method"] in OFFLINE else "cql"
-            known = settings["config"] if method == settings["method"] else {}
-            config = cli.build(find_method(method, "offline").Config, known, "config")
-            schedule = cli.build(OfflineSchedule, settings["schedule"], "schedule")
+            schedule = build(OfflineSchedule, self.plan.pretraining(dataset, offline)["schedule"], "schedule")
             before: tuple[str, ...] = (recorded(dataset),)
             if (source := self.plan.offline_source(offline)) != NOTHING:
                 before += self._pretrain(dataset, source)
-            self.jobs[name] = self._offline(dataset, method, config, schedule, len(group), before)
+            links = self._links(dataset, offline)
+            self.jobs[name] = self._offline(dataset, links, schedule, len(group), before)
         return tuple(names)
 
+    def _links(self, dataset: str, offline: str) -> tuple[chains.Link, ...]:
+        """What makes an offline method's agents; those still to be imported count as its own."""
+        found = chains.offline_links(self.plan, dataset, offline)
+        return found or chains.offline_links(self.plan, dataset, offline, stored=False) or ()
+
     def _offline(
-        self, dataset: str, offline: str, config: Any, schedule: OfflineSchedule, agents: int, after: Any
+        self, dataset: str, links: tuple[chains.Link, ...], schedule: OfflineSchedule, agents: int, after: Any
     ) -> Job:
         environment = self.plan.dataset(dataset)["environment"]
-        sizes = _sizes(environment)
+        last = links[-1]
+        assert not isinstance(last, str)  # a job makes them
+        does, kind = operations.of_agent(environment, links[:-1], last), _kind(*last)
         data = self.transitions(dataset) * row_bytes(specification(environment)) / BILLION
-        state = state_gb(agents, operations.parameters(offline, *sizes, config))
-        cloning, fitting = operations.warm_start(*sizes, config) if offline == "cql" else (0, 0)
+        state = state_gb(agents * does.numbers)
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
-        seconds += schedule.updates * self.model.update(
-            _kind(offline, config), agents * operations.OFFLINE[offline](*sizes, config)
-        )
-        seconds += schedule.cloning_warm_start * self.model.update("fqe", agents * cloning)
-        seconds += schedule.monte_carlo_warm_start * self.model.update("fqe", agents * fitting)
+        seconds += schedule.updates * self.model.update(kind, agents * does.update)
+        if schedule.cloning_warm_start or schedule.monte_carlo_warm_start:
+            cloning, fitting = operations.of_warm_start(environment, links[:-1], last)
+            seconds += schedule.cloning_warm_start * self.model.update(kind, agents * cloning)
+            seconds += schedule.monte_carlo_warm_start * self.model.update(kind, agents * fitting)
         total = schedule.updates + schedule.cloning_warm_start + schedule.monte_carlo_warm_start
-        acting = operations.acting(offline, *sizes, config, 1)
         looks = 1 + -(-total // schedule.evaluation_interval)
-        seconds += looks * self._evaluation(
-            environment, agents, schedule.evaluation_episodes, _kind(offline, config), acting
-        )
+        seconds += looks * self._evaluation(environment, agents, schedule.evaluation_episodes, kind, does)
         seconds += total / schedule.checkpoint_interval * self.model.other("save_gb", state)
         memory = self.model.memory("training") + data + 2 * state
         return Job("pretrain", seconds, memory, 2 * state, after)
 
     def _fine_tune(self, dataset: str, label: str, runs: int, seeds: str) -> None:
         settings = self.plan.fine_tuning(dataset, label)
-        method = settings["method"] if settings["method"] in ONLINE else "sac"
-        known = settings["config"] if method == settings["method"] else {}
-        config = cli.build(find_method(method, "online").Config, known, "config")
-        online = cli.build(OnlineSchedule, settings["schedule"], "schedule")
+        method = find_method(settings["method"], "online")
+        config = build(method.Config, settings["config"], "config")
+        online = build(OnlineSchedule, settings["schedule"], "schedule")
         members, source = self.plan.ensemble_size(label), self.plan.starts_from(label)
         after: tuple[str, ...] = ()
+        links: tuple[chains.Link, ...] = ()
         rows = 0
         if source != NOTHING:
-            rows = self.transitions(dataset)
+            rows, links = self.transitions(dataset), self._links(dataset, source)
             after = (recorded(dataset), *self._pretrain(dataset, source))
-        job = self._online("fine_tune", method, config, online, settings["environment"], runs, rows, members)
+        chain = (settings["environment"], members, links, (method, config))
+        job = self._online("fine_tune", chain, online, runs, rows)
         self.jobs[f"train/{dataset}/{label}/{seeds}"] = job._replace(after=after)
 
-    def _online(
-        self,
-        stage: str,
-        method: str,
-        config: Any,
-        online: OnlineSchedule,
-        environment: str,
-        runs: int,
-        rows: int,
-        members: int,
-    ) -> Job:
+    def _online(self, stage: str, chain: Chain, online: OnlineSchedule, runs: int, rows: int) -> Job:
         """`runs` runs side by side on `rows` offline transitions."""
-        sizes, spec = _sizes(environment), specification(environment)
+        environment, _, _, (method, config) = chain
+        does, kind, spec = operations.of_run(*chain), _kind(method, config), specification(environment)
         steps, first = online.steps + online.initial_steps, min(online.block_size, online.steps)
         updates = online.steps + (online.first_block_multiplier - 1) * first
-        acting = operations.acting(method, *sizes, config, max(1, members))
         data, collected = (n * row_bytes(spec) / BILLION for n in (rows, runs * steps))
-        balanced = method == "off2on" and config.replay == "balanced"
+        balanced = getattr(config, "replay", None) == "balanced"
         priorities = 8 * runs * (rows + steps) / BILLION if balanced else 0.0
-        state = state_gb(runs * max(1, members), operations.parameters(method, *sizes, config))
+        state = state_gb(runs * does.numbers)
 
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
-        count = runs * operations.ONLINE[method](*sizes, config)
-        kind = _kind(method, config)
-        seconds += updates * self.model.update(kind, count)
-        seconds += steps * self.model.steps(environment, runs, kind, acting)
+        seconds += updates * self.model.update(kind, runs * does.update)
+        seconds += steps * self.model.steps(environment, runs, kind, does.action, does.numbers)
         looks = 1 + online.steps // online.evaluation_interval
-        seconds += looks * self._evaluation(environment, runs, online.evaluation_episodes, kind, acting)
-        if online.auroc_interval and method == "off2on":
-            seconds += online.steps // online.auroc_interval * self._auroc(config, sizes, runs, members)
+        seconds += looks * self._evaluation(environment, runs, online.evaluation_episodes, kind, does)
+        if online.diagnostics_interval and "action_auroc" in method.diagnostics:
+            measured = self.model.update(kind, runs * operations.of_auroc(*chain))
+            seconds += online.steps // online.diagnostics_interval * measured
         saved = state + priorities + collected / 2  # on average
         seconds += online.steps / online.checkpoint_interval * self.model.other("save_gb", saved)
         memory = self.model.memory("training") + data + 2 * (collected + priorities + state)
         return Job(stage, seconds, memory, state + priorities + collected)
 
-    def _evaluation(self, environment: str, agents: int, episodes: int, kind: str, acting: float) -> float:
+    def _evaluation(self, environment: str, agents: int, episodes: int, kind: str, does: Operations) -> float:
         length = specification(environment).time_limit
-        return length * self.model.steps(environment, agents * episodes, kind, acting)
-
-    def _auroc(self, config: Any, sizes: tuple[int, int], runs: int, members: int) -> float:
-        """Figure 10's measurement: twin critics of all members, on real and random actions."""
-        measured = ActionAUROCConfig()
-        pairs = measured.max_states * (1 + measured.random_actions)
-        q = (sum(sizes), *config.hidden_widths, 1)
-        return self.model.update("off2on", runs * members * 2 * operations.forward(pairs, q))
+        return length * self.model.steps(environment, agents * episodes, kind, does.action, does.numbers)
 
     def _likelihood(self, dataset: str) -> None:
         """Figure 1a's density model: its training, then draws for every evaluated pair."""
         settings = self.plan.likelihood(dataset)
-        config = cli.build(LikelihoodConfig, settings["config"], "config")
-        sizes, environment = _sizes(settings["environment"]), settings["environment"]
-        latents, pair = config.latent_size, sum(sizes)
-        encoder, decoder = (pair, *config.hidden_widths, 2 * latents), (latents, *config.hidden_widths, pair)
-        one = operations.learning(config.batch_size, encoder) + operations.learning(
-            config.batch_size, decoder
-        )
-        drawn = 2 * config.evaluated_pairs * config.importance_samples
+        config = build(LikelihoodConfig, settings["config"], "config")
+        environment = settings["environment"]
+        update, evaluation = operations.of_likelihood(environment, config)
         data = self.transitions(dataset) * row_bytes(specification(environment)) / BILLION
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
-        seconds += config.updates * self.model.update("fqe", one)
-        seconds += self.model.update("fqe", operations.forward(drawn, decoder))
-        after = (recorded(dataset), *self._pretrain(dataset, "cql"))
+        seconds += config.updates * self.model.update("likelihood", update)
+        seconds += self.model.update("likelihood", evaluation)
+        after = (recorded(dataset), *self._pretrain(dataset, likelihood.COLLECTOR))
         memory = self.model.memory("training") + data
         self.jobs[f"likelihood/{dataset}"] = Job("likelihood", seconds, memory, 0.0, after)
 
@@ -353,10 +343,9 @@ class Estimate:
         """Points of a curve."""
         dataset = next(iter(self.plan.configuration["datasets"]))
         if not self.plan.methods:
-            section = self.plan.pretraining(dataset, label)["schedule"]
-            offline = cli.build(OfflineSchedule, section, "schedule")
+            offline = build(OfflineSchedule, self.plan.pretraining(dataset, label)["schedule"], "schedule")
             return 1 + offline.updates // offline.evaluation_interval
-        online = cli.build(OnlineSchedule, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
+        online = build(OnlineSchedule, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
         return 1 + online.steps // online.evaluation_interval
 
 
@@ -398,15 +387,9 @@ def _processor(hardware: Json) -> str:
     return f"{hardware['cpu'] or 'an unnamed processor'}{model}"
 
 
-@cache
-def _sizes(environment: str) -> tuple[int, int]:
-    spec = specification(environment)
-    return spec.observation_size, spec.action_size
-
-
-def _kind(method: str, config: Any) -> str:
-    """The measured update that a method's resembles."""
-    kind = {"cql_ft": "cql", "sac_ft": "sac", "bcq_ft": "bcq"}.get(method, method)
+def _kind(method: Any, config: Any = None) -> str:
+    """The measured update that a method's resembles: that of the file it is in."""
+    kind = str(method.__module__.rpartition(".")[2])
     return f"{kind}, bfloat16" if getattr(config, "reduced_precision_penalty", False) else kind
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from offline_data.minari_io import read_transitions
-from offline_data.transitions import Transitions
+from offline_data.transitions import RewardScale, Transitions
 
 
 def root_and_id(folder: Path) -> tuple[Path, str]:
@@ -13,6 +13,6 @@ def root_and_id(folder: Path) -> tuple[Path, str]:
     return folder.parent.parent, f"{folder.parent.name}/{folder.name}"
 
 
-def read(folder: Path, reward_scale: float) -> Transitions:
+def read(folder: Path, reward_scale: RewardScale) -> Transitions:
     """The transitions in `folder`, rewards scaled. UserError where it is missing or damaged."""
     return read_transitions(*root_and_id(folder)).scaled(reward_scale)

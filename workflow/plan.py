@@ -28,8 +28,8 @@ AUTHORS_SEEDS = (0, 4, 8, 12, 16)
 """The seeds in their names. [C]"""
 
 RECORDING_KEYS = (
-    "environment", "recipe", "transitions", "seed", "copies", "deviation_scale", "minari_id", "file",
-    "episode_ends",
+    "environment", "recipe", "transitions", "seed", "copies", "actions", "deviation_scale", "minari_id",
+    "file", "episode_ends",
 )  # fmt: skip
 """Of a dataset's entry, what decides its recording."""
 
@@ -104,9 +104,9 @@ class Plan(RunPlan):
         if "behaviour_policy" not in entry:
             return []
         policy = entry["behaviour_policy"]
-        if self.configuration["behaviour_policies"][policy].get("source") == "released":
-            return [f"releases/behaviour/{policy}"]
-        return [f"{self.results}/behaviour/{policy}"]
+        folders = {"released": f"releases/behaviour/{policy}", AUTHORS: f"releases/{AUTHORS}/{policy}"}
+        source = self.configuration["behaviour_policies"][policy].get("source")
+        return [folders.get(source, f"{self.results}/behaviour/{policy}")]
 
     def trained_policies(self) -> list[str]:
         """The behaviour policies that datasets are recorded with and that nobody ships."""

@@ -6,11 +6,12 @@ from algorithms.training.acceleration import Compute, prepare_process
 from algorithms.training.jobs import Job as LoopJob
 from workflow import cli
 from workflow.jobs import Job
+from workflow.settings import build
 
 
 def prepare(settings: cli.Json) -> Compute:
     """Prepare the process; what it computes on. UserError where that is not there or cannot be."""
-    compute = cli.build(Compute, settings.get("compute", {}), "compute", "compute")
+    compute = build(Compute, settings.get("compute", {}), "compute")
     prepare_process(compute)
     return compute
 

@@ -18,7 +18,7 @@ from algorithms.methods.interface import Method
 from algorithms.population.agents import ActorCritics
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.stores import Collected
-from algorithms.training.online import Measure, Probe
+from algorithms.training.probes import Probe
 from storage import UserError
 
 BLOCK_STATES = 16  # whose Q values are computed at a time: 816 rows of 51 actions stay in cache
@@ -37,21 +37,20 @@ class ActionAUROCConfig:
                 raise UserError(f"{name} is {getattr(self, name)}, expected at least 1")
 
 
-def probe(interval: int, seeds: Sequence[int]) -> Probe:
-    """Measure a learner of an ensemble of Q-functions at each `interval` of steps, as the runs of `seeds`."""
+class ActionAUROC(Probe):
+    """Measures an ensemble of Q-functions at each `interval` of steps, as the runs of `seeds`."""
 
-    def of(learner: Method) -> Measure:
-        def at(step: int) -> Mapping[str, ArrayLike]:
-            if step == 0 or step % interval:
-                return {}
-            of_step = [derived_seed(seed, "action auroc", step) for seed in seeds]
-            streams = Streams(of_step, learner.agents.streams.device)
-            found = measure(learner.agents, learner.replay.online, streams, ActionAUROCConfig())
-            return {name: value.numpy() for name, value in found.items()}
+    def __init__(self, interval: int, seeds: Sequence[int]) -> None:
+        self._interval, self._seeds = interval, seeds
 
-        return at
-
-    return of
+    def at(self, learner: Method, step: int) -> Mapping[str, ArrayLike]:
+        """`measure` with the default numbers; nothing between two intervals and at step 0."""
+        if step == 0 or step % self._interval:
+            return {}
+        of_step = [derived_seed(seed, "action auroc", step) for seed in self._seeds]
+        streams = Streams(of_step, learner.agents.streams.device)
+        found = measure(learner.agents, learner.replay.online, streams, ActionAUROCConfig())
+        return {name: value.numpy() for name, value in found.items()}
 
 
 @torch.no_grad()

@@ -19,31 +19,33 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Population, move_towards
+from algorithms.population.agents import Population
 from algorithms.population.networks import Critics, TanhGaussian, mixture_policy
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
+from storage.constraints import BatchSize, EnsembleSize, LogStdRange, Positive, Rate, Weight, Widths
 
 
 @dataclass(frozen=True)
 class AWACConfig:
     """AWAC's numbers; the defaults are rlkit's examples/awac/mujoco/awac1.py, named by [S] D.1."""
 
-    hidden_widths: tuple[int, ...] = (256, 256)  # [rlkit] of the critics
-    policy_hidden_widths: tuple[int, ...] = (256, 256, 256, 256)  # [rlkit]
-    log_std_range: tuple[float, float] = (-6.0, 0.0)  # [rlkit]
-    batch_size: int = 1024  # [rlkit] online; its 50,000 updates before take 128
-    discount: float = 0.99  # [rlkit]
-    target_update_rate: float = 5e-3  # [rlkit] tau, every step
-    policy_learning_rate: float = 3e-4  # [rlkit]
-    value_learning_rate: float = 3e-4  # [rlkit]
-    policy_weight_decay: float = 1e-4  # [rlkit] Adam's L2 term, on weights, biases and deviations
-    advantage_temperature: float = 2.0  # [rlkit] beta, [AWAC] lambda; in units of (unscaled) reward
+    hidden_widths: Widths = (256, 256)  # [rlkit] of the critics
+    policy_hidden_widths: Widths = (256, 256, 256, 256)  # [rlkit]
+    log_std_range: LogStdRange = (-6.0, 0.0)  # [rlkit]
+    batch_size: BatchSize = 1024  # [rlkit] online; its 50,000 updates before take 128
+    discount: Weight = 0.99  # [rlkit]
+    target_update_rate: Rate = 5e-3  # [rlkit] tau, every step
+    policy_learning_rate: Rate = 3e-4  # [rlkit]
+    value_learning_rate: Rate = 3e-4  # [rlkit]
+    policy_weight_decay: Weight = 1e-4  # [rlkit] Adam's L2 term, on weights, biases and deviations
+    advantage_temperature: Positive = 2.0  # [rlkit] beta, [AWAC] lambda; in units of (unscaled) reward
     advantage_weighting: Literal["softmax", "exponential"] = "softmax"  # [rlkit]; [AWAC]
-    ensemble_size: int = 5  # [P] 6.1, [S] D.1: members of an online run
+    ensemble_size: EnsembleSize = 5  # [P] 6.1, [S] D.1: members of an online run
 
 
 class Gaussian(NamedTuple):
@@ -123,16 +125,6 @@ class AWACAgents(Population):
         critic_group = {"params": self.q.parameters(), "lr": config.value_learning_rate}
         self.optimiser = AgentwiseAdam([policy_group, critic_group], self.count)
 
-    def initialise(self) -> None:
-        """Fresh networks, each drawn from its own stream, and targets equal to the critics."""
-        self.policy.initialise(self.streams)
-        self.q.initialise(self.streams)
-        self.copy_targets()
-
-    def copy_targets(self) -> None:
-        """Set the target critics equal to the critics."""
-        self.target_q.load_state_dict(self.q.state_dict())
-
     def distribution(self, observations: Tensor) -> Gaussian:
         """The policy by which each run's members act as one, in the states [S, B, observation_size]."""
         members: Gaussian = self.policy(self.for_members(observations))
@@ -154,12 +146,6 @@ def td_target(agents: AWACAgents, batch: Batch, config: AWACConfig) -> Tensor:
         actions = agents.policy(batch.next_observations).actions(agents.noise(batch))
         next_q: Tensor = agents.target_q(batch.next_observations, actions).amin(dim=1)
         return batch.rewards + config.discount * batch.masks * next_q
-
-
-def critic_loss(agents: AWACAgents, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared TD error, summed over the twins, averaged over the batch [P]; and the Q values [P, 2, B]."""
-    q: Tensor = agents.q(batch.observations, batch.actions)
-    return (q - target.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1), q
 
 
 @torch.no_grad()
@@ -192,12 +178,12 @@ def update(agents: AWACAgents, batch: Batch, config: AWACConfig) -> Metrics:
     """
     batch = Batch(*map(agents.for_members, batch))
     target = td_target(agents, batch, config)
-    critics, q = critic_loss(agents, batch, target)
+    critics, q = losses.critic_loss(agents, batch, target)
     policy: Gaussian = agents.policy(batch.observations)
     weights = advantage_weights(agents, policy, batch, q, config)
     actor = actor_loss(policy, batch, weights)
     agents.step(critics, actor)
-    move_towards(agents.target_q, agents.q, config.target_update_rate)
+    agents.move_targets(config.target_update_rate)
     metrics = {
         "critic_loss": critics,
         "actor_loss": actor,

@@ -19,14 +19,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Population, move_towards
+from algorithms.population.agents import Population
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP, evaluated
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.batch import Batch
 from storage import UserError
+from storage.constraints import BatchSize, Candidates, EnsembleSize, Rate, UpToTwo, Weight, Widths
 
 LATENTS_PER_ACTION = 2  # [BCQ code] latent numbers for each number of an action
 LATENT_LIMIT = 0.5  # [BCQ code] latents of sampled actions are clipped to [-0.5, 0.5]
@@ -39,17 +41,17 @@ DIVERGENCE_WEIGHT = 0.5  # [BCQ code] of the KL term, both terms being means ove
 class BCQConfig:
     """BCQ's numbers."""
 
-    hidden_widths: tuple[int, ...] = (400, 300)  # [BCQ code] critics and perturbation
-    generator_hidden_widths: tuple[int, ...] = (750, 750)  # [BCQ code] encoder and decoder alike
-    learning_rate: float = 1e-3  # [BCQ code] all networks; Adam
-    batch_size: int = 100  # [BCQ code]
-    discount: float = 0.99  # [BCQ code]
-    target_update_rate: float = 5e-3  # [BCQ code] tau, every step
-    perturbation_limit: float = 0.05  # [BCQ code] Phi, in units of the largest action, 1
-    minimum_weight: float = 0.75  # [BCQ code] lambda, the weight of the smaller twin
-    target_candidates: int = 10  # [BCQ code] n, in each next state
-    acting_candidates: int = 100  # [BCQ code], of all members together (ours)
-    ensemble_size: int = 5  # [P] 6.1, [S] D.1: members of an online run
+    hidden_widths: Widths = (400, 300)  # [BCQ code] critics and perturbation
+    generator_hidden_widths: Widths = (750, 750)  # [BCQ code] encoder and decoder alike
+    learning_rate: Rate = 1e-3  # [BCQ code] all networks; Adam
+    batch_size: BatchSize = 100  # [BCQ code]
+    discount: Weight = 0.99  # [BCQ code]
+    target_update_rate: Rate = 5e-3  # [BCQ code] tau, every step
+    perturbation_limit: UpToTwo = 0.05  # [BCQ code] Phi, in units of the largest action, 1
+    minimum_weight: Weight = 0.75  # [BCQ code] lambda, the weight of the smaller twin
+    target_candidates: Candidates = 10  # [BCQ code] n, in each next state
+    acting_candidates: Candidates = 100  # [BCQ code], of all members together (ours)
+    ensemble_size: EnsembleSize = 5  # [P] 6.1, [S] D.1: members of an online run
 
 
 class ActionVAE(nn.Module):
@@ -131,6 +133,7 @@ class BCQAgents(Population):
     """
 
     exported: ClassVar[Mapping[str, int]] = {"vae": 1, "perturbation": 1, "q": 2}
+    targets: ClassVar[Mapping[str, str]] = {"target_q": "q", "target_perturbation": "perturbation"}
 
     fixed_latents: Tensor  # [P, candidates of each member, latent_size]
 
@@ -166,16 +169,6 @@ class BCQAgents(Population):
         for net in (self.vae.encoder, self.vae.decoder, self.perturbation.net, self.q.net):
             _initialise(net, self.streams)
         self.copy_targets()
-
-    def copy_targets(self) -> None:
-        """Set the targets of perturbation and critics equal to them."""
-        self.target_perturbation.load_state_dict(self.perturbation.state_dict())
-        self.target_q.load_state_dict(self.q.state_dict())
-
-    def move_targets(self, rate: float) -> None:
-        """target <- (1 - rate) target + rate network, of critics and perturbation."""
-        move_towards(self.target_q, self.q, rate)
-        move_towards(self.target_perturbation, self.perturbation, rate)
 
     def generate(self, observations: Tensor, candidates: int = 1) -> Tensor:
         """n actions like the data's in each state, not perturbed: [P, B, obs] -> [P, B n, A].
@@ -263,12 +256,6 @@ def td_target(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Tensor:
     return batch.rewards + config.discount * batch.masks * best
 
 
-def critic_loss(agents: BCQAgents, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared TD error, summed over the twins, averaged over the batch [P]; and the Q values [P, 2, B]."""
-    q: Tensor = agents.q(batch.observations, batch.actions)
-    return (q - target.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1), q
-
-
 def perturbation_loss(agents: BCQAgents, observations: Tensor) -> Tensor:
     """-E[Q1(s, a + xi(s, a))], a ~ G(s): the deterministic policy gradient. [P]  [BCQ] algorithm 1"""
     actions = agents.perturbation(observations, agents.generate(observations))
@@ -284,7 +271,7 @@ def update(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Metrics:
     batch = Batch(*(agents.for_members(field) for field in batch))
     generator = vae_loss(agents, batch)
     agents.step(generator)
-    critics, q = critic_loss(agents, batch, td_target(agents, batch, config))
+    critics, q = losses.critic_loss(agents, batch, td_target(agents, batch, config))
     agents.step(critics)
     actor = perturbation_loss(agents, batch.observations)
     agents.step(actor)

@@ -14,29 +14,29 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from algorithms.methods import sac, warm_start
+from algorithms.methods import losses, sac, warm_start
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import TanhGaussian
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import PlainReplayName
+from storage.constraints import Candidates, Count, FewCount, NotNegative, Rate
 
 
 @dataclass(frozen=True)
 class CQLConfig(sac.SACConfig):
     """CQL's numbers beside SAC's."""
 
-    policy_learning_rate: float = 1e-4  # [CQL] README: 1e-4 or 3e-4
-    conservative_weight: float = 5.0  # [CQL] README: min_q_weight 5 or 10, no Lagrange multiplier
-    sampled_actions: int = 10  # [CQL] num_random
+    policy_learning_rate: Rate = 1e-4  # [CQL] README: 1e-4 or 3e-4
+    conservative_weight: NotNegative = 5.0  # [CQL] README: min_q_weight 5 or 10, no Lagrange multiplier
+    sampled_actions: FewCount = 10  # [CQL] num_random
     importance_sampling: bool = True  # [CQL] README: min_q_version 3; false is its version 2
     deterministic_backup: bool = True  # [CQL] the target has no entropy term
-    cloning_updates: int = 0  # [CQL] policy_eval_start: the actor imitates the data this long (there 40,000)
-    frozen_actor_updates: int = 0  # ours, for small budgets: the actor rests while the critics settle
-    penalty_gradient_actions: int | None = (
-        None  # ours, for speed: unbiased gradient through so many candidates
-    )
+    cloning_updates: Count = 0  # [CQL] policy_eval_start: the actor imitates the data so long (there 40,000)
+    frozen_actor_updates: Count = 0  # ours, for small budgets: the actor rests while the critics settle
+    # ours, for speed: unbiased gradient through so many candidates
+    penalty_gradient_actions: Candidates | None = None
     reduced_precision_penalty: bool = False  # ours, for speed: the penalty's hidden layers in bfloat16
 
     @property
@@ -128,14 +128,14 @@ def actor_loss(
 def update(agents: ActorCritics, batch: Batch, config: CQLConfig, step: int) -> Metrics:
     """Update number `step` (from 0) of every agent: critics on TD error plus penalty, actor, temperature."""
     target = td_target(agents, batch, config)
-    td_error, q = sac.critic_loss(agents, batch, target)
+    td_error, q = losses.critic_loss(agents, batch, target)
     policy: TanhGaussian = agents.policy(batch.observations)
     penalty = conservative_penalty(agents, policy, batch, q, config)
-    losses = [td_error, config.conservative_weight * penalty]
+    parts = [td_error, config.conservative_weight * penalty]
     actor, log_density = actor_loss(agents, policy, batch, cloning=step < config.cloning_updates)
     if step >= config.frozen_actor_updates:
-        losses += [actor, sac.entropy_coefficient_loss(agents, log_density)]
-    agents.step(*losses)
+        parts += [actor, sac.entropy_coefficient_loss(agents, log_density)]
+    agents.step(*parts)
     agents.move_targets(config.target_update_rate)
     return {
         "td_error": td_error.detach(),
@@ -175,7 +175,7 @@ class CQL(Method):
 class CQLFineTuningConfig(CQLConfig):
     """CQL-ft's numbers beside CQL's."""
 
-    policy_learning_rate: float = 3e-4  # [S] D.1: online 3e-4, 3e-5 or 5e-6, as SAC-ft and Off2On
+    policy_learning_rate: Rate = 3e-4  # [S] D.1: online 3e-4, 3e-5 or 5e-6, as SAC-ft and Off2On
     replay: PlainReplayName = "uniform"  # ours: [S] does not say which replay Figure 8's "CQL Reg" draws from
 
 

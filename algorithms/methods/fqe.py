@@ -21,15 +21,16 @@ from algorithms.methods.interface import Method, Metrics, OfflineStart
 from algorithms.population.agents import ActorCritics, load_members
 from algorithms.replay.batch import Batch
 from storage import UserError
+from storage.constraints import BatchSize, Rate
 
 
 @dataclass(frozen=True)
 class FQEConfig(sac.SACConfig):
     """FQE's numbers; those of the policy and of the entropy coefficient have no effect, both are fixed."""
 
-    batch_size: int = 256  # [S] C
-    value_learning_rate: float = 3e-4  # [S] C, Adam
-    target_update_rate: float = 5e-3  # ours: as SAC's
+    batch_size: BatchSize = 256  # [S] C
+    value_learning_rate: Rate = 3e-4  # [S] C, Adam
+    target_update_rate: Rate = 5e-3  # ours: as SAC's
 
 
 def start_from(agents: ActorCritics, members: Sequence[Mapping[str, Tensor]]) -> None:

@@ -69,8 +69,6 @@ class Method:
     """The frozen dataclass of the method's numbers; it has `batch_size` and, to pre-train, `discount`."""
     Agents: ClassVar[Any]
     """Its agents: a `Population`, made of seeds, observation size, action size, config and members."""
-    logged_thinly: ClassVar[Mapping[str, str]] = {"offline_fraction": "offline_fraction_logged"}
-    """Metrics of `learn` that are also recorded in one update of many, and what they are called then."""
     diagnostics: ClassVar[tuple[str, ...]] = ()
     """Modules of `algorithms.diagnostics` whose measurement is one of this method, by name."""
 

@@ -22,6 +22,7 @@ from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import BalancedReplay, OnlineReplay, plain_replay
+from storage.constraints import BatchSize, EnsembleSize, Positive, PositiveRange, Rate, Share, Widths
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,16 @@ class EnsembleConfig(sac.SACConfig):
 class Off2OnConfig(EnsembleConfig):
     """Off2On's numbers beside SAC's."""
 
-    ensemble_size: int = 5  # [S] D.1: N = 5 locomotion, 4 manipulation
+    ensemble_size: EnsembleSize = 5  # [S] D.1: N = 5 locomotion, 4 manipulation
     replay: Literal["balanced", "uniform", "online_only"] = "balanced"  # [P] Figure 4c compares the three
-    initial_online_fraction: float = 0.75  # [S] D.1: rho, 0.5 or 0.75 by dataset
-    weight_temperature: float = 5.0  # [S] D.1: T, 2.5 for manipulation
-    density_hidden_widths: tuple[int, ...] = (256, 256)  # [S], [C]
+    initial_online_fraction: Share = 0.75  # [S] D.1: rho, 0.5 or 0.75 by dataset
+    weight_temperature: Positive = 5.0  # [S] D.1: T, 2.5 for manipulation
+    density_hidden_widths: Widths = (256, 256)  # [S], [C]
     density_reference: Literal["offline", "union"] = "offline"  # [P] w = d_on / d_off; [S] Figure 14 has both
-    density_learning_rate: float = 3e-4  # [S], [C]
-    density_batch_size: int = 256  # [C]: of each kind; [P] takes eq. 6's expectation over all offline data
+    density_learning_rate: Rate = 3e-4  # [S], [C]
+    density_batch_size: BatchSize = 256  # [C]: of each kind; [P] eq. 6's expectation is over all of them
     density_activation: Literal["relu", "softplus"] = "relu"  # [C]; [P] leaves it open
-    priority_range: tuple[float, float] = (1e-3, 1e3)  # [C]; not in [P]
+    priority_range: PositiveRange = (1e-3, 1e3)  # [C]; not in [P]
 
 
 class EnsembleAgents(ActorCritics):

@@ -38,6 +38,18 @@ from algorithms.replay.batch import Batch
 from algorithms.replay.image_replay import ONLINE, PRIOR, RANDOM, TASK, drawn_sources
 from algorithms.replay.stores import BalancedReplay, OnlineReplay
 from storage import UserError
+from storage.constraints import (
+    BatchSize,
+    Count,
+    EnsembleSize,
+    FewCount,
+    LogStdRangeAroundZero,
+    NotNegative,
+    Positive,
+    Rate,
+    UpToHundred,
+    Widths,
+)
 
 
 @dataclass(frozen=True)
@@ -45,33 +57,23 @@ class PixelConfig(cql.CQLConfig, off2on.EnsembleConfig):
     """The numbers of learning from images; the defaults are COG's, as [S] D.2 uses them."""
 
     encoder: EncoderName = "original"  # [COG], [S]; "shared" is ours
-    hidden_widths: tuple[int, ...] = (1024, 512, 256)  # [COG], [S] of the critics, after the encoder
-    policy_hidden_widths: tuple[int, ...] = (1024, 512, 256, 256, 256, 256)  # [COG] 1024-512-256, 256 x 3
-    log_std_range: tuple[float, float] = (-5.0, 2.0)  # [COG]; 0, where fresh agents start, lies inside
-    state_size: int = 0  # ours: how many numbers of the robot's state images carry, see `Encoders`
-    padding: int = PADDING  # [COG] pixels by which crops shift what learns sees, at most
-    batch_size: int = 256  # [COG]
-    policy_learning_rate: float = 1e-4  # [COG], [S] offline
-    value_learning_rate: float = 3e-4  # [COG], [S] offline; shared encoders learn at this rate too
-    conservative_weight: float = 1.0  # [COG] min_q_weight
-    sampled_actions: int = 1  # [COG] num_random
-    cloning_updates: int = 10_000  # [COG] policy_eval_start
+    hidden_widths: Widths = (1024, 512, 256)  # [COG], [S] of the critics, after the encoder
+    policy_hidden_widths: Widths = (1024, 512, 256, 256, 256, 256)  # [COG] 1024-512-256, 256 x 3
+    log_std_range: LogStdRangeAroundZero = (-5.0, 2.0)  # [COG]; 0, where fresh agents start, lies inside
+    state_size: Literal[0, 10] = 0  # ours: how many numbers of the robot's state images carry, see `Encoders`
+    padding: UpToHundred = PADDING  # [COG] pixels by which crops shift what learns sees, at most
+    batch_size: BatchSize = 256  # [COG]
+    policy_learning_rate: Rate = 1e-4  # [COG], [S] offline
+    value_learning_rate: Rate = 3e-4  # [COG], [S] offline; shared encoders learn at this rate too
+    conservative_weight: NotNegative = 1.0  # [COG] min_q_weight
+    sampled_actions: FewCount = 1  # [COG] num_random
+    cloning_updates: Count = 10_000  # [COG] policy_eval_start
     objective: Literal["sac", "cql"] = "cql"  # [S] Figures 15, 16; "sac" has no penalty
     clip_targets: bool = False  # ours: targets within [0, 1 / (1 - discount)], for rewards in [0, 1]
     cloning_data: Literal["all", "scripted"] = "all"  # ours: clone what is offline and not random alone
     cloning_teaches: bool = False  # ours: a shared encoder learns from cloning too, not from critics alone
-    cloning_weight: float = 0.0  # ours: of a cloning term beside the actor's loss, after the warm start
-    averaging_rate: float | None = None  # ours: evaluate a moving average of the weights, of this rate
-
-    def __post_init__(self) -> None:
-        """UserError where a fresh agent's deviation would lie on the range's edge.
-
-        Beyond the edges there is no gradient: a deviation that starts there may stay 1 for ever, and what is
-        cloned with it is cloned hardly at all.
-        """
-        low, high = self.log_std_range
-        if not low < 0 < high:
-            raise UserError(f"log_std_range is [{low:g}, {high:g}], expected a range with 0 inside of it")
+    cloning_weight: NotNegative = 0.0  # ours: of a cloning term beside the actor's loss, after the warm start
+    averaging_rate: Rate | None = None  # ours: evaluate a moving average of the weights, of this rate
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,12 @@ class PixelFineTuningConfig(PixelConfig, off2on.Off2OnConfig):
     """Off2On's numbers of fine-tuning from images ([S] D.2), with its ablations' choices."""
 
     objective: Literal["sac", "cql"] = "sac"  # [P] 4.2: no penalty online
-    ensemble_size: int = 4  # [S] D.2
-    policy_learning_rate: float = 3e-5  # [S] D.2
-    value_learning_rate: float = 1e-4  # [S] D.2
-    weight_temperature: float = 2.5  # [S] D.2
-    density_hidden_widths: tuple[int, ...] = (256, 128)  # [S] D.2, after an encoder of its own
-    exploration_scale: float = 1.0  # ours: the share of the policy's deviation that collection uses
+    ensemble_size: EnsembleSize = 4  # [S] D.2
+    policy_learning_rate: Rate = 3e-5  # [S] D.2
+    value_learning_rate: Rate = 1e-4  # [S] D.2
+    weight_temperature: Positive = 2.5  # [S] D.2
+    density_hidden_widths: Widths = (256, 128)  # [S] D.2, after an encoder of its own
+    exploration_scale: NotNegative = 1.0  # ours: the share of the policy's deviation that collection uses
 
 
 VARIANTS: dict[str, Mapping[str, Any]] = {
@@ -161,9 +163,10 @@ class PixelAgents(off2on.EnsembleAgents):
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, targets and averages equal to what they follow."""
-        if isinstance(self.encoder, Encoders):
-            self.encoder.initialise(self.streams)
-        super().initialise()
+        for network in (self.encoder, self.policy, self.q):
+            if not isinstance(network, nn.Identity):
+                network.initialise(self.streams)
+        self.copy_targets()
 
     def copy_targets(self) -> None:
         """Set the target critics, and the averaged weights, equal to what they follow."""

@@ -13,24 +13,26 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.agents import ActorCritics
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OnlineReplay, PlainReplayName
 from storage import UserError
+from storage.constraints import BatchSize, Positive, Rate, Weight, Widths
 
 
 @dataclass(frozen=True)
 class SACConfig:
     """SAC's numbers; the defaults are rlkit's examples/sac.py, named by [S] D.1 as the SAC baseline."""
 
-    hidden_widths: tuple[int, ...] = (256, 256)  # [S] D.1, [C]
-    batch_size: int = 256  # [C]
-    discount: float = 0.99  # [C]
-    target_update_rate: float = 5e-3  # [C] tau, every step
-    policy_learning_rate: float = 3e-4  # [S] D.1; fine-tuning chooses from 3e-4, 3e-5, 5e-6
-    value_learning_rate: float = 3e-4  # [S] D.1
-    initial_entropy_coefficient: float = 1.0  # [C] log_alpha starts (again) at 0
+    hidden_widths: Widths = (256, 256)  # [S] D.1, [C]
+    batch_size: BatchSize = 256  # [C]
+    discount: Weight = 0.99  # [C]
+    target_update_rate: Rate = 5e-3  # [C] tau, every step
+    policy_learning_rate: Rate = 3e-4  # [S] D.1; fine-tuning chooses from 3e-4, 3e-5, 5e-6
+    value_learning_rate: Rate = 3e-4  # [S] D.1
+    initial_entropy_coefficient: Positive = 1.0  # [C] log_alpha starts (again) at 0
 
 
 def td_target(agents: ActorCritics, batch: Batch, config: SACConfig) -> Tensor:
@@ -41,12 +43,6 @@ def td_target(agents: ActorCritics, batch: Batch, config: SACConfig) -> Tensor:
         next_q = agents.target_q(batch.next_observations, actions).amin(dim=1)
         soft_value: Tensor = next_q - agents.entropy_coefficient[:, None] * log_density
         return batch.rewards + config.discount * batch.masks * soft_value
-
-
-def critic_loss(agents: ActorCritics, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared TD error, summed over the twins, averaged over the batch [P]; and the Q values [P, 2, B]."""
-    q: Tensor = agents.q(batch.observations, batch.actions)
-    return (q - target.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1), q
 
 
 def actor_loss(agents: ActorCritics, observations: Tensor, actions: Tensor, log_density: Tensor) -> Tensor:
@@ -64,7 +60,7 @@ def entropy_coefficient_loss(agents: ActorCritics, log_density: Tensor) -> Tenso
 def update(agents: ActorCritics, batch: Batch, config: SACConfig) -> Metrics:
     """One step of every agent: critics, actor and entropy coefficient on the old parameters, then targets."""
     target = td_target(agents, batch, config)
-    critics, q = critic_loss(agents, batch, target)
+    critics, q = losses.critic_loss(agents, batch, target)
     noise = agents.streams.normal(*batch.actions.shape[1:])
     actions, log_density = agents.policy(batch.observations).sample(noise)
     actor = actor_loss(agents, batch.observations, actions, log_density)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from algorithms.methods import losses
 from algorithms.methods.interface import Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.replay.batch import Batch
@@ -24,8 +25,7 @@ def clone(agents: ActorCritics, batch: Batch) -> Metrics:
 
 def fit_returns(agents: ActorCritics, batch: Batch, returns: Tensor) -> Metrics:
     """One step of every critic towards the discounted returns [P, B] that followed in the data."""
-    q = agents.q(batch.observations, batch.actions)
-    error = (q - returns.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1)
+    error, q = losses.critic_loss(agents, batch, returns)
     agents.step(error)
     agents.copy_targets()
     return {"td_error": error.detach(), "q_mean": torch.mean(q.detach(), dim=(1, 2))}

@@ -26,6 +26,14 @@ class AgentwiseAdam(torch.optim.Optimizer):
         super().__init__(groups, {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0})
         self.agents = agents
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """PyTorch's, without its decorator, which imports PyTorch's compiler: ten seconds, to no end here."""
+        torch.optim.Optimizer.add_param_group.__wrapped__(self, param_group)  # type: ignore[attr-defined]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """PyTorch's, without its decorator."""
+        torch.optim.Optimizer.zero_grad.__wrapped__(self, set_to_none)  # type: ignore[attr-defined]
+
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step of every parameter that has a gradient."""

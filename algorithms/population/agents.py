@@ -39,6 +39,8 @@ class Population(nn.Module):
 
     exported: ClassVar[Mapping[str, int]]
     """The networks an agent is handed on with, and how many rows of their first axis are one agent's."""
+    targets: ClassVar[Mapping[str, str]] = {"target_q": "q"}
+    """The target networks, and which network each follows."""
 
     optimiser: torch.optim.Optimizer
 
@@ -51,11 +53,19 @@ class Population(nn.Module):
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""
-        raise NotImplementedError
+        for network in self.exported:
+            self.get_submodule(network).initialise(self.streams)  # type: ignore[operator]
+        self.copy_targets()
 
     def copy_targets(self) -> None:
         """Set the target networks equal to what they follow."""
-        raise NotImplementedError
+        for target, network in self.targets.items():
+            self.get_submodule(target).load_state_dict(self.get_submodule(network).state_dict())
+
+    def move_targets(self, rate: float) -> None:
+        """target <- (1 - rate) target + rate network, of each target."""
+        for target, network in self.targets.items():
+            move_towards(self.get_submodule(target), self.get_submodule(network), rate)
 
     def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over agents that were handed on (`load_members`). UserError where they do not fit."""
@@ -154,16 +164,6 @@ class ActorCritics(Population):
         self.q = Critics(self.count, *sizes)
         self.target_q = Critics(self.count, *sizes)
 
-    def initialise(self) -> None:
-        """Fresh networks, each drawn from its own stream, and targets equal to the critics."""
-        self.policy.initialise(self.streams)
-        self.q.initialise(self.streams)
-        self.copy_targets()
-
-    def copy_targets(self) -> None:
-        """Set the target critics equal to the critics."""
-        self.target_q.load_state_dict(self.q.state_dict())
-
     def distribution(self, observations: Tensor) -> TanhGaussian:
         """The policy that each run (with one member: each agent) acts by, in the states [S, B, ...]."""
         policy: TanhGaussian = self.policy(observations)
@@ -182,10 +182,6 @@ class ActorCritics(Population):
             {"params": self.q.parameters(), "lr": config.value_learning_rate},
         )
         return AgentwiseAdam(groups, self.count)
-
-    def move_targets(self, rate: float) -> None:
-        """target <- (1 - rate) target + rate Q."""
-        move_towards(self.target_q, self.q, rate)
 
 
 @torch.no_grad()

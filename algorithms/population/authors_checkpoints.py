@@ -58,13 +58,19 @@ def read_agent(folder: Path) -> dict[str, Tensor]:
 def import_agents(folder: Path, output: Path) -> list[Path]:
     """Write `agent_<k>.safetensors` to `output` for every `<dataset>_seed<k>` in `folder`, in order of k.
 
-    The manifest says where an agent came from, with the SHA-256 of each file. UserError where there is no
-    agent, where two would take one name, or as in `read_agent`; all are read before the first is written.
+    The first one's actor is written once more, as `medium.safetensors`: a policy to record data from, in
+    place of the authors' own dataset. The manifest says where an agent came from, with the SHA-256 of each
+    file. UserError where there is no agent, where two would take one name, or as in `read_agent`; all are
+    read before the first is written.
     """
     sources = _agent_folders(folder)
     agents = {seed: read_agent(source) for seed, source in sources.items()}
     for seed, tensors in agents.items():
         checkpoints.save(output / f"agent_{seed}.safetensors", tensors, _manifest(sources[seed]))
+    first = next(iter(agents))
+    actor = {name: tensor for name, tensor in agents[first].items() if name.startswith("policy.")}
+    actor = {name.removeprefix("policy."): tensor for name, tensor in actor.items()}
+    checkpoints.save(output / "medium.safetensors", actor, _manifest(sources[first]))
     return [output / f"agent_{seed}.safetensors" for seed in agents]
 
 

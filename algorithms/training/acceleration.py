@@ -12,6 +12,7 @@ import torch
 
 from algorithms.population.processor import this_processor
 from storage import UserError
+from storage.constraints import Count, FewCount
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _KEEP_BYTES = 1 << 30
@@ -23,16 +24,14 @@ class Compute:
 
     device: Literal["cpu", "cuda"] = "cpu"
     tf32: bool = False  # a GPU's float32 products with 10 bits of mantissa: faster, another result
-    updates_per_graph: int = 0  # captured together as a CUDA graph; 0: each update is launched anew
-    environment_threads: int = 1  # that step a batch of environments; they change no result
+    updates_per_graph: Count = 0  # captured together as a CUDA graph; 0: each update is launched anew
+    environment_threads: FewCount = 1  # that step a batch of environments; they change no result
     evaluation_beside: bool = False  # of vectors: on a copy of the agents on the CPU, while they learn on
 
     def __post_init__(self) -> None:
         if self.device == "cpu" and (self.tf32 or self.updates_per_graph):
             asked = "tf32" if self.tf32 else "updates_per_graph"
-            raise UserError(
-                f"compute.{asked} is {getattr(self, asked)}: expected compute.device cuda with it"
-            )
+            raise UserError(f"{asked} is {getattr(self, asked)}, expected device cuda with it")
 
 
 def one_by_one(compute: Compute) -> Compute:

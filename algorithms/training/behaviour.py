@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from algorithms.methods.interface import Method
 from algorithms.methods.sac import SAC, SACConfig
 from algorithms.population import checkpoints
 from algorithms.training.fine_tuning import make_learner
 from algorithms.training.jobs import Job
 from algorithms.training.online import OnlineSchedule, run_online
+from algorithms.training.probes import Probe
 from storage import UserError
 
+METHOD = SAC
 MEDIUM_SHARE = 1 / 3  # D4RL's "medium" is a policy at about a third of the expert's return
 
 
@@ -48,15 +53,9 @@ def train_behaviour(
     reaches `medium_score`, by default a third of the expert's. UserError where none does.
     """
     device = job.compute.device
-    learner = make_learner("sac", SAC, config, online, None, [], [seed], job.environment, device)
+    learner = make_learner("sac", METHOD, config, online, None, [], [seed], job.environment, device)
     snapshots = job.state_folder / "snapshots"
-
-    def keep_actor(step: int) -> dict[str, Any]:
-        actor = learner.agents.get_submodule("policy").state_dict()
-        checkpoints.save(_snapshot(snapshots, step), actor, {"step": step})
-        return {}
-
-    result = run_online(online, "sac", learner, [seed], job, reward_scale, measure=keep_actor)
+    result = run_online(online, "sac", learner, [seed], job, reward_scale, [_KeptActors(snapshots)])
     scores = result.curve[result.curve.metric == "normalised_score"].set_index("step").value
     medium, expert = choose_snapshots(scores, medium_score)
     log = {name: rows[0].cpu() for name, rows in learner.replay.state().items()}
@@ -68,6 +67,19 @@ def train_behaviour(
         checkpoints.load(_snapshot(snapshots, expert))[0],
         medium + online.initial_steps,
     )
+
+
+class _KeptActors(Probe):
+    """Keeps the actor of every evaluation."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def at(self, learner: Method, step: int) -> Mapping[str, ArrayLike]:
+        """Write the actor; nothing is measured."""
+        actor = learner.agents.get_submodule("policy").state_dict()
+        checkpoints.save(_snapshot(self._folder, step), actor, {"step": step})
+        return {}
 
 
 def choose_snapshots(scores: pd.Series[float], medium_score: float | None = None) -> tuple[int, int]:

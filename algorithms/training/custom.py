@@ -11,17 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from algorithms.methods.interface import Method, Metrics, OfflineStart, Start
+from algorithms.methods.interface import Method, Metrics, OfflineStart
 from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams
-from algorithms.replay.batch import Batch
-from algorithms.replay.stores import OfflineData, OnlineBuffer
+from algorithms.replay.stores import OfflineData
+from algorithms.training.trial import begin, random
 from envs.locomotion import EnvironmentSpecification, specification
 from offline_data.transitions import Transitions
 from storage import UserError
 from storage.curves import METRIC_FORM, METRIC_NAME
 
-_ROWS = 64  # transitions that each of two runs is given
 _UPDATES = 3
 
 
@@ -42,7 +41,7 @@ def try_method(
     spec = specification(environment)
 
     def learners(neighbour: int) -> tuple[Method, Callable[[int], Metrics]]:
-        learner = _begin(method, config, offline, members, neighbour, spec)
+        learner = begin(method, config, spec, [*members, *members], (10 + neighbour, 20), offline)
         return learner, lambda _: learner.learn()
 
     _try(name, learners, spec, ("explore", "exploit"))
@@ -82,7 +81,7 @@ def _try(
     acts: Sequence[str],
 ) -> None:
     """Let two agents or runs, beside one neighbour and beside another, act, learn and be handed on."""
-    observations = _random(5, 1, 8, spec.observation_size).expand(2, -1, -1)
+    observations = random(5, 1, 8, spec.observation_size).expand(2, -1, -1)
     actions = []
     for neighbour in (0, 1):
         with named(name):
@@ -101,46 +100,6 @@ def _try(
             f"the method {name} mixes runs: what run 1 does depends on run 0's data; nothing in a loss may"
             " leave its place on the first axis"
         )
-
-
-def _begin(
-    method: type[Method],
-    config: Any,
-    offline: OfflineData | None,
-    members: Sequence[dict[str, Tensor]],
-    neighbour: int,
-    spec: EnvironmentSpecification,
-) -> Method:
-    """Two runs of the method with a little online data; run 0's seed and data depend on `neighbour`."""
-    buffer = OnlineBuffer(2, _ROWS, spec.observation_size, spec.action_size)
-    seeds = [10 + neighbour, 20]
-    start = Start(
-        seeds,
-        Streams([seed + 1 for seed in seeds]),
-        spec.observation_size,
-        spec.action_size,
-        offline,
-        buffer,
-        [*members, *members],
-        _ROWS,
-    )
-    learner = method.begin(start, config)
-    rows = [
-        Batch(
-            _random(seed, _ROWS, spec.observation_size),
-            _random(seed + 2, _ROWS, spec.action_size).tanh(),
-            _random(seed + 3, _ROWS),
-            torch.ones(_ROWS),
-            _random(seed + 4, _ROWS, spec.observation_size),
-        )
-        for seed in seeds
-    ]
-    learner.replay.add(Batch(*(torch.stack(field) for field in zip(*rows, strict=True))))
-    return learner
-
-
-def _random(seed: int, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _check_actions(name: str, actions: Tensor, shape: tuple[int, ...]) -> None:

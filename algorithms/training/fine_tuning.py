@@ -14,7 +14,8 @@ from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.stores import OfflineData, OnlineBuffer
 from algorithms.training.acceleration import one_by_one
 from algorithms.training.jobs import Job, check_sizes
-from algorithms.training.online import OnlineSchedule, Probe, run_online
+from algorithms.training.online import OnlineSchedule, run_online
+from algorithms.training.probes import Probe
 from envs.locomotion import specification
 from offline_data.transitions import Transitions
 from storage import UserError
@@ -32,25 +33,23 @@ def fine_tune(
     seeds: Sequence[int],
     job: Job,
     reward_scale: float = 1.0,
-    probe: Probe | None = None,
+    probes: Sequence[Probe] = (),
     trained: list[dict[str, Tensor]] | None = None,
 ) -> pd.DataFrame:
     """Run `method` online, one run for each of `seeds`, side by side; returns their curve.
 
     `label` is what the curve calls it; two labels of one method share no random numbers. `config` is of the
     class `method.Config`. `transitions` is the offline data, its rewards already scaled (None for methods
-    from scratch); `members` the pre-trained agents run by run; `probe` is handed the learner and says what
-    else is measured of it; `trained` is extended by the agents in the end, run by run. Raises UserError for
-    missing data, or agents of another number or size.
-    A custom method computes `acceleration.one_by_one`.
+    from scratch); `members` the pre-trained agents run by run; `probes` measure what else a paper shows;
+    `trained` is extended by the agents in the end, run by run. Raises UserError for missing data, or agents
+    of another number or size. A custom method computes `acceleration.one_by_one`.
     """
     if not method.__module__.startswith("algorithms.methods."):
         job = job._replace(compute=one_by_one(job.compute))
     learner = make_learner(
         label, method, config, online, transitions, members, seeds, job.environment, job.compute.device
     )
-    measure = None if probe is None else probe(learner)
-    curve = run_online(online, label, learner, seeds, job, reward_scale, measure).curve
+    curve = run_online(online, label, learner, seeds, job, reward_scale, probes).curve
     if trained is not None:
         trained += [one_agent(learner.agents, index) for index in range(learner.agents.count)]
     return curve

@@ -1,7 +1,4 @@
-"""The offline loop ([S] A, algorithm 1), the same for every method: independent agents from one dataset.
-
-Killed at any moment, it goes on from its last checkpoint and ends with the same bits.
-"""
+"""The offline loop ([S] A, algorithm 1), the same for every method: independent agents from one dataset."""
 
 from __future__ import annotations
 
@@ -12,19 +9,20 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from algorithms.methods.interface import Method, Metrics, OfflineStart
-from algorithms.population import checkpoints
 from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.stores import OfflineData
-from algorithms.training.cuda_graphs import Updates
 from algorithms.training.evaluation import evaluation_of
-from algorithms.training.jobs import Job, check_sizes, progress_bar
-from algorithms.training.log import LARGEST_Q, TrainingLog
-from algorithms.training.measuring import Measured, Measuring, measured_steps
+from algorithms.training.jobs import Job, check_sizes
+from algorithms.training.log import LARGEST_Q
+from algorithms.training.loop import Loop, Schedule
+from algorithms.training.measuring import Measured
 from offline_data.transitions import Transitions
 from storage import UserError
+from storage.constraints import Count, FewCount, LargestQ, PositiveCount
 from storage.files import exclusive
 
 
@@ -32,13 +30,13 @@ from storage.files import exclusive
 class OfflineSchedule:
     """How long to pre-train and how often to look."""
 
-    updates: int = 1_000_000  # [S] D.1: 1000 epochs of 1000; of agents trained further, in all
-    cloning_warm_start: int = 0  # updates of the policy alone, before the first CQL update (ours)
-    monte_carlo_warm_start: int = 0  # updates of the critics alone towards returns, after cloning (ours)
-    evaluation_interval: int = 5_000
-    evaluation_episodes: int = 5  # [C] 5,000 steps, five whole episodes of HalfCheetah
-    checkpoint_interval: int = 5_000
-    largest_q: float = LARGEST_Q  # ours: a mean of Q beyond it ends the run
+    updates: PositiveCount = 1_000_000  # [S] D.1: 1000 epochs of 1000; of agents trained further, in all
+    cloning_warm_start: Count = 0  # updates of the policy alone, before the first CQL update (ours)
+    monte_carlo_warm_start: Count = 0  # updates of the critics alone towards returns, after cloning (ours)
+    evaluation_interval: PositiveCount = 5_000
+    evaluation_episodes: FewCount = 5  # [C] 5,000 steps, five whole episodes of HalfCheetah
+    checkpoint_interval: PositiveCount = 5_000
+    largest_q: LargestQ = LARGEST_Q  # ours: a mean of Q beyond it ends the run
 
 
 class StartingAgents(NamedTuple):
@@ -79,163 +77,85 @@ def pretrain(
     the starting agents are of other sizes or have had all updates already.
     """
     with exclusive(job.state_folder):
-        training = _Training(label, method, config, schedule, transitions, seeds, job, starting)
-        training.run()
-    return training.result()
+        loop = _VectorLoop(label, method, config, schedule, transitions, seeds, job, starting)
+        loop.run()
+    return loop.result()
 
 
-class Schedule(Protocol):
-    """How long to pre-train and how often to look; `OfflineSchedule` is one."""
+class UpdateSchedule(Schedule, Protocol):
+    """An offline schedule; `OfflineSchedule` is one."""
 
     @property
     def updates(self) -> int: ...
-    @property
-    def evaluation_interval(self) -> int: ...
-    @property
-    def evaluation_episodes(self) -> int: ...
-    @property
-    def checkpoint_interval(self) -> int: ...
-    @property
-    def largest_q(self) -> float: ...
 
 
-class OfflineLoop:
-    """The state of one pre-training job: agents, random streams, log and the number of updates made.
+class OfflineLoop(Loop):
+    """The state of one pre-training job.
 
     A subclass makes its data before, and one update and one measurement after.
     """
 
-    headline: ClassVar[str]
-    """The measured metric that the progress bar shows."""
-    measures_beside: ClassVar[bool] = False
-    """Whether what `_measurement` returns may be called while the agents learn."""
+    phase: ClassVar[str] = "offline"
+    unit: ClassVar[str] = "update"
+    schedule: UpdateSchedule
 
     def __init__(
         self,
         label: str,
-        schedule: Schedule,
+        schedule: UpdateSchedule,
         seeds: Sequence[int],
         job: Job,
         starting: StartingAgents | None,
+        phase_ends: Sequence[int] = (),
     ) -> None:
-        self.schedule, self.seeds, self.job = schedule, seeds, job
-        self.first_step = starting.updates if starting else 0
-        self._check_start()
+        """`phase_ends` are updates after which other metrics follow; the last is that of a warm start."""
+        first_step = starting.updates if starting else 0
+        warm_start = max(phase_ends, default=0)
+        self._check_start(schedule, first_step, warm_start)
+        self.schedule = schedule
         # Agents trained further are not to see the batches of their first updates again.
-        again = f" from {self.first_step}" if self.first_step else ""
-        self.agent_seeds = [derived_seed(seed, label + again) for seed in seeds]
+        again = f" from {first_step}" if first_step else ""
         draws = [derived_seed(seed, f"{label} batches" + again) for seed in seeds]
-        self.draws = Streams(draws, job.compute.device)
-        self.log = TrainingLog(
-            job.run, label, job.dataset, seeds, schedule.largest_q, phase="offline", unit="update"
-        )
-        beside = job.compute.evaluation_beside and self.measures_beside
-        self.measuring = Measuring(self.log, beside)
-        self.step = self.first_step
-        self.checkpoint = job.state_folder / "checkpoint.safetensors"
-        self.learner = self._begin(starting.agents if starting else ())
-        self.learner.agents.move_to(job.compute.device)
-        streams = (self.draws, self.learner.agents.streams)
-        self.updates = Updates(self._update, streams, job.compute.updates_per_graph)
-        if checkpoints.to_resume(self.checkpoint):
-            self._restore()
+        agents = starting.agents if starting else ()
+        learner = self._make_learner([derived_seed(seed, label + again) for seed in seeds], agents)
+        learner.agents.move_to(job.compute.device)
+        own = [warm_start + step for step in learner.turning_points()]
+        self.turning_points = (*phase_ends, *own)
+        ends = (*phase_ends, warm_start + schedule.updates)
+        super().__init__(label, learner, Streams(draws, job.compute.device), seeds, job, ends, first_step)
 
-    @property
-    def warm_start(self) -> int:
-        """Updates before the method's first."""
-        return 0
-
-    def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> Method:
+    def _make_learner(self, seeds: Sequence[int], agents: Sequence[Mapping[str, Tensor]]) -> Method:
         """The learner before its first update, from `agents` or (where they are none) fresh ones."""
         raise NotImplementedError
 
-    def _update(self) -> Metrics:
-        """Update number `step` of every agent."""
-        raise NotImplementedError
-
-    def _measurement(self) -> Callable[[], Measured]:
-        """What measures, when called, how good the agents are now."""
-        raise NotImplementedError
-
-    def _phase_ends(self, total: int) -> tuple[int, ...]:
-        """Steps at which a row of the curve ends because other metrics follow."""
-        return (total,)
-
-    def _turning_points(self) -> Sequence[int]:
-        """Steps from which on an update does something else than before."""
-        return ()
-
-    def _check_start(self) -> None:
-        if self.first_step >= self.schedule.updates:
+    @staticmethod
+    def _check_start(schedule: UpdateSchedule, first_step: int, warm_start: int) -> None:
+        if first_step >= schedule.updates:
             raise UserError(
-                f"updates is {self.schedule.updates}: expected more than {self.first_step}, the updates that"
+                f"updates is {schedule.updates}: expected more than {first_step}, the updates that"
                 " the agents to train further have had"
             )
+        if first_step and warm_start:
+            raise UserError("A warm start is for fresh agents: expected none beside agents to train further")
 
-    def run(self) -> None:
-        """From the present step to the last."""
-        total = self.warm_start + self.schedule.updates
-        phase_ends, turning_points = self._phase_ends(total), self._turning_points()
-        if self.step == self.first_step:
-            self._evaluate()
-        with progress_bar(self.job, total=total, initial=self.step, unit="update") as bar:
-            while self.step < total:
-                if self.step in turning_points:
-                    self.updates.begin_anew()
-                stop = self._next_stop((*phase_ends, *turning_points))
-                for metrics in self.updates.make(stop - self.step):
-                    self.step += 1
-                    self.log.add(metrics, self.step)
-                    bar.update()
-                if self.step % self.schedule.evaluation_interval == 0 or self.step in phase_ends:
-                    self._evaluate()
-                    bar.set_postfix({self.headline: self.measuring.shown(self.headline)})
-                if self.step == total:
-                    self.measuring.finish()
-                if self.step % self.schedule.checkpoint_interval == 0 or self.step == total:
-                    self._save()
-
-    def _next_stop(self, others: Sequence[int]) -> int:
-        """The next step at which more than an update is to be done; the last is among the `others`."""
+    def _advance(self, bar: tqdm[Any]) -> None:
+        """Update to the next step at which more than an update is to be done."""
+        if self.step in self.turning_points:
+            self.updates.begin_anew()
         intervals = (self.schedule.evaluation_interval, self.schedule.checkpoint_interval)
         regular = [(self.step // interval + 1) * interval for interval in intervals]
-        return min([*regular, *(step for step in others if step > self.step)])
+        others = [step for step in (*self.ends, *self.turning_points) if step > self.step]
+        for _ in self._make(min([*regular, *others]) - self.step):
+            self.step += 1
+            bar.update()
 
     def result(self) -> PretrainedAgents:
         """The agents as they are now, and their curve."""
         agents = [one_agent(self.learner.agents, index) for index in range(len(self.seeds))]
         return PretrainedAgents(agents, self.log.frame())
 
-    def _evaluate(self) -> None:
-        """Begin a row of the curve."""
-        self.measuring.begin(self.step, self._measurement())
 
-    def _save(self) -> None:
-        awaited = self.measuring.awaited(self.step)
-        tensors = {**self.learner.agents.training_state(), "draws": self.draws.state()}
-        manifest = {
-            "configuration_hash": self.job.configuration_hash,
-            "step": self.step,
-            "log": self.log.state(),
-            "awaited": awaited,
-        }
-        checkpoints.save(self.checkpoint, tensors, manifest)
-
-    def _restore(self) -> None:
-        tensors, manifest = checkpoints.load_for(self.checkpoint, self.job.configuration_hash)
-        with checkpoints.restoring(self.checkpoint):
-            self.learner.agents.restore_training_state(tensors)
-            checkpoints.fit(tensors, {"draws": self.draws.state()})
-            self.draws.restore(tensors["draws"])
-            total = self.warm_start + self.schedule.updates
-            self.step = checkpoints.whole_number(manifest, "step", self.first_step + 1, total)
-            interval, ends = self.schedule.evaluation_interval, self._phase_ends(total)
-            steps = measured_steps(self.first_step, self.step, interval, ends)
-            awaited = self.measuring.restore(manifest, steps, self.step - steps[-1])
-        self.measuring.go_on(awaited, self._measurement)
-
-
-class _Training(OfflineLoop):
+class _VectorLoop(OfflineLoop):
     """The loop on vectors in MuJoCo's tasks, with its warm starts."""
 
     headline = "normalised_score"
@@ -261,27 +181,12 @@ class _Training(OfflineLoop):
         if schedule.monte_carlo_warm_start:
             returns = torch.from_numpy(transitions.discounted_returns(config.discount))
             self.returns = returns.to(job.compute.device)
-        super().__init__(label, schedule, seeds, job, starting)
+        self.warm_start = schedule.cloning_warm_start + schedule.monte_carlo_warm_start
+        phase_ends = (schedule.cloning_warm_start, self.warm_start)
+        super().__init__(label, schedule, seeds, job, starting, phase_ends)
 
-    @property
-    def warm_start(self) -> int:
-        return self.schedule.cloning_warm_start + self.schedule.monte_carlo_warm_start
-
-    def _check_start(self) -> None:
-        super()._check_start()
-        if self.first_step and self.warm_start:
-            raise UserError("A warm start is for fresh agents: expected none beside agents to train further")
-
-    def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> Method:
-        return self.method.begin_offline(OfflineStart(self.agent_seeds, *self.sizes, agents), self.config)
-
-    def _phase_ends(self, total: int) -> tuple[int, ...]:
-        # Each phase has metrics of its own.
-        return (self.schedule.cloning_warm_start, self.warm_start, total)
-
-    def _turning_points(self) -> Sequence[int]:
-        own = [self.warm_start + step for step in self.learner.turning_points()]
-        return (self.schedule.cloning_warm_start, self.warm_start, *own)
+    def _make_learner(self, seeds: Sequence[int], agents: Sequence[Mapping[str, Tensor]]) -> Method:
+        return self.method.begin_offline(OfflineStart(seeds, *self.sizes, agents), self.config)
 
     def _update(self) -> Metrics:
         indices = self.draws.integers(len(self.data), self.config.batch_size)

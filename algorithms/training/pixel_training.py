@@ -22,8 +22,9 @@ from algorithms.training.jobs import Job
 from algorithms.training.log import LARGEST_Q
 from algorithms.training.measuring import Measured
 from algorithms.training.offline import OfflineLoop, PretrainedAgents, StartingAgents
-from algorithms.training.online import OnlineLoop
+from algorithms.training.online import OnlineLoop, check_blocks
 from storage import UserError
+from storage.constraints import FewCount, LargestQ, PositiveCount
 from storage.files import exclusive
 
 
@@ -31,31 +32,28 @@ from storage.files import exclusive
 class PixelOfflineSchedule:
     """How long to pre-train and how often to look."""
 
-    updates: int = 500_000  # [S] D.2
-    evaluation_interval: int = 1_000  # [COG] an epoch
-    evaluation_episodes: int = 5  # [COG]
-    checkpoint_interval: int = 1_000
-    largest_q: float = LARGEST_Q  # ours: a mean of Q beyond it ends the run
+    updates: PositiveCount = 500_000  # [S] D.2
+    evaluation_interval: PositiveCount = 1_000  # [COG] an epoch
+    evaluation_episodes: FewCount = 5  # [COG]
+    checkpoint_interval: PositiveCount = 1_000
+    largest_q: LargestQ = LARGEST_Q  # ours: a mean of Q beyond it ends the run
 
 
 @dataclass(frozen=True)
 class EpisodeSchedule:
     """The online schedule, in episodes. UserError where the loop would never be at an interval's end."""
 
-    steps: int = 1_000  # [S] D.2: episodes of each run
-    block_size: int = 10  # [COG] episodes between two rounds of updates
-    updates_per_episode: int = 100  # [COG] 1,000 after every 10
-    first_block_multiplier: int = 5  # [S] D.2: updates after the first block, times this
-    evaluation_interval: int = 10  # [COG] every block; a multiple of the block size
-    evaluation_episodes: int = 5  # [COG], of each kind
-    checkpoint_interval: int = 10  # episodes; a multiple of the block size
-    largest_q: float = LARGEST_Q  # ours: a mean of Q beyond it ends the run
+    steps: PositiveCount = 1_000  # [S] D.2: episodes of each run
+    block_size: PositiveCount = 10  # [COG] episodes between two rounds of updates
+    updates_per_episode: PositiveCount = 100  # [COG] 1,000 after every 10
+    first_block_multiplier: FewCount = 5  # [S] D.2: updates after the first block, times this
+    evaluation_interval: PositiveCount = 10  # [COG] every block; a multiple of the block size
+    evaluation_episodes: FewCount = 5  # [COG], of each kind
+    checkpoint_interval: PositiveCount = 10  # episodes; a multiple of the block size
+    largest_q: LargestQ = LARGEST_Q  # ours: a mean of Q beyond it ends the run
 
     def __post_init__(self) -> None:
-        for name in ("evaluation_interval", "checkpoint_interval"):
-            interval = getattr(self, name)
-            if interval % self.block_size:
-                raise UserError(f"{name} is {interval}, expected a multiple of block_size, {self.block_size}")
+        check_blocks(self)
 
 
 class FineTunedAgents(NamedTuple):
@@ -81,12 +79,12 @@ def pretrain_pixels(
     environments that agents are evaluated in.
     """
     with exclusive(job.state_folder):
-        training = _PixelTraining(label, config, schedule, episodes, seeds, job, make, starting)
-        training.run()
-    return training.result()
+        loop = _PixelLoop(label, config, schedule, episodes, seeds, job, make, starting)
+        loop.run()
+    return loop.result()
 
 
-class _PixelTraining(OfflineLoop):
+class _PixelLoop(OfflineLoop):
     """The offline loop on images."""
 
     headline = "success_deterministic"
@@ -108,13 +106,10 @@ class _PixelTraining(OfflineLoop):
         self.data = _fitting(ImageData(episodes, job.compute.device), self.stage, config, job)
         super().__init__(label, schedule, seeds, job, starting)
 
-    def _begin(self, agents: Sequence[Mapping[str, Tensor]]) -> PixelPretraining:
+    def _make_learner(self, seeds: Sequence[int], agents: Sequence[Mapping[str, Tensor]]) -> PixelPretraining:
         shape, actions = self.data.image_shape, self.data.action_size
-        start = OfflineStart(self.agent_seeds, _values(shape), actions, agents, shape)
+        start = OfflineStart(seeds, _values(shape), actions, agents, shape)
         return PixelPretraining.begin_offline(start, self.config)
-
-    def _turning_points(self) -> Sequence[int]:
-        return self.learner.turning_points()
 
     def _update(self) -> Metrics:
         indices = self.draws.integers(len(self.data), self.config.batch_size)
@@ -193,7 +188,7 @@ class _EpisodeLoop(OnlineLoop):
         return self.step * self.stage.horizon
 
     def _measurement(self) -> Callable[[], Measured]:
-        episodes = self.config.evaluation_episodes
+        episodes = self.schedule.evaluation_episodes
         return lambda: _success(self.stage, self.learner, self.seeds, self.step, episodes)
 
 

@@ -25,6 +25,7 @@ from envs.manipulation.physics import NEUTRAL, DrawerPhysics, Physics, Vector
 from envs.manipulation.pick_place import PickPlace
 from envs.manipulation.scene import HANDLE, TRAY
 from envs.manipulation.task import MOTION, ManipulationTask
+from storage.constraints import Rate, UpToTen, Weight
 
 _ABOVE = 0.05  # over the object or the handle, where the hand stops until it is right above it
 _OVER = 0.012  # how near to right above is near enough to go down (COG: 0.03, its hand is larger)
@@ -54,11 +55,11 @@ class Noise:
     close: agents that clone such scripts never do. COG's scripts close within 2 cm.
     """
 
-    action: float = 0.0
-    limit: float = 1.0
-    pick: float = 0.0
-    drop: float = 0.0
-    close: float | None = None
+    action: UpToTen = 0.0
+    limit: Rate = 1.0
+    pick: Weight = 0.0
+    drop: Weight = 0.0
+    close: Weight | None = None
 
 
 NONE = Noise()

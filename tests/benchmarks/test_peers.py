@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from algorithms.methods import awac, bcq, cql, off2on, sac
+from algorithms.methods import awac, bcq, cql, losses, off2on, sac
 from algorithms.population.agents import ActorCritics, Population
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.replay.batch import Batch
@@ -112,7 +112,7 @@ def test_corl_s_critic_loss_is_ours_on_average_over_draws() -> None:
     rows = [field[0] for field in batch]
 
     def our_loss() -> Tensor:
-        td_error, q = sac.critic_loss(agents, batch, cql.td_target(agents, batch, config))
+        td_error, q = losses.critic_loss(agents, batch, cql.td_target(agents, batch, config))
         policy = agents.policy(batch.observations)
         penalty = cql.conservative_penalty(agents, policy, batch, q, config)
         return (td_error + config.conservative_weight * penalty.sum(dim=-1)).detach()
@@ -215,7 +215,7 @@ def test_corl_s_awac_gradients_are_ours() -> None:
     batch = make_batch(1)
     rows = [field[0] for field in batch]
 
-    critics, q = awac.critic_loss(agents, batch, awac.td_target(agents, batch, config))
+    critics, q = losses.critic_loss(agents, batch, awac.td_target(agents, batch, config))
     critics.sum().backward()  # type: ignore[no-untyped-call]
     peer.critic_loss(*rows).backward()  # type: ignore[no-untyped-call]
     for index, critic in enumerate(peer.critics):
@@ -279,7 +279,7 @@ def test_the_authors_bcq_gradients_are_ours() -> None:
     target = bcq.td_target(agents, batch, config)
     their_target = peer.td_target(rewards, masks, next_observations)
     torch.testing.assert_close(their_target[:, 0], target[0], rtol=1e-4, atol=1e-5)
-    bcq.critic_loss(agents, batch, target)[0].sum().backward()  # type: ignore[no-untyped-call]
+    losses.critic_loss(agents, batch, target)[0].sum().backward()  # type: ignore[no-untyped-call]
     peer.critic_loss(observations, actions, their_target).backward()  # type: ignore[no-untyped-call]
     for index, critic in enumerate(peer.critics):
         assert isinstance(critic, Perceptron)

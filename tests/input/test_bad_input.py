@@ -106,8 +106,18 @@ CONFIGURATIONS = [
     configured(
         "an unknown device", "compute", {"device": "tpu"}, "device is 'tpu': expected one of cpu, cuda"
     ),
-    configured("a CPU's graphs", "compute", {"updates_per_graph": 9}, "expected compute.device cuda with it"),
-    configured("a CPU's TF32", "compute", {"device": "cpu", "tf32": True}, "compute.tf32 is True: expected"),
+    configured(
+        "a CPU's graphs",
+        "compute",
+        {"updates_per_graph": 9},
+        "updates_per_graph is 9, expected device cuda with it",
+    ),
+    configured(
+        "a CPU's TF32",
+        "compute",
+        {"device": "cpu", "tf32": True},
+        "compute: tf32 is True, expected device cuda",
+    ),
     configured("a name with a line's end", "name", "smoke\n", "name is 'smoke\\n': expected lower-case"),
     configured("a name that climbs", "name", "..", "name is '..': expected lower-case letters"),
     configured("an absolute name", "name", "/tmp/x", "name is '/tmp/x': expected lower-case letters"),
@@ -143,7 +153,7 @@ CONFIGURATIONS = [
     written_configuration("a zero byte", b"name: a\0b", "is not YAML"),
     written_configuration("a hundred thousand brackets", b"[" * 100_000, "is not YAML"),
     written_configuration("an object to build", b"!!python/object/apply:os.abort []", "is not YAML"),
-    written_configuration("a list that holds itself", b"name: &a [*a]", "the key 'datasets' is missing"),
+    written_configuration("a list that holds itself", b"name: &a [*a]", "name is [[...]]: expected text"),
     written_configuration("nothing", b"", "is not a configuration"),
     Case("configuration file: a folder", read, "could not be read: Is a directory"),
     *(

@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from algorithms.population.networks import Policy
+from algorithms.population.streams import Streams
 from envs.locomotion import EnvironmentBatch, Transition, specification
 from offline_data import recipes
 from offline_data.collect import record
@@ -45,6 +48,19 @@ def test_random_actions_are_uniform_over_the_action_box() -> None:
         "steps": 4000,
         "copies": 20,
     }
+
+
+def test_an_untrained_policys_actions_are_those_that_a_new_policy_network_draws() -> None:
+    recording = recipes.random("HalfCheetah-v4", 4000, 0, 20, threads=1, actions=recipes.UNTRAINED)
+    actions = np.concatenate([episode.actions for episode in recording.episodes])
+    # A tanh-Gaussian policy whose outputs, mean and log deviation, are zero but for the last layer's 1e-3.
+    policy = Policy(1, 17, 6, (32,))
+    policy.initialise(Streams([0]))
+    noise = torch.randn(1, 4000, 6, generator=torch.Generator().manual_seed(0))
+    drawn, _ = policy(torch.zeros(1, 4000, 17)).sample(noise)
+    for moment in (np.mean, np.std, np.max):
+        np.testing.assert_allclose(moment(actions), moment(drawn.detach().numpy()), atol=0.02)
+    assert recording.metadata["actions"] == "untrained"
 
 
 def test_random_is_decided_by_its_seed() -> None:

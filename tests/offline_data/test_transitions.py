@@ -68,6 +68,17 @@ def test_scaling_changes_rewards_alone(make_episodes: Make) -> None:
         assert getattr(scaled, name) is getattr(transitions, name)
 
 
+def test_returns_are_scaled_to_a_range_of_a_thousand(make_episodes: Make) -> None:
+    transitions = from_episodes(make_episodes([5, 3, 4]), {"dataset_id": "x"})
+    returns = np.array([transitions.rewards[rows].astype(float).sum() for rows in transitions.episodes()])
+    scale = 1000 / (returns.max() - returns.min())
+    scaled = transitions.scaled("return_range")
+    assert scaled.metadata["reward_scale"] == pytest.approx(scale, rel=1e-12)
+    np.testing.assert_array_equal(scaled.rewards, transitions.rewards * np.float32(scale))
+    with pytest.raises(UserError, match=r"x: all episodes return .*: reward_scale return_range needs others"):
+        from_episodes(make_episodes([5]), {"dataset_id": "x"}).scaled("return_range")
+
+
 @pytest.mark.parametrize("name", ["observations", "actions", "rewards", "masks", "next_observations"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_numbers_that_are_not_finite_are_refused(make_episodes: Make, name: str, value: float) -> None:

@@ -91,7 +91,7 @@ OFFLINE_ONLY = [
     (
         "pretraining.methods.fqe.config.hidden_widths",
         [16],
-        "pretraining.methods.fqe does not follow its start: pre-trained agent 0: policy.net.",
+        "hidden_widths is [16], expected [32, 32], as of its agents",
     ),
     (
         "pretraining.methods.mine",
@@ -113,7 +113,7 @@ def test_what_does_not_follow_is_refused_in_one_sentence(
 def test_a_start_of_other_widths_is_named_before_fine_tuning(smoke: dict[str, Any]) -> None:
     smoke["fine_tuning"]["methods"]["sac_ft"]["config"]["hidden_widths"] = [16, 16]
     with pytest.raises(
-        UserError, match=r"fine_tuning\.methods\.sac_ft does not follow its start: pre-trained"
+        UserError, match=r"methods\.sac_ft on .*: hidden_widths is \[16, 16\], expected \[32, 32\]"
     ):
         check(smoke)
 
@@ -126,4 +126,4 @@ def test_released_agents_of_another_environment_are_named(
     manifest["configuration"]["environment"] = "Walker2d-v4"
     monkeypatch.setattr(checkpoints, "load", lambda _: (tensors, manifest))
     with pytest.raises(UserError, match="its released agents are of Walker2d-v4: expected those of HalfCh"):
-        chains.try_out(Plan(smoke))
+        chains.check_chains(Plan(smoke))

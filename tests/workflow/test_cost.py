@@ -76,8 +76,11 @@ def test_twice_the_updates_add_their_time(smoke: dict[str, Any]) -> None:
 
 def test_released_agents_cost_nothing(smoke: dict[str, Any]) -> None:
     smoke["datasets"]["halfcheetah-random"]["pretrained"] = "released"
-    jobs = Estimate(Plan(smoke), model()).jobs  # unchecked: they are of other widths than FQE here
-    assert not any(name.startswith("train/halfcheetah-random/cql") for name in jobs)
+    shipped = {"config": {"hidden_widths": [256, 256]}}
+    others = {label: shipped for label in smoke["fine_tuning"]["methods"] if label not in ("awac", "bcq_ft")}
+    smoke["datasets"]["halfcheetah-random"]["fine_tuning"] = {"methods": others}
+    smoke["datasets"]["halfcheetah-random"]["pretraining"] = {"methods": {"fqe": shipped}}
+    assert not any(name.startswith("train/halfcheetah-random/cql") for name in estimate(smoke))
 
 
 def test_without_fine_tuning_the_judged_offline_phases_are_what_it_costs(smoke: dict[str, Any]) -> None:
@@ -85,6 +88,11 @@ def test_without_fine_tuning_the_judged_offline_phases_are_what_it_costs(smoke: 
         del smoke[key]
     found = Counter(job.stage for job in estimate(smoke | {"figures": ["learning_curves"]}).values())
     assert found == {"behaviour": 1, "record": 2, "pretrain": 8, "statistics": 1, "figures": 3}
+
+
+def test_a_method_that_was_not_measured_is_slower_than_any_that_was() -> None:
+    measured = read_json(MEASURED)["updates"]
+    assert model().update("a new one", 1e9) >= max(model().update(kind, 1e9) for kind in measured)
 
 
 def test_committed_curves_cost_no_training(smoke: dict[str, Any]) -> None:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from algorithms.methods.pixels import VARIANTS, PixelConfig, PixelFineTuningConfig
-from algorithms.training.pixel_training import EpisodeSchedule, PixelOfflineSchedule
+from algorithms.methods.pixels import VARIANTS
 from envs.manipulation import ENVIRONMENTS
 from envs.manipulation.controllers import Noise
 from offline_data.manipulation import Settings
 from storage import UserError
 from tests.workflow.test_configuration import DELETE, spoilt
 from workflow import manipulation_plan
-from workflow.configuration import SCHEMA, check
+from workflow.configuration import check
 from workflow.manipulation_plan import ManipulationPlan
+from workflow.settings import build
 from workflow.steps.fine_tune_pixels import fine_tuning_config
-from workflow.steps.record_manipulation import recording_settings
 from workflow.table import Table
 
 TASK = "pick-place"
@@ -43,38 +40,12 @@ def change(configuration: dict[str, Any], edit: Callable[[dict[str, Any]], objec
     return ManipulationPlan(result)
 
 
-def definition(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(SCHEMA.read_text())["$defs"][name]["properties"]
-    return found
-
-
 # --- what a configuration may say --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("section", "kind", "elsewhere"),
-    [
-        ("image_dataset", Settings, set()),
-        ("script_noise", Noise, set()),
-        ("pixel_offline", PixelOfflineSchedule, set()),
-        ("episodes", EpisodeSchedule, set()),
-        ("pixels", PixelConfig, {"objective"}),
-        ("pixel_fine_tuning", PixelFineTuningConfig, {"objective", "replay", "ensemble_size"}),
-    ],
-)
-def test_the_schema_has_exactly_the_fields_of_the_dataclasses(
-    section: str, kind: Any, elsewhere: set[str]
-) -> None:
-    assert set(definition(section)) == {field.name for field in fields(kind)} - elsewhere
 
 
 def test_the_plan_knows_exactly_the_tasks_and_variants_there_are() -> None:
     assert set(manipulation_plan.TASKS.values()) == set(ENVIRONMENTS)
     assert set(manipulation_plan.VARIANTS) == set(VARIANTS)
-    section = definition("manipulation")
-    assert set(section["datasets"]["properties"]) == set(manipulation_plan.TASKS)
-    methods = section["fine_tuning"]["properties"]["methods"]
-    assert set(methods["additionalProperties"]["properties"]["variant"]["enum"]) == set(VARIANTS)
 
 
 WRONG = [
@@ -235,7 +206,7 @@ def test_steps_read_what_the_plan_says(smoke: dict[str, Any]) -> None:
     assert config.encoder == "shared"
     single = fine_tuning_config(jobs.fine_tuning(TASK, "cql_ft"))
     assert (single.objective, single.ensemble_size, single.replay) == ("cql", 1, "online_only")
-    settings = recording_settings(jobs.recording("grasp-closed-drawer")["settings"])
+    settings = build(Settings, jobs.recording("grasp-closed-drawer")["settings"], "settings")
     assert settings.task_noise == Noise(action=0.1, limit=0.9, pick=0.01, close=0.02)
     assert (settings.state_row, settings.middle_spread, settings.returns) == (True, 0.03, False)
     assert settings.action_form == "full"

@@ -1,136 +1,84 @@
-"""Operations counted by hand are those that PyTorch counts while an update runs."""
+"""Operations of a method are counted while it runs, for whatever method it is."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 
-from algorithms.methods import awac, bcq, cql, fqe, off2on, sac, warm_start
-from algorithms.population.agents import ActorCritics
+from algorithms.methods import cql, sac
+from algorithms.methods.awac import AWAC, AWACConfig
+from algorithms.methods.interface import Metrics
 from algorithms.replay.batch import Batch
-from benchmarks.workers import gflop
+from algorithms.training import counting
+from envs.locomotion import specification
 from workflow import operations
+from workflow.chains import Link
 
-STATE, ACTION, ROWS, WIDTHS = 7, 3, 24, (40, 32)
-
-
-def batch() -> Batch:
-    """One run's; what is in it does not matter."""
-    return Batch(
-        torch.randn(1, ROWS, STATE),
-        torch.rand(1, ROWS, ACTION),
-        torch.randn(1, ROWS),
-        torch.ones(1, ROWS),
-        torch.randn(1, ROWS, STATE),
-    )
+ENVIRONMENT = "HalfCheetah-v4"
+SPEC = specification(ENVIRONMENT)
+ROWS, WIDTHS = 24, (40, 32)
+POLICY = (SPEC.observation_size, *WIDTHS, 2 * SPEC.action_size)
+Q = (SPEC.observation_size + SPEC.action_size, *WIDTHS, 1)
+SETTINGS: dict[str, Any] = {"hidden_widths": WIDTHS, "batch_size": ROWS}
 
 
-def agents(config: Any) -> ActorCritics:
-    result = ActorCritics([0], STATE, ACTION, config)
-    result.initialise()
-    return result
+def forward(sizes: Sequence[int], rows: int = ROWS) -> int:
+    return sum(2 * rows * inputs * outputs for inputs, outputs in pairwise(sizes))
 
 
-def count_of_cql(**settings: Any) -> tuple[float, int]:
-    config = cql.CQLConfig(hidden_widths=WIDTHS, batch_size=ROWS, **settings)
-    learner = agents(config)
-    counted = gflop(lambda: cql.update(learner, batch(), config, 10**9))
-    return counted, operations.cql(STATE, ACTION, config)
+def learning(sizes: Sequence[int]) -> int:
+    """Forwards, and backwards to the weights."""
+    return 3 * forward(sizes) - forward(sizes[:2])
 
 
-def count_of_sac() -> tuple[float, int]:
-    config = sac.SACConfig(hidden_widths=WIDTHS, batch_size=ROWS)
-    learner = agents(config)
-    counted = gflop(lambda: sac.update(learner, batch(), config))
-    return counted, operations.actor_critic(STATE, ACTION, config)
+def of_sac(method: type[sac.SAC] = sac.SAC) -> operations.Operations:
+    return operations.of_run(ENVIRONMENT, 0, (), (method, sac.SACConfig(**SETTINGS)))
 
 
-def count_of_fqe() -> tuple[float, int]:
-    config = fqe.FQEConfig(hidden_widths=WIDTHS, batch_size=ROWS)
-    learner = agents(config)
-    return gflop(lambda: fqe.update(learner, batch(), config)), operations.fqe(STATE, ACTION, config)
+def test_products_of_every_kind_count() -> None:
+    left, right, total = torch.rand(2, 3, 4), torch.rand(2, 4, 5), torch.rand(2, 3, 5)
+    for product in (lambda: left @ right, lambda: total.baddbmm_(left, right)):
+        assert counting.operations(product) == 2 * 2 * 3 * 4 * 5
 
 
-def count_of_off2on() -> tuple[float, int]:
-    config = off2on.Off2OnConfig(
-        hidden_widths=WIDTHS, density_hidden_widths=WIDTHS, batch_size=ROWS, density_batch_size=ROWS
-    )
-    learner = off2on.Off2OnAgents([0], STATE, ACTION, config)
-    learner.initialise()
-    learner.density.initialise(learner.streams)
-    counted = gflop(lambda: off2on.update(learner, batch(), batch(), batch(), config))
-    return counted, operations.off2on(STATE, ACTION, config)
-
-
-def count_of_awac() -> tuple[float, int]:
-    config = awac.AWACConfig(hidden_widths=WIDTHS, policy_hidden_widths=(32, 40, 32), batch_size=ROWS)
-    learner = awac.AWACAgents([0], STATE, ACTION, config, config.ensemble_size)
-    learner.initialise()
-    counted = gflop(lambda: awac.update(learner, batch(), config))
-    return counted, operations.ONLINE["awac"](STATE, ACTION, config)
-
-
-def count_of_bcq() -> tuple[float, int]:
-    config = bcq.BCQConfig(hidden_widths=WIDTHS, generator_hidden_widths=(48, 40), batch_size=ROWS)
-    learner = bcq.BCQAgents([0], STATE, ACTION, config, config.ensemble_size)
-    learner.initialise()
-    counted = gflop(lambda: bcq.update(learner, batch(), config))
-    return counted, operations.ONLINE["bcq_ft"](STATE, ACTION, config)
-
-
-def count_of_acting_with_bcq() -> tuple[float, int]:
-    config = bcq.BCQConfig(hidden_widths=WIDTHS, generator_hidden_widths=(48, 40))
-    learner = bcq.BCQAgents([0], STATE, ACTION, config, config.ensemble_size)
-    learner.initialise()
-    counted = gflop(lambda: learner.exploit(torch.randn(1, 1, STATE)))
-    return counted, operations.acting("bcq_ft", STATE, ACTION, config, config.ensemble_size)
-
-
-def count_of_cloning() -> tuple[float, int]:
-    config = cql.CQLConfig(hidden_widths=WIDTHS, batch_size=ROWS)
-    learner = agents(config)
-    counted = gflop(lambda: warm_start.clone(learner, batch()))
-    return counted, operations.warm_start(STATE, ACTION, config)[0]
-
-
-def count_of_fitting_returns() -> tuple[float, int]:
-    config = cql.CQLConfig(hidden_widths=WIDTHS, batch_size=ROWS)
-    learner = agents(config)
-    counted = gflop(lambda: warm_start.fit_returns(learner, batch(), torch.randn(1, ROWS)))
-    return counted, operations.warm_start(STATE, ACTION, config)[1]
-
-
-@pytest.mark.parametrize(
-    "counts",
-    [
-        count_of_cql,
-        lambda: count_of_cql(penalty_gradient_actions=4),
-        count_of_sac,
-        count_of_fqe,
-        count_of_off2on,
-        count_of_awac,
-        count_of_bcq,
-        count_of_acting_with_bcq,
-        count_of_cloning,
-        count_of_fitting_returns,
-    ],
-    ids=range(10),
-)
-def test_operations_are_those_that_pytorch_counts(counts: Any) -> None:
-    torch.manual_seed(0)
-    counted, by_hand = counts()
+def test_sac_does_what_its_losses_say() -> None:
+    target = forward(POLICY) + 2 * forward(Q)
+    climbing = 2 * 2 * forward(Q)  # forwards, and backwards to the action
+    expected = target + 2 * learning(Q) + learning(POLICY) + climbing
+    found = of_sac()
     # PyTorch does not count the scalar products of last layers with one output.
-    assert by_hand == pytest.approx(1e9 * counted, rel=0.04)
+    assert found.update == pytest.approx(expected, rel=0.04)
+    assert found.action == pytest.approx(forward(POLICY, 1), rel=0.04)
+    learned = [sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes)) for sizes in (POLICY, Q, Q)]
+    assert found.numbers == sum(learned) + 1  # and the entropy coefficient
 
 
-def test_an_agent_learns_so_many_numbers() -> None:
-    config = bcq.BCQConfig(hidden_widths=WIDTHS, generator_hidden_widths=(48, 40))
-    learner = bcq.BCQAgents([0], STATE, ACTION, config)
-    learned = [learner.vae, learner.perturbation, learner.q]
-    expected = sum(parameter.numel() for network in learned for parameter in network.parameters())
-    assert operations.parameters("bcq", STATE, ACTION, config) == expected
-    plain = agents(sac.SACConfig(hidden_widths=WIDTHS))
-    expected = sum(p.numel() for network in (plain.policy, plain.q) for p in network.parameters())
-    assert operations.parameters("sac", STATE, ACTION, sac.SACConfig(hidden_widths=WIDTHS)) == expected
+def test_a_users_own_method_counts_as_itself() -> None:
+    class Twice(sac.SAC):
+        def update(self, batch: Batch, step: int) -> Metrics:
+            super().update(batch, step)
+            return super().update(batch, step)
+
+    assert of_sac(Twice).update == 2 * of_sac().update
+
+
+def test_members_of_an_ensemble_do_as_much_each() -> None:
+    one, three = (AWACConfig(**SETTINGS, policy_hidden_widths=WIDTHS, ensemble_size=size) for size in (1, 3))
+    before: tuple[Link, ...] = ((AWAC, one),)
+    single, ensemble = (
+        operations.of_run(ENVIRONMENT, config.ensemble_size, before, (AWAC, config))
+        for config in (one, three)
+    )
+    assert ensemble == tuple(3 * each for each in single)
+
+
+def test_a_warm_start_counts_what_it_teaches() -> None:
+    method = (cql.CQL, cql.CQLConfig(**SETTINGS))
+    cloning, fitting = operations.of_warm_start(ENVIRONMENT, (), method)
+    assert cloning == pytest.approx(learning(POLICY), rel=0.04)
+    assert fitting == pytest.approx(2 * learning(Q), rel=0.04)
+    assert operations.of_agent(ENVIRONMENT, (), method).update > of_sac().update

@@ -365,9 +365,9 @@ def test_a_new_method_concerns_no_job_and_a_colour_those_that_draw(
         }
 
     before = all_fingerprints()
-    new = replace(catalogue.METHODS["bcq_ft"], name="iql", label="IQL", place="iql:IQL")
+    new = replace(catalogue.METHODS["bcq_ft"], name="td3", label="TD3", place="td3:TD3")
     for table in (catalogue.LABELS, catalogue.METHODS, catalogue.OFFLINE, catalogue.ONLINE):
-        monkeypatch.setitem(table, "iql", new)  # type: ignore[call-overload]
+        monkeypatch.setitem(table, "td3", new)  # type: ignore[call-overload]
     assert all_fingerprints() == before
     drawn = replace(catalogue.METHODS["awac"], colour="#123456")
     for table in (catalogue.LABELS, catalogue.METHODS, catalogue.OFFLINE, catalogue.ONLINE):

@@ -11,14 +11,17 @@ from storage import UserError
 from storage.checksums import write_checksums
 from storage.files import exclusive
 from workflow.code_hash import ROOT
-from workflow.configuration import check_merged
+from workflow.configuration import merged_by_snakemake
 from workflow.resources import resources_of
 from workflow.table import SWEEP_FIGURE, Table
 
 min_version("9.0")
 
 try:
-    TABLE = Table(check_merged(config, workflow.configfiles))
+    # Jobs read what was checked when they were planned.
+    TABLE = Table(
+        merged_by_snakemake(config, workflow.configfiles, workflow.is_main_process)
+    )
 except UserError as error:
     sys.exit(f"Configuration: {error}")
 RESULTS = TABLE.results
@@ -64,7 +67,7 @@ def of(rule, attribute):
 def resource(rule, name):
     """How much of a resource a rule's job may take; a second attempt has twice the memory, a third three times."""
     return lambda wildcards, attempt: resources_of(
-        TABLE, TABLE.find(rule, wildcards), attempt
+        TABLE.find(rule, wildcards), attempt
     )[name]
 
 

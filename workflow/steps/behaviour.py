@@ -13,6 +13,7 @@ from storage.files import atomic_path, write_json
 from storage.provenance import collect
 from workflow import cli
 from workflow.jobs import Job
+from workflow.settings import build
 from workflow.training_process import loop_job, prepare
 
 
@@ -21,8 +22,8 @@ def main(job: Job) -> None:
     settings = job.settings
     compute = prepare(settings)
     result = train_behaviour(
-        cli.build(SACConfig, settings.get("sac", {}), "sac", "sac"),
-        cli.build(OnlineSchedule, settings.get("schedule", {}), "schedule", "online"),
+        build(SACConfig, settings.get("sac", {}), "sac"),
+        build(OnlineSchedule, settings.get("schedule", {}), "schedule"),
         settings["seed"],
         loop_job(job, compute),
         settings.get("reward_scale", 1.0),

@@ -15,16 +15,12 @@ from workflow.jobs import Job
 def main(job: Job) -> None:
     """Draw the job's figure: PDF, PNG, CSV and caption."""
     settings = {key: value for key, value in job.settings.items() if key != "fingerprint"}
-    results = cli.build(
-        Results,
-        {
-            "statistics": read_statistics(job.required("statistics")),
-            "read_curves": partial(read_curves, job.paths("curves")),
-            "likelihoods": tuple(job.paths("likelihoods")),
-            "cache": job.cache,
-            **settings,
-        },
-        "settings",
+    results = Results(
+        statistics=read_statistics(job.required("statistics")),
+        read_curves=partial(read_curves, job.paths("curves")),
+        likelihoods=tuple(job.paths("likelihoods")),
+        cache=job.cache,
+        **settings,
     )
     write(job.about["figure"], results, job.output("pdf").with_suffix(""))
 

@@ -6,27 +6,42 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from algorithms.diagnostics import action_auroc
+from algorithms.diagnostics.action_auroc import ActionAUROC
+from algorithms.diagnostics.offline_share import OfflineShare
 from algorithms.methods.interface import Method
 from algorithms.population import checkpoints
 from algorithms.training.acceleration import arithmetic
 from algorithms.training.custom import try_method
 from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.lookup import find_method
-from algorithms.training.online import OnlineSchedule, Probe
+from algorithms.training.online import OnlineSchedule
+from algorithms.training.probes import Probe
+from offline_data.transitions import RewardScale, Transitions
+from storage import UserError
 from storage.curves import write_curves
 from storage.files import atomic_path
 from storage.provenance import collect
 from workflow import cli, paths
 from workflow.jobs import Job
+from workflow.settings import build
 from workflow.training_process import loop_job, prepare
 
 
-def probe_of(method: type[Method], online: OnlineSchedule, seeds: Sequence[int]) -> Probe | None:
-    """What Figure 10 measures of the runs of `seeds`; None where schedule or method have no use for it."""
-    if not online.auroc_interval or "action_auroc" not in method.diagnostics:
-        return None
-    return action_auroc.probe(online.auroc_interval, seeds)
+def reward_scale_of(asked: RewardScale, transitions: Transitions | None) -> float:
+    """What rewards collected online are multiplied with: as those of the data, already scaled."""
+    if transitions is not None:
+        return float(transitions.metadata["reward_scale"])
+    if asked == "return_range":
+        raise UserError("reward_scale is return_range: expected a number for a method without offline data")
+    return asked
+
+
+def probes_of(method: type[Method], online: OnlineSchedule, seeds: Sequence[int]) -> list[Probe]:
+    """What the paper's figures show of the runs of `seeds` besides their learning."""
+    probes: list[Probe] = [OfflineShare()]
+    if online.diagnostics_interval and "action_auroc" in method.diagnostics:
+        probes.append(ActionAUROC(online.diagnostics_interval, seeds))
+    return probes
 
 
 def main(job: Job) -> None:
@@ -34,14 +49,14 @@ def main(job: Job) -> None:
     settings = job.settings
     compute, data, seeds = prepare(settings), job.path("data"), job.about["seeds"]
     method = find_method(settings["method"], "online")
-    config = cli.build(method.Config, settings["config"], "config", settings["method"])
+    config = build(method.Config, settings["config"], "config")
     transitions = paths.read(data, settings["reward_scale"]) if data else None
     members = [checkpoints.load(path)[0] for path in job.paths("agents")]
     if ":" in settings["method"]:
         one_run = members[: len(members) // len(seeds)]
         try_method(settings["method"], method, config, transitions, one_run, settings["environment"])
     trained: list[dict[str, Tensor]] = []
-    online = cli.build(OnlineSchedule, settings["schedule"], "schedule", "online")
+    online = build(OnlineSchedule, settings["schedule"], "schedule")
     curve = fine_tune(
         job.about["label"],
         method,
@@ -51,8 +66,8 @@ def main(job: Job) -> None:
         members,
         seeds,
         loop_job(job, compute),
-        settings["reward_scale"],
-        probe_of(method, online, seeds),
+        reward_scale_of(settings["reward_scale"], transitions),
+        probes_of(method, online, seeds),
         trained,
     )
     provenance = collect(settings, seeds, arithmetic())

@@ -14,8 +14,9 @@ from storage import UserError
 from storage.curves import write_curves
 from storage.provenance import collect
 from workflow import cli, paths
-from workflow.configuration import check_section
 from workflow.jobs import Job
+from workflow.sections import OWN_CHOICE
+from workflow.settings import build, check
 from workflow.training_process import loop_job, prepare
 
 
@@ -23,9 +24,9 @@ def fine_tuning_config(settings: cli.Json) -> PixelFineTuningConfig:
     """The variant's settings with the job's own. UserError for an unknown variant or setting."""
     if settings["variant"] not in VARIANTS:
         raise UserError(f"unknown variant {settings['variant']!r}, expected one of {', '.join(VARIANTS)}")
-    check_section(settings["config"], "config", "pixel_fine_tuning")
+    check(PixelFineTuningConfig, settings["config"], "config", OWN_CHOICE)
     chosen = {**VARIANTS[settings["variant"]], "ensemble_size": settings["ensemble_size"]}
-    return cli.build(PixelFineTuningConfig, {**chosen, **settings["config"]}, "config")
+    return build(PixelFineTuningConfig, {**chosen, **settings["config"]}, "config")
 
 
 def main(job: Job) -> None:
@@ -35,7 +36,7 @@ def main(job: Job) -> None:
     trained = fine_tune_pixels(
         job.about["label"],
         fine_tuning_config(settings),
-        cli.build(EpisodeSchedule, settings["schedule"], "schedule", "episodes"),
+        build(EpisodeSchedule, settings["schedule"], "schedule"),
         read_image_dataset(*paths.root_and_id(job.required("data"))),
         [checkpoints.load(path)[0] for path in job.paths("agents")],
         job.about["seeds"],

@@ -13,13 +13,14 @@ from storage.provenance import collect
 from storage.tables import LIKELIHOODS, write_table
 from workflow import cli, paths
 from workflow.jobs import Job
+from workflow.settings import build
 
 
 def main(job: Job) -> None:
     """Gather, train, and write a row a sample: dataset, source ("offline" or "online"), value in nats."""
     acceleration.prepare_process()
     settings = job.settings
-    config = cli.build(LikelihoodConfig, settings["config"], "config", "likelihood")
+    config = build(LikelihoodConfig, settings["config"], "config")
     environment, seed = settings["environment"], settings["seed"]
     offline = paths.read(job.required("data"), reward_scale=1.0)
     check_sizes(offline, environment)

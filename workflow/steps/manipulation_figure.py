@@ -10,12 +10,13 @@ from paper_figures.manipulation_results import ManipulationResults, Updates
 from storage.curves import read_curves
 from workflow import cli
 from workflow.jobs import Job
+from workflow.settings import build
 from workflow.steps.statistics import bootstrap_settings
 
 
 def updates(schedule: cli.Json) -> Updates:
     """When a schedule's updates are made. UserError for a setting that it has not."""
-    online = cli.build(EpisodeSchedule, schedule, "schedules", "episodes")
+    online = build(EpisodeSchedule, schedule, "schedules")
     return Updates(online.block_size, online.updates_per_episode, online.first_block_multiplier)
 
 
@@ -23,18 +24,12 @@ def main(job: Job) -> None:
     """Draw the job's figure: PDF, PNG, CSV and caption."""
     settings = {key: value for key, value in job.settings.items() if key != "fingerprint"}
     drawn = bootstrap_settings(settings["statistics"])
-    results = cli.build(
-        ManipulationResults,
-        {
-            **{key: value for key, value in settings.items() if key not in ("statistics", "schedules")},
-            "updates": {label: updates(schedule) for label, schedule in settings["schedules"].items()},
-            "curves": comparable(read_curves(job.paths("curves"))),
-            "bootstrap": Bootstrap(**drawn, cache=job.cache),
-            "pictures": tuple(
-                path for folder in job.paths("pictures") for path in sorted(folder.glob("*.png"))
-            ),
-        },
-        "settings",
+    results = ManipulationResults(
+        **{key: value for key, value in settings.items() if key not in ("statistics", "schedules")},
+        updates={label: updates(schedule) for label, schedule in settings["schedules"].items()},
+        curves=comparable(read_curves(job.paths("curves"))),
+        bootstrap=Bootstrap(**drawn, cache=job.cache),
+        pictures=tuple(path for folder in job.paths("pictures") for path in sorted(folder.glob("*.png"))),
     )
     figure = MANIPULATION_FIGURES[job.about["figure"]]
     write_figure(figure, results, job.output("pdf").with_suffix(""))

@@ -15,6 +15,7 @@ from storage.curves import write_curves
 from storage.provenance import collect
 from workflow import cli, paths
 from workflow.jobs import Job
+from workflow.settings import build
 from workflow.training_process import loop_job, prepare
 
 
@@ -48,7 +49,7 @@ def main(job: Job) -> None:
     transitions = paths.read(job.required("data"), settings["reward_scale"])
     name = settings["method"]
     method = find_method(name, "offline")
-    config = cli.build(method.Config, settings["config"], "config", name)
+    config = build(method.Config, settings["config"], "config")
     start = starting_agents(job.paths("agents"), name)
     if ":" in name:
         agents = start.agents if start else ()
@@ -58,7 +59,7 @@ def main(job: Job) -> None:
         job.about["label"],
         method,
         config,
-        cli.build(OfflineSchedule, settings["schedule"], "schedule", "offline"),
+        build(OfflineSchedule, settings["schedule"], "schedule"),
         transitions,
         seeds,
         loop_job(job, compute),

@@ -14,6 +14,8 @@ from storage.curves import write_curves
 from storage.provenance import collect
 from workflow import cli, paths
 from workflow.jobs import Job
+from workflow.sections import OWN_CHOICE
+from workflow.settings import build
 from workflow.steps.pretrain import starting_agents
 from workflow.training_process import loop_job, prepare
 
@@ -24,8 +26,8 @@ def main(job: Job) -> None:
     compute, seeds = prepare(settings), job.about["seeds"]
     trained = pretrain_pixels(
         job.about["label"],
-        cli.build(PixelConfig, settings["config"], "config", "pixels"),
-        cli.build(PixelOfflineSchedule, settings["schedule"], "schedule", "pixel_offline"),
+        build(PixelConfig, settings["config"], "config", OWN_CHOICE),
+        build(PixelOfflineSchedule, settings["schedule"], "schedule"),
         read_image_dataset(*paths.root_and_id(job.required("data"))),
         seeds,
         loop_job(job, compute),

@@ -26,7 +26,8 @@ def recorded(settings: cli.Json, behaviour: Path | None) -> recipes.Recording:
         return d4rl_hdf5.recording(settings["file"], environment, rule)
     seed = settings["seed"]
     if recipe == "random":
-        return recipes.random(environment, settings["transitions"], seed, settings["copies"], threads=1)
+        actions = settings.get("actions", recipes.UNIFORM)
+        return recipes.random(environment, settings["transitions"], seed, settings["copies"], 1, actions)
     if behaviour is None:
         raise UserError(
             f"The recipe {recipe} records a behaviour policy: expected its folder among the inputs."

@@ -9,8 +9,9 @@ from typing import Any
 from analysis.aggregate import statistics, write_statistics
 from storage.curves import read_curves, read_provenance
 from workflow import cli
-from workflow.configuration import check_section
 from workflow.jobs import Job
+from workflow.sections import Drawn
+from workflow.settings import validated
 
 _BOOTSTRAP = ("repetitions", "seed", "confidence")
 
@@ -18,7 +19,7 @@ _BOOTSTRAP = ("repetitions", "seed", "confidence")
 def bootstrap_settings(settings: cli.Json) -> dict[str, Any]:
     """How intervals are drawn, of what `settings` say. UserError where a value does not fit."""
     drawn = {key: settings[key] for key in _BOOTSTRAP if key in settings}
-    check_section(drawn, "settings", "statistics")
+    validated(Drawn, drawn, "settings")
     return drawn
 
 

@@ -10,14 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from algorithms.methods import awac
+from algorithms.methods import awac, losses
 from algorithms.methods.awac import AWAC, AWACAgents, AWACConfig, Gaussian
-from algorithms.methods.interface import Method, Start
-from algorithms.population.agents import load_members, one_agent
+from algorithms.methods.interface import Method
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OnlineBuffer, UniformReplay
-from storage import UserError
 from tests.algorithms import slow_reference as slow
 
 OBSERVATION, ACTION, SIZE = 4, 2, 5
@@ -163,15 +161,6 @@ class TestLosses:
         batch = batch._replace(masks=torch.zeros_like(batch.masks))
         assert torch.equal(awac.td_target(make_agents(), batch, CONFIG), batch.rewards)
 
-    def test_the_critic_loss_and_its_gradient_equal_slow_loops(self) -> None:
-        agents, batch, target = make_agents(), make_batch(rows=COUNT), torch.randn(COUNT, SIZE)
-        loss, q = awac.critic_loss(agents, batch, target)
-        exact = slow.float64_parameters(agents)
-        expected = slow.critic_loss(exact, batch, target.double())
-        assert q.shape == (COUNT, 2, SIZE)
-        torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
-        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."))
-
     @both_weightings
     def test_the_weights_equal_the_formula_sample_by_sample(self, config: AWACConfig) -> None:
         agents, batch = make_agents(), make_batch(rows=COUNT)
@@ -204,12 +193,12 @@ class TestLosses:
         batch = Batch(*(field.double() for field in make_batch(rows=COUNT)))
         weights = torch.rand(COUNT, SIZE, dtype=torch.float64)
         target = torch.randn(COUNT, SIZE, dtype=torch.float64)
-        losses: dict[str, Callable[[], Tensor]] = {
+        of_networks: dict[str, Callable[[], Tensor]] = {
             "policy.": lambda: awac.actor_loss(agents.policy(batch.observations), batch, weights).sum(),
-            "q.": lambda: awac.critic_loss(agents, batch, target)[0].sum(),
+            "q.": lambda: losses.critic_loss(agents, batch, target)[0].sum(),
         }
         step = 1e-6
-        for prefix, loss in losses.items():
+        for prefix, loss in of_networks.items():
             expected = finite_differences(agents, loss, prefix, step)
             slow.assert_gradients(agents, loss(), expected)
 
@@ -275,16 +264,6 @@ class TestUpdate:
         assert agents.count == len(SEEDS)
         assert {tuple(value.shape) for value in metrics.values()} == {(len(SEEDS),)}
 
-    def test_a_resumed_agent_goes_on_with_the_same_bits(self) -> None:
-        agents, twin = make_agents(), make_agents()
-        awac.update(agents, make_batch(seed=1), CONFIG)
-        twin.restore_training_state({k: v.clone() for k, v in agents.training_state().items()})
-        for number in (2, 3):
-            awac.update(agents, make_batch(seed=number), CONFIG)
-            awac.update(twin, make_batch(seed=number), CONFIG)
-        for name, tensor in agents.training_state().items():
-            assert torch.equal(tensor, twin.training_state()[name]), name
-
     @pytest.mark.parametrize("spoil", [lambda tensor: 1.1 * tensor, lambda tensor: tensor * math.nan])
     def test_an_agents_bits_do_not_depend_on_its_neighbours(self, spoil: Callable[[Tensor], Tensor]) -> None:
         """Neither on other members of its run nor on other runs."""
@@ -306,23 +285,6 @@ class TestUpdate:
             own = len(tensor) // COUNT
             assert not torch.equal(tensor[:own], changed[name][:own]), name
             assert torch.equal(tensor[own:], changed[name][own:]), name
-
-    def test_at_the_papers_sizes_an_agent_alone_is_the_same_bits(self) -> None:
-        config = AWACConfig()
-
-        def train(seeds: tuple[int, ...]) -> dict[str, Tensor]:
-            agents = AWACAgents(seeds, 17, 6, config)
-            agents.initialise()
-            for number in range(2):
-                single = [slow.random_batch(1, config.batch_size, 17, 6, seed + number) for seed in seeds]
-                batch = Batch(*(torch.cat(fields) for fields in zip(*single, strict=True)))
-                awac.update(agents, batch, config)
-            return agents.state_dict()
-
-        together, alone = train((10, 20, 30)), train((20,))
-        for name, tensor in alone.items():
-            own = len(tensor)
-            assert torch.equal(tensor, together[name][own : 2 * own]), name
 
     def test_it_does_better_than_the_data_on_a_bandit(self) -> None:
         """Reward -10 |a - (0.5, -0.3)|^2, actions from all over the box: their mean is (0, 0)."""
@@ -379,42 +341,3 @@ class TestLearner:
                 sampled = mean + (second_moment - mean**2).sqrt() * noise[run, row]
                 torch.testing.assert_close(explored[run, row].double(), sampled, rtol=1e-4, atol=1e-5)
                 torch.testing.assert_close(exploited[run, row].double(), mean, rtol=1e-4, atol=1e-5)
-
-    def test_it_learns_from_what_its_replay_draws(self) -> None:
-        one, other = self.make(), self.make()
-        metrics = one.learn()
-        batch, indices = other.replay.sample(SIZE, other.draws)
-        expected = awac.update(other.agents, batch, CONFIG)
-        assert torch.equal(metrics["offline_fraction"], (indices < SIZE).float().mean(dim=1))
-        assert all(torch.equal(metrics[name], value) for name, value in expected.items())
-        for name, tensor in one.agents.state_dict().items():
-            assert torch.equal(tensor, other.agents.state_dict()[name])
-
-    def begin(self, count: int) -> AWAC:
-        pretrained = AWACAgents(range(count), OBSERVATION, ACTION, CONFIG)
-        slow.randomise(pretrained, seed=4)
-        start = Start(
-            SEEDS,
-            Streams((1, 2)),
-            OBSERVATION,
-            ACTION,
-            slow.offline_data(make_batch()),
-            OnlineBuffer(len(SEEDS), SIZE, OBSERVATION, ACTION),
-            [one_agent(pretrained, index) for index in range(count)],
-            block_size=1,
-        )
-        return AWAC.begin(start, CONFIG)
-
-    def test_it_begins_with_the_pre_trained_agents_run_by_run(self) -> None:
-        learner = self.begin(COUNT)
-        again = AWACAgents(range(COUNT), OBSERVATION, ACTION, CONFIG)
-        load_members(again, [one_agent(learner.agents, index) for index in range(COUNT)])
-        pretrained = AWACAgents(range(COUNT), OBSERVATION, ACTION, CONFIG)
-        slow.randomise(pretrained, seed=4)
-        for name, tensor in again.state_dict().items():
-            assert torch.equal(tensor, pretrained.state_dict()[name.removeprefix("target_")])
-        assert learner.agents.members == MEMBERS and not learner.agents.optimiser.state
-
-    def test_another_number_of_agents_is_refused(self) -> None:
-        with pytest.raises(UserError, match="expected 6"):
-            self.begin(COUNT - 1)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
 import torch
 from torch import Tensor
 
@@ -13,7 +10,6 @@ from algorithms.methods.fqe import FQEConfig
 from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
-from storage import UserError
 from tests.algorithms import slow_reference as slow
 
 OBSERVATION, ACTION, SIZE = 4, 2, 6
@@ -125,33 +121,6 @@ class TestUpdate:
         assert all(torch.equal(tensor, policy[name]) for name, tensor in agents.policy.state_dict().items())
         assert torch.equal(agents.entropy_coefficient, make_agents().entropy_coefficient)
 
-    def test_resumed_agents_go_on_with_the_same_bits(self) -> None:
-        agents, twin = make_agents(), make_agents()
-        fqe.update(agents, make_batch(seed=1), CONFIG)
-        twin.restore_training_state({k: v.clone() for k, v in agents.training_state().items()})
-        for number in (2, 3):
-            fqe.update(agents, make_batch(seed=number), CONFIG)
-            fqe.update(twin, make_batch(seed=number), CONFIG)
-        for name, tensor in agents.training_state().items():
-            assert torch.equal(tensor, twin.training_state()[name]), name
-
-    @pytest.mark.parametrize("spoil", [lambda rows: rows.flip(0), lambda rows: rows * torch.nan])
-    def test_an_agents_bits_do_not_depend_on_its_neighbours(self, spoil: Callable[[Tensor], Tensor]) -> None:
-        def train(changed: bool) -> dict[str, Tensor]:
-            agents = make_agents()
-            for number in range(3):
-                batch = make_batch(seed=number)
-                if changed:
-                    for field in batch:
-                        field[0] = spoil(field[0])
-                fqe.update(agents, batch, CONFIG)
-            return agents.q.state_dict()
-
-        plain, changed = train(False), train(True)
-        for name, tensor in plain.items():
-            assert not torch.equal(tensor[:2], changed[name][:2]), name
-            assert torch.equal(tensor[2:], changed[name][2:]), name
-
 
 class TestValues:
     STATES, DISCOUNT = 4, 0.8
@@ -213,7 +182,3 @@ class TestStart:
         for name, tensor in fresh.q.state_dict().items():
             assert torch.equal(agents.q.state_dict()[name], tensor)
             assert torch.equal(agents.target_q.state_dict()[name], tensor)
-
-    def test_another_number_of_members_is_refused(self) -> None:
-        with pytest.raises(UserError, match="expected 3"):
-            fqe.start_from(make_agents(), self.members()[:2])

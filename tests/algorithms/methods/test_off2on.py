@@ -17,7 +17,6 @@ from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import BalancedReplay, OnlineBuffer
-from storage import UserError
 from tests.algorithms import slow_reference as slow
 
 OBSERVATION, ACTION, SIZE = 4, 2, 5
@@ -416,26 +415,6 @@ class TestStart:
         slow.randomise(agents, seed=5)
         return agents
 
-    def test_members_are_taken_over_run_by_run_with_targets_from_their_critics(self) -> None:
-        """Run 0 gets the first N of the agents it is given, whatever order they were trained in."""
-        pretrained, agents = self.pretrained(), make_agents()
-        order = [4, 0, 5, 2, 1, 3]
-        agents.start_from([one_agent(pretrained, index) for index in order])
-        states = torch.randn(pretrained.count, SIZE, OBSERVATION)
-        actions = torch.rand(pretrained.count, SIZE, ACTION)
-        before = slow.float64_parameters(pretrained)
-        q, target = agents.q(states, actions), agents.target_q(states, actions)
-        means = agents.policy(states).mean
-        assert torch.equal(q, target)
-        for place, index in enumerate(order):
-            for row in range(SIZE):
-                state, action = states[place, row], actions[place, row]
-                for twin in (0, 1):
-                    expected = slow.q_value(before, "q.", index, twin, state, action)
-                    torch.testing.assert_close(q[place, twin, row].double(), expected, rtol=1e-4, atol=1e-5)
-                mean, _ = slow.gaussian(before, index, state)
-                torch.testing.assert_close(means[place, row].double(), mean, rtol=1e-4, atol=1e-5)
-
     def test_a_started_ensemble_keeps_nothing_else_of_pre_training(self) -> None:
         """[C] Fresh Adam states, an entropy coefficient of one, weights w near one."""
         pretrained = self.pretrained()
@@ -446,12 +425,3 @@ class TestStart:
         batch = make_batch()
         weights = agents.density(batch.observations, batch.actions)
         torch.testing.assert_close(weights, torch.ones_like(weights), rtol=0, atol=0.1)
-
-    def test_another_number_of_members_or_another_size_is_refused(self) -> None:
-        pretrained = self.pretrained()
-        members = [one_agent(pretrained, index) for index in range(pretrained.count)]
-        with pytest.raises(UserError, match="expected 6"):
-            make_agents().start_from(members[:-1])
-        wider = make_agents(dataclasses.replace(CONFIG, hidden_widths=(9, 5)))
-        with pytest.raises(UserError, match="another size"):
-            wider.start_from(members)

@@ -34,7 +34,7 @@ from algorithms.replay.batch import Batch
 from algorithms.replay.image_replay import ONLINE, PRIOR, RANDOM, TASK, ImageBuffer, ImageData
 from storage import UserError
 from tests.algorithms import slow_reference as slow
-from tests.algorithms.methods.test_independence import assert_same_bits, row_of
+from tests.algorithms.bits import assert_same_bits, row_of
 from tests.algorithms.pixel_task import ACTION, HORIZON, SHAPE, record
 
 SEEDS, ROWS = [11, 12], 6
@@ -311,12 +311,6 @@ def test_an_update_descends_the_float64_gradient_of_the_losses(case: str) -> Non
         torch.testing.assert_close(own.double(), gradient, rtol=2e-3, atol=2e-5, msg=name)
     for name, parameter in found.items():
         assert name in learned or parameter.grad is None, name
-
-
-@pytest.mark.parametrize("edges", [(-5.0, 0.0), (0.0, 2.0), (1.0, -1.0)])
-def test_a_range_whose_edge_a_fresh_deviation_may_never_leave_is_refused(edges: tuple[float, float]) -> None:
-    with pytest.raises(UserError, match=r"log_std_range is \[.*\], expected a range with 0 inside of it"):
-        replace(SHARED, log_std_range=edges)
 
 
 def test_a_fresh_policy_learns_every_deviation() -> None:

@@ -21,6 +21,7 @@ from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, load_members
 from algorithms.population.authors_checkpoints import import_agents, read_agent
+from algorithms.population.behaviour_policy import load_behaviour_policy
 from envs.locomotion import TIME_LIMIT
 from envs.reference_scores import REFERENCE_SCORES
 from storage import UserError
@@ -126,6 +127,18 @@ def test_imported_agents_compute_what_the_saved_networks_compute(tmp_path: Path)
     load_members(agents, [checkpoints.load(path)[0] for path in written])
     for index, states in enumerate(networks):
         check_same_functions(states, agents, index)
+
+
+def test_the_first_agents_actor_is_a_policy_to_record_with(tmp_path: Path) -> None:
+    for seed in (4, 11):
+        write_agent(tmp_path / f"made-up_seed{seed}", 10 * seed)
+    first, _ = import_agents(tmp_path, tmp_path / "ours")
+    agents = ActorCritics([0], OBSERVATIONS, ACTIONS, SACConfig(hidden_widths=WIDTHS))
+    load_members(agents, [checkpoints.load(first)[0]])
+    act = load_behaviour_policy(tmp_path / "ours" / "medium.safetensors", OBSERVATIONS, ACTIONS, 0, 1e-6)
+    states = np.random.default_rng(0).normal(size=(20, OBSERVATIONS))
+    mode = agents.policy(torch.from_numpy(states.astype(np.float32))[None]).mode()[0]
+    np.testing.assert_allclose(act(states), mode.detach().numpy(), atol=1e-5)
 
 
 def test_the_manifest_names_the_source(folder: Path, tmp_path: Path) -> None:

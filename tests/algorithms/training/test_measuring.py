@@ -48,12 +48,6 @@ def train(kind: str, folder: Path, beside: bool) -> pd.DataFrame:
     return fine_tune(kind, METHODS[kind], config, ONLINE, data if members else None, members, SEEDS, job)
 
 
-@pytest.mark.parametrize("kind", ["cql", "awac", "bcq", "off2on", "sac"])
-def test_measuring_beside_learning_gives_the_same_curve(kind: str, tmp_path: Path) -> None:
-    at_once = train(kind, tmp_path / "at once", beside=False)
-    assert train(kind, tmp_path / "beside", beside=True).equals(at_once)
-
-
 @pytest.mark.parametrize("kind", ["cql", "off2on"])
 @pytest.mark.parametrize("updates", [15, 25, 35, 45, 55])
 def test_a_job_stopped_while_a_row_is_awaited_ends_with_the_same_curve(

@@ -13,8 +13,8 @@ import torch
 from algorithms.methods import cql, warm_start
 from algorithms.methods.awac import AWAC, AWACConfig
 from algorithms.methods.cql import CQL, CQLConfig
+from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, load_members
-from algorithms.training import offline
 from algorithms.training.evaluation import evaluate
 from algorithms.training.jobs import Job
 from algorithms.training.offline import OfflineSchedule, PretrainedAgents, StartingAgents, pretrain
@@ -160,13 +160,13 @@ def test_a_checkpoint_is_written_at_each_interval_and_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = []
-    save = offline.checkpoints.save
+    save = checkpoints.save
 
     def watched(path: Path, tensors: Any, manifest: Any) -> None:
         steps.append(manifest["step"])
         save(path, tensors, manifest)
 
-    monkeypatch.setattr(offline.checkpoints, "save", watched)
+    monkeypatch.setattr(checkpoints, "save", watched)
     train(tmp_path, [0])
     assert steps == [10, 20, 30, 32]
 

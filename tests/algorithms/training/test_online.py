@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from algorithms.diagnostics.offline_share import OfflineShare
 from algorithms.methods.interface import Method, Metrics
 from algorithms.methods.sac import SACConfig
 from algorithms.population.agents import ActorCritics
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.stores import OnlineBuffer, OnlineReplay
-from algorithms.training import online
+from algorithms.training import loop
 from algorithms.training.evaluation import evaluate
 from algorithms.training.jobs import Job
 from algorithms.training.online import OnlineResult, OnlineSchedule, run_online
+from algorithms.training.probes import Probe
 from envs.locomotion import specification
 from storage import UserError
 
@@ -136,7 +138,7 @@ def test_the_share_of_offline_samples_is_logged_as_published_too_in_one_update_o
         evaluation_episodes=1,
         checkpoint_interval=120,
     )
-    curve = run(config, learner=learner)[1].curve
+    curve = run(config, learner=learner, probes=[OfflineShare()])[1].curve
     logged = curve[curve.metric == "offline_fraction_logged"].value.tolist()
     mean = np.mean(
         [0, 100, 200, 0]
@@ -272,6 +274,13 @@ def test_intervals_that_no_block_ends_at_are_refused() -> None:
         OnlineSchedule(block_size=300, evaluation_interval=300)
 
 
+class Measuring(Probe):
+    """Measures something at every evaluation but the first."""
+
+    def at(self, learner: Method, step: int) -> Mapping[str, ArrayLike]:
+        return {"auroc_ensemble": [step, 50.0]} if step else {}
+
+
 def test_what_else_is_measured_joins_the_rows_of_its_step(run: Run) -> None:
     config = OnlineSchedule(
         steps=40,
@@ -281,7 +290,7 @@ def test_what_else_is_measured_joins_the_rows_of_its_step(run: Run) -> None:
         evaluation_episodes=1,
         checkpoint_interval=40,
     )
-    curve = run(config, measure=lambda step: {"auroc_ensemble": [step, 50.0]} if step else {})[1].curve
+    curve = run(config, probes=[Measuring()])[1].curve
     rows = curve[curve.metric == "auroc_ensemble"]
     assert list(zip(rows.step, rows.seed, rows.value, strict=True)) == [
         (20, 3, 20.0),
@@ -293,13 +302,13 @@ def test_what_else_is_measured_joins_the_rows_of_its_step(run: Run) -> None:
 
 def test_the_progress_bar_ends_at_the_last_step(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     bars = []
-    original = online.progress_bar
+    original = loop.progress_bar
 
     def watched(*arguments: Any, **options: Any) -> Any:
         bars.append(original(*arguments, **options))
         return bars[-1]
 
-    monkeypatch.setattr(online, "progress_bar", watched)
+    monkeypatch.setattr(loop, "progress_bar", watched)
     run(OnlineSchedule(steps=35, block_size=10, first_block_multiplier=3, evaluation_episodes=1))
     assert bars[0].n == bars[0].total == 35
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from algorithms.methods.cql import CQL, CQLConfig
+from algorithms.methods.off2on import Off2On, Off2OnConfig
 from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, one_agent
@@ -34,7 +35,6 @@ from offline_data.transitions import Episode, Transitions, from_episodes
 from storage import UserError
 from storage.curves import write_curves
 from storage.files import exclusive
-from tests.algorithms.by_name import METHODS
 
 ENVIRONMENT, OBSERVATIONS, ACTIONS = "InvertedDoublePendulum-v4", 11, 1
 SEEDS = [0, 1]
@@ -55,7 +55,7 @@ OFFLINE = OfflineSchedule(
     evaluation_episodes=2,
     checkpoint_interval=20,
 )
-KINDS = ("pretrain", "off2on", "sac_ft", "sac", "behaviour")
+KINDS = ("pretrain", "off2on", "behaviour")
 
 
 def transitions() -> Transitions:
@@ -89,16 +89,18 @@ def train(kind: str, folder: Path, configuration: str = "this") -> None:
             checkpoints.save(folder / f"{name}.safetensors", getattr(run, name), {"seed": 0})
         curve = run.curve
     else:
-        sizes: dict[str, Any] = {"hidden_widths": WIDTHS, "batch_size": 16}
-        if kind == "off2on":
-            sizes |= {"ensemble_size": 2, "density_hidden_widths": WIDTHS, "density_batch_size": 16}
-            sizes["initial_online_fraction"] = 0.1  # a default priority low enough to rise
-        config = METHODS[kind].Config(**sizes)
+        config = Off2OnConfig(
+            hidden_widths=WIDTHS,
+            batch_size=16,
+            ensemble_size=2,
+            density_hidden_widths=WIDTHS,
+            density_batch_size=16,
+            initial_online_fraction=0.1,  # a default priority low enough to rise
+        )
         agents = ActorCritics(range(4), OBSERVATIONS, ACTIONS, config)
         agents.initialise()
-        members = [one_agent(agents, i) for i in range({"off2on": 4, "sac_ft": 2, "sac": 0}[kind])]
-        data = None if kind == "sac" else transitions()
-        curve = fine_tune(kind, METHODS[kind], config, ONLINE, data, members, SEEDS, job, reward_scale=0.1)
+        members = [one_agent(agents, index) for index in range(4)]
+        curve = fine_tune(kind, Off2On, config, ONLINE, transitions(), members, SEEDS, job, reward_scale=0.1)
     write_curves(folder / "curve.parquet", curve, {"kind": kind})
 
 
@@ -266,8 +268,8 @@ def test_a_job_whose_newest_checkpoint_is_gone_goes_on_from_the_previous(kind: s
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        ("pretrain", "networks.q.net.layers.0.weight"),
-        ("pretrain", "adam.exp_avg.policy.net.layers.0.bias"),
+        ("pretrain", "agents.networks.q.net.layers.0.weight"),
+        ("pretrain", "agents.adam.exp_avg.policy.net.layers.0.bias"),
         ("pretrain", "draws"),
         ("off2on", "agents.networks.density.net.layers.0.weight"),
         ("off2on", "agents.adam.step.q.net.layers.0.weight"),

@@ -1,0 +1,224 @@
+"""Implicit Q-learning, IQL (Kostrikov et al. 2022): values of no action that the data do not hold.
+
+V is an upper expectile of Q over the data's actions, Q bootstraps from V, and the policy imitates the data's
+actions by weights that grow with their advantage. [IQL] marks the authors' code; offline and online it is one
+update, drawn online uniformly from all data. The paper fine-tunes in no locomotion task: there all numbers
+but the constant rate are the offline ones (ours).
+
+[IQL] goes on online with the agent as it is; here, as for every method, networks are handed on, and targets
+(equal to the critics) and Adam's moments begin anew. [IQL] scales a locomotion dataset's rewards and leaves
+those collected online as they are, three to six times as large; a dataset's `reward_scale: return_range`
+scales both here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.methods import awac, losses
+from algorithms.methods.interface import Method, Metrics
+from algorithms.population.adam import AgentwiseAdam
+from algorithms.population.agents import Population
+from algorithms.population.networks import Critics
+from algorithms.population.perceptrons import PopulationMLP
+from algorithms.population.streams import Streams
+from algorithms.replay.batch import Batch
+
+
+@dataclass(frozen=True)
+class IQLConfig:
+    """IQL's numbers; the defaults are [IQL] configs/mujoco_config.py, for locomotion."""
+
+    hidden_widths: tuple[int, ...] = (256, 256)  # [IQL] of V, critics and policy alike
+    log_std_range: tuple[float, float] = (-5.0, 2.0)  # [IQL] policy.py; it starts at 0
+    batch_size: int = 256  # [IQL]
+    discount: float = 0.99  # [IQL]
+    target_update_rate: float = 5e-3  # [IQL] tau, every update
+    policy_learning_rate: float = 3e-4  # [IQL]
+    value_learning_rate: float = 3e-4  # [IQL] V and critics
+    policy_decay_updates: int = 1_000_000  # [IQL] the policy's rate falls to 0 by a cosine; 0: it is constant
+    expectile: float = 0.7  # [IQL]
+    inverse_temperature: float = 3.0  # [IQL] beta, of advantages in units of scaled reward
+    largest_weight: float = 100.0  # [IQL] actor.py
+
+
+@dataclass(frozen=True)
+class IQLFineTuningConfig(IQLConfig):
+    """IQL's numbers online."""
+
+    policy_decay_updates: int = 0  # [IQL] train_finetune.py: opt_decay_schedule None
+
+
+class Value(nn.Module):
+    """P value functions: `[P, B, observation_size]` -> [P, B]."""
+
+    def __init__(self, agents: int, observation_size: int, hidden_widths: Sequence[int]) -> None:
+        super().__init__()
+        self.net = PopulationMLP(agents, observation_size, hidden_widths, 1)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """V in each state."""
+        value: Tensor = self.net(observations).squeeze(-1)
+        return value
+
+
+class GaussianPolicy(nn.Module):
+    """P policies: `[P, B, observation_size]` -> Gaussian of [P, B, action_size], its mean through tanh.
+
+    The deviation is the same in every state. [IQL] policy.py, with state_dependent_std and tanh_squash false
+    """
+
+    def __init__(
+        self,
+        agents: int,
+        observation_size: int,
+        action_size: int,
+        hidden_widths: Sequence[int],
+        log_std_range: tuple[float, float],
+    ) -> None:
+        super().__init__()
+        self.net = PopulationMLP(agents, observation_size, hidden_widths, action_size)
+        self.log_std = nn.Parameter(torch.zeros(agents, 1, action_size))
+        self.log_std_range = log_std_range
+
+    def forward(self, observations: Tensor) -> awac.Gaussian:
+        """The action distribution in each state."""
+        return awac.Gaussian(torch.tanh(self.net(observations)), self.log_std.clamp(*self.log_std_range))
+
+
+class IQLAgents(Population):
+    """P IQL agents: Gaussian policy, value function, twin critics and their targets."""
+
+    exported: ClassVar[Mapping[str, int]] = {"policy": 1, "v": 1, "q": 2}
+
+    updates: Tensor  # made so far, on the agents' device: a captured CUDA graph reads it. float32, no axis
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        observation_size: int,
+        action_size: int,
+        config: IQLConfig,
+        members: int = 1,
+    ) -> None:
+        super().__init__(seeds, action_size, members)
+        sizes = (observation_size, action_size, config.hidden_widths)
+        self.policy = GaussianPolicy(self.count, *sizes, config.log_std_range)
+        self.v = Value(self.count, observation_size, config.hidden_widths)
+        self.q, self.target_q = Critics(self.count, *sizes), Critics(self.count, *sizes)
+        self.register_buffer("updates", torch.zeros(()))
+        values = [*self.v.parameters(), *self.q.parameters()]
+        groups = (
+            {"params": self.policy.parameters(), "lr": config.policy_learning_rate},
+            {"params": values, "lr": config.value_learning_rate},
+        )
+        self.optimiser = AgentwiseAdam(groups, self.count)
+
+    def initialise(self) -> None:
+        """Fresh networks, each drawn from its own stream, and targets equal to the critics."""
+        for network in (self.policy, self.v, self.q):
+            _initialise(network.net, self.streams)
+        nn.init.zeros_(self.policy.log_std)
+        self.copy_targets()
+
+    def distribution(self, observations: Tensor) -> awac.Gaussian:
+        """The policy in the states [P, B, observation_size]."""
+        policy: awac.Gaussian = self.policy(observations)
+        return policy
+
+    def explore(self, observations: Tensor) -> Tensor:
+        """Sampled actions, clipped to the box. [IQL]"""
+        return super().explore(observations).clamp(-1, 1)
+
+
+@torch.no_grad()
+def _initialise(net: PopulationMLP, streams: Streams) -> None:
+    """Orthogonal weights times the root of 2, biases 0. [IQL] common.py, default_init"""
+    for layer in net.affine_maps():
+        copies, inputs, outputs = layer.weight.shape
+        normal = streams.normal(copies // len(streams), max(inputs, outputs), min(inputs, outputs))
+        basis, triangle = torch.linalg.qr(normal.flatten(0, 1))
+        # With the signs of the triangle's diagonal every orthogonal matrix is as likely as another.
+        basis = basis * triangle.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)
+        layer.weight.copy_(math.sqrt(2) * (basis if inputs >= outputs else basis.transpose(1, 2)))
+        layer.bias.zero_()
+
+
+@torch.no_grad()
+def smaller_target_q(agents: IQLAgents, batch: Batch) -> Tensor:
+    """min Q_target(s, a) of the data's actions. [P, B]"""
+    smaller: Tensor = agents.target_q(batch.observations, batch.actions).amin(dim=1)
+    return smaller
+
+
+def value_loss(agents: IQLAgents, batch: Batch, q: Tensor, expectile: float) -> Tensor:
+    """E[ |expectile - 1(q < V(s))| (q - V(s))^2 ], `q [P, B]` constant. [P]  [IQL] critic.py"""
+    advantage: Tensor = q - agents.v(batch.observations)
+    weight = (expectile - (advantage < 0).to(advantage.dtype)).abs()
+    return (weight * advantage.square()).mean(dim=-1)
+
+
+@torch.no_grad()
+def advantage_weights(agents: IQLAgents, batch: Batch, q: Tensor, config: IQLConfig) -> Tensor:
+    """min( exp(beta (q - V(s))), largest weight ): how much the data's action is imitated. [P, B]"""
+    advantage: Tensor = q - agents.v(batch.observations)
+    weights: Tensor = torch.exp(config.inverse_temperature * advantage)
+    return weights.clamp(max=config.largest_weight)
+
+
+@torch.no_grad()
+def td_target(agents: IQLAgents, batch: Batch, config: IQLConfig) -> Tensor:
+    """r + discount mask V(s'). [P, B]"""
+    next_value: Tensor = agents.v(batch.next_observations)
+    return batch.rewards + config.discount * batch.masks * next_value
+
+
+def policy_rate(agents: IQLAgents, config: IQLConfig) -> Tensor | float:
+    """The policy's learning rate at this update: constant, or a cosine's way from it to 0."""
+    if not config.policy_decay_updates:
+        return config.policy_learning_rate
+    passed = (agents.updates / config.policy_decay_updates).clamp(max=1)
+    return config.policy_learning_rate * 0.5 * (1 + torch.cos(math.pi * passed))
+
+
+def update(agents: IQLAgents, batch: Batch, config: IQLConfig) -> Metrics:
+    """One step of every agent: V, then the policy and the critics with the new V, then targets. [IQL]"""
+    q = smaller_target_q(agents, batch)
+    agents.step(value_loss(agents, batch, q, config.expectile))
+    weights = advantage_weights(agents, batch, q, config)
+    actor = awac.actor_loss(agents.policy(batch.observations), batch, weights)
+    agents.optimiser.param_groups[0]["lr"] = policy_rate(agents, config)
+    agents.step(actor)
+    critics, q_data = losses.critic_loss(agents, batch, td_target(agents, batch, config))
+    agents.step(critics)
+    agents.move_targets(config.target_update_rate)
+    agents.updates.add_(1)
+    return {
+        "critic_loss": critics.detach(),
+        "actor_loss": actor.detach(),
+        "q_mean": q_data.detach().mean(dim=(1, 2)),
+        "advantage_weight_max": weights.amax(dim=-1),
+    }
+
+
+class IQL(Method):
+    """IQL offline."""
+
+    Config: ClassVar[type[Any]] = IQLConfig
+    Agents: ClassVar[Any] = IQLAgents
+
+    def update(self, batch: Batch, step: int) -> Metrics:
+        """One step of every agent."""
+        return update(self.agents, batch, self.config)
+
+
+class IQLFineTuning(IQL):
+    """IQL-ft: the same update from one IQL agent, on uniform draws from offline and online data."""
+
+    Config: ClassVar[type[Any]] = IQLFineTuningConfig

@@ -1,0 +1,161 @@
+"""What the offline and the online loop share: rows of a curve, checkpoints, and going on from the last one.
+
+Killed at any moment, a job goes on from its last checkpoint and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor
+from tqdm import tqdm
+
+from algorithms.methods.interface import Method, Metrics
+from algorithms.population import checkpoints
+from algorithms.population.streams import Streams
+from algorithms.training.cuda_graphs import Updates
+from algorithms.training.jobs import Job, progress_bar
+from algorithms.training.log import TrainingLog
+from algorithms.training.measuring import Measured, Measuring, measured_steps
+
+
+class Schedule(Protocol):
+    """How often a loop looks, in its own unit, and which Q ends it."""
+
+    @property
+    def evaluation_interval(self) -> int: ...
+    @property
+    def evaluation_episodes(self) -> int: ...
+    @property
+    def checkpoint_interval(self) -> int: ...
+    @property
+    def largest_q(self) -> float: ...
+
+
+class Loop:
+    """The state of one training job: learner, batches' random streams, log, and the present step.
+
+    A subclass says how far the loop goes in one stretch, what is measured at a row of the curve, and what
+    else a checkpoint keeps.
+    """
+
+    headline: ClassVar[str]
+    """The measured metric that the progress bar shows."""
+    measures_beside: ClassVar[bool] = False
+    """Whether what `_measurement` returns may be called while the agents learn."""
+    phase: ClassVar[str]
+    unit: ClassVar[str]
+    """What a step is."""
+    schedule: Schedule
+
+    def __init__(
+        self,
+        label: str,
+        learner: Method,
+        draws: Streams,
+        seeds: Sequence[int],
+        job: Job,
+        ends: Sequence[int],
+        first_step: int = 0,
+    ) -> None:
+        """`draws` draw the batches; a row of the curve ends at each of `ends`, whose last is the loop's."""
+        self.learner, self.draws, self.seeds, self.job = learner, draws, seeds, job
+        self.ends, self.step, self.first_step = ends, first_step, first_step
+        self.log = TrainingLog(
+            job.run,
+            label,
+            job.dataset,
+            seeds,
+            self.schedule.largest_q,
+            phase=self.phase,
+            unit=self.unit,
+        )
+        self.measuring = Measuring(self.log, job.compute.evaluation_beside and self.measures_beside)
+        streams = (draws, learner.agents.streams)
+        self.updates = Updates(self._update, streams, job.compute.updates_per_graph)
+        self.checkpoint = job.state_folder / "checkpoint.safetensors"
+        self.resumed = checkpoints.to_resume(self.checkpoint)
+
+    def _update(self) -> Metrics:
+        """One update of every agent."""
+        raise NotImplementedError
+
+    def _advance(self, bar: tqdm[Any]) -> None:
+        """Learn up to the next step at which anything else is due, or a shorter stretch."""
+        raise NotImplementedError
+
+    def _measurement(self) -> Callable[[], Measured]:
+        """A function that measures how good the agents are now."""
+        raise NotImplementedError
+
+    def _updates_until(self, step: int) -> int:
+        """Updates that have been made when `step` is reached."""
+        return step
+
+    def _state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps besides the agents and the streams of the batches."""
+        return {}
+
+    def _restore_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from `_state()`. UserError where it is not this run's."""
+
+    def _begin(self) -> None:
+        """What comes before the first update."""
+        self._evaluate()
+
+    def run(self) -> None:
+        """From the present step to the last."""
+        if self.resumed:
+            self._restore()
+        else:
+            self._begin()
+        with progress_bar(self.job, total=self.ends[-1], initial=self.step, unit=self.unit) as bar:
+            while self.step < self.ends[-1]:
+                self._advance(bar)
+                if self.step % self.schedule.evaluation_interval == 0 or self.step in self.ends:
+                    self._evaluate()
+                    bar.set_postfix({self.headline: self.measuring.shown(self.headline)})
+                if self.step == self.ends[-1]:
+                    self.measuring.finish()
+                if self.step % self.schedule.checkpoint_interval == 0 or self.step == self.ends[-1]:
+                    self._save()
+
+    def _make(self, count: int) -> Iterator[Metrics]:
+        """Make `count` updates and log each; its metrics."""
+        first = self._updates_until(self.step) + 1
+        for number, metrics in enumerate(self.updates.make(count), first):
+            self.log.add(metrics, number)
+            yield metrics
+
+    def _evaluate(self) -> None:
+        """Begin a row of the curve."""
+        self.measuring.begin(self.step, self._measurement())
+
+    def _save(self) -> None:
+        awaited = self.measuring.awaited(self.step)
+        tensors = {f"agents.{k}": v for k, v in self.learner.agents.training_state().items()}
+        tensors |= {"draws": self.draws.state(), **self._state()}
+        manifest = {
+            "configuration_hash": self.job.configuration_hash,
+            "step": self.step,
+            "updates": self._updates_until(self.step),
+            "log": self.log.state(),
+            "awaited": awaited,
+        }
+        checkpoints.save(self.checkpoint, tensors, manifest)
+
+    def _restore(self) -> None:
+        tensors, manifest = checkpoints.load_for(self.checkpoint, self.job.configuration_hash)
+        with checkpoints.restoring(self.checkpoint):
+            self.learner.agents.restore_training_state(checkpoints.section(tensors, "agents."))
+            checkpoints.fit(tensors, {"draws": self.draws.state()})
+            self.draws.restore(tensors["draws"])
+            self.step = checkpoints.whole_number(manifest, "step", self.first_step + 1, self.ends[-1])
+            updates = self._updates_until(self.step)
+            checkpoints.whole_number(manifest, "updates", updates, updates)
+            self._restore_state(tensors)
+            interval = self.schedule.evaluation_interval
+            steps = measured_steps(self.first_step, self.step, interval, self.ends)
+            awaited = self.measuring.restore(manifest, steps, updates - self._updates_until(steps[-1]))
+        self.measuring.go_on(awaited, self._measurement)

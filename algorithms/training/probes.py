@@ -1,0 +1,21 @@
+"""What a paper measures of a run besides its learning: handed to a loop by a step, known to no loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from numpy.typing import ArrayLike
+
+from algorithms.methods.interface import Method, Metrics
+
+
+class Probe:
+    """Something that is measured of a run. It may only look; a subclass overrides what it needs."""
+
+    def at(self, learner: Method, step: int) -> Mapping[str, ArrayLike]:
+        """What else is measured at the evaluation of `step`, again for some after a resume. [S] each"""
+        return {}
+
+    def of_update(self, metrics: Metrics, number: int) -> Metrics:
+        """What is averaged, by itself, of the metrics of update `number` (from 0) since the last new data."""
+        return {}

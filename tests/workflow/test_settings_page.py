@@ -1,0 +1,34 @@
+"""The documentation of settings is what the code says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from storage.yaml_files import read_yaml
+from tests.algorithms.by_name import METHODS, OFFLINE_METHODS
+from workflow import settings_page
+from workflow.code_hash import ROOT
+
+
+def test_the_page_and_the_schema_are_up_to_date() -> None:
+    """`make settings` writes both."""
+    assert settings_page.PAGE.read_text() == settings_page.page()
+    assert settings_page.SCHEMA.read_text() == settings_page.schema()
+
+
+@pytest.mark.parametrize("kind", {method.Config for method in (METHODS | OFFLINE_METHODS).values()})
+def test_every_setting_of_a_method_has_its_source(kind: type) -> None:
+    comments = dict(settings_page.comments(kind))
+    assert [field.name for field in fields(kind) if not comments.get(field.name)] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_shipped_configurations_fit_the_schema_that_editors_read(path: Path) -> None:
+    configuration = read_yaml(path)
+    if "extends" not in configuration:
+        Draft202012Validator(json.loads(settings_page.SCHEMA.read_text())).validate(configuration)

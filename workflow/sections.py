@@ -1,0 +1,388 @@
+"""What a configuration may say, section by section; config/README.md explains the keys.
+
+Sections of settings that a dataclass has (schedules, a method's numbers) are checked from that dataclass.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, TypeVar
+
+from annotated_types import Interval, MinLen
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
+
+from algorithms.catalogue import METHODS
+from envs.reference_scores import REFERENCE_SCORES
+from storage.constraints import (
+    Candidates,
+    EnsembleSize,
+    FewCount,
+    PositiveCount,
+    Rate,
+    RewardScale,
+    Seed,
+    Share,
+)
+from workflow.manipulation_plan import TASKS, VARIANTS
+from workflow.settings import FieldsOf, Section, model_of
+
+Item = TypeVar("Item")
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
+ABSENT: Any = Field(None, json_schema_extra=_without_default)
+"""The default of a key that may be left out, and is not null then."""
+
+
+class OneOf:
+    """Annotates text that is one of some names."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self.known = list(known)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema(self.known)
+
+
+def _like(pattern: str, expected: str) -> AfterValidator:
+    def checked(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return AfterValidator(checked)
+
+
+def _different(values: list[Item]) -> list[Item]:
+    if any(value in values[:place] for place, value in enumerate(values)):
+        raise ValueError("expected no repetition")
+    return values
+
+
+Different = AfterValidator(_different)
+Text = Annotated[str, MinLen(1)]
+Name = Annotated[str, _like(r"[a-z0-9]+([-_][a-z0-9]+)*", "lower-case letters and digits, joined by - or _")]
+Label = Annotated[str, _like(r"[a-z0-9]+(_[a-z0-9]+)*", "lower-case letters and digits, joined by _")]
+Dataset = Annotated[
+    str,
+    _like(
+        r"(halfcheetah|hopper|walker2d|inverted-double-pendulum)-[a-z0-9]+(-[a-z0-9]+)*",
+        "a dataset such as halfcheetah-random (the environment's family, then its recipe)",
+    ),
+]
+MinariId = Annotated[
+    str,
+    _like(
+        r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*-v[0-9]+",
+        "the id of a Minari dataset, such as mujoco/hopper/medium-v0",
+    ),
+]
+Seeds = Annotated[list[Seed], MinLen(1), Different]
+Datasets = Annotated[list[str], MinLen(1), Different]
+PictureSize = Annotated[int, Interval(ge=16, le=960)]
+Frames = Annotated[int, Interval(ge=2, le=100)]
+Environment = Annotated[str, OneOf(f"{task}-v{version}" for task in REFERENCE_SCORES for version in (4, 5))]
+_FIGURES = (
+    "learning_curves", "sample_efficiency", "performance_profiles", "probability_of_improvement",
+    "figure_01a", "figure_01b", "figure_01c", "figure_03", "figure_04a", "figure_04b",
+    "figure_04c", "figure_04d", "figure_08", "figure_09", "figure_10",
+    "figure_11", "figure_12", "figure_13", "figure_14",
+)  # fmt: skip
+_MANIPULATION_FIGURES = (
+    "figure_05a", "figure_05b", "figure_06", "figure_07", "figure_15",
+    "figure_16", "figure_17", "image_controls", "film",
+)  # fmt: skip
+Figures = Annotated[list[Annotated[str, OneOf(_FIGURES)]], Different]
+ManipulationFigures = Annotated[list[Annotated[str, OneOf(_MANIPULATION_FIGURES)]], Different]
+RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "random": (("seed", "transitions", "copies"), ("actions",)),
+    "medium": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
+    "expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
+    "medium-expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
+    "medium-replay": (("seed", "behaviour_policy"), ()),
+    "replay": (("seed", "behaviour_policy"), ("transitions",)),
+    "minari": (("minari_id",), ()),
+    "d4rl": (("file",), ("episode_ends",)),
+}
+"""Keys that a recipe needs, and keys that it may have."""
+
+Compute = Annotated[Any, FieldsOf("algorithms.training.acceleration:Compute", whole=True)]
+Offline = Annotated[Any, FieldsOf("algorithms.training.offline:OfflineSchedule")]
+Online = Annotated[Any, FieldsOf("algorithms.training.online:OnlineSchedule")]
+Episodes = Annotated[Any, FieldsOf("algorithms.training.pixel_training:EpisodeSchedule")]
+_PIXEL_OFFLINE = "algorithms.training.pixel_training:PixelOfflineSchedule"
+PixelOffline = Annotated[Any, FieldsOf(_PIXEL_OFFLINE)]
+LikelihoodConfig = Annotated[Any, FieldsOf("algorithms.diagnostics.likelihood:LikelihoodConfig")]
+ImageDataset = Annotated[
+    Any, FieldsOf("offline_data.manipulation:Settings", needed=("prior", "task", "random", "seed"))
+]
+OWN_CHOICE = ("objective", "ensemble_size", "replay")
+"""Settings of learning from images that a variant decides, and there is no choice in offline."""
+Pixels = Annotated[Any, FieldsOf("algorithms.methods.pixels:PixelConfig", less=OWN_CHOICE)]
+PixelFineTuningConfig = Annotated[
+    Any, FieldsOf("algorithms.methods.pixels:PixelFineTuningConfig", less=OWN_CHOICE)
+]
+ELSEWHERE = ("ensemble_size",)
+"""The field of a method's settings that stands elsewhere in a configuration."""
+
+
+class OfAnyMethod:
+    """Annotates a method's numbers: `workflow.chains` checks them, which knows the method."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        lookup = importlib.import_module("algorithms.training.lookup")
+        kinds = dict.fromkeys(lookup.import_method(row.path).Config for row in METHODS.values())
+        return {"anyOf": [handler(model_of(kind, ELSEWHERE).__pydantic_core_schema__) for kind in kinds]}
+
+
+MethodConfig = Annotated[dict[str, Any], OfAnyMethod()]
+SETTINGS = {
+    "Schedule of pre-training": Offline,
+    "Schedule of fine-tuning": Online,
+    "Computing": Compute,
+    "Schedule of pre-training on images": PixelOffline,
+    "Schedule of fine-tuning on images": Episodes,
+    "Pre-training on images": Pixels,
+    "Fine-tuning on images": PixelFineTuningConfig,
+    "Datasets of images": ImageDataset,
+    "Likelihoods": LikelihoodConfig,
+}
+"""The settings beside methods' own, by their titles in the documentation."""
+
+
+class OwnOfflineMethod(Section):
+    """What one offline label has of its own on one dataset."""
+
+    schedule: Offline = ABSENT
+    config: MethodConfig = ABSENT
+
+
+class OfflineMethod(OwnOfflineMethod):
+    """One label of the pre-training."""
+
+    method: str = ABSENT
+    starts_from: str = ABSENT
+
+
+class OwnMethod(Section):
+    """What one method has of its own on one dataset."""
+
+    schedule: Online = ABSENT
+    config: MethodConfig = ABSENT
+
+
+class OnlineMethod(OwnMethod):
+    """One label of the fine-tuning."""
+
+    method: str = ABSENT
+    starts_from: str = ABSENT
+    ensemble_size: EnsembleSize = ABSENT
+
+
+class DatasetPretraining(Section):
+    """Pre-training on one dataset, where it differs."""
+
+    schedule: Offline = ABSENT
+    methods: dict[Label, OwnOfflineMethod] = ABSENT
+
+
+class DatasetFineTuning(Section):
+    """Fine-tuning on one dataset, where it differs."""
+
+    schedule: Online = ABSENT
+    methods: dict[Label, OwnMethod] = ABSENT
+
+
+class DatasetEntry(Section):
+    """One dataset: how it is recorded, whose agents there are, what differs on it."""
+
+    environment: Environment
+    recipe: Annotated[str, OneOf(RECIPE_KEYS)]
+    minari_id: MinariId = ABSENT
+    file: Text = ABSENT
+    episode_ends: Literal["checked", "authors"] = ABSENT
+    behaviour_policy: Name = ABSENT
+    transitions: PositiveCount = ABSENT
+    seed: Seed = ABSENT
+    copies: Candidates = ABSENT
+    actions: Literal["uniform", "untrained"] = ABSENT
+    deviation_scale: Annotated[float, Interval(gt=0, le=10)] = ABSENT
+    reward_scale: RewardScale = 1.0
+    pretrained: Literal["authors", "continued", "released", "train"]
+    pretraining: DatasetPretraining = ABSENT
+    fine_tuning: DatasetFineTuning = ABSENT
+
+
+class Medium(Section):
+    """The actor of a behaviour policy that is called medium."""
+
+    score: Annotated[float, Interval(ge=-1000, le=1000)]
+
+
+class BehaviourPolicy(Section):
+    """A policy that data are recorded with."""
+
+    environment: Environment
+    source: Literal["authors", "released", "train"] = "train"
+    seed: Seed
+    reward_scale: RewardScale = 1.0
+    schedule: Annotated[Any, FieldsOf("algorithms.training.online:OnlineSchedule", whole=True)] = ABSENT
+    sac: Annotated[Any, FieldsOf("algorithms.methods.sac:SACConfig", whole=True)] = ABSENT
+    medium: Medium = ABSENT
+
+
+class Pretraining(Section):
+    """The agents of every dataset."""
+
+    agents: FewCount
+    agents_per_job: FewCount
+    schedule: Annotated[Any, FieldsOf("algorithms.training.offline:OfflineSchedule", needed=("updates",))]
+    methods: dict[Label, OfflineMethod] = ABSENT
+
+
+class Runs(Section):
+    """The runs of a fine-tuning, and the agents that they take over."""
+
+    seeds: Seeds
+    seeds_per_job: FewCount
+    ensemble_size: EnsembleSize
+    members_shared: bool
+
+
+class FineTuning(Runs):
+    """The runs on every dataset."""
+
+    schedule: Online = ABSENT
+    methods: Annotated[dict[Label, OnlineMethod], MinLen(1)]
+
+
+class Sweep(Section):
+    """One label at several learning rates of the policy."""
+
+    datasets: Datasets
+    method: str
+    policy_learning_rates: Annotated[list[Rate], MinLen(2), Different]
+    schedule: Online = ABSENT
+
+
+class Likelihood(Section):
+    """Figure 1a's density model."""
+
+    datasets: Datasets
+    seed: Seed
+    config: LikelihoodConfig = ABSENT
+
+
+class Drawn(Section):
+    """How intervals are drawn."""
+
+    repetitions: Annotated[int, Interval(ge=1, le=10**6)] = 2000
+    seed: Seed = 0
+    confidence: Share = 0.95
+
+
+class Statistics(Drawn):
+    """How intervals are drawn, and which verdicts end a run with an error."""
+
+    repetitions: Annotated[int, Interval(ge=1, le=10**6)]
+    fail_on: Annotated[list[Literal["contradicted", "undecided", "not_run"]], Different] = ABSENT
+
+
+class PixelPretraining(Section):
+    """The agents of every manipulation task."""
+
+    agents: FewCount
+    agents_per_job: FewCount
+    schedule: Annotated[Any, FieldsOf(_PIXEL_OFFLINE, needed=("updates",))]
+    config: Pixels = ABSENT
+
+
+class Control(Section):
+    """Offline agents that no fine-tuning starts from."""
+
+    continues: bool = False
+    agents: FewCount = ABSENT
+    schedule: PixelOffline = ABSENT
+    config: Pixels = ABSENT
+
+
+class PixelMethod(Section):
+    """One label of the fine-tuning on images."""
+
+    variant: Annotated[str, OneOf(VARIANTS)]
+    schedule: Episodes = ABSENT
+    config: PixelFineTuningConfig = ABSENT
+
+
+class PixelFineTuning(Runs):
+    """The runs on every manipulation task."""
+
+    schedule: Episodes = ABSENT
+    config: PixelFineTuningConfig = ABSENT
+    methods: Annotated[dict[Label, PixelMethod], MinLen(1)]
+
+
+class Pictures(Section):
+    """Pictures of the tasks."""
+
+    size: PictureSize = 720
+    frames: Frames = 8
+
+
+class Film(Section):
+    """Films of one run's agents."""
+
+    label: Label = ABSENT
+    seed: Seed = ABSENT
+    starts: FewCount = 20
+    size: PictureSize = 240
+    frames: Frames = 8
+
+
+class Manipulation(Section):
+    """The three tasks with images."""
+
+    datasets: Annotated[
+        dict[Annotated[str, OneOf(TASKS)], ImageDataset],
+        MinLen(1),
+    ]
+    pretraining: PixelPretraining
+    controls: dict[Label, Control] = ABSENT
+    fine_tuning: PixelFineTuning
+    pictures: Pictures = ABSENT
+    film: Film = ABSENT
+    figures: ManipulationFigures = ABSENT
+
+
+class Configuration(Section):
+    """Configuration of the Off2On Replication Suite."""
+
+    name: Name
+    demonstration: bool = False
+    curves: Literal["fresh", "recorded"] = "fresh"
+    compute: Compute = ABSENT
+    behaviour_policies: dict[Name, BehaviourPolicy] = ABSENT
+    datasets: Annotated[dict[Dataset, DatasetEntry], MinLen(1)] = ABSENT
+    pretraining: Pretraining = ABSENT
+    fine_tuning: FineTuning = ABSENT
+    sweep_policy_lr: Sweep = ABSENT
+    likelihood: Likelihood = ABSENT
+    manipulation: Manipulation = ABSENT
+    statistics: Statistics
+    claims: Text = ABSENT
+    figures: Figures = ABSENT
+
+    @model_validator(mode="after")
+    def _whole(self) -> Configuration:
+        """Locomotion may be missing where there is manipulation, and then whole; fine-tuning anyhow."""
+        if "datasets" in self.model_fields_set or self.manipulation is None:
+            for key in ("datasets", "pretraining", "figures"):
+                if key not in self.model_fields_set:
+                    raise ValueError(f"the key '{key}' is missing")
+        return self
