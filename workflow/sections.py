@@ -213,7 +213,7 @@ class DatasetEntry(Section):
     copies: Candidates = ABSENT
     actions: Literal["uniform", "untrained"] = ABSENT
     deviation_scale: Annotated[float, Interval(gt=0, le=10)] = ABSENT
-    reward_scale: RewardScale = 1.0
+    reward_scale: RewardScale | Literal["return_range"] = 1.0
     pretrained: Literal["authors", "continued", "released", "train"]
     pretraining: DatasetPretraining = ABSENT
     fine_tuning: DatasetFineTuning = ABSENT

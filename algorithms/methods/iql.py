@@ -29,30 +29,31 @@ from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
+from storage.constraints import BatchSize, Count, LogStdRange, Positive, Rate, Share, Weight, Widths
 
 
 @dataclass(frozen=True)
 class IQLConfig:
     """IQL's numbers; the defaults are [IQL] configs/mujoco_config.py, for locomotion."""
 
-    hidden_widths: tuple[int, ...] = (256, 256)  # [IQL] of V, critics and policy alike
-    log_std_range: tuple[float, float] = (-5.0, 2.0)  # [IQL] policy.py; it starts at 0
-    batch_size: int = 256  # [IQL]
-    discount: float = 0.99  # [IQL]
-    target_update_rate: float = 5e-3  # [IQL] tau, every update
-    policy_learning_rate: float = 3e-4  # [IQL]
-    value_learning_rate: float = 3e-4  # [IQL] V and critics
-    policy_decay_updates: int = 1_000_000  # [IQL] the policy's rate falls to 0 by a cosine; 0: it is constant
-    expectile: float = 0.7  # [IQL]
-    inverse_temperature: float = 3.0  # [IQL] beta, of advantages in units of scaled reward
-    largest_weight: float = 100.0  # [IQL] actor.py
+    hidden_widths: Widths = (256, 256)  # [IQL] of V, critics and policy alike
+    log_std_range: LogStdRange = (-5.0, 2.0)  # [IQL] policy.py; it starts at 0
+    batch_size: BatchSize = 256  # [IQL]
+    discount: Weight = 0.99  # [IQL]
+    target_update_rate: Rate = 5e-3  # [IQL] tau, every update
+    policy_learning_rate: Rate = 3e-4  # [IQL]
+    value_learning_rate: Rate = 3e-4  # [IQL] V and critics
+    policy_decay_updates: Count = 1_000_000  # [IQL] the policy's rate falls to 0 by a cosine; 0: constant
+    expectile: Share = 0.7  # [IQL]
+    inverse_temperature: Positive = 3.0  # [IQL] beta, of advantages in units of scaled reward
+    largest_weight: Positive = 100.0  # [IQL] actor.py
 
 
 @dataclass(frozen=True)
 class IQLFineTuningConfig(IQLConfig):
     """IQL's numbers online."""
 
-    policy_decay_updates: int = 0  # [IQL] train_finetune.py: opt_decay_schedule None
+    policy_decay_updates: Count = 0  # [IQL] train_finetune.py: opt_decay_schedule None
 
 
 class Value(nn.Module):
@@ -80,7 +81,7 @@ class GaussianPolicy(nn.Module):
         observation_size: int,
         action_size: int,
         hidden_widths: Sequence[int],
-        log_std_range: tuple[float, float],
+        log_std_range: LogStdRange,
     ) -> None:
         super().__init__()
         self.net = PopulationMLP(agents, observation_size, hidden_widths, action_size)
@@ -157,7 +158,7 @@ def smaller_target_q(agents: IQLAgents, batch: Batch) -> Tensor:
     return smaller
 
 
-def value_loss(agents: IQLAgents, batch: Batch, q: Tensor, expectile: float) -> Tensor:
+def value_loss(agents: IQLAgents, batch: Batch, q: Tensor, expectile: Share) -> Tensor:
     """E[ |expectile - 1(q < V(s))| (q - V(s))^2 ], `q [P, B]` constant. [P]  [IQL] critic.py"""
     advantage: Tensor = q - agents.v(batch.observations)
     weight = (expectile - (advantage < 0).to(advantage.dtype)).abs()
