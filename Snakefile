@@ -9,9 +9,9 @@ include: "workflow/rules/common.smk"
 
 # Each run keeps its results apart, under its configuration's name.
 pathvars:
-    results=PLAN.results,
-    logs=f"{PLAN.results}/logs",
-    benchmarks=f"{PLAN.results}/benchmarks",
+    results=RESULTS,
+    logs=f"{RESULTS}/logs",
+    benchmarks=f"{RESULTS}/benchmarks",
 
 
 report: "workflow/report/workflow.rst"
@@ -22,15 +22,11 @@ container: "docker://python:3.11"
 
 
 include: "workflow/rules/datasets.smk"
-include: "workflow/rules/pretraining.smk"
-include: "workflow/rules/fine_tuning.smk"
-include: "workflow/rules/likelihood.smk"
+include: "workflow/rules/training.smk"
 include: "workflow/rules/manipulation.smk"
-include: "workflow/rules/sweep.smk"
-include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
-include: "workflow/rules/reproduction.smk"
-include: "workflow/rules/cost.smk"
+include: "workflow/rules/judging.smk"
+include: "workflow/rules/table.smk"
 
 
 rule all:
@@ -39,6 +35,6 @@ rule all:
         "<results>/reproduction.txt",
         "<results>/verdict",
         rules.figures.input,
-        MANIPULATION.gifs(),
-        MANIPULATION.curves(),
-        MANIPULATION.control_curves(),
+        TABLE.images.gifs(),
+        TABLE.images.curves(),
+        TABLE.images.control_curves(),

@@ -79,8 +79,8 @@ class Statistics:
     """The statistics of one comparison.
 
     `table` has the columns `COLUMNS`, one row per statistic, method (and `versus`, for comparisons), dataset
-    (or "all") and step; performance profiles have one per `threshold`, which is NaN elsewhere. `low` and
-    `high` bound the interval; they are NaN where one run alone gives none.
+    (or "all") and step of `unit`, all in one `phase`; performance profiles have one per `threshold`, which is
+    NaN elsewhere. `low` and `high` bound the interval; they are NaN where one run alone gives none.
     """
 
     table: pd.DataFrame
@@ -88,6 +88,8 @@ class Statistics:
     datasets: tuple[str, ...]
     seeds: tuple[int, ...]
     steps: tuple[int, ...]
+    phase: str
+    unit: str
     repetitions: int
     seed: int
     confidence: float
@@ -156,6 +158,7 @@ def statistics(
     repetitions: int = 2000,
     seed: int = 0,
     confidence: float = 0.95,
+    phase: str | None = None,
     methods: Sequence[str] | None = None,
     datasets: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
@@ -172,7 +175,7 @@ def statistics(
         UserError: incomplete curves (`analysis.scores.score_arrays`), or a bootstrap setting out of range.
     """
     bootstrap = Bootstrap(repetitions, seed, confidence, cache)
-    scores = score_arrays(curves, methods=methods, datasets=datasets, seeds=seeds)
+    scores = score_arrays(curves, phase=phase, methods=methods, datasets=datasets, seeds=seeds)
     parts = _improvement_rows(scores, bootstrap)
     for method, values in scores.values.items():
         for task, dataset in enumerate(scores.datasets):
@@ -192,6 +195,8 @@ def statistics(
         datasets=scores.datasets,
         seeds=scores.seeds,
         steps=scores.steps,
+        phase=scores.phase,
+        unit=scores.unit,
         repetitions=repetitions,
         seed=seed,
         confidence=confidence,
@@ -438,6 +443,8 @@ def read_statistics(parquet_path: Path) -> Statistics:
             datasets=tuple(header["datasets"]),
             seeds=tuple(header["seeds"]),
             steps=tuple(header["steps"]),
+            phase=header["phase"],
+            unit=header["unit"],
             repetitions=header["bootstrap"]["repetitions"],
             seed=header["bootstrap"]["seed"],
             confidence=header["bootstrap"]["confidence"],
@@ -530,6 +537,8 @@ def _header(statistics: Statistics) -> dict[str, Any]:
         "datasets": list(statistics.datasets),
         "seeds": list(statistics.seeds),
         "steps": list(statistics.steps),
+        "phase": statistics.phase,
+        "unit": statistics.unit,
         "bootstrap": {
             "repetitions": statistics.repetitions,
             "seed": statistics.seed,

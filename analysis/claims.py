@@ -32,10 +32,10 @@ from scipy.stats import trim_mean
 
 from analysis.aggregate import Bootstrap, probability_of_improvement, run_values, whole_run_interval
 from analysis.published import FIGURES, METHOD_OF_CURVE, METRIC_OF_CURVE, SUCCESS, published_runs
-from analysis.scores import Scores, panel_order
+from analysis.scores import Scores, judged_phase, panel_order
 from analysis.success import comparable
 from storage import UserError
-from storage.curves import COLUMNS, read_curves
+from storage.curves import COLUMNS, PHASES, read_curves
 from storage.files import read_json, write_json
 from storage.yaml_files import read_yaml
 
@@ -167,7 +167,8 @@ class Claim:
     """One claim of `claims.yaml`; docs/claims.md explains the keys.
 
     `datasets` is None where all of the figure's are meant (without a figure: all of the curves'). `metric` is
-    one of the figure's, where it is about that alone.
+    one of the figure's, where it is about that alone. `phase` is the curves' (None: online with a
+    figure, else `scores.judged_phase`).
     """
 
     id: str
@@ -182,6 +183,7 @@ class Claim:
     threshold: float = 0.0
     margin: float | None = None
     metric: str | None = None
+    phase: str | None = None
     published: str | None = None
     note: str = ""
 
@@ -253,6 +255,8 @@ def judge(claims: Sequence[Claim], curves: pd.DataFrame, bootstrap: Bootstrap) -
 
 
 def _judge(claim: Claim, curves: pd.DataFrame, bootstrap: Bootstrap) -> Judgement:
+    phase = claim.phase or ("online" if claim.figure else judged_phase(curves))
+    curves = curves[curves["phase"] == phase]
     theirs = published_runs(claim.figure) if claim.figure else None
     wanted = _datasets(claim, theirs if theirs is not None else curves)
     whole = None if theirs is None else _outcome(claim, theirs, wanted, claim.step, bootstrap)
@@ -527,7 +531,7 @@ def _as_json(judgement: Judgement) -> dict[str, Any]:
 # --- the file of claims -----------------------------------------------------------------------------------
 
 _REQUIRED = ("id", "says", "statistic", "methods", "datasets", "step", "earliest")
-_OPTIONAL = ("figure", "versus", "threshold", "margin", "metric", "published", "note")
+_OPTIONAL = ("figure", "versus", "threshold", "margin", "metric", "phase", "published", "note")
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "id": (str, "text"),
     "says": (str, "text"),
@@ -541,6 +545,7 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "threshold": ((int, float), "a number"),
     "margin": ((int, float), "a number"),
     "metric": (str, "text"),
+    "phase": (str, "text"),
     "published": (str, "text"),
     "note": (str, "text"),
 }
@@ -589,6 +594,12 @@ def _claim(entry: Any, where: str, methods: Collection[str]) -> Claim:
         raise UserError(f"{where}: earliest is {entry['earliest']}: expected 1 to step ({entry['step']}).")
     if "margin" in entry and ("threshold" in entry or entry["margin"] <= 0):
         raise UserError(f"{where}: margin is {entry['margin']}: expected more than 0, and no threshold.")
+    if entry.get("phase") not in (None, *PHASES):
+        raise _unknown(where, "phase", entry["phase"], PHASES)
+    if figure is not None and entry.get("phase") == "offline":
+        raise UserError(
+            f"{where}: phase is 'offline': expected none beside a figure, which is of fine-tuning."
+        )
     if entry.get("published") not in (None, *VERDICTS[:3]):
         raise _unknown(where, "published verdict", entry["published"], VERDICTS[:3])
     shown = {metric: None for key, metric in METRIC_OF_CURVE.items() if key[0] == figure}

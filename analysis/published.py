@@ -179,6 +179,8 @@ def published_runs(figure: str | int) -> pd.DataFrame:
     keys = rows[["figure", "panel", "curve"]].itertuples(index=False)
     curves = rows.assign(
         run="published",
+        phase="online",
+        unit="episode" if str(figure) in EPISODE_FIGURES else "step",
         method=[METHOD_OF_CURVE[str(figure), curve] for curve in rows["curve"]],
         dataset=[published_dataset(*key) for key in keys],
         metric=[METRIC_OF_CURVE[str(figure), curve] for curve in rows["curve"]],

@@ -9,12 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from algorithms.catalogue import LABELS, METHODS
+from algorithms.catalogue import LABELS
 from envs.reference_scores import REFERENCE_SCORES, normalised_score, reference_scores
 from storage import UserError
-
-ONLINE = tuple(name for name in LABELS if name not in METHODS or "online" in METHODS[name].starts_from)
-"""Online methods and ablations in the order of tables and legends; others follow in their own order."""
 
 Scores = NDArray[np.float64]
 
@@ -26,46 +23,53 @@ class ScoreArrays:
     """Normalised scores of several methods on the same datasets, seeds and steps.
 
     `values[method]` is [runs, tasks, steps]: run r is `seeds[r]`, task k is `datasets[k]`, time t is
-    `steps[t]` environment steps. Scores are D4RL's: 0 is the random policy, 100 the reference expert.
+    `steps[t]` of `unit` (`storage.curves.UNITS`) in `phase`. Scores are D4RL's: 0 is the random policy, 100
+    the reference expert.
     """
 
     values: dict[str, Scores]
     seeds: tuple[int, ...]
     datasets: tuple[str, ...]
     steps: tuple[int, ...]
+    phase: str
+    unit: str
 
     @property
     def methods(self) -> tuple[str, ...]:
         return tuple(self.values)
 
 
+def judged_phase(curves: pd.DataFrame) -> str:
+    """The phase that is judged where none is named: online where `curves` have one, else offline."""
+    return "online" if (curves["phase"] == "online").any() else "offline"
+
+
 def score_arrays(
     curves: pd.DataFrame,
     *,
+    phase: str | None = None,
     methods: Sequence[str] | None = None,
     datasets: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> ScoreArrays:
     """Arrange the `return` rows of `curves` (columns of `storage.curves`) as normalised scores.
 
-    What is not asked for by name is what the curves hold (offline training, such as `cql`, is left out: its
-    steps are gradient updates). Every method must have every dataset, seed and step: an incomplete
+    What is not asked for by name is what the curves hold of `phase` (`judged_phase`), in the order of the
+    catalogue, others after it. Every method must have every dataset, seed and step: an incomplete
     comparison is refused, never averaged over what happens to be there.
 
     Raises:
         UserError: a method, dataset, seed or step is missing, given twice or not finite; a dataset of an
             environment without reference scores.
     """
-    rows = curves[curves["metric"] == "return"]
-    found_methods = list(dict.fromkeys(rows["method"]))
-    known = [*ONLINE, *(name for name in found_methods if name not in LABELS)]
+    phase = phase or judged_phase(curves)
+    rows = curves[(curves["metric"] == "return") & (curves["phase"] == phase)]
+    known = list(dict.fromkeys([*LABELS, *rows["method"]]))
     rows = _select(rows, "method", methods, known)
     rows = _select(rows, "dataset", datasets, set(rows["dataset"]))
     rows = _select(rows, "seed", seeds, set(rows["seed"]))
     if rows.empty:
-        raise UserError(
-            f"The curves hold no returns of an online method: expected rows of {', '.join(ONLINE)}."
-        )
+        raise UserError(f"The curves hold no returns of an {phase} phase: expected at least one curve.")
     method_names = [m for m in (methods or known) if m in set(rows["method"])]
     dataset_names = list(datasets or sorted(set(rows["dataset"]), key=panel_order))
     seed_numbers = [int(seed) for seed in (seeds or sorted(set(rows["seed"])))]
@@ -92,6 +96,8 @@ def score_arrays(
         seeds=tuple(seed_numbers),
         datasets=tuple(dataset_names),
         steps=tuple(steps),
+        phase=phase,
+        unit=str(rows["unit"].iloc[0]),
     )
 
 

@@ -17,7 +17,7 @@ MEASURED = "success_deterministic"
 """The metric of our curves that the trailing mean is of; COG evaluates so, and the paper does not say."""
 WINDOW = 10
 """Evaluations that a point of the paper's curves averages at most. [D]"""
-_RUN = ["run", "method", "dataset", "seed"]
+_RUN = ["run", "method", "dataset", "seed", "phase"]
 _HEADINGS = (
     "method",
     "task",
@@ -53,12 +53,13 @@ def last_evaluations(curves: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def success_rows(curves: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """A row a method and task of `comparable` curves: trailing success at the first and last shared step.
+    """A row a method and task of `comparable` online curves: trailing success at the first and last step.
 
-    Columns method, dataset, seeds, last_step (an episode), start, end, end_low, end_high (NaN for one seed).
+    Columns method, dataset, seeds, last_step (the last that all runs share, an episode), start, end, end_low,
+    end_high (NaN for one seed).
     """
     rows = []
-    of_success = curves[curves["metric"] == SUCCESS]
+    of_success = curves[(curves["metric"] == SUCCESS) & (curves["phase"] == "online")]
     for names in dict.fromkeys(zip(of_success["dataset"], of_success["method"], strict=True)):
         dataset, method = names
         values, steps = run_values(of_success, method, [dataset], SUCCESS)

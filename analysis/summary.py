@@ -19,7 +19,7 @@ def summary_table(statistics: Statistics) -> str:
 
     Start and end are interquartile means over seeds of the normalised score.
     """
-    lines = [_HEADINGS, *_cells(statistics)]
+    lines = [_headings(statistics), *_cells(statistics)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     texts = [_aligned(line, widths) for line in lines]
     rule = "  ".join("-" * width for width in widths)
@@ -28,7 +28,8 @@ def summary_table(statistics: Statistics) -> str:
 
 def markdown_table(statistics: Statistics) -> str:
     """The closing table as Markdown, with the cells of `summary_table`."""
-    lines = [_HEADINGS, tuple("---" if name in _TEXT else "---:" for name in _HEADINGS), *_cells(statistics)]
+    rule = tuple("---" if name in _TEXT else "---:" for name in _HEADINGS)
+    lines = [_headings(statistics), rule, *_cells(statistics)]
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"{body}\n\n{_note(statistics)}\n"
 
@@ -45,6 +46,10 @@ def write_summary(statistics: Statistics, csv_path: Path, markdown_path: Path, f
         closing_rows(statistics).to_csv(temporary, index=False, lineterminator="\n")
     with atomic_path(markdown_path) as temporary:
         temporary.write_text(markdown_table(statistics) + further, encoding="utf-8")
+
+
+def _headings(statistics: Statistics) -> tuple[str, ...]:
+    return tuple(f"{statistics.unit}s" if name == "steps" else name for name in _HEADINGS)
 
 
 def _cells(statistics: Statistics) -> list[tuple[str, ...]]:

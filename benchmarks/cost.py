@@ -45,6 +45,7 @@ from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, random_batch
 from envs.locomotion import ENVIRONMENTS, EnvironmentBatch, specification
 from offline_data import recipes
 from offline_data.minari_io import read_transitions
+from storage.curves import COLUMNS
 from storage.files import write_json
 from storage.provenance import hardware, versions
 from workflow.cost import Model, Speed, calibrate, redrawn, row_bytes
@@ -86,7 +87,10 @@ def processor_seconds(work: Timed, count: int, rounds: int) -> float:
 
 def logged(learn: Callable[[], Any]) -> Timed:
     """An update whose metrics go where the loops put them."""
-    log, step = TrainingLog("cost", "cost", "cost", [SEED]), iter(range(1, 10**9))
+    log, step = (
+        TrainingLog("cost", "cost", "cost", [SEED], phase="online", unit="step"),
+        iter(range(1, 10**9)),
+    )
     return lambda: log.add(learn(), next(step))
 
 
@@ -281,12 +285,22 @@ def made_up_curves(labels: int, runs: int, points: int) -> pd.DataFrame:
     """Noise in the form of curves."""
     random = np.random.default_rng(SEED)
     rows = [
-        ("cost", f"method_{label}", "halfcheetah-random", seed, step, "return", random.normal())
+        (
+            "cost",
+            f"method_{label}",
+            "halfcheetah-random",
+            seed,
+            "online",
+            "step",
+            step,
+            "return",
+            random.normal(),
+        )
         for label in range(labels)
         for seed in range(runs)
         for step in range(points)
     ]
-    return pd.DataFrame(rows, columns=["run", "method", "dataset", "seed", "step", "metric", "value"])
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ def peer(make: Callable[[], Update], device: str) -> Callable[[], MakeUpdates]:
 
 def logged(updates: Updates, seeds: Sequence[int]) -> MakeUpdates:
     """Updates and what a loop does with their metrics."""
-    log = TrainingLog("benchmark", "method", "data", seeds, DIVERGED)
+    log = TrainingLog("benchmark", "method", "data", seeds, DIVERGED, phase="online", unit="step")
 
     def run(count: int) -> None:
         for step, metrics in enumerate(updates.make(count)):

@@ -1,4 +1,4 @@
-"""Learning curves: normalised score over environment steps, every seed and what they have in common."""
+"""Learning curves: normalised score over steps or updates, every seed and what they have in common."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ COLUMNS = (
     "runs",
     "band",
     "unit",
+    "along",
 )
 SEED = "seed"
 IQM = "iqm"
@@ -46,6 +47,7 @@ def table(results: Results) -> pd.DataFrame:
     statistics = results.statistics
     scores = score_arrays(
         results.read_curves(),
+        phase=statistics.phase,
         methods=statistics.methods,
         datasets=statistics.datasets,
         seeds=statistics.seeds,
@@ -65,7 +67,7 @@ def table(results: Results) -> pd.DataFrame:
             for seed, values in zip(scores.seeds, scores.values[method][:, task], strict=True):
                 run = pd.DataFrame({"step": scores.steps, "value": values, "runs": 1})
                 parts.append(run.assign(kind=SEED, seed=str(seed), band="", **common))
-    return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+    return pd.concat(parts, ignore_index=True).assign(along=results.along)[list(COLUMNS)]
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
@@ -104,7 +106,8 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
     warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     return (
         f"Learning curves of {style.listed(iqm['label'])} on {style.listed(iqm['dataset'])}:"
-        " normalised score (0 the random policy, 100 the reference expert) of deterministic evaluation."
+        " normalised score (0 the random policy, 100 the reference expert) of deterministic evaluation, over"
+        f" {results.along}."
         f"{lines}{warning}"
     )
 
@@ -116,7 +119,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, dataset: str) -> None:
     for method, iqm in rows[rows["kind"] == IQM].groupby("method", sort=False):
         style.solid_curve(axes, iqm, str(method))
     axes.set_title(dataset)
-    style.step_axis(axes, int(rows["step"].max()))
+    style.step_axis(axes, int(rows["step"].max()), str(rows["along"].iloc[0]))
 
 
 def _legend(drawn: pd.DataFrame) -> tuple[str, list[Any], list[str]]:

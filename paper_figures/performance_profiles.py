@@ -9,7 +9,20 @@ from paper_figures import style
 from paper_figures.results import Results
 from storage import UserError
 
-COLUMNS = ("method", "label", "step", "threshold", "value", "low", "high", "runs", "tasks", "band", "unit")
+COLUMNS = (
+    "method",
+    "label",
+    "step",
+    "threshold",
+    "value",
+    "low",
+    "high",
+    "runs",
+    "tasks",
+    "band",
+    "unit",
+    "along",
+)
 
 _WIDTH = 4.8  # inches
 
@@ -23,7 +36,9 @@ def table(results: Results) -> pd.DataFrame:
         label = style.method_label(method, results.ensemble_size)
         parts.append(profile.assign(method=method, label=label, step=statistics.steps[-1]))
     band = f"{100 * statistics.confidence:g}% bootstrap interval"
-    return pd.concat(parts, ignore_index=True).assign(band=band, unit="share of runs")[list(COLUMNS)]
+    return pd.concat(parts, ignore_index=True).assign(band=band, unit="share of runs", along=results.along)[
+        list(COLUMNS)
+    ]
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
@@ -42,7 +57,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
         axes = figure.subplots()
         for method, profile in drawn.groupby("method", sort=False):
             style.solid_curve(axes, profile, str(method), along="threshold")
-        axes.set_title(f"performance profiles at {int(drawn['step'].iloc[0]):,} steps")
+        axes.set_title(f"performance profiles at {style.moment(drawn)}")
         axes.set_xlabel("normalised score τ")
         axes.set_ylabel("share of runs above τ")
         axes.set_ylim(-0.03, 1.03)
@@ -56,7 +71,7 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
     warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     return (
         "Performance profiles: the share of all runs, on all datasets together, whose normalised score after"
-        f" {int(drawn['step'].iloc[0]):,} environment steps is above a threshold ({style.runs(drawn)}). Where"
+        f" {int(drawn['step'].iloc[0]):,} {results.along} is above a threshold ({style.runs(drawn)}). Where"
         " one curve lies above another throughout, its method is better; where two cross, that depends on"
         f" what counts as success.{warning}"
     )

@@ -24,6 +24,7 @@ COLUMNS = (
     "tasks",
     "band",
     "unit",
+    "along",
 )
 
 _CELL = 0.45  # inches
@@ -55,7 +56,7 @@ def table(results: Results) -> pd.DataFrame:
     for column, name in (("label", "method"), ("versus_label", "versus")):
         both[column] = [style.method_label(method, results.ensemble_size) for method in both[name]]
     band = f"{100 * statistics.confidence:g}% bootstrap interval"
-    return both.assign(band=band, unit="probability")[list(COLUMNS)]
+    return both.assign(band=band, unit="probability", along=results.along)[list(COLUMNS)]
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
@@ -75,7 +76,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(max(side + names, 3.4), side + 0.75 * names + 0.35))
         axes = figure.subplots()
         _matrix(axes, drawn, labels)
-        axes.set_title(f"P(row beats column) at {int(drawn['step'].iloc[0]):,} steps")
+        axes.set_title(f"P(row beats column) at {style.moment(drawn)}")
     return figure
 
 
@@ -84,9 +85,9 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
     warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     bold = ", bold where the interval leaves out 0.5" if int(drawn["runs"].iloc[0]) > 1 else ""
     return (
-        "The probability that a run of the row's method beats one of the column's on the same dataset at step"
-        f" {int(drawn['step'].iloc[0]):,}, averaged over datasets, ties counting half; 0.5 is no difference"
-        f" ({style.runs(drawn)}{bold}).{warning}"
+        "The probability that a run of the row's method beats one of the column's on the same dataset after"
+        f" {int(drawn['step'].iloc[0]):,} {results.along}, averaged over datasets, ties counting half; 0.5 is"
+        f" no difference ({style.runs(drawn)}{bold}).{warning}"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.aggregate import Bootstrap, Statistics
+from storage.curves import UNITS
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Results:
     demonstration: bool = False
     likelihoods: tuple[Path, ...] = ()
     cache: Path | None = None
+
+    @property
+    def along(self) -> str:
+        """What the horizontal axis of learning counts, such as environment steps."""
+        return UNITS[self.statistics.unit]
 
     @property
     def bootstrap(self) -> Bootstrap:

@@ -26,6 +26,7 @@ COLUMNS = (
     "tasks",
     "band",
     "unit",
+    "along",
 )
 EFFICIENCY = "sample_efficiency"
 IMPROVEMENT = "probability_of_improvement"
@@ -61,7 +62,7 @@ def table(results: Results) -> pd.DataFrame:
     parts.append(pairs.assign(panel=IMPROVEMENT, versus_label=versus_label, unit="probability"))
     drawn = pd.concat(parts, ignore_index=True).rename(columns={"estimate": "value"})
     drawn["label"] = drawn["method"].map(lambda method: style.method_label(method, ensemble_size))
-    return drawn.assign(band=band)[list(COLUMNS)]
+    return drawn.assign(band=band, along=results.along)[list(COLUMNS)]
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
@@ -99,10 +100,10 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
     last, first = int(curves["step"].max()), curves["label"].iloc[0]
     warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     return (
-        f"Left: interquartile mean of the normalised score over environment steps ({style.runs(curves)})."
-        f" Right: the probability that a run of {first} beats one of each other method at step {last:,},"
-        " ties counting half; 0.5 is no difference. Runs are resampled within each dataset, so intervals say"
-        " how the numbers would vary with other seeds on the same data."
+        f"Left: interquartile mean of the normalised score over {results.along} ({style.runs(curves)})."
+        f" Right: the probability that a run of {first} beats one of each other method after"
+        f" {last:,} {results.along}, ties counting half; 0.5 is no difference. Runs are resampled within each"
+        " dataset, so intervals say how the numbers would vary with other seeds on the same data."
         f"{warning}"
     )
 
@@ -112,7 +113,7 @@ def _efficiency(axes: Axes, rows: pd.DataFrame) -> None:
         style.solid_curve(axes, curve, str(method))
     axes.set_title("sample efficiency")
     axes.set_ylabel("IQM of normalised score")
-    style.step_axis(axes, int(rows["step"].max()))
+    style.step_axis(axes, int(rows["step"].max()), str(rows["along"].iloc[0]))
 
 
 def _improvement(axes: Axes, rows: pd.DataFrame) -> None:
@@ -126,5 +127,5 @@ def _improvement(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_yticks(places, [f"{row['label']}\nover {row['versus_label']}" for _, row in rows.iterrows()])
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_title(f"probability of improvement at {int(rows['step'].iloc[0]):,} steps")
+    axes.set_title(f"probability of improvement at {style.moment(rows)}")
     axes.set_xlabel("probability (0.5: no difference)")

@@ -305,6 +305,11 @@ def runs(rows: pd.DataFrame) -> str:
     return f"{count(seeds, 'seed')}{where}, {interval}"
 
 
+def moment(rows: pd.DataFrame) -> str:
+    """When in learning the rows are of, as in "250,000 steps": they have the columns step and along."""
+    return f"{int(rows['step'].iloc[0]):,} {rows['along'].iloc[0].split()[-1]}"
+
+
 def listed(names: Iterable[str]) -> str:
     """The different names in their order, as in "a, b and c"."""
     *most, last = dict.fromkeys(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,11 @@ from storage.tables import Kind, read_table, write_table
 
 LARGEST_SEED = 2**32 - 1
 """Of a run: what NumPy's and Gymnasium's generators take."""
-COLUMNS = ("run", "method", "dataset", "seed", "step", "metric", "value")
+COLUMNS = ("run", "method", "dataset", "seed", "phase", "unit", "step", "metric", "value")
+"""`phase` is one of `PHASES`; `step` counts what `unit`, one of `UNITS`, says."""
+PHASES = ("offline", "online")
+UNITS = {"update": "gradient updates", "step": "environment steps", "episode": "episodes"}
+"""What a curve's steps count, and what an axis calls them."""
 
 METRICS: dict[str, str] = {
     "return": "mean undiscounted return of the deterministic evaluation episodes [reward]",
@@ -43,12 +48,15 @@ METRICS: dict[str, str] = {
     "priority_max": "mean over updates of the largest priority each wrote [1]",
     "online_weight_zero_fraction": "share of online draws whose density-ratio weight is zero [1]",
 }
+"""What the project's own methods measure, with its unit. A custom method may have further ones."""
+METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+METRIC_FORM = "a lower-case letter, then letters, digits and _, at most 63 in all"
 
 _SCHEMA = pa.schema(
     [(name, pa.int64() if name in ("seed", "step") else pa.string()) for name in COLUMNS[:-1]]
     + [("value", pa.float64())]
 )
-_KIND = Kind("curves", _SCHEMA, b"provenance")
+KIND = Kind("curves", _SCHEMA, b"provenance")
 
 
 def write_curves(path: Path | str, frame: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
@@ -57,9 +65,9 @@ def write_curves(path: Path | str, frame: pd.DataFrame, provenance: Mapping[str,
     Equal rows and equal provenance give byte-identical files with one version of pyarrow.
 
     Raises:
-        UserError: a column is missing, unknown or of another type, a metric is not in `METRICS`, a value is
-            not finite, two rows have one key, a seed or a step is out of range, there are no rows or not all
-            that `provenance` says, or `path` cannot be written.
+        UserError: a column is missing, unknown or of another type, a phase, a unit or the form of a metric's
+            name is unknown, a value is not finite, two rows have one key, a seed or a step is out of range,
+            there are no rows or not all that `provenance` says, or `path` cannot be written.
     """
     if set(frame.columns) != set(COLUMNS):
         found = ", ".join(map(str, frame.columns))
@@ -70,7 +78,7 @@ def write_curves(path: Path | str, frame: pd.DataFrame, provenance: Mapping[str,
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(f"{path}: a column of the curves has the wrong type: {error}") from error
     _check_whole(frame, provenance, path)
-    write_table(path, table, _KIND, provenance)
+    write_table(path, table, KIND, provenance)
 
 
 def read_curves(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
@@ -94,11 +102,11 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, truncated, damaged or not a file of curves.
     """
-    return read_table(path, _KIND)[1]
+    return read_table(path, KIND)[1]
 
 
 def _rows(path: Path | str) -> pd.DataFrame:
-    table, provenance = read_table(path, _KIND)
+    table, provenance = read_table(path, KIND)
     for name, column in zip(COLUMNS, table.columns, strict=True):
         if column.null_count:
             raise UserError(f"{path} is not a file of curves: a {name} is missing")
@@ -134,9 +142,12 @@ def _end(provenance: Mapping[str, Any]) -> int | None:
 
 
 def _check_rows(frame: pd.DataFrame, place: Path | str) -> None:
-    unknown = sorted(set(frame["metric"]) - set(METRICS))
-    if unknown:
-        raise UserError(f"{place}: unknown metric {unknown[0]!r}; known are {', '.join(METRICS)}")
+    for column, known in (("phase", PHASES), ("unit", tuple(UNITS))):
+        if unknown := sorted(set(frame[column]) - set(known)):
+            raise UserError(f"{place}: unknown {column} {unknown[0]!r}: expected one of {', '.join(known)}")
+    for metric in sorted(set(frame["metric"])):
+        if not METRIC_NAME.fullmatch(str(metric)):
+            raise UserError(f"{place}: the metric {metric!r} is none: expected {METRIC_FORM}")
     finite = np.isfinite(frame["value"].to_numpy(dtype=np.float64))
     if not finite.all():
         row = frame.iloc[int(np.argmin(finite))]

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from storage.curves import COLUMNS
+
 MakeCurves = Callable[..., pd.DataFrame]
 
 
@@ -29,6 +31,8 @@ def make_curves() -> MakeCurves:
                 method,
                 dataset,
                 seed,
+                "online",
+                "step",
                 step,
                 "return",
                 500.0 * k + 0.3 * step + random.normal(0, noise),
@@ -38,7 +42,6 @@ def make_curves() -> MakeCurves:
             for seed in seeds
             for step in steps
         ]
-        columns = ["run", "method", "dataset", "seed", "step", "metric", "value"]
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(rows, columns=list(COLUMNS))
 
     return make

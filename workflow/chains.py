@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from algorithms.catalogue import NOTHING, OFFLINE, Phase
+from algorithms.catalogue import NOTHING, Phase
 from algorithms.methods.interface import Method
 from algorithms.methods.pixels import PixelConfig, PixelFineTuningConfig
 from algorithms.population import checkpoints
@@ -29,8 +29,9 @@ from envs.locomotion import specification
 from storage import UserError
 from workflow import manipulation_plan, paths
 from workflow.code_hash import ROOT
+from workflow.jobs import Json
 from workflow.manipulation_plan import ManipulationPlan
-from workflow.plan import Json, Plan
+from workflow.plan import Plan
 from workflow.sections import ELSEWHERE, OWN_CHOICE
 from workflow.settings import build, check
 
@@ -47,7 +48,8 @@ def check_configs(plan: Plan) -> None:
     sections += [(f"datasets.{name}.", entry) for name, entry in plan.configuration["datasets"].items()]
     for prefix, section in sections:
         for name, entry in section.get("pretraining", {}).get("methods", {}).items():
-            _check_config(name, "offline", entry, f"{prefix}pretraining.methods.{name}")
+            method = plan.offline_method(name)
+            _check_config(method, "offline", entry, f"{prefix}pretraining.methods.{name}")
         for label, entry in section.get("fine_tuning", {}).get("methods", {}).items():
             _check_config(plan.method(label), "online", entry, f"{prefix}fine_tuning.methods.{label}")
 
@@ -61,6 +63,8 @@ def _check_config(name: str, phase: Phase, entry: Json, where: str) -> None:
 def check_chains(plan: Plan) -> None:
     """UserError where a run could not begin: settings that contradict each other, agents that do not fit."""
     for dataset in plan.configuration["datasets"]:
+        for label in plan.offline_phases(dataset):
+            offline_links(plan, dataset, label)
         for label in [*plan.methods, *plan.variations]:
             settings, source = plan.fine_tuning(dataset, label), plan.starts_from(label)
             before = () if source == NOTHING else offline_links(plan, dataset, source)
@@ -86,18 +90,17 @@ def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -
     could not begin.
     """
     if stored and plan.released(dataset, offline):
-        file = ROOT / plan.agent_file(dataset, offline, 0)
-        return (str(file),) if file.is_file() else None
+        return _stored(plan, dataset)
     settings, where = plan.pretraining(dataset, offline), f"pretraining.methods.{offline} on {dataset}"
-    method = find_method(offline, "offline")
+    method = find_method(settings["method"], "offline")
     config = build(method.Config, settings["config"], where)
     build(OfflineSchedule, settings["schedule"], where)
-    source = OFFLINE[offline].starts_from["offline"]
+    source = plan.offline_source(offline)
     before: tuple[Link, ...] | None = ()
     if source != NOTHING:
         before = offline_links(plan, dataset, source, stored)
-    elif stored and (files := plan.starting_files(dataset, offline, plan.agent_groups(dataset, offline)[0])):
-        before = (str(ROOT / files[0]),) if Path(ROOT / files[0]).is_file() else None
+    elif stored and plan.starting_files(dataset, offline, [0]):
+        before = _stored(plan, dataset)
     if before is None:
         return None
     links = (*before, (method, config))
@@ -105,6 +108,23 @@ def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -
         _compare(config, before)
         _agent(settings["environment"], *links)
     return links
+
+
+def _stored(plan: Plan, dataset: str) -> tuple[Link, ...] | None:
+    """The first of a dataset's agents that are there; None where they are still to be imported.
+
+    UserError where they act in another environment.
+    """
+    file = ROOT / plan.released_agent(dataset, 0)
+    if not file.is_file():
+        return None
+    trained = str(checkpoints.load(file)[1].get("configuration", {}).get("environment", ""))
+    wanted = plan.dataset(dataset)["environment"]
+    if trained and trained.rpartition("-")[0] != wanted.rpartition("-")[0]:
+        raise UserError(
+            f"datasets.{dataset}: its released agents are of {trained}: expected those of {wanted}."
+        )
+    return (str(file),)
 
 
 @cache

@@ -18,6 +18,8 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from storage import UserError
+from workflow import jobs
+from workflow.jobs import Job
 
 REFUSED = 2
 """Exit status where a person has to mend something; the log's last line says what."""
@@ -37,15 +39,22 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return result
 
 
-def settings_argument(command: argparse.ArgumentParser, plan: str) -> None:
-    """Add --settings: a JSON object, as the method `plan` of workflow.plan.Plan gives it."""
-    command.add_argument(
-        "--settings",
-        required=True,
-        type=json_object,
-        metavar="JSON",
-        help=f"a JSON object, as workflow.plan.Plan.{plan} makes it from a configuration",
-    )
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object on a command line, as a `type` of argparse."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("not a JSON object")
+    return value
+
+
+def run_job(step: Callable[[Job], None], description: str | None) -> NoReturn:
+    """Run the job of the file that the command line names (`workflow.jobs`), as `run` does."""
+    command = parser(description)
+    command.add_argument("file", type=Path, help="the job's file, results/<name>/jobs/<rule>/<job>.json")
+    run(lambda options: step(jobs.read(options.file)), command)
 
 
 def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentParser) -> NoReturn:
@@ -81,23 +90,6 @@ def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentPa
         finally:
             sys.stderr = messages.terminal
     sys.exit(status)
-
-
-class _Settings(dict[str, Any]):
-    """The object given as --settings; a key that is asked for and missing is a UserError."""
-
-    def __missing__(self, key: str) -> Any:
-        raise UserError(f"--settings: the key '{key}' is missing.")
-
-
-def json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text, object_hook=_Settings)
-    except (ValueError, RecursionError) as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError("not a JSON object")
-    return value
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

@@ -25,6 +25,7 @@ _NOT_OF_A_RESULT = (
     "storage.constraints",
     "workflow.cli",
     "workflow.configuration",
+    "workflow.jobs",
     "workflow.sections",
     "workflow.settings",
 )

@@ -10,15 +10,15 @@ import argparse
 import copy
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
+from algorithms.catalogue import OFFLINE
 from envs.reference_scores import REFERENCE_SCORES
 from storage import UserError
 from storage.yaml_files import read_yaml
-from workflow import manipulation_plan
+from workflow import manipulation_plan, phases
 from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import AUTHORS, AUTHORS_SEEDS, RECORDING_KEYS, Plan
 from workflow.sections import RECIPE_KEYS, Configuration
@@ -45,17 +45,18 @@ NO_LOCOMOTION: dict[str, Any] = {
 """What completes a configuration of the manipulation tasks alone: no dataset, no method, so no such job."""
 
 
-def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
+def check(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> dict[str, Any]:
     """Return the configuration, completed and checked, section by section and against itself.
 
-    Where it `extends` another one of config/, it says only what differs, and null leaves a key out.
+    Where it `extends` another file, named from `folder` or from config/, it says only what differs, and null
+    leaves a key out.
 
     Raises:
         UserError: an unknown or missing key, a value of the wrong type or out of range, a missing file, or
             two settings that contradict each other; the sentence names the first one.
     """
-    validated(Configuration, _extended(configuration))
-    configuration = completed(configuration)
+    validated(Configuration, _extended(configuration, folder))
+    configuration = completed(configuration, folder)
     if configuration["name"] == COMMITTED:
         raise UserError(
             f"name is '{COMMITTED}': expected another one, results/{COMMITTED} holds the committed results."
@@ -76,14 +77,29 @@ def check(configuration: Mapping[str, Any]) -> dict[str, Any]:
     return configuration
 
 
-def completed(configuration: Mapping[str, Any]) -> dict[str, Any]:
+def completed(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> dict[str, Any]:
     """What `check` returns, unchecked: in a second, and without torch, for what was checked before."""
-    return {**copy.deepcopy(NO_LOCOMOTION), **_extended(configuration)}
+    return {**copy.deepcopy(NO_LOCOMOTION), **_extended(configuration, folder)}
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read and check one configuration file. UserError where it is missing, not YAML or wrong."""
-    return check(load(path))
+    return check(load(path), path.parent)
+
+
+def merged_by_snakemake(
+    configuration: Mapping[str, Any], files: Iterable[str], checked: bool = True
+) -> dict[str, Any]:
+    """Check what Snakemake has merged from `files`, a later one over an earlier one, or only complete it.
+
+    What a file says twice or in two senses shows in the file alone, so each is read once more (`load`).
+    UserError also where two files extend another, of which merging kept one.
+    """
+    extending = [Path(file) for file in files if "extends" in load(Path(file))]
+    if len(extending) > 1:
+        raise UserError(f"{extending[1]} extends another file beside {extending[0]}: expected one that does.")
+    folder = extending[0].parent if extending else CONFIGURATIONS
+    return (check if checked else completed)(configuration, folder)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -107,17 +123,26 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _extended(configuration: Mapping[str, Any]) -> dict[str, Any]:
+def _extended(
+    configuration: Mapping[str, Any], folder: Path, before: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    """The configuration with what it `extends`, from a file in `folder`; `before` are those that led here."""
     if "extends" not in configuration:
         return dict(configuration)
-    own = {key: value for key, value in configuration.items() if key != "extends"}
-    known = sorted(path.name for path in CONFIGURATIONS.glob("*.yaml"))
-    if configuration["extends"] not in known:
-        raise UserError(f"extends is {configuration['extends']!r}: expected one of {names(known)}.")
-    base = load(CONFIGURATIONS / configuration["extends"])
-    if "extends" in base:
-        raise UserError(f"extends is {configuration['extends']!r}, which itself extends another file.")
-    return _merged(base, own, configuration["extends"])
+    own, named = (
+        {key: value for key, value in configuration.items() if key != "extends"},
+        configuration["extends"],
+    )
+    places = [(place / str(named)).resolve() for place in (folder, CONFIGURATIONS)]
+    base = next((place for place in places if place.is_file()), None)
+    if base is None:
+        raise UserError(
+            f"extends is {named!r}: expected a file, by its path from the extending file or from config/."
+        )
+    if base in before:
+        names = ", ".join(path.name for path in (*before, base))
+        raise UserError(f"extends goes round ({names}): expected files of which the last extends none.")
+    return _merged(_extended(load(base), base.parent, (*before, base)), own, str(named))
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any], source: str, where: str = "") -> dict[str, Any]:
@@ -179,30 +204,18 @@ def _check_behaviour_policy(where: str, dataset: Mapping[str, Any], policies: Ma
 
 
 def _check_methods(configuration: Mapping[str, Any]) -> None:
-    """All methods are known, or custom; their settings are `workflow.chains`'s."""
+    """All phases follow each other, and datasets name no others; settings are `workflow.chains`'s."""
     plan = Plan(configuration)
-    for label in plan.methods:
-        where, method = f"fine_tuning.methods.{label}", plan.method(label)
-        if method not in ONLINE and ":" not in method:
-            raise UserError(
-                f"{where}: the method '{method}' is unknown: expected one of {names(ONLINE)}, or a custom"
-                " one as package.module:Class."
-            )
-        entry = configuration["fine_tuning"]["methods"][label]
-        if (source := entry.get("starts_from", NOTHING)) not in (NOTHING, *OFFLINE):
-            raise UserError(
-                f"{where}.starts_from is {source!r}: expected one of {names((NOTHING, *OFFLINE))}."
-            )
-    sections = [("", configuration)]
-    sections += [(f"datasets.{name}.", dataset) for name, dataset in configuration["datasets"].items()]
-    for prefix, section in sections:
-        for offline in section.get("pretraining", {}).get("methods", {}):
-            where = f"{prefix}pretraining.methods"
-            if offline not in OFFLINE:
-                raise UserError(f"{where}: unknown key '{offline}': expected one of {names(OFFLINE)}.")
-        for label in section.get("fine_tuning", {}).get("methods", {}):
-            where = f"{prefix}fine_tuning.methods.{label}"
+    phases.check(plan)
+    for name, dataset in configuration["datasets"].items():
+        known = [*OFFLINE, *plan.offline_labels]
+        for offline in dataset.get("pretraining", {}).get("methods", {}):
+            if offline not in known:
+                where = f"datasets.{name}.pretraining.methods"
+                raise UserError(f"{where}: unknown key '{offline}': expected one of {names(known)}.")
+        for label in dataset.get("fine_tuning", {}).get("methods", {}):
             if label not in plan.methods:
+                where = f"datasets.{name}.fine_tuning.methods.{label}"
                 raise UserError(f"{where}: expected one of fine_tuning.methods ({names(plan.methods)}).")
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from algorithms.catalogue import NOTHING, OFFLINE
+from algorithms.catalogue import NOTHING
 from algorithms.diagnostics import likelihood
 from algorithms.diagnostics.likelihood import LikelihoodConfig
 from algorithms.training import behaviour
@@ -30,8 +30,9 @@ from algorithms.training.online import OnlineSchedule
 from envs.locomotion import EnvironmentSpecification, specification
 from storage.files import read_json
 from workflow import chains, operations
+from workflow.jobs import Json, numbered
 from workflow.operations import Operations
-from workflow.plan import Json, Plan
+from workflow.plan import Plan, agents_name, split_name
 from workflow.settings import build
 
 MEASURED = Path(__file__).parent / "cost.json"
@@ -199,7 +200,7 @@ class Estimate:
         if policy and self.plan.behaviour_policy(policy).get("source", "train") == "train":
             after = (self._behaviour(policy),)
         memory = self.model.memory("training") + 2.5 * size  # the episodes, and what is made of them
-        name = f"record/{dataset}"
+        name = recorded(dataset)
         self.jobs[name] = Job("record", seconds, memory, self.model.measured["disk_share"] * size, after)
         return name
 
@@ -211,25 +212,26 @@ class Estimate:
             self._record(dataset)
             if "figure_01a" in self.plan.configuration["figures"] and dataset in likelihoods:
                 self._likelihood(dataset)
+            for label in self.plan.offline_phases(dataset):
+                self._pretrain(dataset, label)
             for label in self.plan.methods:
                 for seeds in self.plan.seed_groups():
-                    self._fine_tune(dataset, label, len(seeds.split("-")), seeds)
+                    self._fine_tune(dataset, label, len(seeds), numbered("seeds", seeds))
 
     def _pretrain(self, dataset: str, offline: str) -> tuple[str, ...]:
         """The jobs that make the agents of one offline method; those it starts from come before."""
         names = []
         for group in self.plan.agent_groups(dataset, offline):
-            name = f"pretrain/{dataset}_{offline}_{group}"
+            name = f"train/{dataset}/{offline}/{agents_name(group)}"
             names.append(name)
             if name in self.jobs:
                 continue
             schedule = build(OfflineSchedule, self.plan.pretraining(dataset, offline)["schedule"], "schedule")
-            before: tuple[str, ...] = (f"record/{dataset}",)
-            if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
+            before: tuple[str, ...] = (recorded(dataset),)
+            if (source := self.plan.offline_source(offline)) != NOTHING:
                 before += self._pretrain(dataset, source)
-            agents = len(self.plan.agents_of(group))
             links = self._links(dataset, offline)
-            self.jobs[name] = self._offline(dataset, links, schedule, agents, before)
+            self.jobs[name] = self._offline(dataset, links, schedule, len(group), before)
         return tuple(names)
 
     def _links(self, dataset: str, offline: str) -> tuple[chains.Link, ...]:
@@ -270,10 +272,10 @@ class Estimate:
         rows = 0
         if source != NOTHING:
             rows, links = self.transitions(dataset), self._links(dataset, source)
-            after = (f"record/{dataset}", *self._pretrain(dataset, source))
+            after = (recorded(dataset), *self._pretrain(dataset, source))
         chain = (settings["environment"], members, links, (method, config))
         job = self._online("fine_tune", chain, online, runs, rows)
-        self.jobs[f"fine_tune/{dataset}_{label}_{seeds}"] = job._replace(after=after)
+        self.jobs[f"train/{dataset}/{label}/{seeds}"] = job._replace(after=after)
 
     def _online(self, stage: str, chain: Chain, online: OnlineSchedule, runs: int, rows: int) -> Job:
         """`runs` runs side by side on `rows` offline transitions."""
@@ -313,7 +315,7 @@ class Estimate:
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
         seconds += config.updates * self.model.update("likelihood", update)
         seconds += self.model.update("likelihood", evaluation)
-        after = (f"record/{dataset}", *self._pretrain(dataset, likelihood.COLLECTOR))
+        after = (recorded(dataset), *self._pretrain(dataset, likelihood.COLLECTOR))
         memory = self.model.memory("training") + data
         self.jobs[f"likelihood/{dataset}"] = Job("likelihood", seconds, memory, 0.0, after)
 
@@ -321,26 +323,35 @@ class Estimate:
 
     def _judge(self) -> None:
         """Statistics of every label and dataset, then the figures and the closing table."""
-        after = tuple(name for name, job in self.jobs.items() if job.stage in ("fine_tune", "likelihood"))
+        trained = ("fine_tune", "likelihood") if self.plan.methods else ("pretrain",)
+        after = tuple(name for name, job in self.jobs.items() if job.stage in trained)
         memory = self.model.memory("drawing")
         start = self.model.other("start_drawing")
         if self.plan.curves():
             repetitions = self.plan.configuration["statistics"].get("repetitions", 2000)
-            runs, labels = len(self.plan.configuration["fine_tuning"]["seeds"]), self.plan.methods
+            runs, labels = len(self.plan.judged_seeds), self.plan.judged
             points = max(map(self._points, labels))
             intervals, scores = redrawn(len(labels), len(self.plan.configuration["datasets"]), runs, points)
             seconds = start + self.model.other("thousand_intervals", repetitions * intervals / 1e3)
             seconds += self.model.other("million_scores", repetitions * scores / 1e6)
-            self.jobs["statistics"] = Job("statistics", seconds, memory, 0.0, after)
-            after = ("statistics",)
-        for name in (*(f"figures/{figure}" for figure in self.plan.figures()), "reproduction"):
+            self.jobs["statistics/statistics"] = Job("statistics", seconds, memory, 0.0, after)
+            after = ("statistics/statistics",)
+        for name in (*(f"figure/{figure}" for figure in self.plan.figures()), "reproduction"):
             self.jobs[name] = Job("figures", start + self.model.other("figure"), memory, 0.0, after)
 
     def _points(self, label: str) -> int:
         """Points of a curve."""
         dataset = next(iter(self.plan.configuration["datasets"]))
+        if not self.plan.methods:
+            offline = build(OfflineSchedule, self.plan.pretraining(dataset, label)["schedule"], "schedule")
+            return 1 + offline.updates // offline.evaluation_interval
         online = build(OnlineSchedule, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
         return 1 + online.steps // online.evaluation_interval
+
+
+def recorded(dataset: str) -> str:
+    """The name of the job that records a dataset."""
+    return "/".join(["record", *split_name(dataset)])
 
 
 def redrawn(labels: int, datasets: int, runs: int, points: int) -> tuple[int, int]:

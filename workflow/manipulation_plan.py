@@ -6,16 +6,17 @@ there are no such jobs. Fingerprints mean what they mean there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from storage.provenance import configuration_hash
 from workflow.code_hash import job_hash, source_hash
+from workflow.jobs import Json, numbered
 from workflow.plan import (
     DRAWING,
-    Json,
     RunPlan,
-    agent_groups,
+    agents_name,
+    chunks,
     merged,
     rows_of,
     run_groups,
@@ -58,7 +59,7 @@ class ManipulationPlan(RunPlan):
 
     @property
     def _folder(self) -> str:
-        """The folder of these jobs' own results."""
+        """The folder of pictures and films."""
         return f"{self.results}/manipulation"
 
     @property
@@ -100,21 +101,21 @@ class ManipulationPlan(RunPlan):
         control: Json = {} if offline == OFFLINE else self.section["controls"][offline]
         return control
 
-    def agent_groups(self, offline: str = OFFLINE) -> list[str]:
-        """The jobs that pre-train a task's agents, or make a control of them, as "first-last"."""
+    def agent_groups(self, offline: str = OFFLINE) -> list[list[int]]:
+        """The agents of each job that pre-trains a task's, or makes a control of them."""
         section = self.section["pretraining"]
-        return agent_groups(
-            self._control(offline).get("agents", section["agents"]), section["agents_per_job"]
+        return chunks(
+            range(self._control(offline).get("agents", section["agents"])), section["agents_per_job"]
         )
 
-    def _agent_files(self, task: str, agents: Sequence[int]) -> list[str]:
+    def _agent_files(self, task: str, agents: Iterable[int]) -> list[str]:
         """The files of agents that fine-tuning or a control starts from."""
-        return [f"{self._agent_folder(task, agent)}/agent_{agent}.safetensors" for agent in agents]
-
-    def _agent_folder(self, task: str, agent: int) -> str:
-        """Where the job that pre-trains one agent leaves it."""
-        group = self.agent_groups()[agent // self.section["pretraining"]["agents_per_job"]]
-        return f"{self._folder}/agents/{task}/{OFFLINE}/{group}"
+        groups, per_job = self.agent_groups(), self.section["pretraining"]["agents_per_job"]
+        return [
+            f"{self.results}/agents/{task}/{OFFLINE}/{agents_name(groups[agent // per_job])}"
+            f"/agent_{agent}.safetensors"
+            for agent in agents
+        ]
 
     def pretraining(self, task: str, offline: str) -> Json:
         """The settings of the pre-training, or of a control, on one task, and their fingerprint."""
@@ -131,14 +132,9 @@ class ManipulationPlan(RunPlan):
             before.append(self.pretraining(task, OFFLINE)["fingerprint"])
         return with_fingerprint(settings, *before)
 
-    def starting_files(self, task: str, offline: str, group: str) -> list[str]:
+    def starting_files(self, task: str, offline: str, agents: Iterable[int]) -> list[str]:
         """The agents that a control continues, in their order; none where fresh ones are made."""
-        continued = self.agents_of(group) if self._control(offline).get("continues") else []
-        return self._agent_files(task, continued)
-
-    def starting_folder(self, task: str, offline: str, group: str) -> list[str]:
-        """The folders that `starting_files` lie in, each made by a job."""
-        return folders_of(self.starting_files(task, offline, group))
+        return self._agent_files(task, agents) if self._control(offline).get("continues") else []
 
     def control_curves(self) -> list[str]:
         """The curve files of all controls; none where committed curves are drawn."""
@@ -147,7 +143,7 @@ class ManipulationPlan(RunPlan):
     def offline_curves(self, labels: Sequence[str]) -> list[str]:
         """The curve files of offline training, this run's own or the committed ones."""
         return [
-            f"{self._kept()}/manipulation/curves/{task}/{label}/agents_{group}.parquet"
+            f"{self._kept()}/curves/{task}/{label}/{agents_name(group)}.parquet"
             for task in self.tasks
             for label in labels
             for group in self.agent_groups(label)
@@ -155,8 +151,8 @@ class ManipulationPlan(RunPlan):
 
     # --- fine-tuning --------------------------------------------------------------------------------------
 
-    def seed_groups(self) -> list[str]:
-        """The fine-tuning jobs of one label and task, as seeds joined by "-"."""
+    def seed_groups(self) -> list[list[int]]:
+        """The seeds of each fine-tuning job of one label and task."""
         return run_groups(self.section["fine_tuning"])
 
     def ensemble_size(self, label: str) -> int:
@@ -185,19 +181,14 @@ class ManipulationPlan(RunPlan):
         agents = {"members": members, "of": self.pretraining(task, OFFLINE)["fingerprint"]}
         return with_fingerprint(settings, job_hash("fine_tune_pixels"), configuration_hash(agents))
 
-    def member_files(self, task: str, label: str, seeds: str) -> list[str]:
+    def member_files(self, task: str, label: str, seeds: Iterable[int]) -> list[str]:
         """The agents' files of a group of seeds, each seed's in turn."""
-        members = [agent for seed in seeds.split("-") for agent in self.members(label, int(seed))]
-        return self._agent_files(task, members)
-
-    def member_folders(self, task: str, label: str, seeds: str) -> list[str]:
-        """The folders that `member_files` lie in, each made by a job."""
-        return folders_of(self.member_files(task, label, seeds))
+        return self._agent_files(task, [agent for seed in seeds for agent in self.members(label, seed)])
 
     def curves(self) -> list[str]:
         """The curve files of all fine-tuning, this run's own or the committed ones."""
         return [
-            f"{self._kept()}/manipulation/curves/{task}/{label}/seeds_{seeds}.parquet"
+            f"{self._kept()}/curves/{task}/{label}/{numbered('seeds', seeds)}.parquet"
             for task in self.tasks
             for label in self.methods
             for seeds in self.seed_groups()
@@ -262,13 +253,13 @@ class ManipulationPlan(RunPlan):
     def filmed_members(self, task: str) -> list[str]:
         """The files of the agents that the filmed run started from."""
         filmed = self._filmed()
-        return self.member_files(task, filmed["label"], str(filmed["seed"]))
+        return self.member_files(task, filmed["label"], [filmed["seed"]])
 
     def filmed_actor(self, task: str) -> str:
         """The file of the ensemble that the filmed run ended with."""
         filmed = self._filmed()
-        group = next(group for group in self.seed_groups() if str(filmed["seed"]) in group.split("-"))
-        return f"{self._folder}/actors/{task}/{filmed['label']}/{group}/seed_{filmed['seed']}.safetensors"
+        group = numbered("seeds", next(g for g in self.seed_groups() if filmed["seed"] in g))
+        return f"{self.results}/agents/{task}/{filmed['label']}/{group}/seed_{filmed['seed']}.safetensors"
 
     def gifs(self) -> list[str]:
         """The films, where there are any."""
@@ -290,8 +281,3 @@ class ManipulationPlan(RunPlan):
         source = source_hash(*DRAWING, "workflow/steps/manipulation_figure.py")
         rows = str(rows_of([OFFLINE, *self.controls, *self.methods]))
         return with_fingerprint(settings, source, rows, *self._trained())
-
-
-def folders_of(files: list[str]) -> list[str]:
-    """The folders that files lie in, each once."""
-    return list(dict.fromkeys(file.rpartition("/")[0] for file in files))

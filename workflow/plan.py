@@ -7,21 +7,20 @@ that a job goes on only from a state that the same code and the same settings le
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from algorithms.catalogue import LABELS, METHODS, NOTHING, OFFLINE, ONLINE, Label
-from storage import UserError
 from storage.provenance import configuration_hash
+from storage.yaml_files import read_yaml
 from workflow.code_hash import ROOT, job_hash, source_hash
+from workflow.jobs import Json, numbered
 
 JUDGING = ("analysis", "envs/reference_scores.py", "storage")
 DRAWING = ("paper_figures", *JUDGING)
-Json = Mapping[str, Any]
 
 AUTHORS = "authors"
 """As a dataset's `pretrained`: the agents that the paper's authors released, imported by the user."""
@@ -59,10 +58,6 @@ class RunPlan:
         """The folder of this configuration's results."""
         return f"results/{self.run}"
 
-    def state(self, rule: str, *job: str) -> str:
-        """Where a job keeps what it resumes from; outside `output:`, which Snakemake deletes first."""
-        return "/".join([self.results, "state", rule, *job])
-
     @property
     def recorded(self) -> bool:
         """Whether the committed curves are drawn, and nothing is trained."""
@@ -78,11 +73,6 @@ class RunPlan:
         """The cores that a training job claims: its environments' threads, and one to evaluate beside."""
         compute = self.configuration.get("compute", {})
         return int(compute.get("environment_threads", 1)) + bool(compute.get("evaluation_beside"))
-
-    def agents_of(self, group: str) -> list[int]:
-        """The agents of a pre-training job."""
-        first, last = map(int, group.split("-"))
-        return list(range(first, last + 1))
 
     def _kept(self) -> str:
         """The folder of what training left: this run's own, or the committed one."""
@@ -118,6 +108,12 @@ class Plan(RunPlan):
         source = self.configuration["behaviour_policies"][policy].get("source")
         return [folders.get(source, f"{self.results}/behaviour/{policy}")]
 
+    def trained_policies(self) -> list[str]:
+        """The behaviour policies that datasets are recorded with and that nobody ships."""
+        policies = self.configuration.get("behaviour_policies", {})
+        used = [entry.get("behaviour_policy") for entry in self.configuration["datasets"].values()]
+        return [name for name in policies if name in used and policies[name].get("source") != "released"]
+
     def recording(self, dataset: str) -> Json:
         """How one dataset is recorded: its entry less what only training reads."""
         entry = self.dataset(dataset)
@@ -135,6 +131,36 @@ class Plan(RunPlan):
 
     # --- pre-training -------------------------------------------------------------------------------------
 
+    @cached_property
+    def offline_labels(self) -> list[str]:
+        """The labels that `pretraining` lists, in the configuration's order."""
+        return list(self.configuration["pretraining"].get("methods", {}))
+
+    def _offline_entry(self, label: str) -> Json:
+        entry: Json = self.configuration["pretraining"].get("methods", {}).get(label, {})
+        return entry
+
+    def offline_method(self, label: str) -> str:
+        """The method behind an offline label: one of the catalogue's, or package.module:Class."""
+        return str(self._offline_entry(label).get("method", label))
+
+    def offline_source(self, label: str) -> str:
+        """The offline label whose agents those of `label` start from, or NOTHING."""
+        row = OFFLINE.get(self.offline_method(label))
+        default = row.starts_from["offline"] if row else NOTHING
+        return str(self._offline_entry(label).get("starts_from", default))
+
+    def offline_phases(self, dataset: str) -> list[str]:
+        """The offline labels that are trained on a dataset: what is judged, and what others start from."""
+        wanted = [] if self.methods else list(self.offline_labels)
+        wanted += [source for label in self.methods if (source := self.starts_from(label)) != NOTHING]
+        if dataset in self.configuration.get("likelihood", {}).get("datasets", []):
+            wanted.append("cql")
+        for label in wanted:
+            if (source := self.offline_source(label)) not in (NOTHING, *wanted):
+                wanted.append(source)
+        return [label for label in dict.fromkeys(wanted) if not self.released(dataset, label)]
+
     def released(self, dataset: str, offline: str) -> bool:
         """Whether the agents are there already, shipped or the authors': only CQL's can be."""
         return offline == "cql" and self.dataset(dataset)["pretrained"] in ("released", AUTHORS)
@@ -145,59 +171,50 @@ class Plan(RunPlan):
             return f"releases/authors/{dataset}/agent_{AUTHORS_SEEDS[agent]}.safetensors"
         return f"releases/{dataset}/agent_{agent}.safetensors"
 
-    def agent_groups(self, dataset: str, offline: str) -> list[str]:
-        """The jobs that pre-train a dataset's agents, as "first-last"; none where they are released."""
+    def agent_groups(self, dataset: str, offline: str) -> list[list[int]]:
+        """The agents of each job that pre-trains a dataset's; none where they are released."""
         if self.released(dataset, offline):
             return []
         section = self.configuration["pretraining"]
-        return agent_groups(section["agents"], section["agents_per_job"])
+        return chunks(range(section["agents"]), section["agents_per_job"])
 
     def pretraining(self, dataset: str, offline: str) -> Json:
-        """The settings of one offline method on a dataset, and their fingerprint."""
+        """The settings of one offline label on a dataset, and their fingerprint."""
         section, own = self.configuration["pretraining"], self.dataset(dataset).get("pretraining", {})
         ours, theirs = (part.get("methods", {}).get(offline, {}) for part in (section, own))
+        method = self.offline_method(offline)
         settings = {
-            "method": offline,
+            "method": method,
             "environment": self.dataset(dataset)["environment"],
             "reward_scale": self.dataset(dataset).get("reward_scale", 1.0),
             "schedule": merged("schedule", section, ours, own, theirs),
             "config": merged("config", ours, theirs),
             **self.compute,
         }
-        before = [job_hash("pretrain", OFFLINE[offline].path), self.recording(dataset)["fingerprint"]]
+        code = job_hash("pretrain", OFFLINE[method].path if method in OFFLINE else method)
+        before = [code, self.recording(dataset)["fingerprint"]]
         agents = range(self.configuration["pretraining"]["agents"])
-        if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
+        if (source := self.offline_source(offline)) != NOTHING:
             before.append(self._agents_fingerprint(dataset, source, [list(agents)]))
         elif offline == "cql" and self.dataset(dataset)["pretrained"] == "continued":
             before.append(existing_hash([self.released_agent(dataset, agent) for agent in agents]))
         return with_fingerprint(settings, *before)
 
-    def starting_files(self, dataset: str, offline: str, group: str) -> list[str]:
+    def starting_files(self, dataset: str, offline: str, agents: Iterable[int]) -> list[str]:
         """The agents that a pre-training job starts from; none where it makes fresh ones."""
-        agents = self.agents_of(group)
-        if (source := OFFLINE[offline].starts_from["offline"]) != NOTHING:
+        if (source := self.offline_source(offline)) != NOTHING:
             return [self.agent_file(dataset, source, agent) for agent in agents]
         if self.dataset(dataset)["pretrained"] == "continued" and offline == "cql":
             return [self.released_agent(dataset, agent) for agent in agents]
         return []
-
-    def starting_inputs(self, dataset: str, offline: str, group: str) -> list[str]:
-        """The files or folders, made by other jobs or shipped, that `starting_files` lie in."""
-        files = self.starting_files(dataset, offline, group)
-        source = OFFLINE[offline].starts_from["offline"]
-        return self._inputs(files, shipped=source == NOTHING or self.released(dataset, source))
 
     def agent_file(self, dataset: str, offline: str, agent: int) -> str:
         """Where one pre-trained agent lies."""
         if self.released(dataset, offline):
             return self.released_agent(dataset, agent)
         per_job = self.configuration["pretraining"]["agents_per_job"]
-        group = self.agent_groups(dataset, offline)[agent // per_job]
+        group = agents_name(self.agent_groups(dataset, offline)[agent // per_job])
         return f"{self.results}/agents/{dataset}/{offline}/{group}/agent_{agent}.safetensors"
-
-    def _inputs(self, files: list[str], shipped: bool) -> list[str]:
-        """Shipped files as they are, those that jobs make by the folder that a job makes."""
-        return list(dict.fromkeys(files if shipped else (file.rpartition("/")[0] for file in files)))
 
     def _agents_fingerprint(self, dataset: str, offline: str, members: list[list[int]]) -> str:
         if self.released(dataset, offline):
@@ -214,8 +231,8 @@ class Plan(RunPlan):
         """The labels of the online methods, in the configuration's order."""
         return list(self.configuration["fine_tuning"]["methods"])
 
-    def seed_groups(self) -> list[str]:
-        """The fine-tuning jobs of one method and dataset, as seeds joined by "-"."""
+    def seed_groups(self) -> list[list[int]]:
+        """The seeds of each fine-tuning job of one method and dataset."""
         return run_groups(self.configuration["fine_tuning"])
 
     def method(self, label: str) -> str:
@@ -281,15 +298,10 @@ class Plan(RunPlan):
         """The dataset that a method replays; none from scratch."""
         return [] if self.starts_from(label) == NOTHING else [self.dataset_folder(dataset)]
 
-    def member_files(self, dataset: str, label: str, seeds: str) -> list[str]:
+    def member_files(self, dataset: str, label: str, seeds: Iterable[int]) -> list[str]:
         """The agents' files of a group of seeds, each seed's in turn."""
-        members = [agent for seed in seeds.split("-") for agent in self.members(label, int(seed))]
+        members = [agent for seed in seeds for agent in self.members(label, seed)]
         return [self.agent_file(dataset, self.starts_from(label), agent) for agent in members]
-
-    def agent_inputs(self, dataset: str, label: str, seeds: str) -> list[str]:
-        """The files or folders, made by other jobs or shipped, that `member_files` lie in."""
-        files = self.member_files(dataset, label, seeds)
-        return self._inputs(files, shipped=self.released(dataset, self.starts_from(label)))
 
     # --- the sweep over the policy's learning rate ----------------------------------------------------------
 
@@ -306,11 +318,11 @@ class Plan(RunPlan):
         }
 
     def sweep_curves(self) -> list[str]:
-        """The curve files of the sweep. UserError where the configuration has none."""
+        """The curve files of the sweep; none where the configuration has none."""
         if not self.variations:
-            raise UserError("The configuration has no key 'sweep_policy_lr', which says what to sweep over.")
+            return []
         return [
-            f"{self.results}/curves/{dataset}/{label}/seeds_{seeds}.parquet"
+            f"{self.results}/curves/{dataset}/{label}/{numbered('seeds', seeds)}.parquet"
             for dataset in self.configuration["sweep_policy_lr"]["datasets"]
             for label in self.variations
             for seeds in self.seed_groups()
@@ -333,11 +345,6 @@ class Plan(RunPlan):
             self._agents_fingerprint(dataset, "cql", [[0]]),
         )
 
-    def likelihood_agent(self, dataset: str) -> list[str]:
-        """What makes or ships the agent that collects Figure 1a's online samples, the first."""
-        file = self.agent_file(dataset, "cql", 0)
-        return self._inputs([file], shipped=self.released(dataset, "cql"))
-
     def likelihoods(self) -> list[str]:
         """The files of log likelihoods that Figure 1a draws; none where it is not asked for."""
         datasets = self.configuration.get("likelihood", {}).get("datasets", [])
@@ -347,14 +354,45 @@ class Plan(RunPlan):
 
     # --- what is judged and drawn ---------------------------------------------------------------------------
 
+    @cached_property
+    def judged(self) -> list[str]:
+        """The labels that statistics compare: the online ones, or without any the offline ones."""
+        return self.methods or self.offline_labels
+
+    @property
+    def judged_seeds(self) -> list[int]:
+        """The seeds of what is judged; those of the offline phase are its agents."""
+        if self.methods:
+            return list(self.configuration["fine_tuning"]["seeds"])
+        return list(range(self.configuration["pretraining"]["agents"]))
+
     def curves(self) -> list[str]:
-        """The curve files of the online methods on every dataset: this run's own, or the committed ones."""
+        """The curve files of what is judged, on every dataset: this run's own, or the committed ones."""
+        if not self.methods:
+            return self._offline_curves(lambda _: self.offline_labels)
         return [
-            f"{self._kept()}/curves/{dataset}/{method}/seeds_{seeds}.parquet"
+            f"{self._kept()}/curves/{dataset}/{method}/{numbered('seeds', seeds)}.parquet"
             for dataset in self.configuration["datasets"]
             for method in self.methods
             for seeds in self.seed_groups()
         ]
+
+    def _offline_curves(self, labels: Callable[[str], Iterable[str]]) -> list[str]:
+        """The curve files of the offline labels of each dataset."""
+        return [
+            f"{self._kept()}/curves/{dataset}/{label}/{agents_name(group)}.parquet"
+            for dataset in self.configuration["datasets"]
+            for label in labels(dataset)
+            for group in self.agent_groups(dataset, label)
+        ]
+
+    def claimed_curves(self) -> list[str]:
+        """The curve files that claims are judged on: offline ones too where a claim names that phase."""
+        claims = self.configuration.get("claims")
+        entries = read_yaml(Path(claims)) if claims else []
+        phases = [entry.get("phase") for entry in entries if isinstance(entry, dict)]
+        more = self._offline_curves(self.offline_phases) if "offline" in phases else []
+        return list(dict.fromkeys([*self.curves(), *more]))
 
     def figures(self) -> list[str]:
         """The figures of the configuration, and the report of the datasets where there are any."""
@@ -364,7 +402,7 @@ class Plan(RunPlan):
     def judging(self) -> Json:
         """The settings of the statistics, and their fingerprint."""
         source = source_hash(*JUDGING, "workflow/steps/statistics.py", "workflow/steps/reproduction.py")
-        order = " ".join(row.name for row in rows_of(self.methods))
+        order = " ".join(row.name for row in rows_of(self.judged))
         return with_fingerprint(self.configuration["statistics"], source, order, *self._trained())
 
     def drawing(self) -> Json:
@@ -380,14 +418,15 @@ class Plan(RunPlan):
             "demonstration": self.configuration.get("demonstration", False),
         }
         source = source_hash(*DRAWING, "workflow/steps/figure.py")
-        return with_fingerprint(settings, source, str(rows_of(self.methods)), *self._trained())
+        return with_fingerprint(settings, source, str(rows_of(self.judged)), *self._trained())
 
     def _trained(self) -> list[str]:
         """The fingerprints of all curves: by times alone, results of a clock set back would pass for new."""
         if self.recorded:
             return []
-        jobs = [(dataset, label) for dataset in self.configuration["datasets"] for label in self.methods]
-        return [str(self.fine_tuning(dataset, label)["fingerprint"]) for dataset, label in jobs]
+        settings = self.fine_tuning if self.methods else self.pretraining
+        jobs = [(dataset, label) for dataset in self.configuration["datasets"] for label in self.judged]
+        return [str(settings(dataset, label)["fingerprint"]) for dataset, label in jobs]
 
 
 def dataset_id(dataset: str) -> str:
@@ -427,14 +466,14 @@ def chunks(items: Any, size: int) -> list[list[int]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def agent_groups(agents: int, per_job: int) -> list[str]:
-    """So many agents, job by job, as "first-last"."""
-    return [f"{group[0]}-{group[-1]}" for group in chunks(range(agents), per_job)]
+def agents_name(agents: Sequence[int]) -> str:
+    """The name of a job of agents, which follow each other: "agents_0-4"."""
+    return f"agents_{agents[0]}-{agents[-1]}"
 
 
-def run_groups(tuning: Json) -> list[str]:
-    """The section's seeds, job by job, joined by "-"."""
-    return ["-".join(map(str, group)) for group in chunks(tuning["seeds"], tuning["seeds_per_job"])]
+def run_groups(tuning: Json) -> list[list[int]]:
+    """The section's seeds, job by job."""
+    return chunks(tuning["seeds"], tuning["seeds_per_job"])
 
 
 def run_members(tuning: Json, agents: int, seed: int, count: int) -> list[int]:
@@ -453,8 +492,3 @@ def run_members(tuning: Json, agents: int, seed: int, count: int) -> list[int]:
 def with_fingerprint(settings: Json, *before: str) -> Json:
     """The settings and, as `fingerprint`, a hash of them and of what came before."""
     return {**settings, "fingerprint": configuration_hash({"settings": settings, "before": before})}
-
-
-def as_json(value: Any) -> str:
-    """A setting as it stands on a step's command line."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)

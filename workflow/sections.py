@@ -156,11 +156,18 @@ SETTINGS = {
 """The settings beside methods' own, by their titles in the documentation."""
 
 
-class OfflineMethod(Section):
-    """What one offline method has of its own."""
+class OwnOfflineMethod(Section):
+    """What one offline label has of its own on one dataset."""
 
     schedule: Offline = ABSENT
     config: MethodConfig = ABSENT
+
+
+class OfflineMethod(OwnOfflineMethod):
+    """One label of the pre-training."""
+
+    method: str = ABSENT
+    starts_from: str = ABSENT
 
 
 class OwnMethod(Section):
@@ -174,7 +181,7 @@ class OnlineMethod(OwnMethod):
     """One label of the fine-tuning."""
 
     method: str = ABSENT
-    starts_from: Any = None
+    starts_from: str = ABSENT
     ensemble_size: EnsembleSize = ABSENT
 
 
@@ -182,7 +189,7 @@ class DatasetPretraining(Section):
     """Pre-training on one dataset, where it differs."""
 
     schedule: Offline = ABSENT
-    methods: dict[str, OfflineMethod] = ABSENT
+    methods: dict[Label, OwnOfflineMethod] = ABSENT
 
 
 class DatasetFineTuning(Section):
@@ -236,7 +243,7 @@ class Pretraining(Section):
     agents: FewCount
     agents_per_job: FewCount
     schedule: Annotated[Any, FieldsOf("algorithms.training.offline:OfflineSchedule", needed=("updates",))]
-    methods: dict[str, OfflineMethod] = ABSENT
+    methods: dict[Label, OfflineMethod] = ABSENT
 
 
 class Runs(Section):
@@ -373,9 +380,9 @@ class Configuration(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Configuration:
-        """Locomotion may be missing where there is manipulation, and then whole."""
+        """Locomotion may be missing where there is manipulation, and then whole; fine-tuning anyhow."""
         if "datasets" in self.model_fields_set or self.manipulation is None:
-            for key in ("datasets", "pretraining", "fine_tuning", "figures"):
+            for key in ("datasets", "pretraining", "figures"):
                 if key not in self.model_fields_set:
                     raise ValueError(f"the key '{key}' is missing")
         return self

@@ -1,9 +1,11 @@
-"""What a training step does first: its process is prepared for what its settings say it computes on."""
+"""What a training step does first: its process is prepared, and the loop told what its settings say."""
 
 from __future__ import annotations
 
 from algorithms.training.acceleration import Compute, prepare_process
+from algorithms.training.jobs import Job as LoopJob
 from workflow import cli
+from workflow.jobs import Job
 from workflow.settings import build
 
 
@@ -12,3 +14,15 @@ def prepare(settings: cli.Json) -> Compute:
     compute = build(Compute, settings.get("compute", {}), "compute")
     prepare_process(compute)
     return compute
+
+
+def loop_job(job: Job, compute: Compute) -> LoopJob:
+    """What a training loop is told of its job; another fingerprint has another state."""
+    return LoopJob(
+        job.about["run"],
+        job.about["dataset"],
+        job.settings["environment"],
+        job.fingerprint,
+        job.state / job.fingerprint,
+        compute,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -32,6 +32,14 @@ class Compute:
         if self.device == "cpu" and (self.tf32 or self.updates_per_graph):
             asked = "tf32" if self.tf32 else "updates_per_graph"
             raise UserError(f"{asked} is {getattr(self, asked)}, expected device cuda with it")
+
+
+def one_by_one(compute: Compute) -> Compute:
+    """What a custom method computes on: the same without graphs, and evaluated in its turn.
+
+    Nothing says that its updates are alike, or that its agents are all it acts with.
+    """
+    return replace(compute, updates_per_graph=0, evaluation_beside=False)
 
 
 def prepare_process(compute: Compute | None = None, threads: int = 1) -> None:

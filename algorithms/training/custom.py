@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from algorithms.methods.interface import Method, Metrics
+from algorithms.methods.interface import Method, Metrics, OfflineStart
+from algorithms.population.agents import one_agent
+from algorithms.population.streams import Streams
 from algorithms.replay.stores import OfflineData
 from algorithms.training.trial import begin, random
-from envs.locomotion import specification
+from envs.locomotion import EnvironmentSpecification, specification
 from offline_data.transitions import Transitions
 from storage import UserError
-from storage.curves import METRICS
+from storage.curves import METRIC_FORM, METRIC_NAME
 
 _UPDATES = 3
 
@@ -37,18 +39,62 @@ def try_method(
     """
     offline = None if transitions is None else OfflineData.from_transitions(transitions)
     spec = specification(environment)
+
+    def learners(neighbour: int) -> tuple[Method, Callable[[int], Metrics]]:
+        learner = begin(method, config, spec, [*members, *members], (10 + neighbour, 20), offline)
+        return learner, lambda _: learner.learn()
+
+    _try(name, learners, spec, ("explore", "exploit"))
+
+
+def try_offline_method(
+    name: str,
+    method: type[Method],
+    config: Any,
+    transitions: Transitions,
+    start: Sequence[Mapping[str, Tensor]],
+    environment: str,
+) -> None:
+    """The same for the offline phase of `method`: two agents, from the first of `start` or fresh ones.
+
+    UserError as in `try_method`.
+    """
+    data, spec = OfflineData.from_transitions(transitions), specification(environment)
+
+    def learners(neighbour: int) -> tuple[Method, Callable[[int], Metrics]]:
+        seeds = [10 + neighbour, 20]
+        draws, sizes = Streams([seed + 1 for seed in seeds]), (spec.observation_size, spec.action_size)
+        learner = method.begin_offline(OfflineStart(seeds, *sizes, [*start[:1]] * 2), config)
+
+        def update(step: int) -> Metrics:
+            return learner.update(data.gather(draws.integers(len(data), config.batch_size)), step)
+
+        return learner, update
+
+    _try(name, learners, spec, ("exploit",))
+
+
+def _try(
+    name: str,
+    learners: Callable[[int], tuple[Method, Callable[[int], Metrics]]],
+    spec: EnvironmentSpecification,
+    acts: Sequence[str],
+) -> None:
+    """Let two agents or runs, beside one neighbour and beside another, act, learn and be handed on."""
     observations = random(5, 1, 8, spec.observation_size).expand(2, -1, -1)
     actions = []
     for neighbour in (0, 1):
         with named(name):
-            learner = begin(method, config, spec, [*members, *members], (10 + neighbour, 20), offline)
+            learner, update = learners(neighbour)
             with torch.no_grad():
-                for act in (learner.explore, learner.exploit):
-                    _check_actions(name, act(observations), (2, 8, spec.action_size))
-            for _ in range(_UPDATES):
-                _check_metrics(name, learner.learn())
+                for act in acts:
+                    taken = getattr(learner, act)(observations)
+                    _check_actions(name, taken, (2, 8, spec.action_size))
+            for step in range(_UPDATES):
+                _check_metrics(name, update(step))
             with torch.no_grad():
                 actions.append(learner.exploit(observations)[1])
+            one_agent(learner.agents, 0)
     if not torch.equal(*actions):
         raise UserError(
             f"the method {name} mixes runs: what run 1 does depends on run 0's data; nothing in a loss may"
@@ -66,11 +112,8 @@ def _check_actions(name: str, actions: Tensor, shape: tuple[int, ...]) -> None:
 
 def _check_metrics(name: str, metrics: Metrics) -> None:
     for metric, value in metrics.items():
-        if metric not in METRICS:
-            raise UserError(
-                f"the method {name} measures {metric!r}, expected metrics of storage.curves.METRICS:"
-                f" {', '.join(METRICS)}"
-            )
+        if not METRIC_NAME.fullmatch(metric):
+            raise UserError(f"the method {name} measures {metric!r}, expected {METRIC_FORM}")
         if value.shape != (2,):
             raise UserError(
                 f"the method {name} measures {metric!r} as a tensor of shape {list(value.shape)}, expected"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 from torch import Tensor
 
 from algorithms.methods.interface import Method, Start
+from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.stores import OfflineData, OnlineBuffer
+from algorithms.training.acceleration import one_by_one
 from algorithms.training.jobs import Job, check_sizes
 from algorithms.training.online import OnlineSchedule, run_online
 from algorithms.training.probes import Probe
@@ -33,22 +34,25 @@ def fine_tune(
     job: Job,
     reward_scale: float = 1.0,
     probes: Sequence[Probe] = (),
+    trained: list[dict[str, Tensor]] | None = None,
 ) -> pd.DataFrame:
     """Run `method` online, one run for each of `seeds`, side by side; returns their curve.
 
     `label` is what the curve calls it; two labels of one method share no random numbers. `config` is of the
     class `method.Config`. `transitions` is the offline data, its rewards already scaled (None for methods
-    from scratch); `members` the pre-trained agents run by run; `probes` measure what else a paper shows.
-    Raises UserError for missing data, or agents of another number or size.
-    A custom method's updates are not captured as CUDA graphs, and it is not copied to be evaluated beside
-    its learning: nothing says that its updates are alike, or that its agents are all it acts with.
+    from scratch); `members` the pre-trained agents run by run; `probes` measure what else a paper shows;
+    `trained` is extended by the agents in the end, run by run. Raises UserError for missing data, or agents
+    of another number or size. A custom method computes `acceleration.one_by_one`.
     """
     if not method.__module__.startswith("algorithms.methods."):
-        job = job._replace(compute=replace(job.compute, updates_per_graph=0, evaluation_beside=False))
+        job = job._replace(compute=one_by_one(job.compute))
     learner = make_learner(
         label, method, config, online, transitions, members, seeds, job.environment, job.compute.device
     )
-    return run_online(online, label, learner, seeds, job, reward_scale, probes).curve
+    curve = run_online(online, label, learner, seeds, job, reward_scale, probes).curve
+    if trained is not None:
+        trained += [one_agent(learner.agents, index) for index in range(learner.agents.count)]
+    return curve
 
 
 def make_learner(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,15 +23,6 @@ class Job(NamedTuple):
     configuration_hash: str
     state_folder: Path
     compute: Compute = Compute()
-
-
-def job_of(
-    run: str, dataset: str, settings: Mapping[str, Any], state: Path, compute: Compute | None = None
-) -> Job:
-    """The job of a step's `settings` (environment, fingerprint); another fingerprint has another state."""
-    fingerprint = settings["fingerprint"]
-    place = state / fingerprint
-    return Job(run, dataset, settings["environment"], fingerprint, place, compute or Compute())
 
 
 def check_sizes(transitions: Transitions, environment: str) -> None:

@@ -76,13 +76,23 @@ def _on_the_host(metrics: Metrics) -> torch.Tensor:
 class TrainingLog:
     """Rows of one job's curve: `run`, `method`, `dataset` are the job's, one row a seed, step and metric.
 
-    The metric q_mean is to stay within +-`largest_q`, in the rewards that are learned from.
+    `phase` and `unit` are the curve's (`storage.curves`). The metric q_mean is to stay within +-`largest_q`,
+    in the rewards that are learned from.
     """
 
     def __init__(
-        self, run: str, method: str, dataset: str, seeds: Sequence[int], largest_q: float = LARGEST_Q
+        self,
+        run: str,
+        method: str,
+        dataset: str,
+        seeds: Sequence[int],
+        largest_q: float = LARGEST_Q,
+        *,
+        phase: str,
+        unit: str,
     ) -> None:
         self._labels = (run, method, dataset)
+        self._of_what = (phase, unit)
         self._seeds = list(seeds)
         self._largest_q = largest_q
         self._limits: dict[tuple[str, ...], torch.Tensor] = {}
@@ -159,7 +169,8 @@ class TrainingLog:
 
     def frame(self) -> pd.DataFrame:
         """All rows so far, in the columns of `storage.curves`."""
-        return pd.DataFrame([(*self._labels, *row) for row in self._rows], columns=list(COLUMNS))
+        rows = [(*self._labels, seed, *self._of_what, *row) for seed, *row in self._rows]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
 
     def state(self) -> dict[str, Any]:
         """Everything for a bit-identical continuation, as JSON-able values (floats survive JSON exactly)."""

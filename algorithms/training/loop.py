@@ -44,6 +44,7 @@ class Loop:
     """The measured metric that the progress bar shows."""
     measures_beside: ClassVar[bool] = False
     """Whether what `_measurement` returns may be called while the agents learn."""
+    phase: ClassVar[str]
     unit: ClassVar[str]
     """What a step is."""
     schedule: Schedule
@@ -61,7 +62,15 @@ class Loop:
         """`draws` draw the batches; a row of the curve ends at each of `ends`, whose last is the loop's."""
         self.learner, self.draws, self.seeds, self.job = learner, draws, seeds, job
         self.ends, self.step, self.first_step = ends, first_step, first_step
-        self.log = TrainingLog(job.run, label, job.dataset, seeds, self.schedule.largest_q)
+        self.log = TrainingLog(
+            job.run,
+            label,
+            job.dataset,
+            seeds,
+            self.schedule.largest_q,
+            phase=self.phase,
+            unit=self.unit,
+        )
         self.measuring = Measuring(self.log, job.compute.evaluation_beside and self.measures_beside)
         streams = (draws, learner.agents.streams)
         self.updates = Updates(self._update, streams, job.compute.updates_per_graph)

@@ -95,6 +95,7 @@ class OfflineLoop(Loop):
     A subclass makes its data before, and one update and one measurement after.
     """
 
+    phase: ClassVar[str] = "offline"
     unit: ClassVar[str] = "update"
     schedule: UpdateSchedule
 

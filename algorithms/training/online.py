@@ -116,6 +116,7 @@ class OnlineLoop(Loop):
     A subclass has the world: what it collects from and how it measures.
     """
 
+    phase: ClassVar[str] = "online"
     unit: ClassVar[str] = "step"
     updates_per_step: int = 1
     schedule: BlockSchedule

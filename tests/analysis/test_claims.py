@@ -74,7 +74,7 @@ def curves_of(
                 for step in steps:
                     value = score(step, shift)
                     value = low + value / 100 * (high - low) if metric == "return" else value
-                    rows.append(("made-up", method, dataset, seed, step, metric, value))
+                    rows.append(("made-up", method, dataset, seed, "online", "step", step, metric, value))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

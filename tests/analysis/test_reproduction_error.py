@@ -24,7 +24,17 @@ def made_up(
 ) -> pd.DataFrame:
     """Returns at given steps, spread evenly around them by 100 a seed."""
     rows = [
-        ("made-up", method, dataset, seed, step, metric, value + 100.0 * (seed - (seeds - 1) / 2))
+        (
+            "made-up",
+            method,
+            dataset,
+            seed,
+            "online",
+            "step",
+            step,
+            metric,
+            value + 100.0 * (seed - (seeds - 1) / 2),
+        )
         for seed in range(seeds)
         for step, value in returns.items()
     ]

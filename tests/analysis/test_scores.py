@@ -26,11 +26,25 @@ def test_each_return_stands_at_its_run_task_and_step(make_curves: MakeCurves) ->
         assert scores.values[row.method][place] == pytest.approx(100 * (row.value - low) / (high - low))
 
 
-def test_methods_come_in_the_order_of_tables_and_offline_training_is_left_out(
+def test_methods_come_in_the_order_of_tables_and_what_the_catalogue_lacks_after_them(
     make_curves: MakeCurves,
 ) -> None:
-    curves = make_curves(methods=("sac", "cql", "off2on"))
-    assert score_arrays(curves).methods == ("off2on", "sac")
+    curves = make_curves(methods=("mine", "sac", "cql", "off2on"))
+    assert score_arrays(curves).methods == ("off2on", "sac", "cql", "mine")
+
+
+def test_the_phases_of_one_method_are_apart_and_the_online_one_is_judged_unless_another_is_named(
+    make_curves: MakeCurves,
+) -> None:
+    online = make_curves(methods=("awac", "sac"))
+    offline = make_curves(methods=("awac", "cql"), steps=(0, 500)).assign(phase="offline", unit="update")
+    both = pd.concat([offline, online])
+    found = score_arrays(both)
+    assert (found.methods, found.steps) == (("awac", "sac"), (0, 1000, 2000))
+    assert (found.phase, found.unit) == ("online", "step")
+    for scores in (score_arrays(both, phase="offline"), score_arrays(offline)):
+        assert (scores.methods, scores.steps) == (("awac", "cql"), (0, 500))
+        assert (scores.phase, scores.unit) == ("offline", "update")
 
 
 def test_other_metrics_do_not_matter(make_curves: MakeCurves) -> None:
@@ -98,9 +112,9 @@ def test_a_return_that_is_not_finite_is_named(make_curves: MakeCurves, value: fl
         score_arrays(curves)
 
 
-def test_curves_of_offline_training_alone_are_refused(make_curves: MakeCurves) -> None:
-    with pytest.raises(UserError, match="no returns of an online method"):
-        score_arrays(make_curves(methods=("cql",)))
+def test_a_phase_without_curves_is_refused(make_curves: MakeCurves) -> None:
+    with pytest.raises(UserError, match="no returns of an offline phase"):
+        score_arrays(make_curves(), phase="offline")
 
 
 def test_returns_undo_normalisation() -> None:

@@ -27,10 +27,24 @@ def curves_of(success: dict[str, float], seeds: int = 4) -> pd.DataFrame:
                 for step in STEPS:
                     level = min(1.0, end * step / 500) if step < 500 else end
                     value = random.binomial(5, level) / 5
-                    rows.append(("r", method, task, seed, step, "success_deterministic", value))
-                    rows.append(("r", method, task, seed, step, "return", 40 * value))
+                    rows.append(
+                        ("r", method, task, seed, "online", "episode", step, "success_deterministic", value)
+                    )
+                    rows.append(("r", method, task, seed, "online", "episode", step, "return", 40 * value))
                     if step:
-                        rows.append(("r", method, task, seed, step, "random_share", 0.3 - step / 5000))
+                        rows.append(
+                            (
+                                "r",
+                                method,
+                                task,
+                                seed,
+                                "online",
+                                "episode",
+                                step,
+                                "random_share",
+                                0.3 - step / 5000,
+                            )
+                        )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -50,7 +64,9 @@ def test_each_point_is_the_mean_of_up_to_ten_evaluations() -> None:
 
 
 def test_returns_without_reference_scores_are_left_out_and_others_stay() -> None:
-    other = pd.DataFrame([("r", "sac", "hopper-random", 0, 0, "return", 7.0)], columns=list(COLUMNS))
+    other = pd.DataFrame(
+        [("r", "sac", "hopper-random", 0, "online", "step", 0, "return", 7.0)], columns=list(COLUMNS)
+    )
     joined = comparable(pd.concat([curves_of({"off2on": 1.0}, seeds=1), other], ignore_index=True))
     assert list(joined.loc[joined["metric"] == "return", "dataset"]) == ["hopper-random"]
     pd.testing.assert_frame_equal(comparable(other), other)

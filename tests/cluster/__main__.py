@@ -154,8 +154,7 @@ class Run:
 
     def began_at(self, job: str) -> int:
         """The update at which the last attempt of a job began, by the first progress line of its log."""
-        rule, _, wildcards = job.partition("/")
-        log = self.folder / RESULTS / "logs" / rule / f"{wildcards.replace('/', '_')}.log"
+        log = self.folder / RESULTS / "logs" / f"{job}.log"
         found = re.search(r"\| (\d+)/", log.read_text())
         return int(found[1]) if found else -1
 
@@ -225,10 +224,10 @@ def _name(process: int) -> str:
 
 DATASET = "inverted-double-pendulum-random"
 DISTURBANCES: dict[str, Callable[[Run, Slurm, Victim], None]] = {
-    f"pretrain/{DATASET}/cql/0-2": cancel,
-    f"fine_tune/{DATASET}/off2on/0": reach_time_limit,
-    f"fine_tune/{DATASET}/off2on/1": restart_slurmd,
-    f"fine_tune/{DATASET}/off2on/2": lose_node,
+    f"train/{DATASET}/cql/agents_0-2": cancel,
+    f"train/{DATASET}/off2on/seeds_0": reach_time_limit,
+    f"train/{DATASET}/off2on/seeds_1": restart_slurmd,
+    f"train/{DATASET}/off2on/seeds_2": lose_node,
 }
 """Jobs, as their states are named, and what befalls each."""
 SURVIVED = (restart_slurmd,)

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 from snakemake.profiles import ProfileConfigFileParser
 
+from storage.yaml_files import read_yaml
 from workflow.code_hash import ROOT
+from workflow.configuration import check
+from workflow.resources import resources_of
+from workflow.table import Table
 
 PROFILES = sorted((ROOT / "profiles").glob("*/config.yaml"))
 RULES = {
@@ -15,7 +19,7 @@ RULES = {
     for file in (ROOT / "workflow" / "rules").glob("*.smk")
     for rule in re.findall(r"^rule (\w+):", file.read_text(), re.MULTILINE)
 }
-TRAINING = {"behaviour", "pretrain", "fine_tune", "pretrain_pixels", "fine_tune_pixels"}
+TRAINING = {"behaviour", "train"}
 
 
 def parsed(path: Any) -> OrderedDict[str, Any]:
@@ -37,11 +41,12 @@ def test_training_is_never_a_member_of_a_group(path: Any) -> None:
     assert not TRAINING & {entry.partition("=")[0] for entry in parsed(path).get("groups", [])}
 
 
-def test_on_a_cluster_every_training_job_has_its_own_memory_and_time() -> None:
-    entries = [
-        entry.partition("=")[0] for entry in parsed(ROOT / "profiles/slurm/config.yaml")["set-resources"]
-    ]
-    assert {f"{rule}:runtime" for rule in TRAINING} <= set(entries)
+def test_every_job_asks_for_memory_disk_and_time_and_more_memory_when_it_is_given_again() -> None:
+    table = Table(check(read_yaml(ROOT / "config" / "smoke.yaml")))
+    for job in table.jobs.values():
+        first, third = (resources_of(job, attempt) for attempt in (1, 3))
+        assert min(first.values()) > 0 and third["mem_mb"] > 2 * first["mem_mb"], job.name
+        assert (third["runtime"], third["disk_mb"]) == (first["runtime"], first["disk_mb"])
 
 
 def test_on_a_cluster_a_job_that_was_lost_is_given_again_and_slurm_does_not_requeue_it() -> None:

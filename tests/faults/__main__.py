@@ -79,6 +79,8 @@ CONFIGURATION: dict[str, Any] = {
 UPDATES = {"pretrain": OFFLINE["updates"], "fine_tune": ONLINE["steps"]}
 """What a training job makes: there a kill comes after a drawn number of updates, elsewhere after a time."""
 STAGES = ("record", "pretrain", "fine_tune", "statistics", "figure")
+LABELS = {"pretrain": "cql", "fine_tune": "off2on"}
+"""Of training jobs, by their stages."""
 TARGETS = ("job", "workflow", "both")
 GOAL = "results/faults/figures/learning_curves.pdf"
 START_UP_SHARE = 0.25
@@ -134,14 +136,12 @@ class Folder:
         if stage in UPDATES:
             began = sorted((self.path / "counts").glob("*.began"), key=lambda path: path.stat().st_mtime)
             return float(began[list(UPDATES).index(stage)].read_text())
-        place = "figures" if stage == "figure" else stage
-        benchmarks = self.path / "results" / "faults" / "benchmarks"
-        files = [*benchmarks.glob(f"{place}.jsonl"), *(benchmarks / place).glob("*.jsonl")]
+        files = list((self.path / "results" / "faults" / "benchmarks" / stage).rglob("*.jsonl"))
         return float(json.loads(files[0].read_text().splitlines()[0])["cpu_time"])
 
     def saved(self, stage: str) -> int:
         """How many updates the checkpoint of a stage's only job holds; 0 where there is none."""
-        states = self.path / "results" / "faults" / "state" / stage
+        states = self.path / "results" / "faults" / "state" / "train" / DATASET / LABELS.get(stage, stage)
         return max((_updates(path) for path in states.rglob("checkpoint.safetensors")), default=0)
 
     def made(self, job: int) -> int:

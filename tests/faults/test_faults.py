@@ -15,7 +15,6 @@ import shutil
 import signal
 import sys
 import traceback
-from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -32,6 +31,7 @@ from offline_data import recipes
 from offline_data.minari_io import read_transitions
 from storage import UserError, checksums
 from storage.curves import COLUMNS, read_curves, read_provenance, write_curves
+from workflow.jobs import Job
 from workflow.steps import figure as figure_step
 from workflow.steps import statistics as statistics_step
 
@@ -58,7 +58,17 @@ def checkpoint(folder: Path) -> None:
 def curves(folder: Path) -> None:
     """A fine-tuning job's curve of two seeds."""
     rows = [
-        ("r", "sac", "inverted-double-pendulum-random", seed, step, "return", 10.0 * step + seed)
+        (
+            "r",
+            "sac",
+            "inverted-double-pendulum-random",
+            seed,
+            "online",
+            "step",
+            step,
+            "return",
+            10.0 * step + seed,
+        )
         for seed in (0, 1)
         for step in (0, 100)
     ]
@@ -70,32 +80,24 @@ def curves(folder: Path) -> None:
 def statistics(folder: Path) -> None:
     """The step `statistics`."""
     curves(folder)
-    statistics_step.main(
-        Namespace(
-            curves=[folder / "curve.parquet"],
-            settings={"repetitions": 20},
-            cache=folder / "cache",
-            json=folder / "statistics.json",
-            table=folder / "statistics.parquet",
-        )
-    )
+    outputs = {"json": "statistics.json", "table": "statistics.parquet"}
+    statistics_step.main(job(folder, {"repetitions": 20}, {"curves": ["curve.parquet"]}, outputs))
 
 
 def figure(folder: Path) -> None:
     """The step `figure`, after statistics."""
     statistics(folder)
     settings = {"ensemble_size": 1, "members_shared": False, "pretraining_updates": 1}
-    figure_step.main(
-        Namespace(
-            figure="learning_curves",
-            statistics=folder / "statistics.parquet",
-            curves=[folder / "curve.parquet"],
-            likelihoods=[],
-            cache=folder / "cache",
-            settings=settings,
-            output=folder / "figures" / "learning_curves.pdf",
-        )
-    )
+    inputs = {"statistics": ["statistics.parquet"], "curves": ["curve.parquet"]}
+    figure_step.main(job(folder, settings, inputs, {"pdf": "figures/learning_curves.pdf"}))
+
+
+def job(folder: Path, settings: dict[str, Any], inputs: dict[str, list[str]], outputs: dict[str, str]) -> Job:
+    """A job whose inputs and outputs lie in `folder`."""
+    read = {name: [str(folder / file) for file in files] for name, files in inputs.items()}
+    left = {name: str(folder / file) for name, file in outputs.items()}
+    about = {"figure": "learning_curves"}
+    return Job("rule", [], "step", {**settings, "fingerprint": "0"}, str(folder), read, left, about)
 
 
 STAGES: list[Stage] = [record, checkpoint, statistics, figure]

@@ -425,7 +425,7 @@ CHECKPOINTS = [
 
 
 def curve_frame() -> pd.DataFrame:
-    rows = [("r", "sac", "halfcheetah-random", 0, step, "return", 1.0) for step in (0, 10)]
+    rows = [("r", "sac", "halfcheetah-random", 0, "online", "step", step, "return", 1.0) for step in (0, 10)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -513,70 +513,65 @@ def test_bad_input_ends_in_one_sentence(tmp_path: Path, case: Case) -> None:
     assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
 
 
-# --- command lines ----------------------------------------------------------------------------------------
+# --- jobs' files ------------------------------------------------------------------------------------------
 
 SETTINGS = {"environment": ENVIRONMENT, "fingerprint": "0", "reward_scale": 1.0, "method": "cql"}
 SETTINGS |= {"config": {}, "schedule": {}}
-PRETRAIN = "pretrain --run r --dataset d --agents 0 --state state --output made --curves made.parquet --data"
-TUNE = "fine_tune --run r --dataset d --label l --seeds 0 --state state --output made --settings"
-BEHAVE = "behaviour --run r --policy p --state state --output made --settings"
-LINES: list[tuple[str, Any, str]] = [
-    ("pretrain", None, "the following arguments are required"),
-    (f"{PRETRAIN} no --settings", "{", "not JSON"),
-    (f"{PRETRAIN} no --settings", "[]", "not a JSON object"),
-    (f"{PRETRAIN} no --settings", "[" * 50_000, "not JSON"),
-    (f"{PRETRAIN} no/such --settings", SETTINGS, "holds no Minari dataset"),
-    (f"{PRETRAIN} no --settings", {}, "the key 'reward_scale' is missing"),
-    ("pretrain --agents one", None, "invalid int value: 'one'"),
-    (f"{PRETRAIN} no --colour blue --settings", SETTINGS, "unrecognized arguments: --colour"),
-    (f"{TUNE}", {}, "the key 'method' is missing"),
-    (f"{TUNE}", {**SETTINGS, "method": "iql"}, "unknown method 'iql'"),
-    (f"{TUNE}", {**SETTINGS, "method": "sac", "config": 5}, "config is 5: expected keys with values"),
-    (f"{TUNE}", {**SETTINGS, "method": "sac", "config": {"alpha": 1}}, "config: unknown key 'alpha'"),
+SAC = {**SETTINGS, "method": "sac"}
+OUTPUTS = dict.fromkeys(("agents", "curves", "data", "summary", "json", "table", "pdf", "folder"), "made")
+ABOUT = {"run": "r", "dataset": "d", "label": "l", "seeds": [0], "figure": "figure_03"}
+
+
+def job_file(settings: Any, **inputs: list[str]) -> dict[str, Any]:
+    """What a job's file holds, with these settings and inputs."""
+    names = {"rule": "r", "names": [], "step": "workflow.steps.record", "results": "made", "threads": 1}
+    return {**names, "settings": settings, "inputs": inputs, "outputs": OUTPUTS, "about": ABOUT}
+
+
+RANDOM = {"environment": ENVIRONMENT, "recipe": "medium", "seed": 0, "transitions": 1, "copies": 1}
+FILES: list[tuple[str, Any, str]] = [
+    ("pretrain", None, "the following arguments are required: file"),
+    ("pretrain", "{", "is not a whole JSON file"),
+    ("pretrain", "[]", "is no job's file: expected an object with about, inputs"),
+    ("pretrain", "[" * 50_000, "is not a whole JSON file"),
+    ("pretrain", job_file({}) | {"colour": "blue"}, "is no job's file"),
+    ("pretrain", job_file([]), "settings is []: expected keys with values"),
+    ("pretrain", job_file(SETTINGS, data=["no/such"]), "holds no Minari dataset"),
+    ("pretrain", job_file(SETTINGS), "has no input 'data'"),
+    ("pretrain", job_file({}, data=["no"]), "lack the key 'reward_scale'"),
+    ("fine_tune", job_file({}), "lack the key 'method'"),
+    ("fine_tune", job_file({**SETTINGS, "method": "iql"}), "unknown method 'iql'"),
+    ("fine_tune", job_file({**SAC, "config": 5}), "config is 5: expected keys with values"),
+    ("fine_tune", job_file({**SAC, "config": {"alpha": 1}}), "config: unknown key 'alpha'"),
+    ("fine_tune", job_file({**SAC, "config": {"batch_size": "x"}}), "batch_size is 'x': expected a whole"),
+    ("fine_tune", job_file({**SAC, "schedule": {"steps": 0}}), "steps is 0: expected at least 1"),
+    ("fine_tune", job_file({**SAC, "environment": "Ant-v9"}), "Ant-v9"),
     (
-        f"{TUNE}",
-        {**SETTINGS, "method": "sac", "config": {"batch_size": "x"}},
-        "config.batch_size is 'x': expected a whole number",
-    ),
-    (f"{TUNE}", {**SETTINGS, "method": "sac", "schedule": {"steps": 0}}, "steps is 0: expected at least 1"),
-    (f"{TUNE}", {**SETTINGS, "method": "sac", "environment": "Ant-v9"}, "Ant-v9"),
-    (
-        f"{TUNE}",
-        {**SETTINGS, "method": "sac", "schedule": {"block_size": 3, "steps": 6}},
+        "fine_tune",
+        job_file({**SAC, "schedule": {"block_size": 3, "steps": 6}}),
         "evaluation_interval is 1000, expected a multiple of block_size",
     ),
-    (f"{BEHAVE}", {"fingerprint": "0"}, "the key 'seed' is missing"),
-    (f"{BEHAVE}", {"fingerprint": "0", "sac": {"discount": 2}}, "sac.discount is 2: expected at most 1"),
-    ("record --output a/b --summary s --settings", {}, "the key 'environment' is missing"),
+    ("behaviour", job_file({"fingerprint": "0"}), "lack the key 'seed'"),
     (
-        "record --output a/b --summary s --settings",
-        {"environment": ENVIRONMENT, "recipe": "d4rl", "file": "no.hdf5"},
+        "behaviour",
+        job_file({"fingerprint": "0", "sac": {"discount": 2}}),
+        "sac.discount is 2: expected at most 1",
+    ),
+    ("record", job_file({}), "lack the key 'environment'"),
+    (
+        "record",
+        job_file({"environment": ENVIRONMENT, "recipe": "d4rl", "file": "no.hdf5"}),
         "no.hdf5 does not exist",
     ),
-    (
-        "record --output a/b --summary s --settings",
-        {"environment": ENVIRONMENT, "recipe": "medium", "seed": 0, "transitions": 1, "copies": 1},
-        "records a behaviour policy: expected --behaviour",
-    ),
-    (
-        "record --output a/b --summary s --behaviour no --settings",
-        {"environment": ENVIRONMENT, "recipe": "replay", "seed": 0},
-        "replay.safetensors is missing",
-    ),
-    ("likelihood --dataset d --data no/such --agent a --output made --settings", {}, "'config' is missing"),
-    ("statistics --curves no.parquet --json j --table t --settings", {}, "no.parquet does not exist"),
-    ("statistics --curves no --json j --table t --settings", {"repetitions": "x"}, "expected a whole number"),
-    ("figure --figure figure_99 --statistics s --curves c --output o --settings", {}, "invalid choice"),
-    ("figure --figure figure_03 --statistics no --curves c --output o --settings", {}, "no does not exist"),
-    ("dataset_report --summaries no.json --output o.pdf", None, "no.json could not be read"),
-    ("dataset_report --summaries list.json --output o.pdf", None, "is no dataset's summary"),
-    (
-        "reproduction --statistics no --curves c --text t --markdown m --csv c --json j"
-        " --errors e --settings",
-        {"repetitions": 20},
-        "no does not exist",
-    ),
-    ("dataset_report --summaries no.json --output o.pdf --log list.json/x.log", None, "could not be written"),
+    ("record", job_file(RANDOM), "records a behaviour policy: expected its folder"),
+    ("record", job_file({**RANDOM, "recipe": "replay"}, behaviour=["no"]), "replay.safetensors is missing"),
+    ("likelihood", job_file({}, data=["no/such"], agents=["a"]), "lack the key 'config'"),
+    ("statistics", job_file({}, curves=["no.parquet"]), "no.parquet does not exist"),
+    ("statistics", job_file({"repetitions": "x"}, curves=["no"]), "expected a whole number"),
+    ("figure", job_file({}, statistics=["no"], curves=["c"]), "no does not exist"),
+    ("dataset_report", job_file({}, summaries=["no.json"]), "no.json could not be read"),
+    ("dataset_report", job_file({}, summaries=["list.json"]), "is no dataset's summary"),
+    ("reproduction", job_file({"repetitions": 20}, statistics=["no"], curves=["c"]), "no does not exist"),
 ]
 
 
@@ -591,19 +586,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     signal.signal(signal.SIGTERM, handler)
 
 
-@pytest.mark.parametrize(("line", "settings", "sentence"), LINES, ids=[f"{n} {s}"[:60] for n, _, s in LINES])
-def test_a_bad_command_line_ends_in_one_sentence_and_status_2(
+@pytest.mark.parametrize(("step", "content", "sentence"), FILES, ids=[f"{n} {s}"[:60] for n, _, s in FILES])
+def test_a_bad_job_ends_in_one_sentence_and_status_2(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    line: str,
-    settings: Any,
+    step: str,
+    content: Any,
     sentence: str,
 ) -> None:
-    step, *arguments = line.split()
-    if settings is not None:
-        arguments.append(settings if isinstance(settings, str) else json.dumps(settings))
-    monkeypatch.setattr(sys, "argv", [step, *arguments])
+    if content is not None:
+        (folder / "job.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    monkeypatch.setattr(sys, "argv", [step, *(["job.json"] if content is not None else [])])
     with pytest.raises(SystemExit) as end:
         runpy.run_module(f"workflow.steps.{step}", run_name="__main__")
     errors = capsys.readouterr().err
@@ -611,7 +605,7 @@ def test_a_bad_command_line_ends_in_one_sentence_and_status_2(
     assert sentence in errors
     assert "Traceback" not in errors
     left = {path.name for path in folder.rglob("*") if path.is_file()}
-    assert left <= {"list.json", ".lock"}
+    assert left <= {"list.json", "job.json", ".lock"}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from paper_figures.figure_09 import OfflineShare
 from paper_figures.index import FIGURES, MANIPULATION_FIGURES
 from paper_figures.results import Results
 from storage import UserError
+from storage.curves import COLUMNS
 
 MakeCurves = Callable[..., pd.DataFrame]
 COMPARISONS = [name for name, figure in FIGURES.items() if isinstance(figure, Comparison)]
@@ -208,12 +209,22 @@ def test_the_notes_on_figures_8_and_14_are_true_of_the_published_curves() -> Non
 def shares(dataset: str, metrics: Sequence[str], method: str = "off2on") -> pd.DataFrame:
     """Shares of three seeds, mean 0.81, 0.61, 0.41 at steps 1000 to 3000; the logged ones are lower."""
     rows = [
-        ("made-up", method, dataset, seed, step, metric, 1 - step / 5000 + 0.01 * seed - 0.1 * k)
+        (
+            "made-up",
+            method,
+            dataset,
+            seed,
+            "online",
+            "step",
+            step,
+            metric,
+            1 - step / 5000 + 0.01 * seed - 0.1 * k,
+        )
         for k, metric in enumerate(metrics)
         for seed in (0, 1, 2)
         for step in (1000, 2000, 3000)
     ]
-    return pd.DataFrame(rows, columns=["run", "method", "dataset", "seed", "step", "metric", "value"])
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 @pytest.mark.parametrize("logged", [False, True])

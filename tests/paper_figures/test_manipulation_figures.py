@@ -34,10 +34,36 @@ def results_of(
             for seed in range(seeds):
                 for step in STEPS:
                     success = random.binomial(5, step / 300) / 5
-                    rows.append(("r", method, task, seed, step, "success_deterministic", success))
+                    rows.append(
+                        ("r", method, task, seed, "online", "episode", step, "success_deterministic", success)
+                    )
                     if step and method == "off2on":
-                        rows.append(("r", method, task, seed, step, "online_share", 0.1 + step / 1000))
-                        rows.append(("r", method, task, seed, step, "random_share", 0.3 - step / 2000))
+                        rows.append(
+                            (
+                                "r",
+                                method,
+                                task,
+                                seed,
+                                "online",
+                                "episode",
+                                step,
+                                "online_share",
+                                0.1 + step / 1000,
+                            )
+                        )
+                        rows.append(
+                            (
+                                "r",
+                                method,
+                                task,
+                                seed,
+                                "online",
+                                "episode",
+                                step,
+                                "random_share",
+                                0.3 - step / 2000,
+                            )
+                        )
     curves = pd.DataFrame(rows, columns=list(COLUMNS))
     return ManipulationResults(comparable(curves), Bootstrap(repetitions=20), 4, 500_000, pictures=pictures)
 

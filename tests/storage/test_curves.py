@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from storage import UserError
-from storage.curves import _KIND, _SCHEMA, COLUMNS, METRICS, read_curves, read_provenance, write_curves
+from storage.curves import COLUMNS, KIND, METRICS, read_curves, read_provenance, write_curves
 from storage.tables import write_table
 
 PROVENANCE = {"configuration_hash": "0123456789ab", "seeds": [0], "versions": {"torch": "2.13.0"}}
@@ -23,7 +23,7 @@ PROVENANCE = {"configuration_hash": "0123456789ab", "seeds": [0], "versions": {"
 
 def curves(seed: int = 0, steps: int = 5) -> pd.DataFrame:
     rows = [
-        ("pilot", "off2on", "halfcheetah-random", seed, 1000 * step, metric, step / 3)
+        ("pilot", "off2on", "halfcheetah-random", seed, "online", "step", 1000 * step, metric, step / 3)
         for step in range(steps)
         for metric in ("return", "q_mean")
     ]
@@ -47,7 +47,10 @@ def test_any_finite_value_comes_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, values: list[float], texts: tuple[str, str]
 ) -> None:
     path = tmp_path_factory.mktemp("curves") / "curves.parquet"
-    rows = [(texts[0], "sac", texts[1], 3, step, "return", value) for step, value in enumerate(values)]
+    rows = [
+        (texts[0], "sac", texts[1], 3, "online", "step", step, "return", value)
+        for step, value in enumerate(values)
+    ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     write_curves(path, frame, {})
     assert_frame_equal(read_curves(path), frame, check_exact=True)
@@ -108,8 +111,8 @@ def test_rows_that_are_not_those_of_a_finished_job_are_neither_written_nor_read(
     with pytest.raises(UserError) as refusal:
         write_curves(path, change(curves()), provenance)
     assert sentence in str(refusal.value) and not path.exists()
-    table = pa.Table.from_pandas(change(curves()), schema=_SCHEMA, preserve_index=False)
-    write_table(path, table, _KIND, provenance)
+    table = pa.Table.from_pandas(change(curves()), schema=KIND.schema, preserve_index=False)
+    write_table(path, table, KIND, provenance)
     with pytest.raises(UserError) as refusal:
         read_curves(path)
     assert str(path) in str(refusal.value) and sentence in str(refusal.value)
@@ -124,10 +127,20 @@ def test_a_point_given_twice_is_refused(tmp_path: Path) -> None:
         read_curves([tmp_path / "a.parquet", tmp_path / "b.parquet"])
 
 
+def test_the_phases_of_one_method_do_not_collide(tmp_path: Path) -> None:
+    write_curves(tmp_path / "online.parquet", curves(), PROVENANCE)
+    offline = curves().assign(phase="offline", unit="update")
+    write_curves(tmp_path / "offline.parquet", offline, PROVENANCE)
+    both = read_curves([tmp_path / "offline.parquet", tmp_path / "online.parquet"])
+    assert list(both["phase"].value_counts()) == [10, 10]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda frame: frame.assign(metric="reward"), "unknown metric 'reward'"),
+        (lambda frame: frame.assign(metric="Reward!"), "the metric 'Reward!' is none: expected a lower-case"),
+        (lambda frame: frame.assign(phase="neither"), "unknown phase 'neither': expected one of offline, on"),
+        (lambda frame: frame.assign(unit="hour"), "unknown unit 'hour': expected one of update, step, ep"),
         (lambda frame: frame.assign(value=float("nan")), "'return' is nan at step 0"),
         (lambda frame: frame.drop(columns="seed"), "have the columns run, method"),
         (lambda frame: frame.assign(extra=1), "have the columns run, method"),

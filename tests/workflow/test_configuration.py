@@ -16,7 +16,7 @@ from offline_data import d4rl_hdf5
 from storage import UserError
 from workflow import plan
 from workflow.code_hash import ROOT
-from workflow.configuration import check, read
+from workflow.configuration import check, merged_by_snakemake, read
 from workflow.sections import Configuration
 
 DELETE = object()
@@ -44,15 +44,19 @@ WRONG = [
         5.0,
         "pretraining.methods.cql.config: unknown key 'min_q_weight'",
     ),
-    ("fine_tuning.methods.td3", {}, "methods.td3: the method 'td3' is unknown: expected one of off2on"),
+    ("fine_tuning.methods.td3", {}, "methods.td3: unknown label 'td3': expected one of off2on"),
     ("fine_tuning.methods.Mine", {}, "fine_tuning.methods has the name 'Mine': expected lower-case letters"),
-    ("pretraining.methods.td3", {}, "pretraining.methods: unknown key 'td3': expected one of awac, cql"),
+    (
+        "pretraining.methods.td3",
+        {},
+        "pretraining.methods.td3: unknown label 'td3': expected one of awac, cql",
+    ),
     (
         "datasets.halfcheetah-random.pretraining",
         {"methods": {"sac": {}}},
         "datasets.halfcheetah-random.pretraining.methods: unknown key 'sac': expected one of awac, cql",
     ),
-    ("fine_tuning.methods.sac_ft.starts_from", ["cql"], "starts_from is ['cql']: expected one of nothing"),
+    ("fine_tuning.methods.sac_ft.starts_from", ["cql"], "starts_from is ['cql']: expected text"),
     ("fine_tuning.methods.sac_ft.starts_from", "td3", "is 'td3': expected one of nothing, awac, cql"),
     (
         "datasets.halfcheetah-random.fine_tuning",
@@ -130,17 +134,9 @@ WRONG = [
         "download",
         "expected one of authors, continued, released, train",
     ),
-    (
-        "extends",
-        "no_such.yaml",
-        "extends is 'no_such.yaml': expected one of authors_agents.yaml",
-    ),
-    (
-        "extends",
-        "../setup.yaml",
-        "extends is '../setup.yaml': expected one of authors_agents.yaml",
-    ),
-    ("extends", "locomotion.yaml", "extends is 'locomotion.yaml', which itself extends another"),
+    ("extends", "no_such.yaml", "extends is 'no_such.yaml': expected a file, by its path from"),
+    ("extends", "../setup.yaml", "extends is '../setup.yaml': expected a file, by its path from"),
+    ("extends", 5, "extends is 5: expected a file, by its path from"),
     # missing keys
     ("name", DELETE, "the key 'name' is missing"),
     (
@@ -293,8 +289,48 @@ def test_the_overlay_for_a_gpu_fits_the_paper() -> None:
     for section, keys in overlay.items():
         paper.setdefault(section, {}).update(keys)
     assert check(paper)["compute"]["device"] == "cuda"
-    assert plan.Plan(paper).agent_groups("hopper-random", "cql") == ["0-19"]
-    assert plan.Plan(paper).seed_groups() == ["0-1-2-3"]
+    assert plan.Plan(paper).agent_groups("hopper-random", "cql") == [list(range(20))]
+    assert plan.Plan(paper).seed_groups() == [[0, 1, 2, 3]]
+
+
+def test_files_extend_each_other_several_deep_from_where_they_lie(
+    smoke: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "inner").mkdir()
+    smoke["name"] = "base"
+    for name, content in {
+        "base.yaml": smoke,
+        "inner/middle.yaml": {"extends": "../base.yaml", "name": "middle", "statistics": {"seed": 7}},
+        "top.yaml": {"extends": "inner/middle.yaml", "sweep_policy_lr": None},
+    }.items():
+        (tmp_path / name).write_text(yaml.safe_dump(content))
+    found = read(tmp_path / "top.yaml")
+    assert (found["name"], found["statistics"]["seed"], found["statistics"]["repetitions"]) == (
+        "middle",
+        7,
+        100,
+    )
+    assert "sweep_policy_lr" not in found
+    (tmp_path / "quick.yaml").write_text("extends: figure_03_quick.yaml\nname: mine")  # of config/
+    assert read(tmp_path / "quick.yaml")["fine_tuning"]["schedule"]["steps"] == 10_000
+
+
+def test_files_that_extend_each_other_in_a_ring_are_refused(tmp_path: Path) -> None:
+    for one, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{one}.yaml").write_text(f"extends: {other}.yaml")
+    with pytest.raises(UserError, match=r"extends goes round \(b.yaml, a.yaml, b.yaml\): expected files of"):
+        read(tmp_path / "a.yaml")
+
+
+def test_of_several_files_one_may_extend_another(smoke: dict[str, Any], tmp_path: Path) -> None:
+    files = [tmp_path / "one.yaml", tmp_path / "overlay.yaml"]
+    files[0].write_text("extends: smoke.yaml\nname: one")
+    files[1].write_text("statistics: {repetitions: 9}")
+    merged = {"extends": "smoke.yaml", "name": "one", "statistics": {"repetitions": 9}}
+    assert merged_by_snakemake(merged, map(str, files))["statistics"]["repetitions"] == 9
+    files[1].write_text("extends: pilot.yaml")
+    with pytest.raises(UserError, match=r"overlay.yaml extends another file beside .*one.yaml: expected one"):
+        merged_by_snakemake(merged, map(str, files))
 
 
 def test_a_configuration_that_extends_another_says_only_what_differs() -> None:

@@ -14,7 +14,7 @@ from storage.files import read_json
 from tests.workflow.conftest import Snakemake
 from workflow.code_hash import ROOT
 from workflow.configuration import check, read
-from workflow.cost import MEASURED, STAGES, Estimate, Job, Model, Speed, makespan, origin, table
+from workflow.cost import MEASURED, Estimate, Job, Model, Speed, makespan, origin, table
 from workflow.plan import Plan
 
 
@@ -50,9 +50,11 @@ def test_the_jobs_are_those_of_the_dag(smoke: dict[str, Any], snakemake: Snakema
     output, _ = snakemake("-n", "--cores", "1", "--configfile", "smoke.yaml").communicate()
     stats = output[output.index("Job stats") :]
     counted = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
-    figures = counted["figure"] + counted["dataset_report"] + counted["reproduction"]
-    expected = {stage: counted[stage] for stage in STAGES if stage != "figures"} | {"figures": figures}
-    assert dict(Counter(found.stage for found in estimate(smoke).values())) == expected
+    found = Counter(job.stage for job in estimate(smoke).values())
+    assert found["pretrain"] + found["fine_tune"] == counted["train"]
+    assert found["figures"] == counted["figure"] + counted["reproduction"]
+    for stage in ("behaviour", "record", "likelihood", "statistics"):
+        assert found[stage] == counted[stage]
 
 
 def test_a_machine_twice_as_fast_takes_half_as_long(smoke: dict[str, Any]) -> None:
@@ -65,7 +67,7 @@ def test_twice_the_updates_add_their_time(smoke: dict[str, Any]) -> None:
     def seconds(updates: int) -> float:
         smoke["pretraining"]["schedule"] = {"updates": updates, "evaluation_interval": 10**9}
         smoke["pretraining"]["schedule"]["checkpoint_interval"] = 10**9
-        return estimate(smoke)["pretrain/halfcheetah-random_bcq_0-3"].seconds
+        return estimate(smoke)["train/halfcheetah-random/bcq/agents_0-3"].seconds
 
     first, second, third = (seconds(count) for count in (1000, 2000, 3000))
     assert second > first
@@ -78,7 +80,14 @@ def test_released_agents_cost_nothing(smoke: dict[str, Any]) -> None:
     others = {label: shipped for label in smoke["fine_tuning"]["methods"] if label not in ("awac", "bcq_ft")}
     smoke["datasets"]["halfcheetah-random"]["fine_tuning"] = {"methods": others}
     smoke["datasets"]["halfcheetah-random"]["pretraining"] = {"methods": {"fqe": shipped}}
-    assert not any(name.startswith("pretrain/halfcheetah-random_cql") for name in estimate(smoke))
+    assert not any(name.startswith("train/halfcheetah-random/cql") for name in estimate(smoke))
+
+
+def test_without_fine_tuning_the_judged_offline_phases_are_what_it_costs(smoke: dict[str, Any]) -> None:
+    for key in ("fine_tuning", "sweep_policy_lr", "likelihood", "manipulation"):
+        del smoke[key]
+    found = Counter(job.stage for job in estimate(smoke | {"figures": ["learning_curves"]}).values())
+    assert found == {"behaviour": 1, "record": 2, "pretrain": 8, "statistics": 1, "figures": 3}
 
 
 def test_a_method_that_was_not_measured_is_slower_than_any_that_was() -> None:

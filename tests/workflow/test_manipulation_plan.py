@@ -21,6 +21,7 @@ from workflow.configuration import check
 from workflow.manipulation_plan import ManipulationPlan
 from workflow.settings import build
 from workflow.steps.fine_tune_pixels import fine_tuning_config
+from workflow.table import Table
 
 TASK = "pick-place"
 
@@ -133,8 +134,8 @@ def test_films_are_of_one_run_before_and_after(smoke: dict[str, Any]) -> None:
     smoke["manipulation"]["film"] = {"label": "off2on", "seed": 1}
     jobs = ManipulationPlan(check(smoke))
     root = "results/smoke/manipulation"
-    assert jobs.filmed_members(TASK) == jobs.member_files(TASK, "off2on", "1")
-    assert jobs.filmed_actor(TASK) == f"{root}/actors/{TASK}/off2on/0-1/seed_1.safetensors"
+    assert jobs.filmed_members(TASK) == jobs.member_files(TASK, "off2on", [1])
+    assert jobs.filmed_actor(TASK) == f"results/smoke/agents/{TASK}/off2on/seeds_0-1/seed_1.safetensors"
     assert jobs.pictures_folders("film") == [f"{root}/films/{task}" for task in jobs.tasks]
     assert fine_tuning_config(jobs.film(TASK)).ensemble_size == 2
     trained = ManipulationPlan(check({**smoke, "curves": "recorded"}))
@@ -161,24 +162,23 @@ def test_no_two_runs_share_an_agent_unless_the_configuration_says_so(smoke: dict
 
 def test_members_lie_where_their_groups_are_made(smoke: dict[str, Any]) -> None:
     jobs = change(smoke, lambda section: section["pretraining"].update(agents_per_job=3))
-    assert jobs.agent_groups() == ["0-2", "3-3"]
-    root = f"results/smoke/manipulation/agents/{TASK}/cql"
-    assert jobs.member_files(TASK, "off2on", "1") == [
-        f"{root}/0-2/agent_1.safetensors",
-        f"{root}/3-3/agent_3.safetensors",
+    assert jobs.agent_groups() == [[0, 1, 2], [3]]
+    root = f"results/smoke/agents/{TASK}/cql"
+    assert jobs.member_files(TASK, "off2on", [1]) == [
+        f"{root}/agents_0-2/agent_1.safetensors",
+        f"{root}/agents_3-3/agent_3.safetensors",
     ]
-    assert jobs.member_folders(TASK, "off2on", "0-1") == [f"{root}/0-2", f"{root}/3-3"]
 
 
 def test_a_control_continues_the_agents_only_where_it_says_so(smoke: dict[str, Any]) -> None:
     jobs = ManipulationPlan(smoke)
-    folder = f"results/smoke/manipulation/agents/{TASK}/cql/0-3"
-    assert jobs.starting_folder(TASK, "trained_on", "0-3") == [folder]
-    assert jobs.starting_files(TASK, "trained_on", "0-3") == [
+    folder = f"results/smoke/agents/{TASK}/cql/agents_0-3"
+    assert folder in Table(smoke).find("train", [TASK, "trained_on", "agents_0-3"]).needs
+    assert jobs.starting_files(TASK, "trained_on", range(4)) == [
         f"{folder}/agent_{agent}.safetensors" for agent in range(4)
     ]
     for offline in ("cql", "cloning_only"):
-        assert jobs.starting_folder(TASK, offline, "0-3") == []
+        assert jobs.starting_files(TASK, offline, range(4)) == []
     assert jobs.pretraining(TASK, "trained_on")["schedule"]["updates"] == 8
 
 
@@ -186,11 +186,10 @@ def test_a_control_may_have_fewer_agents_than_were_pretrained(smoke: dict[str, A
     smoke["manipulation"]["controls"]["trained_on"]["agents"] = 3
     smoke["manipulation"]["pretraining"]["agents_per_job"] = 2
     jobs = ManipulationPlan(smoke)
-    assert jobs.agent_groups() == ["0-1", "2-3"]
-    assert jobs.agent_groups("trained_on") == ["0-1", "2-2"]
-    agents = f"results/smoke/manipulation/agents/{TASK}/cql"
-    assert jobs.starting_files(TASK, "trained_on", "2-2") == [f"{agents}/2-3/agent_2.safetensors"]
-    assert jobs.starting_folder(TASK, "trained_on", "2-2") == [f"{agents}/2-3"]
+    assert jobs.agent_groups() == [[0, 1], [2, 3]]
+    assert jobs.agent_groups("trained_on") == [[0, 1], [2]]
+    agents = f"results/smoke/agents/{TASK}/cql"
+    assert jobs.starting_files(TASK, "trained_on", [2]) == [f"{agents}/agents_2-3/agent_2.safetensors"]
     made = [path for path in jobs.control_curves() if TASK in path and "trained_on" in path]
     assert [path.rpartition("_")[2] for path in made] == ["0-1.parquet", "2-2.parquet"]
 

@@ -107,5 +107,5 @@ def test_a_d4rl_file_is_read_by_the_rule_that_is_named(
 
 
 def test_a_recipe_that_needs_a_behaviour_policy_says_so() -> None:
-    with pytest.raises(UserError, match="recipe medium records a behaviour policy: expected --behaviour"):
+    with pytest.raises(UserError, match="recipe medium records a behaviour policy: expected its folder"):
         recorded({"recipe": "medium", **ROLLED_OUT}, None)

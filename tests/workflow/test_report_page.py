@@ -56,7 +56,7 @@ def test_every_finished_configuration_has_its_report(snakemake: Snakemake, tmp_p
         "reproduction.txt",
         *(f"figures/learning_curves.{end}" for end in ("png", "csv", "txt")),
     }
-    assert "environment steps, every seed" in drawn["figures/learning_curves.png"]["caption"]
+    assert "steps or updates, every seed" in drawn["figures/learning_curves.png"]["caption"]
 
     # As training leaves it: curves of its own, and a figure of its datasets.
     shutil.copytree(committed, tmp_path / RUN / "curves")

@@ -28,7 +28,9 @@ PROVENANCE: dict[str, Any] = {
 
 
 def write(folder: Path, values: tuple[float, ...] = (50.0, 51.0, 52.0), **changes: Any) -> Path:
-    rows = [("r", "off2on", "d", seed, 10, "return", value) for seed, value in enumerate(values)]
+    rows = [
+        ("r", "off2on", "d", seed, "online", "step", 10, "return", value) for seed, value in enumerate(values)
+    ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     write_curves(folder / "d" / "curve.parquet", frame, PROVENANCE | changes)
     return folder

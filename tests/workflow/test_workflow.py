@@ -13,10 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from storage.curves import read_curves
 from tests.workflow.conftest import Snakemake
 from workflow.code_hash import ROOT
 
@@ -85,7 +87,7 @@ def test_every_scale_has_a_dag(snakemake: Snakemake, tmp_path: Path, files: list
     process = snakemake("--dry-run", "--quiet", "rules", "--configfile", *map(str, files))
     output, _ = process.communicate()
     assert process.returncode == 0, output
-    assert "fine_tune" in output
+    assert "train" in output
 
 
 def test_the_figures_alone_can_be_asked_for(snakemake: Snakemake, tiny: str) -> None:
@@ -190,6 +192,43 @@ def test_the_page_on_own_methods_keeps_its_word(snakemake: Snakemake, tmp_path: 
     assert "the method my_package.cloning:Cloning mixes runs" in output
 
 
+def test_an_offline_method_with_its_own_phase_before_it_is_judged_without_fine_tuning(
+    snakemake: Snakemake, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "your_own_method.md").read_text()
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "brac.py").write_text(page.split("```python\n")[2].split("```")[0])
+    theirs = yaml.safe_load(page.split("```yaml\n")[3].split("```")[0])["pretraining"]["methods"]
+    for method in theirs.values():
+        method["config"] = method.get("config", {}) | {"hidden_widths": [16], "batch_size": 16}
+    claim = [
+        {"id": "brac_above_cql", "says": "BRAC ends above CQL.", "statistic": "mean_difference"}
+        | {"methods": ["brac", "cql"], "datasets": "all", "step": 20, "earliest": 10}
+    ]
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump(claim))
+    configuration = copy.deepcopy(TINY) | {"claims": "claims.yaml"}
+    del configuration["fine_tuning"]
+    configuration["pretraining"] |= {"agents": 3, "agents_per_job": 2}
+    configuration["pretraining"]["schedule"] |= {"updates": 20, "evaluation_interval": 10}
+    configuration["pretraining"]["methods"] |= theirs
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(configuration))
+    process = snakemake("--cores", "2", "--configfile", "mine.yaml")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    results = tmp_path / "results" / "tiny"
+    drawn = pd.read_csv(results / "figures/learning_curves.csv")
+    assert set(drawn["method"]) == {"cql", "prior", "brac"} and set(drawn["along"]) == {"gradient updates"}
+    assert set(drawn["runs"]) == {1, 3} and set(drawn["step"]) == {0, 10, 20}
+    curves = read_curves(sorted((results / "curves/halfcheetah-random/brac").glob("*.parquet")))
+    assert set(curves["seed"]) == {0, 1, 2} and "divergence" in set(curves["metric"])
+    [judged] = [
+        found
+        for found in json.loads((results / "reproduction.json").read_text())["claims"]
+        if found["id"] == "brac_above_cql"
+    ]
+    assert judged["ours"]["runs"] == 3 and judged["verdict"] in ("undecided", "reproduced", "contradicted")
+
+
 def test_the_page_on_own_datasets_keeps_its_word(
     snakemake: Snakemake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +252,7 @@ def test_the_page_on_own_datasets_keeps_its_word(
 def wait_for_checkpoint(folder: Path) -> Path:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for path in folder.glob("pretrain/**/checkpoint.safetensors"):
+        for path in folder.glob("train/**/checkpoint.safetensors"):
             return path
         time.sleep(0.02)
     raise AssertionError(f"{os.fspath(folder)}: no checkpoint appeared")

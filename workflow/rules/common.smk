@@ -1,4 +1,4 @@
-# What all rules share: the checked configuration, where jobs run, and the names that wildcards may take.
+# What all rules share: the table of jobs that they ask, where jobs run, and the names that wildcards may take.
 import sys
 from contextlib import ExitStack
 from os import environ, getpid, pathsep
@@ -7,26 +7,24 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from algorithms import catalogue
 from storage import UserError
 from storage.checksums import write_checksums
 from storage.files import exclusive
-from workflow.configuration import check, completed, load
-from workflow.manipulation_plan import OFFLINE, ManipulationPlan, folders_of
-from workflow.plan import Plan, as_json
 from workflow.code_hash import ROOT
+from workflow.configuration import merged_by_snakemake
+from workflow.resources import resources_of
+from workflow.table import SWEEP_FIGURE, Table
 
 min_version("9.0")
 
-# Snakemake has merged the files already: what each one says twice, or in two senses, shows in the file alone.
 try:
-    for file in workflow.configfiles:
-        load(Path(file))
     # Jobs read what was checked when they were planned.
-    PLAN = Plan((check if workflow.is_main_process else completed)(config))
+    TABLE = Table(
+        merged_by_snakemake(config, workflow.configfiles, workflow.is_main_process)
+    )
 except UserError as error:
     sys.exit(f"Configuration: {error}")
-MANIPULATION = ManipulationPlan(PLAN.configuration)
+RESULTS = TABLE.results
 
 # Jobs run in the environment that runs Snakemake, activated or not, in any working directory, and end with it
 # (workflow.cli).
@@ -38,18 +36,39 @@ environ["PYTHONPATH"] = pathsep.join(
 environ["OFF2ON_PARENT"] = str(getpid())
 
 
+def names(rule, place=0):
+    return "|".join(TABLE.names(rule, place)) or "none"
+
+
 wildcard_constraints:
-    dataset="|".join(PLAN.configuration["datasets"]) or "none",
-    family="halfcheetah|hopper|walker2d|inverted-double-pendulum",
-    offline="|".join(catalogue.OFFLINE),
-    label="|".join([*PLAN.methods, *PLAN.variations]) or "none",
-    figure="|".join(PLAN.configuration["figures"]) or "none",
-    task="|".join(MANIPULATION.tasks) or "none",
-    image_offline="|".join([OFFLINE, *MANIPULATION.controls]),
-    image_figure="|".join(MANIPULATION.figures) or "none",
-    image_label="|".join(MANIPULATION.methods) or "none",
-    agents=r"\d+-\d+",
-    seeds=r"\d+(-\d+)*",
+    policy=names("behaviour"),
+    family=names("record"),
+    quality=names("record", 1),
+    dataset=names("train"),
+    label=names("train", 1),
+    job=names("train", 2),
+    comparison=names("statistics"),
+    figure=names("figure"),
+    task=names("film_agents"),
+
+
+def of(rule, attribute):
+    """What the table says of a rule's job, by its wildcards."""
+
+    def answer(wildcards):
+        try:
+            return getattr(TABLE.find(rule, wildcards), attribute)
+        except UserError as error:
+            raise WorkflowError(str(error)) from error
+
+    return answer
+
+
+def resource(rule, name):
+    """How much of a resource a rule's job may take; a second attempt has twice the memory, a third three times."""
+    return lambda wildcards, attempt: resources_of(
+        TABLE.find(rule, wildcards), attempt
+    )[name]
 
 
 # One run at a time writes into results/<name>. The kernel ends this lock with the process, however that ends.
@@ -58,13 +77,8 @@ RUN_LOCK = ExitStack()
 
 onstart:
     try:
-        RUN_LOCK.enter_context(exclusive(PLAN.results))
+        RUN_LOCK.enter_context(exclusive(RESULTS))
+        for job in TABLE.jobs.values():
+            job.write()
     except UserError as error:
         sys.exit(str(error))
-
-
-def sweep_curves(wildcards):
-    try:
-        return PLAN.sweep_curves()
-    except UserError as error:
-        raise WorkflowError(str(error)) from error

@@ -4,17 +4,18 @@
 # `snakemake figures`: those alone, without the closing table.
 rule figures:
     input:
-        expand("<results>/figures/{figure}.pdf", figure=PLAN.figures()),
-        expand("<results>/figures/{figure}.pdf", figure=MANIPULATION.figures),
+        expand("<results>/figures/{figure}.pdf", figure=TABLE.asked_figures()),
+
+
+# `snakemake sweep_policy_lr`: how the unpublished learning rate of the policy changes the curves.
+rule sweep_policy_lr:
+    input:
+        lambda wildcards: of("figure", "outputs")([SWEEP_FIGURE])["pdf"],
 
 
 rule figure:
     input:
-        statistics="<results>/statistics/statistics.parquet",
-        curves=PLAN.curves(),
-        likelihoods=lambda wildcards: (
-            PLAN.likelihoods() if wildcards.figure == "figure_01a" else []
-        ),
+        of("figure", "needs"),
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(
@@ -39,15 +40,18 @@ rule figure:
             labels={"what": "caption"},
         ),
     log:
-        "<logs>/figures/{figure}.log",
+        "<logs>/figure/{figure}.log",
     benchmark:
-        "<benchmarks>/figures/{figure}.jsonl"
+        "<benchmarks>/figure/{figure}.jsonl"
+    resources:
+        mem_mb=resource("figure", "mem_mb"),
+        disk_mb=resource("figure", "disk_mb"),
+        runtime=resource("figure", "runtime"),
     params:
-        settings=as_json(PLAN.drawing()),
-        cache=f"{PLAN.results}/statistics/cache",
+        step=of("figure", "step"),
+        file=of("figure", "file"),
+        fingerprint=of("figure", "fingerprint"),
     message:
         "draw {wildcards.figure}"
     shell:
-        "python -m workflow.steps.figure --figure {wildcards.figure} --statistics {input.statistics}"
-        " --curves {input.curves} --likelihoods {input.likelihoods} --cache {params.cache}"
-        " --settings {params.settings:q} --output {output.pdf} --log {log}"
+        "python -m {params.step} {params.file:q} --log {log:q}"

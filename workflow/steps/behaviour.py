@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.training.acceleration import arithmetic
 from algorithms.training.behaviour import train_behaviour
-from algorithms.training.jobs import job_of
 from algorithms.training.online import OnlineSchedule, collection_seed
 from offline_data import recipes
 from storage.curves import write_curves
 from storage.files import atomic_path, write_json
 from storage.provenance import collect
-from workflow import cli, training_process
+from workflow import cli
+from workflow.jobs import Job
 from workflow.settings import build
+from workflow.training_process import loop_job, prepare
 
 
-def main(options: argparse.Namespace) -> None:
+def main(job: Job) -> None:
     """Train, then write replay, action log, medium and expert actor, curve and summary."""
-    settings = options.settings
-    compute = training_process.prepare(settings)
+    settings = job.settings
+    compute = prepare(settings)
     result = train_behaviour(
         build(SACConfig, settings.get("sac", {}), "sac"),
         build(OnlineSchedule, settings.get("schedule", {}), "schedule"),
         settings["seed"],
-        job_of(options.run, options.policy, settings, options.state, compute),
+        loop_job(job, compute),
         settings.get("reward_scale", 1.0),
         settings["medium"]["score"] if "medium" in settings else None,
     )
     provenance = collect(settings, [settings["seed"]], arithmetic())
-    with atomic_path(options.output) as folder:
+    with atomic_path(job.output("folder")) as folder:
         tensors = {"replay": result.replay_log, "medium": result.medium, "expert": result.expert}
         for name, content in tensors.items():
             checkpoints.save(folder / f"{name}.safetensors", content, provenance)
@@ -46,10 +44,4 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = cli.parser(__doc__)
-    arguments.add_argument("--run", required=True, help="the configuration's name")
-    arguments.add_argument("--policy", required=True, help="the policy's name, for the curve's rows")
-    cli.settings_argument(arguments, "behaviour_policy")
-    arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
-    arguments.add_argument("--output", type=Path, required=True, help="folder for what the run leaves")
-    cli.run(main, arguments)
+    cli.run_job(main, __doc__)

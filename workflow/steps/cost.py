@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from algorithms.training import acceleration
 from storage import UserError
 from storage.provenance import hardware
-from workflow import cli, cost
+from workflow import cli, cost, jobs
 from workflow.plan import Plan
 
 
 def main(options: argparse.Namespace) -> None:
     """Calibrate, estimate, print."""
     acceleration.prepare_process()
-    plan = Plan(options.settings)
+    plan = Plan(jobs.read(options.file).settings)
     if plan.configuration.get("compute", {}).get("device") == "cuda":
         raise UserError("compute.device is cuda: the model of the cost knows CPUs alone; expected cpu")
     speed = cost.calibrate()
@@ -30,6 +31,6 @@ def main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    cli.settings_argument(arguments, "configuration")
+    arguments.add_argument("file", type=Path, help="the job's file")
     arguments.add_argument("--cores", type=int, required=True, help="cores that jobs may use at once")
     cli.run(main, arguments)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from envs.manipulation.environment import ManipulationEnvironment, Observation
 from envs.manipulation.pictures import Reel
 from storage.files import atomic_path
 from workflow import cli
+from workflow.jobs import Job
 from workflow.steps.fine_tune_pixels import fine_tuning_config
 
 BEFORE, AFTER, SCRIPT = "before", "after", "script"
@@ -67,14 +66,14 @@ def outcomes(
     return pd.DataFrame(rows, columns=["player", "episode", "success"]), reels
 
 
-def main(options: argparse.Namespace) -> None:
+def main(job: Job) -> None:
     """Write <task>_<player>.png and <task>_outcomes.csv, and the GIF of all three."""
     acceleration.prepare_process()
-    settings = options.settings
+    settings, task = job.settings, job.about["dataset"]
     environment = make(settings["environment"], **settings["options"])
     before, after = (ensemble(settings, environment) for _ in range(2))
-    load_members(before, [checkpoints.load(path)[0] for path in options.members])
-    after.load_actor(checkpoints.load(options.actor)[0])
+    load_members(before, [checkpoints.load(path)[0] for path in job.paths("members")])
+    after.load_actor(checkpoints.load(job.required("actor"))[0])
     players = {
         SCRIPT: partial(script, environment),
         BEFORE: partial(agent, before, environment),
@@ -86,13 +85,13 @@ def main(options: argparse.Namespace) -> None:
     table["shown"] = table["episode"] == shown
     films = {name: film(environment, played[shown], settings) for name, played in reels.items()}
     environment.close()
-    with atomic_path(options.output) as folder:
+    with atomic_path(job.output("strips")) as folder:
         for name, frames in films.items():
             strip = pictures.spread(frames, settings["frames"])
-            pictures.write_png(folder / f"{options.task}_{name}.png", pictures.side_by_side(strip, _GAP))
-        table.to_csv(folder / f"{options.task}_outcomes.csv", index=False, lineterminator="\n")
+            pictures.write_png(folder / f"{task}_{name}.png", pictures.side_by_side(strip, _GAP))
+        table.to_csv(folder / f"{task}_outcomes.csv", index=False, lineterminator="\n")
     together = [pictures.side_by_side(moment, _GAP) for moment in zip(*films.values(), strict=True)]
-    pictures.write_gif(options.gif, together, _STEP)
+    pictures.write_gif(job.output("gif"), together, _STEP)
 
 
 def film(environment: ManipulationEnvironment, reel: Reel, settings: cli.Json) -> list[Any]:
@@ -101,11 +100,4 @@ def film(environment: ManipulationEnvironment, reel: Reel, settings: cli.Json) -
 
 
 if __name__ == "__main__":
-    arguments = cli.parser(__doc__)
-    arguments.add_argument("--task", required=True, help="the task's name, for the files'")
-    arguments.add_argument("--members", type=Path, nargs="+", required=True, help="agents before fine-tuning")
-    arguments.add_argument("--actor", type=Path, required=True, help="the fine-tuned ensemble's file")
-    cli.settings_argument(arguments, "film")
-    arguments.add_argument("--output", type=Path, required=True, help="folder of the strips and outcomes")
-    arguments.add_argument("--gif", type=Path, required=True, help="the film")
-    cli.run(main, arguments)
+    cli.run_job(main, __doc__)

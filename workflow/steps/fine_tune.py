@@ -1,10 +1,10 @@
-"""Fine-tune with one online method on one dataset, one run a seed, side by side; resumes from --state."""
+"""Fine-tune with one online method on one dataset, one run a seed, side by side; resumes."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
+
+from torch import Tensor
 
 from algorithms.diagnostics.action_auroc import ActionAUROC
 from algorithms.diagnostics.offline_share import OfflineShare
@@ -13,14 +13,16 @@ from algorithms.population import checkpoints
 from algorithms.training.acceleration import arithmetic
 from algorithms.training.custom import try_method
 from algorithms.training.fine_tuning import fine_tune
-from algorithms.training.jobs import job_of
 from algorithms.training.lookup import find_method
 from algorithms.training.online import OnlineSchedule
 from algorithms.training.probes import Probe
 from storage.curves import write_curves
+from storage.files import atomic_path
 from storage.provenance import collect
-from workflow import cli, paths, training_process
+from workflow import cli, paths
+from workflow.jobs import Job
 from workflow.settings import build
+from workflow.training_process import loop_job, prepare
 
 
 def probes_of(method: type[Method], online: OnlineSchedule, seeds: Sequence[int]) -> list[Probe]:
@@ -31,48 +33,41 @@ def probes_of(method: type[Method], online: OnlineSchedule, seeds: Sequence[int]
     return probes
 
 
-def main(options: argparse.Namespace) -> None:
-    """Train and write the curve."""
-    settings = options.settings
-    compute = training_process.prepare(settings)
+def main(job: Job) -> None:
+    """Train, write one safetensors file for each agent of each seed, and the curve."""
+    settings = job.settings
+    compute, data, seeds = prepare(settings), job.path("data"), job.about["seeds"]
     method = find_method(settings["method"], "online")
     config = build(method.Config, settings["config"], "config")
-    transitions = paths.read(options.data, settings["reward_scale"]) if options.data else None
-    members = [checkpoints.load(path)[0] for path in options.members]
+    transitions = paths.read(data, settings["reward_scale"]) if data else None
+    members = [checkpoints.load(path)[0] for path in job.paths("agents")]
     if ":" in settings["method"]:
-        one_run = members[: len(members) // len(options.seeds)]
+        one_run = members[: len(members) // len(seeds)]
         try_method(settings["method"], method, config, transitions, one_run, settings["environment"])
+    trained: list[dict[str, Tensor]] = []
     online = build(OnlineSchedule, settings["schedule"], "schedule")
     curve = fine_tune(
-        options.label,
+        job.about["label"],
         method,
         config,
         online,
         transitions,
         members,
-        options.seeds,
-        job_of(options.run, options.dataset, settings, options.state, compute),
+        seeds,
+        loop_job(job, compute),
         paths.reward_scale_of(settings["reward_scale"], transitions),
-        probes_of(method, online, options.seeds),
+        probes_of(method, online, seeds),
+        trained,
     )
-    write_curves(options.output, curve, collect(settings, options.seeds, arithmetic()))
+    provenance = collect(settings, seeds, arithmetic())
+    with atomic_path(job.output("agents")) as folder:
+        of_each = len(trained) // len(seeds)
+        for number, tensors in enumerate(trained):
+            seed, member = seeds[number // of_each], number % of_each
+            path = folder / f"seed_{seed}_agent_{member}.safetensors"
+            checkpoints.save(path, tensors, {**provenance, "seeds": [seed]})
+    write_curves(job.output("curves"), curve, provenance)
 
 
 if __name__ == "__main__":
-    arguments = cli.parser(__doc__)
-    arguments.add_argument("--run", required=True, help="the configuration's name")
-    arguments.add_argument("--dataset", required=True, help="the dataset's name, for the curve's rows")
-    arguments.add_argument("--label", required=True, help="what the curve calls the method")
-    arguments.add_argument("--seeds", type=int, nargs="+", required=True)
-    arguments.add_argument("--data", type=Path, nargs="?", help="folder of the Minari dataset (not for sac)")
-    arguments.add_argument(
-        "--members",
-        type=Path,
-        nargs="*",
-        default=[],
-        help="pre-trained agents, seed by seed",
-    )
-    cli.settings_argument(arguments, "fine_tuning")
-    arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
-    arguments.add_argument("--output", type=Path, required=True, help="Parquet file for the curve")
-    cli.run(main, arguments)
+    cli.run_job(main, __doc__)

@@ -1,24 +1,23 @@
-"""Fine-tune on images by episodes with one variant, one run a seed, side by side; resumes from --state."""
+"""Fine-tune on images by episodes with one variant, one run a seed, side by side; resumes."""
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
-from pathlib import Path
 
 from algorithms.methods.pixels import VARIANTS, PixelFineTuningConfig
 from algorithms.population import checkpoints
 from algorithms.training.acceleration import arithmetic
-from algorithms.training.jobs import job_of
 from algorithms.training.pixel_training import EpisodeSchedule, fine_tune_pixels
 from envs.manipulation import make
 from offline_data.image_episodes import read_image_dataset
 from storage import UserError
 from storage.curves import write_curves
 from storage.provenance import collect
-from workflow import cli, paths, training_process
+from workflow import cli, paths
+from workflow.jobs import Job
 from workflow.sections import OWN_CHOICE
 from workflow.settings import build, check
+from workflow.training_process import loop_job, prepare
 
 
 def fine_tuning_config(settings: cli.Json) -> PixelFineTuningConfig:
@@ -30,35 +29,24 @@ def fine_tuning_config(settings: cli.Json) -> PixelFineTuningConfig:
     return build(PixelFineTuningConfig, {**chosen, **settings["config"]}, "config")
 
 
-def main(options: argparse.Namespace) -> None:
+def main(job: Job) -> None:
     """Train, write one safetensors file a seed of what its ensemble acts with, and the curve."""
-    settings = options.settings
-    compute = training_process.prepare(settings)
+    settings = job.settings
+    compute = prepare(settings)
     trained = fine_tune_pixels(
-        options.label,
+        job.about["label"],
         fine_tuning_config(settings),
         build(EpisodeSchedule, settings["schedule"], "schedule"),
-        read_image_dataset(*paths.root_and_id(options.data)),
-        [checkpoints.load(path)[0] for path in options.members],
-        options.seeds,
-        job_of(options.run, options.task, settings, options.state, compute),
+        read_image_dataset(*paths.root_and_id(job.required("data"))),
+        [checkpoints.load(path)[0] for path in job.paths("agents")],
+        job.about["seeds"],
+        loop_job(job, compute),
         partial(make, **settings["options"]),
     )
-    provenance = collect(settings, options.seeds, arithmetic())
-    checkpoints.save_numbered(options.actors, "seed", options.seeds, trained.actors, provenance)
-    write_curves(options.output, trained.curve, provenance)
+    provenance = collect(settings, job.about["seeds"], arithmetic())
+    checkpoints.save_numbered(job.output("agents"), "seed", job.about["seeds"], trained.actors, provenance)
+    write_curves(job.output("curves"), trained.curve, provenance)
 
 
 if __name__ == "__main__":
-    arguments = cli.parser(__doc__)
-    arguments.add_argument("--run", required=True, help="the configuration's name")
-    arguments.add_argument("--task", required=True, help="the task's name, for the curve's rows")
-    arguments.add_argument("--label", required=True, help="what the curve calls the method")
-    arguments.add_argument("--seeds", type=int, nargs="+", required=True)
-    arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
-    arguments.add_argument("--members", type=Path, nargs="+", required=True, help="agents, seed by seed")
-    cli.settings_argument(arguments, "fine_tuning")
-    arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
-    arguments.add_argument("--actors", type=Path, required=True, help="folder for seed_<number>.safetensors")
-    arguments.add_argument("--output", type=Path, required=True, help="Parquet file for the curve")
-    cli.run(main, arguments)
+    cli.run_job(main, __doc__)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from algorithms.training.pixel_training import EpisodeSchedule
 from analysis.aggregate import Bootstrap
 from analysis.success import comparable
@@ -12,6 +9,7 @@ from paper_figures.index import MANIPULATION_FIGURES, write_figure
 from paper_figures.manipulation_results import ManipulationResults, Updates
 from storage.curves import read_curves
 from workflow import cli
+from workflow.jobs import Job
 from workflow.settings import build
 from workflow.steps.statistics import bootstrap_settings
 
@@ -22,26 +20,20 @@ def updates(schedule: cli.Json) -> Updates:
     return Updates(online.block_size, online.updates_per_episode, online.first_block_multiplier)
 
 
-def main(options: argparse.Namespace) -> None:
-    """Draw `options.figure` beside `options.output`."""
-    settings = {key: value for key, value in options.settings.items() if key != "fingerprint"}
+def main(job: Job) -> None:
+    """Draw the job's figure: PDF, PNG, CSV and caption."""
+    settings = {key: value for key, value in job.settings.items() if key != "fingerprint"}
     drawn = bootstrap_settings(settings["statistics"])
     results = ManipulationResults(
         **{key: value for key, value in settings.items() if key not in ("statistics", "schedules")},
         updates={label: updates(schedule) for label, schedule in settings["schedules"].items()},
-        curves=comparable(read_curves(options.curves)),
-        bootstrap=Bootstrap(**drawn, cache=options.cache),
-        pictures=tuple(path for folder in options.pictures for path in sorted(folder.glob("*.png"))),
+        curves=comparable(read_curves(job.paths("curves"))),
+        bootstrap=Bootstrap(**drawn, cache=job.cache),
+        pictures=tuple(path for folder in job.paths("pictures") for path in sorted(folder.glob("*.png"))),
     )
-    write_figure(MANIPULATION_FIGURES[options.figure], results, options.output.with_suffix(""))
+    figure = MANIPULATION_FIGURES[job.about["figure"]]
+    write_figure(figure, results, job.output("pdf").with_suffix(""))
 
 
 if __name__ == "__main__":
-    arguments = cli.parser(__doc__)
-    arguments.add_argument("--figure", required=True, choices=MANIPULATION_FIGURES)
-    arguments.add_argument("--curves", type=Path, nargs="+", required=True, help="Parquet files of curves")
-    arguments.add_argument("--pictures", type=Path, nargs="*", default=[], help="folders of pictures")
-    cli.settings_argument(arguments, "drawing")
-    arguments.add_argument("--cache", type=Path, help="folder that keeps intervals by content")
-    arguments.add_argument("--output", type=Path, required=True, help="the PDF; the others lie beside it")
-    cli.run(main, arguments)
+    cli.run_job(main, __doc__)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from envs.manipulation.pictures import beginning, film_strip, write_png
 from storage.files import atomic_path
 from workflow import cli
+from workflow.jobs import Job
 
 
-def main(options: argparse.Namespace) -> None:
+def main(job: Job) -> None:
     """Write <task>_overview.png and <task>_film.png of each task."""
-    settings = options.settings
-    with atomic_path(options.output) as folder:
+    settings = job.settings
+    with atomic_path(job.output("folder")) as folder:
         for task, environment in settings["tasks"].items():
             write_png(folder / f"{task}_overview.png", beginning(environment, settings["size"]))
             film = film_strip(environment, settings["frames"], settings["size"])
@@ -21,7 +19,4 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = cli.parser(__doc__)
-    cli.settings_argument(arguments, "pictures")
-    arguments.add_argument("--output", type=Path, required=True, help="folder of the PNG files")
-    cli.run(main, arguments)
+    cli.run_job(main, __doc__)

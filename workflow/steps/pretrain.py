@@ -1,21 +1,22 @@
-"""Pre-train agents by one method, side by side, from one dataset; resumes from --state."""
+"""Pre-train agents by one method, side by side, from one dataset; resumes."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from algorithms.population import checkpoints
-from algorithms.training.acceleration import arithmetic
-from algorithms.training.jobs import job_of
+from algorithms.training.acceleration import arithmetic, one_by_one
+from algorithms.training.custom import try_offline_method
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain
 from storage import UserError
 from storage.curves import write_curves
 from storage.provenance import collect
-from workflow import cli, paths, training_process
+from workflow import cli, paths
+from workflow.jobs import Job
 from workflow.settings import build
+from workflow.training_process import loop_job, prepare
 
 
 def starting_agents(files: Sequence[Path], method: str) -> StartingAgents | None:
@@ -41,43 +42,33 @@ def _updates(path: Path, manifest: cli.Json, method: str) -> int:
     return updates
 
 
-def main(options: argparse.Namespace) -> None:
+def main(job: Job) -> None:
     """Train, write one safetensors file an agent, and the curve."""
-    settings = options.settings
-    compute = training_process.prepare(settings)
-    transitions = paths.read(options.data, settings["reward_scale"])
+    settings = job.settings
+    compute, seeds = prepare(settings), job.about["seeds"]
+    transitions = paths.read(job.required("data"), settings["reward_scale"])
     name = settings["method"]
     method = find_method(name, "offline")
+    config = build(method.Config, settings["config"], "config")
+    start = starting_agents(job.paths("agents"), name)
+    if ":" in name:
+        agents = start.agents if start else ()
+        try_offline_method(name, method, config, transitions, agents, settings["environment"])
+        compute = one_by_one(compute)
     trained = pretrain(
-        name,
+        job.about["label"],
         method,
-        build(method.Config, settings["config"], "config"),
+        config,
         build(OfflineSchedule, settings["schedule"], "schedule"),
         transitions,
-        options.agents,
-        job_of(options.run, options.dataset, settings, options.state, compute),
-        starting_agents(options.start, name),
+        seeds,
+        loop_job(job, compute),
+        start,
     )
-    provenance = collect(settings, options.agents, arithmetic())
-    checkpoints.save_numbered(options.output, "agent", options.agents, trained.agents, provenance)
-    write_curves(options.curves, trained.curve, provenance)
+    provenance = collect(settings, seeds, arithmetic())
+    checkpoints.save_numbered(job.output("agents"), "agent", seeds, trained.agents, provenance)
+    write_curves(job.output("curves"), trained.curve, provenance)
 
 
 if __name__ == "__main__":
-    arguments = cli.parser(__doc__)
-    arguments.add_argument("--run", required=True, help="the configuration's name")
-    arguments.add_argument("--dataset", required=True, help="the dataset's name, for the curve's rows")
-    arguments.add_argument("--data", type=Path, required=True, help="folder of the Minari dataset")
-    arguments.add_argument("--agents", type=int, nargs="+", required=True, help="the agents, by seed")
-    arguments.add_argument(
-        "--start",
-        type=Path,
-        nargs="*",
-        default=[],
-        help="agents to start from, instead of fresh ones",
-    )
-    cli.settings_argument(arguments, "pretraining")
-    arguments.add_argument("--state", type=Path, required=True, help="folder of resumable state")
-    arguments.add_argument("--output", type=Path, required=True, help="folder for agent_<number>.safetensors")
-    arguments.add_argument("--curves", type=Path, required=True, help="Parquet file for the curve")
-    cli.run(main, arguments)
+    cli.run_job(main, __doc__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from algorithms.population.behaviour_policy import load_behaviour_policy
@@ -11,6 +10,7 @@ from offline_data import d4rl_hdf5, recipes
 from storage import UserError
 from storage.files import read_json, write_json
 from workflow import cli, paths
+from workflow.jobs import Job
 
 ACTORS = {"medium": ("medium",), "expert": ("expert",), "medium-expert": ("medium", "expert")}
 """The behaviour policy's actors that a recipe rolls out, in turn."""
@@ -29,7 +29,9 @@ def recorded(settings: cli.Json, behaviour: Path | None) -> recipes.Recording:
         actions = settings.get("actions", recipes.UNIFORM)
         return recipes.random(environment, settings["transitions"], seed, settings["copies"], 1, actions)
     if behaviour is None:
-        raise UserError(f"The recipe {recipe} records a behaviour policy: expected --behaviour.")
+        raise UserError(
+            f"The recipe {recipe} records a behaviour policy: expected its folder among the inputs."
+        )
     if recipe in ACTORS:
         scale = settings.get("deviation_scale", 1.0)
         rollouts = [
@@ -63,17 +65,12 @@ def _rollout(environment: str, actor: Path, seed: int, deviation_scale: float) -
     return recipes.Rollout(policy, actor, seed)
 
 
-def main(options: argparse.Namespace) -> None:
+def main(job: Job) -> None:
     """Record, store, read back, summarise."""
-    root, dataset_id = paths.root_and_id(options.output)
-    summary = recipes.store(root, dataset_id, recorded(options.settings, options.behaviour))
-    write_json(options.summary, summary)
+    root, dataset_id = paths.root_and_id(job.output("data"))
+    summary = recipes.store(root, dataset_id, recorded(job.settings, job.path("behaviour")))
+    write_json(job.output("summary"), summary)
 
 
 if __name__ == "__main__":
-    arguments = cli.parser(__doc__)
-    cli.settings_argument(arguments, "recording")
-    arguments.add_argument("--behaviour", type=Path, nargs="?", help="a behaviour policy's folder")
-    arguments.add_argument("--output", type=Path, required=True, help="folder of the Minari dataset")
-    arguments.add_argument("--summary", type=Path, required=True, help="JSON file")
-    cli.run(main, arguments)
+    cli.run_job(main, __doc__)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from offline_data.manipulation import Settings, record, store
 from storage.files import write_json
 from workflow import cli, paths
+from workflow.jobs import Job
 from workflow.settings import build
 
 
-def main(options: argparse.Namespace) -> None:
+def main(job: Job) -> None:
     """Record, store, read back, summarise."""
-    settings = build(Settings, options.settings["settings"], "settings")
-    root, dataset_id = paths.root_and_id(options.output)
-    recording = record(options.settings["environment"], settings)
-    write_json(options.summary, store(root, dataset_id, recording))
+    settings = build(Settings, job.settings["settings"], "settings")
+    root, dataset_id = paths.root_and_id(job.output("data"))
+    recording = record(job.settings["environment"], settings)
+    write_json(job.output("summary"), store(root, dataset_id, recording))
 
 
 if __name__ == "__main__":
-    arguments = cli.parser(__doc__)
-    cli.settings_argument(arguments, "recording")
-    arguments.add_argument("--output", type=Path, required=True, help="folder of the Minari dataset")
-    arguments.add_argument("--summary", type=Path, required=True, help="JSON file")
-    cli.run(main, arguments)
+    cli.run_job(main, __doc__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 from itertools import pairwise
@@ -34,6 +33,7 @@ from offline_data.transitions import Transitions
 from paper_figures import figure_01a
 from storage import UserError
 from tests.algorithms.made_up import made_up_transitions
+from workflow.jobs import Job
 from workflow.steps import likelihood as step
 
 PENDULUM = "InvertedDoublePendulum-v4"
@@ -221,24 +221,31 @@ def test_the_step_leaves_what_the_figure_reads(tmp_path: Path) -> None:
         recipes.random(PENDULUM, 200, seed=0, copies=4, threads=1),
     )
     checkpoints.save(tmp_path / "agent_0.safetensors", pendulum_agent(), {})
-    options = argparse.Namespace(
-        dataset="pendulum-random",
-        data=tmp_path / "invertedpendulum" / "random-local-v0",
-        agent=tmp_path / "agent_0.safetensors",
-        settings={
+    output = tmp_path / "likelihood.parquet"
+    job = Job(
+        "likelihood",
+        ["pendulum-random"],
+        "workflow.steps.likelihood",
+        {
             "environment": PENDULUM,
             "seed": 3,
             "config": {**dataclasses.asdict(SMALL), "hidden_widths": [16]},
             "fingerprint": "0123456789ab",
         },
-        output=tmp_path / "likelihood.parquet",
+        str(tmp_path),
+        {
+            "data": [str(tmp_path / "invertedpendulum" / "random-local-v0")],
+            "agents": [str(tmp_path / "agent_0.safetensors")],
+        },
+        {"table": str(output)},
+        {"dataset": "pendulum-random"},
     )
-    step.main(options)
-    frame = figure_01a.read_likelihoods([options.output])
+    step.main(job)
+    frame = figure_01a.read_likelihoods([output])
     assert frame.groupby("source").size().to_dict() == {"offline": 20, "online": 50}
     assert set(frame["dataset"]) == {"pendulum-random"}
-    assert b'"seeds": [3]' in pq.ParquetFile(options.output).schema_arrow.metadata[b"provenance"]
-    first = options.output.read_bytes()
-    step.main(options)
-    assert options.output.read_bytes() == first
-    pd.testing.assert_frame_equal(figure_01a.read_likelihoods([options.output]), frame)
+    assert b'"seeds": [3]' in pq.ParquetFile(output).schema_arrow.metadata[b"provenance"]
+    first = output.read_bytes()
+    step.main(job)
+    assert output.read_bytes() == first
+    pd.testing.assert_frame_equal(figure_01a.read_likelihoods([output]), frame)

@@ -12,7 +12,7 @@ from algorithms.methods import sac
 from algorithms.methods.interface import Metrics
 from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.replay.batch import Batch
-from algorithms.training.custom import try_method
+from algorithms.training.custom import try_method, try_offline_method
 from algorithms.training.lookup import import_method
 from storage import UserError
 from tests.algorithms.made_up import made_up_transitions
@@ -41,7 +41,7 @@ class WrongMetrics(sac.SACFineTuning):
 
 class UnknownMetrics(sac.SACFineTuning):
     def update(self, batch: Batch, step: int) -> Metrics:
-        return {"happiness": super().update(batch, step)["q_mean"]}
+        return {"Happiness!": super().update(batch, step)["q_mean"]}
 
 
 class MixesRuns(sac.SACFineTuning):
@@ -76,7 +76,7 @@ def test_a_method_that_is_right_passes() -> None:
             WrongMetrics,
             r"theirs:WrongMetrics measures 'q_mean' as a tensor of shape \[\], expected one number",
         ),
-        (UnknownMetrics, "theirs:UnknownMetrics measures 'happiness', expected metrics of storage.curves"),
+        (UnknownMetrics, "theirs:UnknownMetrics measures 'Happiness!', expected a lower-case letter"),
         (MixesRuns, "theirs:MixesRuns mixes runs: what run 1 does depends on run 0"),
     ],
 )
@@ -84,6 +84,16 @@ def test_what_a_method_gets_wrong_is_said_in_one_sentence_with_its_name(method: 
     with pytest.raises(UserError, match=sentence) as refusal:
         attempt(method)
     assert "\n" not in str(refusal.value)
+
+
+def test_an_offline_phase_is_tried_from_fresh_agents_and_from_those_of_another() -> None:
+    data = made_up_transitions([40, 20])
+    for start in ([], members(3)):
+        try_offline_method("theirs:Right", Right, CONFIG, data, start, "InvertedDoublePendulum-v4")
+    for method, sentence in ((MixesRuns, "MixesRuns mixes runs"), (Raises, "Raises raised KeyError: 2")):
+        with pytest.raises(UserError, match=sentence):
+            name = f"theirs:{method.__name__}"
+            try_offline_method(name, method, CONFIG, data, [], "InvertedDoublePendulum-v4")
 
 
 def test_what_a_start_lacks_is_said_with_the_method_s_name() -> None:

@@ -16,7 +16,7 @@ from storage.curves import COLUMNS
 
 
 def make_log() -> TrainingLog:
-    return TrainingLog("pilot", "sac", "made-up", [3, 7])
+    return TrainingLog("pilot", "sac", "made-up", [3, 7], phase="online", unit="step")
 
 
 def values(*rows: tuple[float, float]) -> list[dict[str, torch.Tensor]]:
@@ -74,7 +74,7 @@ def test_a_number_that_is_not_finite_stops_the_run_at_once_and_is_named(bad: flo
 
 @pytest.mark.parametrize("q", [1001.0, -1001.0, 1e30])
 def test_a_q_beyond_its_bound_stops_the_run_at_once_and_is_named(q: float) -> None:
-    log = TrainingLog("pilot", "sac", "made-up", [3, 7], largest_q=1000.0)
+    log = TrainingLog("pilot", "sac", "made-up", [3, 7], largest_q=1000.0, phase="online", unit="step")
     log.add({"critic_loss": torch.tensor([1e9, 1.0]), "q_mean": torch.tensor([1000.0, -1000.0])}, 41)
     expected = rf"pilot/sac/made-up: q_mean of seed 7 became {re.escape(f'{q:.4g}')} at update 42"
     with pytest.raises(UserError, match=f"{expected}, expected at most 1000 .*largest_q"):

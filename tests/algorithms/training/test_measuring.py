@@ -70,7 +70,7 @@ def test_a_job_stopped_while_a_row_is_awaited_ends_with_the_same_curve(
 
 
 def measured_in_turn(beside: bool, measures: list[Callable[[], Measured]]) -> tuple[Measuring, TrainingLog]:
-    log = TrainingLog("run", "method", "data", [0])
+    log = TrainingLog("run", "method", "data", [0], phase="online", unit="step")
     measuring = Measuring(log, beside)
     for step, measure in enumerate(measures):
         log.add({"td_error": torch.tensor([float(step)])}, step)

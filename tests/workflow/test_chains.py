@@ -1,0 +1,129 @@
+"""A run is a chain of phases: what does not follow is refused before anything is trained."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from algorithms.population import checkpoints
+from storage import UserError
+from tests.workflow.test_configuration import DELETE, spoilt
+from workflow import chains
+from workflow.code_hash import ROOT
+from workflow.configuration import check
+from workflow.plan import Plan
+
+DATASET = "halfcheetah-random"
+
+
+@pytest.fixture
+def offline(smoke: dict[str, Any]) -> dict[str, Any]:
+    """The smoke configuration without its fine-tuning and what belongs to it."""
+    for key in ("fine_tuning", "sweep_policy_lr", "likelihood", "manipulation"):
+        del smoke[key]
+    return smoke | {"figures": ["learning_curves"]}
+
+
+def test_without_fine_tuning_the_listed_offline_methods_are_judged(offline: dict[str, Any]) -> None:
+    offline["pretraining"] |= {"agents": 3, "agents_per_job": 2}
+    plan = Plan(check(offline))
+    assert plan.judged == ["cql", "awac", "bcq", "fqe"]
+    assert [path for path in plan.curves() if "fqe" in path and DATASET in path] == [
+        f"results/smoke/curves/{DATASET}/fqe/agents_{group}.parquet" for group in ("0-1", "2-2")
+    ]
+    before = plan.judging()["fingerprint"]
+    offline["pretraining"]["methods"]["awac"]["config"]["batch_size"] = 8
+    assert Plan(check(offline)).judging()["fingerprint"] != before
+
+
+def test_beside_fine_tuning_offline_curves_are_judged_where_a_claim_names_the_phase(
+    smoke: dict[str, Any], tmp_path: Path
+) -> None:
+    claims = tmp_path / "claims.yaml"
+    smoke["claims"] = str(claims)
+    claims.write_text("- {id: one}")
+    assert Plan(smoke).claimed_curves() == Plan(smoke).curves()
+    claims.write_text("- {id: one, phase: offline}")
+    more = set(Plan(smoke).claimed_curves()) - set(Plan(smoke).curves())
+    assert {path.split("/")[4] for path in more} == {"cql", "awac", "bcq", "fqe"}
+
+
+def test_labels_of_a_chain_are_jobs_of_their_own_and_an_edit_concerns_those_after_it(
+    offline: dict[str, Any],
+) -> None:
+    offline["pretraining"]["methods"]["critics"] = {"method": "fqe", "starts_from": "second"}
+    offline["pretraining"]["methods"]["second"] = {"method": "cql"}
+    edited = copy.deepcopy(offline)
+    edited["pretraining"]["methods"]["second"]["config"] = {"batch_size": 8}
+    before, after = Plan(offline), Plan(edited)
+    assert before.starting_files(DATASET, "critics", [0, 1]) == [
+        f"results/smoke/agents/{DATASET}/second/agents_0-3/agent_{agent}.safetensors" for agent in (0, 1)
+    ]
+    for label, same in (("critics", False), ("fqe", True)):
+        prints = [plan.pretraining(DATASET, label)["fingerprint"] for plan in (before, after)]
+        assert (prints[0] == prints[1]) is same
+
+
+OFFLINE_ONLY = [
+    ("pretraining.methods", DELETE, "pretraining.methods is missing: without fine_tuning, expected the"),
+    ("figures", ["figure_03"], "figures has figure_03, which needs fine_tuning: expected of learning_curves"),
+    (
+        f"datasets.{DATASET}.pretrained",
+        "released",
+        "pretrained is 'released', whose cql agents have no curve",
+    ),
+    ("pretraining.methods.mine", {}, "pretraining.methods.mine: unknown label 'mine': expected one of awac"),
+    (
+        "pretraining.methods.mine",
+        {"method": "td3"},
+        "mine: the method 'td3' is unknown: expected one of awac",
+    ),
+    ("pretraining.methods.fqe.starts_from", "nobody", "fqe.starts_from is 'nobody': expected one of nothing"),
+    ("pretraining.methods.fqe.starts_from", "nothing", "starts_from is nothing: fqe takes agents over"),
+    (
+        "pretraining.methods.mine",
+        {"method": "fqe", "starts_from": "mine"},
+        "pretraining.methods.mine starts from itself: mine from mine; expected a first phase",
+    ),
+    (
+        "pretraining.methods.fqe.config.hidden_widths",
+        [16],
+        "hidden_widths is [16], expected [32, 32], as of its agents",
+    ),
+    (
+        "pretraining.methods.mine",
+        {"method": "tests.algorithms.made_up:Nobody"},
+        "the method tests.algorithms.made_up:Nobody could not be imported",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), OFFLINE_ONLY, ids=[p for p, *_ in OFFLINE_ONLY])
+def test_what_does_not_follow_is_refused_in_one_sentence(
+    offline: dict[str, Any], path: str, value: Any, sentence: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        check(spoilt(offline, path, value))
+    assert sentence in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_start_of_other_widths_is_named_before_fine_tuning(smoke: dict[str, Any]) -> None:
+    smoke["fine_tuning"]["methods"]["sac_ft"]["config"]["hidden_widths"] = [16, 16]
+    with pytest.raises(
+        UserError, match=r"methods\.sac_ft on .*: hidden_widths is \[16, 16\], expected \[32, 32\]"
+    ):
+        check(smoke)
+
+
+def test_released_agents_of_another_environment_are_named(
+    smoke: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors, manifest = checkpoints.load(ROOT / "releases" / DATASET / "agent_0.safetensors")
+    smoke["datasets"][DATASET]["pretrained"] = "released"
+    manifest["configuration"]["environment"] = "Walker2d-v4"
+    monkeypatch.setattr(checkpoints, "load", lambda _: (tensors, manifest))
+    with pytest.raises(UserError, match="its released agents are of Walker2d-v4: expected those of HalfCh"):
+        chains.check_chains(Plan(smoke))

@@ -1,0 +1,79 @@
+"""A run is a chain of phases: whether those that a configuration names follow each other, by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
+from storage import UserError
+from workflow.plan import Plan
+
+GENERAL = ("learning_curves", "sample_efficiency", "performance_profiles", "probability_of_improvement")
+"""The figures that any phase has; the others are the paper's, of fine-tuning."""
+
+
+def check(plan: Plan) -> None:
+    """UserError, with its place, for a phase that is unknown, or starts from none there is or from itself."""
+    known = list(dict.fromkeys([*OFFLINE, *plan.offline_labels]))
+    for label in plan.offline_labels:
+        where, method = f"pretraining.methods.{label}", plan.offline_method(label)
+        _check_method(where, label, method, OFFLINE)
+        source = plan.offline_source(label)
+        _check_source(where, source, known)
+        if source == NOTHING and method in OFFLINE and OFFLINE[method].starts_from["offline"] != NOTHING:
+            raise UserError(
+                f"{where}.starts_from is {NOTHING}: {method} takes agents over, expected a label."
+            )
+        _check_ends(plan, label)
+    for label in plan.methods:
+        where = f"fine_tuning.methods.{label}"
+        _check_method(where, label, plan.method(label), ONLINE)
+        _check_source(where, plan.starts_from(label), known)
+    if not plan.methods and plan.configuration["datasets"]:
+        _check_offline_only(plan)
+
+
+def _check_method(where: str, label: str, method: str, rows: Iterable[str]) -> None:
+    if method not in rows and ":" not in method:
+        what = f"unknown label '{label}'" if method == label else f"the method '{method}' is unknown"
+        raise UserError(
+            f"{where}: {what}: expected one of {_names(rows)}, or a custom method: package.module:Class."
+        )
+
+
+def _check_source(where: str, source: str, known: Iterable[str]) -> None:
+    if source not in (NOTHING, *known):
+        raise UserError(f"{where}.starts_from is '{source}': expected one of {_names((NOTHING, *known))}.")
+
+
+def _check_ends(plan: Plan, label: str) -> None:
+    """UserError where the phases before a label never begin."""
+    chain = [label]
+    while (source := plan.offline_source(chain[-1])) != NOTHING:
+        if source in chain:
+            loop = " from ".join([*chain, source])
+            raise UserError(
+                f"pretraining.methods.{label} starts from itself: {loop}; expected a first phase."
+            )
+        chain.append(source)
+
+
+def _check_offline_only(plan: Plan) -> None:
+    """UserError where, without fine-tuning, there is nothing to judge, or what only fine-tuning has."""
+    if not plan.offline_labels:
+        raise UserError("pretraining.methods is missing: without fine_tuning, expected the methods to judge.")
+    for figure in plan.configuration["figures"]:
+        if figure not in GENERAL:
+            raise UserError(f"figures has {figure}, which needs fine_tuning: expected of {_names(GENERAL)}.")
+    for dataset in plan.configuration["datasets"]:
+        for label in plan.offline_labels:
+            if plan.released(dataset, label) and not plan.recorded:
+                pretrained = plan.dataset(dataset)["pretrained"]
+                raise UserError(
+                    f"datasets.{dataset}.pretrained is '{pretrained}', whose {label} agents have no curve of"
+                    " this run to be judged: expected train."
+                )
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(names)

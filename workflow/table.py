@@ -1,0 +1,244 @@
+"""The DAG as one table: a row a job, which the rules ask for its inputs, outputs, settings and fingerprint.
+
+Which jobs there are, with which settings, is `workflow.plan`'s and `workflow.manipulation_plan`'s to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from storage import UserError
+from workflow.jobs import Job, Json, numbered
+from workflow.manipulation_plan import OFFLINE, ManipulationPlan
+from workflow.plan import Plan, agents_name, split_name
+
+SWEEP = "sweep_policy_lr"
+SWEEP_FIGURE = "policy_learning_rate"
+
+
+class Table:
+    """The jobs of one checked configuration, by `Job.name`."""
+
+    def __init__(self, configuration: Json) -> None:
+        self.plan, self.images = Plan(configuration), ManipulationPlan(configuration)
+        self.results = self.plan.results
+        self.jobs: dict[str, Job] = {}
+        if not self.plan.recorded:
+            self._data()
+            self._training()
+            self._image_training()
+        self._judging()
+        self._figures()
+        for rule in ("plan", "cost"):
+            self._add(rule, (), rule, {**configuration, "fingerprint": ""})
+
+    def find(self, rule: str, names: Iterable[str] = ()) -> Job:
+        """The job of a rule with these wildcards. UserError where the configuration has none such."""
+        name = "/".join([rule, *names])
+        if name not in self.jobs:
+            raise UserError(f"The configuration has no job {name}: snakemake plan lists those it has.")
+        return self.jobs[name]
+
+    def names(self, rule: str, place: int = 0) -> list[str]:
+        """What one wildcard of a rule may be."""
+        return list(dict.fromkeys(j.names[place] for j in self.jobs.values() if j.rule == rule))
+
+    def asked_figures(self) -> list[str]:
+        """The figures that the configuration asks for."""
+        return [*self.plan.figures(), *self.images.figures]
+
+    def _add(
+        self,
+        rule: str,
+        names: Sequence[str],
+        step: str,
+        settings: Json,
+        inputs: Mapping[str, Sequence[str]] | None = None,
+        outputs: Mapping[str, str] | None = None,
+        about: Json | None = None,
+        threads: int = 1,
+    ) -> None:
+        about, module = {"run": self.plan.run, **(about or {})}, f"workflow.steps.{step}"
+        job = Job(rule, names, module, settings, self.results, inputs or {}, outputs or {}, about, threads)
+        self.jobs[job.name] = job
+
+    # --- data ---------------------------------------------------------------------------------------------
+
+    def _data(self) -> None:
+        plan, results = self.plan, self.results
+        for policy in plan.trained_policies():
+            folder, threads = f"{results}/behaviour/{policy}", plan.training_threads
+            settings = plan.behaviour_policy(policy)
+            about = {"dataset": policy}
+            self._add("behaviour", [policy], "behaviour", settings, {}, {"folder": folder}, about, threads)
+        for dataset in plan.configuration["datasets"]:
+            inputs = {"behaviour": plan.recorded_from(dataset)}
+            self._record(split_name(dataset), "record", plan.recording(dataset), inputs)
+        for task in self.images.tasks:
+            names = ("manipulation", task)
+            self._record(names, "record_manipulation", self.images.recording(task), {})
+
+    def _record(
+        self, names: tuple[str, str], step: str, settings: Json, inputs: Mapping[str, Sequence[str]]
+    ) -> None:
+        folder = f"{self.results}/datasets"
+        outputs = {
+            "data": f"{folder}/{names[0]}/{names[1]}-local-v0",
+            "summary": f"{folder}/{'-'.join(names)}.json",
+        }
+        self._add("record", names, step, settings, inputs, outputs, {"dataset": "-".join(names)})
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def _train(
+        self, names: tuple[str, str, str], step: str, settings: Json, seeds: list[int], **inputs: list[str]
+    ) -> None:
+        place = "/".join(names)
+        outputs = {
+            "agents": f"{self.results}/agents/{place}",
+            "curves": f"{self.results}/curves/{place}.parquet",
+        }
+        about = {"dataset": names[0], "label": names[1], "seeds": seeds}
+        self._add("train", names, step, settings, inputs, outputs, about, self.plan.training_threads)
+
+    def _training(self) -> None:
+        plan = self.plan
+        for dataset in plan.configuration["datasets"]:
+            data = [plan.dataset_folder(dataset)]
+            for label in plan.offline_phases(dataset):
+                settings = plan.pretraining(dataset, label)
+                for group in plan.agent_groups(dataset, label):
+                    start = plan.starting_files(dataset, label, group)
+                    names = (dataset, label, agents_name(group))
+                    self._train(names, "pretrain", settings, group, data=data, agents=start)
+            swept = dataset in plan.configuration.get(SWEEP, {}).get("datasets", [])
+            for label in [*plan.methods, *(plan.variations if swept else [])]:
+                settings, data = plan.fine_tuning(dataset, label), plan.offline_data(dataset, label)
+                for seeds in plan.seed_groups():
+                    members = plan.member_files(dataset, label, seeds)
+                    names = (dataset, label, numbered("seeds", seeds))
+                    self._train(names, "fine_tune", settings, seeds, data=data, agents=members)
+        if not plan.likelihoods():
+            return
+        for dataset in plan.configuration["likelihood"]["datasets"]:
+            inputs = {
+                "data": [plan.dataset_folder(dataset)],
+                "agents": [plan.agent_file(dataset, "cql", 0)],
+            }
+            outputs = {"table": f"{self.results}/likelihood/{dataset}.parquet"}
+            settings = plan.likelihood(dataset)
+            self._add("likelihood", [dataset], "likelihood", settings, inputs, outputs, {"dataset": dataset})
+
+    def _image_training(self) -> None:
+        images = self.images
+        for task in images.tasks:
+            data = [images.dataset_folder(task)]
+            for label in [OFFLINE, *images.controls]:
+                settings = images.pretraining(task, label)
+                for group in images.agent_groups(label):
+                    start = images.starting_files(task, label, group)
+                    names = (task, label, agents_name(group))
+                    self._train(names, "pretrain_pixels", settings, group, data=data, agents=start)
+            for label in images.methods:
+                settings = images.fine_tuning(task, label)
+                for seeds in images.seed_groups():
+                    members = images.member_files(task, label, seeds)
+                    names = (task, label, numbered("seeds", seeds))
+                    self._train(names, "fine_tune_pixels", settings, seeds, data=data, agents=members)
+
+    # --- judging ------------------------------------------------------------------------------------------
+
+    def _statistics(self, comparison: str, curves: list[str]) -> str:
+        """Add the statistics of curves; their table."""
+        outputs = {
+            "json": f"{self.results}/{comparison}/statistics.json",
+            "table": f"{self.results}/{comparison}/statistics.parquet",
+        }
+        self._add("statistics", [comparison], "statistics", self.plan.judging(), {"curves": curves}, outputs)
+        return outputs["table"]
+
+    def _judging(self) -> None:
+        plan, images = self.plan, self.images
+        table = [self._statistics("statistics", plan.curves())] if plan.curves() else []
+        claims = plan.configuration.get("claims")
+        inputs = {
+            "statistics": table,
+            "curves": [*plan.claimed_curves(), *images.curves()],
+            "claims": [claims] if claims else [],
+        }
+        outputs = {
+            "text": f"{self.results}/reproduction.txt",
+            "markdown": f"{self.results}/reproduction.md",
+            "csv": f"{self.results}/reproduction.csv",
+            "json": f"{self.results}/reproduction.json",
+            "errors": f"{self.results}/reproduction_error.csv",
+            "errors_markdown": f"{self.results}/reproduction_error.md",
+        }
+        settings = images.judging(plan.judging())
+        self._add("reproduction", (), "reproduction", settings, inputs, outputs)
+
+    # --- figures ------------------------------------------------------------------------------------------
+
+    def _figure(self, name: str, step: str, settings: Json, **inputs: list[str]) -> None:
+        path = f"{self.results}/figures/{name}"
+        outputs = {"pdf": f"{path}.pdf", "png": f"{path}.png", "csv": f"{path}.csv", "caption": f"{path}.txt"}
+        self._add("figure", [name], step, settings, inputs, outputs, {"figure": name})
+
+    def _figures(self) -> None:
+        plan, images, results = self.plan, self.images, self.results
+        drawing, table = plan.drawing(), [f"{results}/statistics/statistics.parquet"]
+        for figure in plan.configuration["figures"]:
+            likelihoods = plan.likelihoods() if figure == "figure_01a" else []
+            inputs = {"statistics": table, "curves": plan.curves(), "likelihoods": likelihoods}
+            self._figure(figure, "figure", drawing, **inputs)
+        if "datasets" in plan.figures():
+            summaries = [f"{results}/datasets/{name}.json" for name in plan.configuration["datasets"]]
+            self._figure("datasets", "dataset_report", drawing, summaries=summaries)
+        if (swept := plan.sweep_curves()) and not plan.recorded:
+            statistics = [self._statistics(SWEEP, swept)]
+            self._figure(SWEEP_FIGURE, "figure", drawing, statistics=statistics, curves=swept)
+        for figure in images.figures:
+            curves, pictures = images.figure_curves(figure), images.pictures_folders(figure)
+            self._figure(figure, "manipulation_figure", images.drawing(), curves=curves, pictures=pictures)
+        if images.tasks:
+            folder = {"folder": f"{results}/manipulation/pictures"}
+            self._add("pictures", (), "pictures", images.pictures(), {}, folder)
+        for task in images.tasks if images.gifs() else []:
+            inputs = {"members": images.filmed_members(task), "actor": [images.filmed_actor(task)]}
+            outputs = {
+                "strips": f"{results}/manipulation/films/{task}",
+                "gif": f"{results}/figures/film_{task}.gif",
+            }
+            settings = images.film(task)
+            self._add("film_agents", [task], "film_agents", settings, inputs, outputs, {"dataset": task})
+
+
+HEADINGS = ("rule", "step", "label", "jobs", "datasets", "seeds", "starts from", "length")
+
+
+def printed(jobs: Iterable[Job]) -> str:
+    """The table in a page: a line for the jobs of a rule that differ in dataset, seeds or figure alone."""
+    groups: dict[tuple[str, str, str], list[Job]] = {}
+    for job in jobs:
+        if job.rule not in ("plan", "cost"):
+            key = (job.rule, job.step.rpartition(".")[2], str(job.about.get("label", "")))
+            groups.setdefault(key, []).append(job)
+    rows: list[tuple[str, ...]] = [HEADINGS, *((*key, *_extent(members)) for key, members in groups.items())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    total = sum(map(len, groups.values()))
+    return "\n".join(
+        [*lines, "", f"{total} jobs; the settings, inputs and outputs of each are a file in jobs/."]
+    )
+
+
+def _extent(jobs: Sequence[Job]) -> tuple[str, ...]:
+    """How many jobs, datasets and seeds a line is of, what they start from, and how long they learn."""
+    datasets = {each.about["dataset"] for each in jobs if "dataset" in each.about}
+    seeds = {seed for each in jobs for seed in each.about.get("seeds", [])}
+    starts = {path.split("/")[-3] for each in jobs for path in each.inputs.get("agents", [])}
+    schedule: Mapping[str, Any] = jobs[0].settings.get("schedule", {})
+    length = next((f"{schedule[unit]:,} {unit}" for unit in ("updates", "steps") if unit in schedule), "")
+    counts = (str(len(found)) if found else "" for found in (jobs, datasets, seeds))
+    return (*counts, ", ".join(sorted(starts)), length)
