@@ -20,7 +20,7 @@ from algorithms.population.perceptrons import Norm
 from algorithms.replay.batch import Batch, slices
 from algorithms.replay.stores import MixedReplay
 from storage import UserError
-from storage.constraints import Count, FewCount, Weight
+from storage.constraints import Count, FewCount, UpToHundredEitherWay, Weight
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class RLPDConfig(ManyCriticsConfig):
     """RLPD's numbers beside those."""
 
     offline_fraction: Weight = 0.5  # [RLPD] of each batch
-    target_entropy_per_dimension: float = -0.5  # [RLPD] sac_learner.py: -|A| / 2
+    target_entropy_per_dimension: UpToHundredEitherWay = -0.5  # [RLPD] sac_learner.py: -|A| / 2
 
     def __post_init__(self) -> None:
         """UserError for a share of a batch that is none of its rows."""

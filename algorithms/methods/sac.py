@@ -93,7 +93,8 @@ class SAC(Method):
     def begin(cls, start: Start, config: Any) -> Self:
         """Fresh agents; UserError where pre-trained ones are given."""
         if start.members:
-            raise UserError(f"it starts from scratch, and {len(start.members)} pre-trained agents were given")
+            name, given = cls.__name__.lower(), len(start.members)
+            raise UserError(f"{name} starts from scratch, and {given} pre-trained agents were given")
         replay = cls.make_replay(start, config)
         agents = cls.population(start, config, 1)
         agents.initialise()
