@@ -12,7 +12,7 @@ from typing import Literal
 Phase = Literal["offline", "online"]
 
 NOTHING = "nothing"
-"""What a method starts from that takes over no agents; online it then learns without offline data too."""
+"""What a method starts from that takes over no agents."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Method(Label):
 
     place: str  # module:Class in algorithms.methods
     starts_from: Mapping[Phase, str]  # an offline method, or NOTHING
+    _: KW_ONLY
+    replays_offline: bool = False  # online it is given the offline data though it takes over no agents
 
     @property
     def path(self) -> str:
@@ -48,6 +50,7 @@ _ROWS: tuple[Label, ...] = (
     Method("bcq_ft", "BCQ-ft", "#E69F00", "v", "bcq:BCQ", {"online": "bcq"}, ensemble=True),
     Method("sac_ft", "SAC-ft", "#D55E00", "s", "sac:SACFineTuning", {"online": "cql"}),
     Method("sac", "SAC", "#009E73", "^", "sac:SAC", {"online": NOTHING}),
+    Method("rlpd", "RLPD", "#332288", "8", "rlpd:RLPD", {"online": NOTHING}, replays_offline=True),
     Label("off2on_n1", "Off2On (N = 1)", "#56B4E9", "<"),
     Label("off2on_n2", "Off2On (N = 2)", "#7B3294", ">"),
     Label("off2on_uniform", "Off2On (uniform replay)", "#882255", "P", ensemble=True),
@@ -62,6 +65,7 @@ _ROWS: tuple[Label, ...] = (
     Method("bcq", "BCQ, offline", "#A6761D", "v", "bcq:BCQ", {"offline": NOTHING}),
     Method("iql", "IQL, offline", "#3F007D", "D", "iql:IQL", {"offline": NOTHING}),
     Method("fqe", "FQE, offline", "#636363", "p", "fqe:FQE", {"offline": "cql"}),
+    Method("wsrl", "WSRL", "#AA4499", "p", "wsrl:WSRL", {"offline": NOTHING, "online": "wsrl"}),
 )
 
 LABELS: Mapping[str, Label] = {row.name: row for row in _ROWS}

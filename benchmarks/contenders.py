@@ -12,13 +12,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from algorithms.methods import awac, bcq, cql, off2on, sac
+from algorithms.methods import awac, bcq, cql, off2on, rlpd, sac
 from algorithms.population.agents import ActorCritics
 from algorithms.replay.batch import Batch
 from benchmarks.peers.authors_bcq import AuthorsBCQ
 from benchmarks.peers.authors_off2on import AuthorsOff2On
 from benchmarks.peers.corl_awac import CorlAWAC
 from benchmarks.peers.corl_cql import CorlCQL
+from benchmarks.peers.plain_rlpd import PlainRLPD
 from benchmarks.peers.rlkit_sac import RlkitSAC
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, Update, random_batch, serve
 
@@ -73,6 +74,15 @@ def our_bcq(members: int = 1) -> Update:
     return lambda: bcq.update(agents, batch, config)
 
 
+def our_rlpd() -> Update:
+    """`algorithms.methods.rlpd.update` of an environment step, twenty of the critics and one of the actor."""
+    config = rlpd.RLPDConfig()
+    agents = rlpd.RLPDAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config)
+    agents.initialise()
+    batch = random_batch(SEED, config.updates_per_step * config.batch_size)
+    return lambda: rlpd.update(agents, batch, config)
+
+
 def corl_cql() -> Update:
     """CORL's, with the suite's two hidden layers and weight."""
     agent = CorlCQL(OBSERVATION_SIZE, ACTION_SIZE)
@@ -108,6 +118,14 @@ def authors_bcq() -> Update:
     return lambda: agent.update(*rows)
 
 
+def plain_rlpd() -> Update:
+    """RLPD a module a critic."""
+    config = rlpd.RLPDConfig()
+    agent = PlainRLPD(OBSERVATION_SIZE, ACTION_SIZE)
+    rows = _columns(random_batch(SEED, config.updates_per_step * config.batch_size))
+    return lambda: agent.update(*rows)
+
+
 def _columns(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """A run's rows, with rewards and masks [B, 1]."""
     observations, actions, rewards, masks, next_observations = (field[0] for field in batch)
@@ -137,6 +155,8 @@ CONTENDERS: dict[str, Callable[[], Update]] = {
     "bcq": our_bcq,
     "bcq, N = 5": lambda: our_bcq(members=5),
     "authors' bcq": authors_bcq,
+    "rlpd": our_rlpd,
+    "plain rlpd": plain_rlpd,
 }
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python -m benchmarks.updates --output updates.json
     python -m benchmarks.updates --methods awac bcq
+    python -m benchmarks.updates --methods rlpd --updates 2
 
 One agent (for Off2On one ensemble of five) of HalfCheetah's sizes, batch 256, 256-256 networks, 10 sampled
 actions, one thread; AWAC and BCQ with the batches and networks of their own configurations, one agent and
@@ -62,6 +63,7 @@ METHODS = {
     "off2on": Race(("off2on",), ("authors' off2on",)),
     "awac": Race(("awac",), ("corl awac",), ("awac, N = 5",)),
     "bcq": Race(("bcq",), ("authors' bcq",), ("bcq, N = 5",)),
+    "rlpd": Race(("rlpd",), ("plain rlpd",)),
 }
 
 

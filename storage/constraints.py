@@ -31,6 +31,7 @@ Weight = Annotated[float, Interval(ge=0, le=1)]
 RewardScale = Annotated[float, Interval(gt=0, le=1_000)]
 UpToTen = Annotated[float, Interval(ge=0, le=10)]
 UpToTwo = Annotated[float, Interval(ge=0, le=2)]
+UpToHundredEitherWay = Annotated[float, Interval(ge=-100, le=100)]  # nats a dimension
 LargestQ = Annotated[float, Interval(gt=0, le=10**30)]
 
 

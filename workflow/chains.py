@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from algorithms.catalogue import NOTHING, Phase
+from algorithms.catalogue import NOTHING, ONLINE, Phase
 from algorithms.methods.interface import Method
 from algorithms.methods.pixels import PixelConfig, PixelFineTuningConfig
 from algorithms.population import checkpoints
@@ -145,9 +145,15 @@ def begin_offline(environment: str, before: tuple[Link, ...], last: MethodAndCon
 def begin_online(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> Method:
     """One run at a chain's end, from `size` agents of what comes before. UserError as in earnest."""
     spec = specification(environment)
-    if not before:
-        return trial.begin(*last, spec, [])
-    return trial.begin(*last, spec, [_agent(environment, *before)] * size, offline=trial.offline_data(spec))
+    data = trial.offline_data(spec) if before or _replays_offline(last[0]) else None
+    members = [_agent(environment, *before)] * size if before else []
+    return trial.begin(*last, spec, members, offline=data)
+
+
+def _replays_offline(method: type[Method]) -> bool:
+    """Whether the catalogue says of a method that it is given the offline data without agents."""
+    path = f"{method.__module__}:{method.__name__}"
+    return any(row.replays_offline and row.path == path for row in ONLINE.values())
 
 
 @cache
@@ -164,7 +170,7 @@ def _compare(config: Any, before: tuple[Link, ...]) -> None:
 
 def _same_networks(config: Any, source: Any) -> None:
     for name in {field.name for field in fields(config)} & {field.name for field in fields(source)}:
-        if name.endswith("hidden_widths") or name in ("encoder", "state_size"):
+        if name.endswith(("hidden_widths", "norm")) or name in ("encoder", "state_size", "critics"):
             ours, theirs = (getattr(each, name) for each in (config, source))
             if ours != theirs:
                 raise UserError(f"{name} is {_shown(ours)}, expected {_shown(theirs)}, as of its agents")

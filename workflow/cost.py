@@ -270,9 +270,11 @@ class Estimate:
         after: tuple[str, ...] = ()
         links: tuple[chains.Link, ...] = ()
         rows = 0
+        if self.plan.replays_offline(label):
+            rows, after = self.transitions(dataset), (recorded(dataset),)
         if source != NOTHING:
-            rows, links = self.transitions(dataset), self._links(dataset, source)
-            after = (recorded(dataset), *self._pretrain(dataset, source))
+            links = self._links(dataset, source)
+            after += self._pretrain(dataset, source)
         chain = (settings["environment"], members, links, (method, config))
         job = self._online("fine_tune", chain, online, runs, rows)
         self.jobs[f"train/{dataset}/{label}/{seeds}"] = job._replace(after=after)
@@ -282,7 +284,8 @@ class Estimate:
         environment, _, _, (method, config) = chain
         does, kind, spec = operations.of_run(*chain), _kind(method, config), specification(environment)
         steps, first = online.steps + online.initial_steps, min(online.block_size, online.steps)
-        updates = online.steps + (online.first_block_multiplier - 1) * first
+        learned = max(0, online.steps - getattr(config, "warm_up_steps", 0))
+        updates = learned + (online.first_block_multiplier - 1) * first
         data, collected = (n * row_bytes(spec) / BILLION for n in (rows, runs * steps))
         balanced = getattr(config, "replay", None) == "balanced"
         priorities = 8 * runs * (rows + steps) / BILLION if balanced else 0.0

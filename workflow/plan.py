@@ -288,15 +288,21 @@ class Plan(RunPlan):
             **self.compute,
         }
         before = [job_hash("fine_tune", ONLINE[method].path if method in ONLINE else method)]
+        if self.replays_offline(label):
+            before.append(self.recording(dataset)["fingerprint"])
         if (offline := self.starts_from(label)) != NOTHING:
             members = [self.members(label, seed) for seed in section["seeds"]]
-            before.append(self.recording(dataset)["fingerprint"])
             before.append(self._agents_fingerprint(dataset, offline, members))
         return with_fingerprint(settings, *before)
 
+    def replays_offline(self, label: str) -> bool:
+        """Whether the runs of `label` are given the offline data: with agents, or where their method asks."""
+        row = ONLINE.get(self.method(label))
+        return self.starts_from(label) != NOTHING or (row is not None and row.replays_offline)
+
     def offline_data(self, dataset: str, label: str) -> list[str]:
-        """The dataset that a method replays; none from scratch."""
-        return [] if self.starts_from(label) == NOTHING else [self.dataset_folder(dataset)]
+        """The dataset that a method replays; none where it is given no offline data."""
+        return [self.dataset_folder(dataset)] if self.replays_offline(label) else []
 
     def member_files(self, dataset: str, label: str, seeds: Iterable[int]) -> list[str]:
         """The agents' files of a group of seeds, each seed's in turn."""

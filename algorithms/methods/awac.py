@@ -12,7 +12,7 @@ critics (ours; [C] keeps the targets).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -102,7 +102,7 @@ class GaussianPolicy(nn.Module):
 class AWACAgents(Population):
     """P AWAC agents: Gaussian policy, twin critics and their targets."""
 
-    exported: ClassVar[Mapping[str, int]] = {"policy": 1, "q": 2}
+    exported: ClassVar[tuple[str, ...]] = ("policy", "q")
 
     def __init__(
         self,

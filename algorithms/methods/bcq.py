@@ -132,7 +132,7 @@ class BCQAgents(Population):
     UserError where the members cannot propose equal shares of the candidates.
     """
 
-    exported: ClassVar[Mapping[str, int]] = {"vae": 1, "perturbation": 1, "q": 2}
+    exported: ClassVar[tuple[str, ...]] = ("vae", "perturbation", "q")
     targets: ClassVar[Mapping[str, str]] = {"target_q": "q", "target_perturbation": "perturbation"}
 
     fixed_latents: Tensor  # [P, candidates of each member, latent_size]

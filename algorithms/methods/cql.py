@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from algorithms.population.networks import TanhGaussian
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import PlainReplayName
+from storage import UserError
 from storage.constraints import Candidates, Count, FewCount, NotNegative, Rate
 
 
@@ -39,6 +40,14 @@ class CQLConfig(sac.SACConfig):
     penalty_gradient_actions: Candidates | None = None
     reduced_precision_penalty: bool = False  # ours, for speed: the penalty's hidden layers in bfloat16
 
+    def __post_init__(self) -> None:
+        """UserError for a choice that critics with layer norm do not have."""
+        if self.critic_norm != "none" and (self.penalty_gradient_actions or self.reduced_precision_penalty):
+            raise UserError(
+                f"critic_norm is {self.critic_norm}, expected none beside penalty_gradient_actions or"
+                " reduced_precision_penalty"
+            )
+
     @property
     def turning_points(self) -> tuple[int, int]:
         """The updates with which cloning ends, and the actor begins to learn."""
@@ -56,9 +65,18 @@ def td_target(agents: ActorCritics, batch: Batch, config: CQLConfig) -> Tensor:
         return batch.rewards + config.discount * batch.masks * next_q
 
 
+class ProposalsConfig(Protocol):
+    """What `proposals` goes by; `CQLConfig` has it."""
+
+    @property
+    def sampled_actions(self) -> int: ...
+    @property
+    def importance_sampling(self) -> bool: ...
+
+
 @torch.no_grad()
 def proposals(
-    agents: ActorCritics, policy: TanhGaussian, batch: Batch, config: CQLConfig
+    agents: ActorCritics, policy: TanhGaussian, batch: Batch, config: ProposalsConfig
 ) -> tuple[Tensor, Tensor]:
     """Candidate actions for the soft maximum and the log weight that each is divided by.
 
@@ -86,17 +104,17 @@ def proposals(
 def conservative_penalty(
     agents: ActorCritics, policy: TanhGaussian, batch: Batch, q_data: Tensor, config: CQLConfig
 ) -> Tensor:
-    """How far Q's soft maximum stands above Q of the data's action. [P, 2]
+    """How far Q's soft maximum stands above Q of the data's action. [P, K]
 
     E_s[ log sum_a exp Q(s, a) - Q(s, a_data) ], the sum estimated by importance sampling (CQL, appendix
-    F; [CQL] min_q_version 3) or taken over the candidates as they are. `q_data [P, 2, B]` is Q of the
+    F; [CQL] min_q_version 3) or taken over the candidates as they are. `q_data [P, K, B]` is Q of the
     data's actions.
     """
     actions, log_density = proposals(agents, policy, batch, config)
     draws = None
     if config.penalty_gradient_actions is not None:
         rows = len(batch.actions[0])
-        draws = _systematic_draws(agents.streams, rows, config.penalty_gradient_actions)
+        draws = _systematic_draws(agents.streams, rows, config.penalty_gradient_actions, config.critics)
         draws = agents.for_members(draws)
     soft_maximum = agents.q.soft_maximum(
         agents.for_members(batch.observations),
@@ -108,9 +126,9 @@ def conservative_penalty(
     return soft_maximum - q_data.mean(dim=-1)
 
 
-def _systematic_draws(streams: Streams, rows: int, count: int) -> Tensor:
-    """(i + u) / count for each i below `count`, one u a state and twin. [P, 2, rows, count]"""
-    offsets = streams.uniform(2, rows, 1)
+def _systematic_draws(streams: Streams, rows: int, count: int, critics: int = 2) -> Tensor:
+    """(i + u) / count for each i below `count`, one u a state and critic. [P, critics, rows, count]"""
+    offsets = streams.uniform(critics, rows, 1)
     return (torch.arange(count, dtype=offsets.dtype, device=offsets.device) + offsets) / count
 
 

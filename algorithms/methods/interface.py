@@ -133,6 +133,18 @@ class Method:
         """Update number `step` (from 0; PRETRAINED online) of every agent, on its row of `batch`."""
         raise NotImplementedError
 
+    def update_online(self, batch: Batch) -> Metrics:
+        """The updates of an environment step online; those of `update` where nothing else is said."""
+        return self.update(batch, PRETRAINED)
+
+    def warm_up_steps(self) -> int:
+        """Environment steps at the beginning of an online run after which nothing is learned yet."""
+        return int(getattr(self.config, "warm_up_steps", 0))
+
+    def warming_up(self) -> bool:
+        """Whether what is collected now belongs to the `warm_up_steps`."""
+        return self.replay.online.size < self.warm_up_steps()
+
     def turning_points(self) -> Sequence[int]:
         """The steps from which on `update` does something else than before; none where it never does."""
         return ()
@@ -146,7 +158,8 @@ class Method:
         raise UserError(f"{type(self).__name__} has no warm start, expected none in its schedule")
 
     def learn(self) -> Metrics:
-        """Draw and update, online. [S] each"""
-        batch, indices = self.replay.sample(self.config.batch_size, self.draws)
-        metrics = self.update(batch, PRETRAINED)
+        """Draw the batches of the updates that an environment step has, and update, online. [S] each"""
+        rows = self.config.batch_size * getattr(self.config, "updates_per_step", 1)
+        batch, indices = self.replay.sample(rows, self.draws)
+        metrics = self.update_online(batch)
         return metrics | {"offline_fraction": self.replay.offline_share(indices)}

@@ -14,7 +14,7 @@ scales both here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -96,7 +96,7 @@ class GaussianPolicy(nn.Module):
 class IQLAgents(Population):
     """P IQL agents: Gaussian policy, value function, twin critics and their targets."""
 
-    exported: ClassVar[Mapping[str, int]] = {"policy": 1, "v": 1, "q": 2}
+    exported: ClassVar[tuple[str, ...]] = ("policy", "v", "q")
 
     updates: Tensor  # made so far, on the agents' device: a captured CUDA graph reads it. float32, no axis
 

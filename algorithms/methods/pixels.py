@@ -75,6 +75,15 @@ class PixelConfig(cql.CQLConfig, off2on.EnsembleConfig):
     cloning_weight: NotNegative = 0.0  # ours: of a cloning term beside the actor's loss, after the warm start
     averaging_rate: Rate | None = None  # ours: evaluate a moving average of the weights, of this rate
 
+    def __post_init__(self) -> None:
+        """UserError for other critics than plain twins."""
+        super().__post_init__()
+        if (self.critics, self.critic_norm) != (2, "none"):
+            raise UserError(
+                f"critics is {self.critics} and critic_norm is {self.critic_norm}, expected 2 and none:"
+                " agents that see images have plain twins"
+            )
+
 
 @dataclass(frozen=True)
 class PixelFineTuningConfig(PixelConfig, off2on.Off2OnConfig):
@@ -109,7 +118,7 @@ class PixelAgents(off2on.EnsembleAgents):
     `see` turns a batch of images into features, one row of them a member; all else reads features.
     """
 
-    exported: ClassVar[Mapping[str, int]] = {"policy": 1, "q": 2, "encoder": 1}
+    exported: ClassVar[tuple[str, ...]] = ("policy", "q", "encoder")
 
     encoder: Encoders | nn.Identity
     """The shared encoder; nothing where each network has its own."""

@@ -16,10 +16,11 @@ from torch import Tensor
 from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.agents import ActorCritics
+from algorithms.population.perceptrons import Norm
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OnlineReplay, PlainReplayName
 from storage import UserError
-from storage.constraints import BatchSize, Positive, Rate, Weight, Widths
+from storage.constraints import BatchSize, FewCount, Positive, Rate, Weight, Widths
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class SACConfig:
     policy_learning_rate: Rate = 3e-4  # [S] D.1; fine-tuning chooses from 3e-4, 3e-5, 5e-6
     value_learning_rate: Rate = 3e-4  # [S] D.1
     initial_entropy_coefficient: Positive = 1.0  # [C] log_alpha starts (again) at 0
+    critics: FewCount = 2  # [C] twins
+    critic_norm: Norm = "none"  # [C]; layer norm before or after the critics' activations
 
 
 def td_target(agents: ActorCritics, batch: Batch, config: SACConfig) -> Tensor:
@@ -82,15 +85,20 @@ class SAC(Method):
     Agents: ClassVar[Any] = ActorCritics
 
     @classmethod
+    def make_replay(cls, start: Start, config: Any) -> OnlineReplay:
+        """What is collected, alone."""
+        return OnlineReplay(start.buffer)
+
+    @classmethod
     def begin(cls, start: Start, config: Any) -> Self:
         """Fresh agents; UserError where pre-trained ones are given."""
         if start.members:
-            raise UserError(
-                f"sac starts from scratch, and {len(start.members)} pre-trained agents were given"
-            )
+            name, given = cls.__name__.lower(), len(start.members)
+            raise UserError(f"{name} starts from scratch, and {given} pre-trained agents were given")
+        replay = cls.make_replay(start, config)
         agents = cls.population(start, config, 1)
         agents.initialise()
-        return cls(agents, config, OnlineReplay(start.buffer), start.draws)
+        return cls(agents, config, replay, start.draws)
 
     def update(self, batch: Batch, step: int) -> Metrics:
         """One step of every agent."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.checkpoints import fit, section
 from algorithms.population.networks import Critics, Distribution, Policy, TanhGaussian
+from algorithms.population.perceptrons import Norm
 from algorithms.population.streams import Streams
 from storage import UserError
 
@@ -27,6 +28,10 @@ class AgentConfig(Protocol):
     def policy_learning_rate(self) -> float: ...
     @property
     def value_learning_rate(self) -> float: ...
+    @property
+    def critics(self) -> int: ...
+    @property
+    def critic_norm(self) -> Norm: ...
 
 
 class Population(nn.Module):
@@ -37,10 +42,12 @@ class Population(nn.Module):
     with P times a whole number as first axis, then `optimiser`, which holds all that is learned.
     """
 
-    exported: ClassVar[Mapping[str, int]]
-    """The networks an agent is handed on with, and how many rows of their first axis are one agent's."""
+    exported: ClassVar[tuple[str, ...]]
+    """The networks an agent is handed on with."""
     targets: ClassVar[Mapping[str, str]] = {"target_q": "q"}
     """The target networks, and which network each follows."""
+    handed_on_whole: ClassVar[bool] = False
+    """Whether an agent is handed on with its targets, other parameters and optimiser's moments too."""
 
     optimiser: torch.optim.Optimizer
 
@@ -93,8 +100,10 @@ class Population(nn.Module):
         return values.reshape(-1, self.members, *values.shape[1:])
 
     def move_to(self, device: torch.device | str) -> None:
-        """Networks and random streams to `device`, before the first update; streams begin anew there."""
+        """All to `device`, before the first update there; random streams begin anew."""
         self.to(device)
+        for moments in self.optimiser.state.values():
+            moments.update({key: tensor.to(device) for key, tensor in moments.items()})
         self.streams = self.streams.on(device)
 
     def as_they_are(self) -> Self:
@@ -136,13 +145,13 @@ class Population(nn.Module):
 
 
 class ActorCritics(Population):
-    """P actor-critic agents: policy, twin critics and their targets, entropy coefficient.
+    """P actor-critic agents: policy, K critics (twins by default) and their targets, entropy coefficient.
 
-    The state dictionary's tensors have P (policy), 2 P (critics) or len(seeds) (entropy coefficient: one a
+    The state dictionary's tensors have P (policy), K P (critics) or len(seeds) (entropy coefficient: one a
     seed) as first axis.
     """
 
-    exported: ClassVar[Mapping[str, int]] = {"policy": 1, "q": 2}
+    exported: ClassVar[tuple[str, ...]] = ("policy", "q")
 
     def __init__(
         self,
@@ -161,8 +170,9 @@ class ActorCritics(Population):
     def _make_networks(self, observation_size: int, config: AgentConfig) -> None:
         sizes = (observation_size, self.action_size, config.hidden_widths)
         self.policy = Policy(self.count, *sizes)
-        self.q = Critics(self.count, *sizes)
-        self.target_q = Critics(self.count, *sizes)
+        self.q, self.target_q = (
+            Critics(self.count, *sizes, config.critics, config.critic_norm) for _ in range(2)
+        )
 
     def distribution(self, observations: Tensor) -> TanhGaussian:
         """The policy that each run (with one member: each agent) acts by, in the states [S, B, ...]."""
@@ -195,10 +205,22 @@ def move_towards(target: nn.Module, followed: nn.Module, rate: float) -> None:
 def one_agent(agents: Population, index: int) -> dict[str, Tensor]:
     """The exported networks of one agent, as a population of one: named "policy.…", "q.…"."""
     tensors = {}
-    for network, rows in agents.exported.items():
+    for network in agents.exported:
         for name, tensor in agents.get_submodule(network).state_dict().items():
-            tensors[f"{network}.{name}"] = tensor[rows * index : rows * (index + 1)].clone()
+            tensors[f"{network}.{name}"] = _share(agents, tensor, index)
+    if agents.handed_on_whole:
+        state = agents.training_state()
+        del state["streams"]
+        for name, tensor in state.items():
+            own = tensor.reshape(1) if tensor.ndim == 0 else _share(agents, tensor, index)
+            tensors[name.removeprefix("networks.")] = own
     return tensors
+
+
+def _share(agents: Population, tensor: Tensor, index: int) -> Tensor:
+    """One agent's rows of the first axis."""
+    rows = len(tensor) // agents.count
+    return tensor[rows * index : rows * (index + 1)].clone()
 
 
 def load_members(agents: Population, members: Iterable[Mapping[str, Tensor]]) -> None:
@@ -214,11 +236,40 @@ def load_members(agents: Population, members: Iterable[Mapping[str, Tensor]]) ->
         parts = [section(row, prefix) for row in rows]
         for name, own in module.state_dict().items():
             for index, part in enumerate(parts):
-                shape = tuple(part[name].shape[1:]) if name in part else None
-                if shape != tuple(own.shape[1:]):
+                shape = tuple(part[name].shape) if name in part else None
+                expected = (len(own) // agents.count, *own.shape[1:])
+                if shape != expected:
                     raise UserError(
-                        f"pre-trained agent {index}: {prefix}{name} has shape {shape} after its first axis,"
-                        f" expected {tuple(own.shape[1:])}; its network is of another size"
+                        f"pre-trained agent {index}: {prefix}{name} has shape {shape}, expected {expected};"
+                        " its network is of another size"
                     )
         module.load_state_dict({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
-    agents.copy_targets()
+    if agents.handed_on_whole:
+        _load_the_rest(agents, rows)
+    else:
+        agents.copy_targets()
+
+
+def _load_the_rest(agents: Population, members: Sequence[Mapping[str, Tensor]]) -> None:
+    """Go on from what `one_agent` says beside the exported networks. UserError where it says too little."""
+    if missing := [name for name in agents.state_dict() if name not in members[0]]:
+        raise UserError(
+            f"the pre-trained agents lack {missing[0]}, expected agents of the method that goes on with them"
+        )
+    for index, member in enumerate(members):
+        if member.keys() != members[0].keys():
+            raise UserError(f"pre-trained agent {index} has not learned the same as agent 0, expected it to")
+    state = {"streams": agents.streams.state()}
+    for name in members[0]:
+        joined = torch.cat([member[name] for member in members])
+        if not name.startswith("adam."):
+            state[f"networks.{name}"] = joined
+        elif not name.startswith("adam.step."):
+            state[name] = joined
+        elif bool((joined == joined[0]).all()):
+            state[name] = joined[0]
+        else:
+            raise UserError(
+                f"pre-trained agents have learned for {joined.tolist()} updates, expected equally long"
+            )
+    agents.restore_training_state(state)

@@ -1,7 +1,7 @@
-"""Policies and twin critics of a whole population of P agents, on perceptrons side by side.
+"""Policies and critics of a whole population of P agents, on perceptrons side by side.
 
-Nothing here mixes agents. Of `perceptrons`' K networks a policy has P, twin critics 2 P (agent 0's twins
-first).
+Nothing here mixes agents. Of `perceptrons`' networks a policy has P, and K critics (twins where K is 2) have
+K P (agent 0's first).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from algorithms.population.perceptrons import PopulationMLP, zero_where_inactive
+from algorithms.population.perceptrons import Norm, PopulationMLP, zero_where_inactive
 from algorithms.population.processor import this_processor
 from algorithms.population.streams import Streams
 
@@ -133,9 +133,10 @@ class Policy(nn.Module):
         action_size: int,
         hidden_widths: Sequence[int],
         log_std_range: tuple[float, float] = LOG_STD_RANGE,
+        norm: Norm = "none",
     ) -> None:
         super().__init__()
-        self.net = PopulationMLP(agents, observation_size, hidden_widths, 2 * action_size)
+        self.net = PopulationMLP(agents, observation_size, hidden_widths, 2 * action_size, norm)
         self.log_std_range = log_std_range
 
     def forward(self, observations: Tensor) -> TanhGaussian:
@@ -149,24 +150,40 @@ class Policy(nn.Module):
 
 
 class Critics(nn.Module):
-    """Twin critics of P agents: `[P, B, observation_size]`, `[P, B, action_size]` -> Q(s, a) `[P, 2, B]`."""
+    """K critics of P agents: `[P, B, observation_size]`, `[P, B, action_size]` -> Q(s, a) `[P, K, B]`.
+
+    They are twins, K = 2, unless `count` says otherwise.
+    """
 
     def __init__(
-        self, agents: int, observation_size: int, action_size: int, hidden_widths: Sequence[int]
+        self,
+        agents: int,
+        observation_size: int,
+        action_size: int,
+        hidden_widths: Sequence[int],
+        count: int = 2,
+        norm: Norm = "none",
     ) -> None:
         super().__init__()
-        self.agents = agents
-        self.net = PopulationMLP(2 * agents, observation_size + action_size, hidden_widths, 1)
+        self.agents, self.count = agents, count
+        self.net = PopulationMLP(count * agents, observation_size + action_size, hidden_widths, 1, norm)
 
     def forward(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
-        """Q values of both twins; `frozen` lets gradients through to the actions only."""
+        """Q values of all K; `frozen` lets gradients through to the actions only."""
         states = self.state_inputs(observations.detach() if frozen else observations)
-        q: Tensor = self.net(torch.cat([states, actions.repeat_interleave(2, dim=0)], dim=-1), frozen)
-        return q.reshape(self.agents, 2, -1)
+        q: Tensor = self.net(
+            torch.cat([states, actions.repeat_interleave(self.count, dim=0)], dim=-1), frozen
+        )
+        return q.reshape(self.agents, self.count, -1)
+
+    def of_subset(self, observations: Tensor, actions: Tensor, chosen: Tensor) -> Tensor:
+        """Q values of the critics `chosen` int64 [P, M] of each agent, the others not evaluated. [P, M, B]"""
+        inputs = torch.cat([observations, actions], dim=-1).repeat_interleave(chosen.shape[1], dim=0)
+        return self.net.of_subsets(inputs, chosen).reshape(*chosen.shape, -1)
 
     def state_inputs(self, observations: Tensor) -> Tensor:
-        """What each twin sees of the observations, agent 0's twins first. [2 P, B, observation_size]"""
-        return observations.repeat_interleave(2, dim=0)
+        """What each critic sees of the observations, agent 0's first. [K P, B, observation_size]"""
+        return observations.repeat_interleave(self.count, dim=0)
 
     def initialise(self, streams: Streams) -> None:
         """Near-zero values. [C] init_w = 3e-3"""
@@ -180,17 +197,19 @@ class Critics(nn.Module):
         gradient_draws: Tensor | None = None,
         reduced_precision: bool = False,
     ) -> Tensor:
-        """Mean over states of log sum_j exp(Q(s, a_j) - log_density_j), for each agent and twin. [P, 2]
+        """Mean over states of log sum_j exp(Q(s, a_j) - log_density_j), for each agent and critic. [P, K]
 
         `actions [P, B, n, A]` and `log_density [P, B, n]` are constants: the critics' parameters receive
         gradients, and so do the `observations [P, B, obs]` where they ask for them (an encoder's features).
 
         The gradient is the softmax-weighted mean of the candidates' gradients. With `gradient_draws
-        [P, 2, B, k]`, ascending in [0, 1) in each state, it is estimated without bias by the k candidates
+        [P, K, B, k]`, ascending in [0, 1) in each state, it is estimated without bias by the k candidates
         whose cumulative weight the draws fall on: a third of the work for k well below n.
         `reduced_precision` multiplies the hidden layers in bfloat16 (inputs, the last layer and the soft
         maximum itself stay float32), with a warning where the processor cannot.
         """
+        if self.net.norm != "none":
+            return self.soft_maximum_of_subset(observations, actions, log_density)
         if reduced_precision and observations.is_cpu and not this_processor().bfloat16:
             warnings.warn(SLOW_BFLOAT16, stacklevel=2)
         precision = torch.bfloat16 if reduced_precision else torch.float32
@@ -204,12 +223,21 @@ class Critics(nn.Module):
         )
         return result
 
+    def soft_maximum_of_subset(
+        self, observations: Tensor, actions: Tensor, log_density: Tensor, chosen: Tensor | None = None
+    ) -> Tensor:
+        """`soft_maximum` of the critics `chosen` int64 [P, M] alone (None: all), plainly. [P, M]"""
+        pairs = observations.repeat_interleave(actions.shape[2], dim=1), actions.flatten(1, 2)
+        values: Tensor = self(*pairs) if chosen is None else self.of_subset(*pairs, chosen)
+        q = values.reshape(*values.shape[:2], *actions.shape[1:3])
+        return (q - log_density.unsqueeze(1)).logsumexp(dim=-1).mean(dim=-1)
+
 
 class _SoftMaximum(torch.autograd.Function):
     """Value and gradients of `Critics.soft_maximum` in one pass over cache-sized blocks of states.
 
-    The output [P, 2] has one number per network, so the gradients of each network's parameters and of its
-    states [2 P, B, obs] are known up to that number's incoming gradient: they are computed while the
+    The output [P, K] has one number per network, so the gradients of each network's parameters and of its
+    states [K P, B, obs] are known up to that number's incoming gradient: they are computed while the
     block's activations are still in cache, and only scaled in `backward`.
     """
 
@@ -224,8 +252,8 @@ class _SoftMaximum(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:
         agents, states, candidates = actions.shape[:3]
-        observation_size = state_inputs.shape[-1]
-        value = state_inputs.new_zeros(agents, 2)
+        observation_size, count = state_inputs.shape[-1], len(state_inputs) // agents
+        value = state_inputs.new_zeros(agents, count)
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
         first, middle, last = parameters[:2], parameters[2:-2], parameters[-2:]
         # The first layer's product with a state is shared by all of its candidates.
@@ -236,17 +264,17 @@ class _SoftMaximum(torch.autograd.Function):
         whole = not state_inputs.is_cpu  # a GPU wants few large products, a CPU wants its cache
         block = states if whole else max(1, PENALTY_BLOCK_ROWS // candidates)
         for agent in (slice(None),) if whole else (slice(i, i + 1) for i in range(agents)):
-            twins = slice(None) if whole else slice(2 * agent.start, 2 * agent.stop)
+            own = slice(None) if whole else slice(count * agent.start, count * agent.stop)
             for start in range(0, states, block):
                 rows = slice(start, start + block)
                 value[agent] += _soft_maximum_block(
-                    from_state[twins, rows],
-                    to_state[twins, rows],
+                    from_state[own, rows],
+                    to_state[own, rows],
                     actions[agent, rows],
                     log_density[agent, rows],
                     None if gradient_draws is None else gradient_draws[agent, :, rows],
-                    [parameter[twins] for parameter in working],
-                    [gradient[twins] for gradient in sums],
+                    [parameter[own] for parameter in working],
+                    [gradient[own] for gradient in sums],
                 )
         gradients[0][:, :observation_size].baddbmm_(state_inputs.transpose(1, 2), to_state)
         gradients[1].add_(to_state.sum(dim=1, keepdim=True))
@@ -274,24 +302,25 @@ def _soft_maximum_block(
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
 ) -> Tensor:
-    """Sum over a block's b states of log sum_j exp(Q - log_density) [P, 2], and its gradients.
+    """Sum over a block's b states of log sum_j exp(Q - log_density) [P, K], and its gradients.
 
-    `from_state [K, b, width]` is the states' part of the first layer before its activation, `parameters`
+    `from_state [K P, b, width]` is the states' part of the first layer before its activation, `parameters`
     are that layer's weight of the actions, then weight and bias of the others, layer by layer; those
     between first and last may be of lower precision. The gradient of `from_state` is written to
     `to_state`, those of `parameters` are added to `gradients`.
     """
     agents, states, candidates = actions.shape[:3]
-    action_inputs = actions.repeat_interleave(2, dim=0)
+    networks = len(from_state)
+    action_inputs = actions.repeat_interleave(networks // agents, dim=0)
     q, activations = _forward_block(from_state, action_inputs, parameters)
-    logits = q.view(agents, 2, states, candidates) - log_density.unsqueeze(1)
+    logits = q.view(agents, -1, states, candidates) - log_density.unsqueeze(1)
     # logsumexp and softmax by hand: one exponential serves both.
     largest = logits.amax(dim=-1, keepdim=True)
     weights = (logits - largest).exp_()
     total = weights.sum(dim=-1, keepdim=True)
-    weights = (weights / total).view(2 * agents, states, candidates)
+    weights = (weights / total).view(networks, states, candidates)
     if gradient_draws is not None:
-        draws = gradient_draws.reshape(2 * agents, states, -1).contiguous()
+        draws = gradient_draws.reshape(networks, states, -1).contiguous()
         chosen = drawn_candidates(weights, draws)
         action_inputs = action_inputs.gather(2, chosen.unsqueeze(-1).expand(*chosen.shape, actions.shape[-1]))
         _, activations = _forward_block(from_state, action_inputs, parameters)

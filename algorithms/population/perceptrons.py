@@ -6,6 +6,8 @@ Both passes are written by hand, for less memory traffic than autograd's: bias a
 product lies (`baddbmm` first copies the bias to every row), ReLU's gradient is taken in place, a last layer
 of one output is a scalar product forwards and a product with one row backwards, what needs no gradient
 keeps no activations, and of several candidates in a state the state is multiplied once.
+
+Hidden layers may be normalised over their width (layer norm, Ba et al. 2016), before or after the activation.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,12 @@ from torch.autograd.function import once_differentiable
 from algorithms.population.streams import Streams
 
 EVERY_NETWORK = slice(None)
+
+Norm = Literal["none", "before", "after"]
+"""Layer norm of the hidden layers: none, or before or after their activation."""
+_LAYER_NORM_EPSILON = (
+    1e-6  # added to the variance; flax's, which the methods that ask for a norm are written in
+)
 
 
 class PopulationLinear(nn.Module):
@@ -46,13 +54,47 @@ def fill_uniform(parameter: Tensor, bound: float, streams: Streams) -> None:
     parameter.copy_((2 * draws - 1) * bound)
 
 
+class PopulationScale(nn.Module):
+    """The scale and shift of a normalised hidden layer of K networks, `[K, B, width] -> [K, B, width]`."""
+
+    def __init__(self, copies: int, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(copies, 1, width))
+        self.shift = nn.Parameter(torch.zeros(copies, 1, width))
+
+
+@torch.no_grad()
+def fill_orthogonal(parameter: Tensor, gain: float, streams: Streams, heads: int = 1) -> None:
+    """`heads` uniformly drawn orthogonal matrices times `gain` side by side in each weight [in, out].
+
+    Each agent's share of the first axis is from its own stream.
+    """
+    rows, (inputs, outputs) = len(parameter) // len(streams), parameter.shape[1:]
+    shape = (inputs, outputs // heads)
+    normal = streams.normal(rows, heads, max(shape), min(shape)).flatten(0, 1)
+    q, r = torch.linalg.qr(normal)
+    q *= r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    matrices = q if shape[0] >= shape[1] else q.transpose(-2, -1)
+    parameter.copy_(gain * matrices.movedim(1, 2).reshape(parameter.shape))
+
+
 class PopulationMLP(nn.Module):
     """K multi-layer perceptrons with ReLU between layers: `[K, B, in] -> [K, B, out]`."""
 
-    def __init__(self, copies: int, inputs: int, hidden_widths: Sequence[int], outputs: int) -> None:
+    def __init__(
+        self,
+        copies: int,
+        inputs: int,
+        hidden_widths: Sequence[int],
+        outputs: int,
+        norm: Norm = "none",
+    ) -> None:
         super().__init__()
         sizes = [inputs, *hidden_widths, outputs]
+        self.norm = norm
         self.layers = nn.ModuleList(PopulationLinear(copies, i, o) for i, o in pairwise(sizes))
+        if norm != "none":
+            self.scales = nn.ModuleList(PopulationScale(copies, width) for width in hidden_widths)
 
     def affine_maps(self) -> list[PopulationLinear]:
         """The layers, input first."""
@@ -60,7 +102,14 @@ class PopulationMLP(nn.Module):
 
     def forward(self, inputs: Tensor, frozen: bool = False) -> Tensor:
         """The networks' outputs; `frozen` lets gradients through to the inputs only."""
-        return evaluated(inputs, self.tensors(frozen))
+        return evaluated(inputs, self.tensors(frozen), self.norm)
+
+    def of_subsets(self, inputs: Tensor, chosen: Tensor) -> Tensor:
+        """Outputs of `chosen [P, M]` among each agent's networks alone, numbered from 0 for each agent.
+
+        [P M, B, in] -> [P M, B, out]
+        """
+        return evaluated(inputs, [of_subsets(tensor, chosen) for tensor in self.tensors()], self.norm)
 
     @torch.no_grad()
     def of_candidates(self, states: Tensor, candidates: Tensor, networks: slice = EVERY_NETWORK) -> Tensor:
@@ -68,6 +117,10 @@ class PopulationMLP(nn.Module):
 
         [K, B, state_size], [K, B n, candidate_size] -> [K, B n, out], the inputs being (state, candidate).
         """
+        if self.norm != "none":
+            repeated = states.repeat_interleave(candidates.shape[1] // states.shape[1], dim=1)
+            pairs = torch.cat([repeated, candidates], dim=-1)
+            return evaluated(pairs, self.tensors(networks=networks), self.norm)
         weight, bias, *rest = self.tensors(networks=networks)
         state_size = states.shape[-1]
         from_state = torch.bmm(states, weight[:, :state_size]).add_(bias)
@@ -77,8 +130,16 @@ class PopulationMLP(nn.Module):
         return _forward(hidden, rest)
 
     def tensors(self, frozen: bool = False, networks: slice = EVERY_NETWORK) -> list[Tensor]:
-        """Weight and bias of each layer, input first; of some of the networks, or as constants."""
-        parameters = [tensor for layer in self.affine_maps() for tensor in (layer.weight, layer.bias)]
+        """Weight and bias of each layer, input first; of some of the networks, or as constants.
+
+        A normalised layer's are followed by the norm's gain and shift.
+        """
+        parameters: list[Tensor] = []
+        for index, layer in enumerate(self.affine_maps()):
+            parameters += [layer.weight, layer.bias]
+            if self.norm != "none" and index < len(self.scales):
+                scale = cast(PopulationScale, self.scales[index])
+                parameters += [scale.gain, scale.shift]
         chosen = parameters if networks == EVERY_NETWORK else [tensor[networks] for tensor in parameters]
         return [tensor.detach() for tensor in chosen] if frozen else list(chosen)
 
@@ -89,9 +150,53 @@ class PopulationMLP(nn.Module):
             layer.initialise(1 / math.sqrt(layer.weight.shape[-1]), streams)  # [C] fanin_init
         last.initialise(last_bound, streams)
 
+    def initialise_orthogonal(self, gains: Sequence[float], streams: Streams, heads: int = 1) -> None:
+        """Orthogonal weights (Saxe et al. 2014) of a gain a layer, input first, and biases zero.
 
-def evaluated(inputs: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """K perceptrons, [K, B, in] -> [K, B, out], differentiable once in inputs and parameters."""
+        The last layer is made of `heads` such layers of equal size side by side.
+        """
+        maps = self.affine_maps()
+        for layer, gain in zip(maps, gains, strict=True):
+            fill_orthogonal(layer.weight, gain, streams, heads if layer is maps[-1] else 1)
+            nn.init.zeros_(layer.bias)
+
+    def initialise_xavier(self, streams: Streams, heads: int = 1) -> None:
+        """Glorot and Bengio's uniform weights, within sqrt(6 / (in + out)), and biases zero, in every layer.
+
+        The last layer counts as `heads` layers side by side.
+        """
+        *hidden, last = self.affine_maps()
+        for layer, parts in (*((layer, 1) for layer in hidden), (last, heads)):
+            inputs, outputs = layer.weight.shape[1:]
+            layer.initialise(math.sqrt(6 / (inputs + outputs / parts)), streams)
+
+
+def of_subsets(values: Tensor, chosen: Tensor) -> Tensor:
+    """The rows of `values [P K, ...]` that `chosen [P, M]` numbers among each agent's K. [P M, ...]
+
+    Differentiable in a way that a GPU can repeat and capture, as an index's gradient is not.
+    """
+    agents = len(chosen)
+    rows = values.reshape(agents, len(values) // agents, -1)
+    if torch.is_grad_enabled() and values.requires_grad:
+        taken = torch.bmm(one_hot(chosen, rows.shape[1], values.dtype), rows)
+    else:
+        taken = rows.gather(1, chosen.unsqueeze(-1).expand(-1, -1, rows.shape[2]))
+    return taken.reshape(-1, *values.shape[1:])
+
+
+def one_hot(chosen: Tensor, of: int, dtype: torch.dtype) -> Tensor:
+    """1 where a number is the place's, 0 elsewhere. [...] -> [..., of]"""
+    return (chosen.unsqueeze(-1) == torch.arange(of, device=chosen.device)).to(dtype)
+
+
+def evaluated(inputs: Tensor, parameters: Sequence[Tensor], norm: Norm = "none") -> Tensor:
+    """K perceptrons, [K, B, in] -> [K, B, out], differentiable once in inputs and parameters.
+
+    `parameters` are in the order of `PopulationMLP.tensors`.
+    """
+    if norm != "none":
+        return _evaluated_normalised(inputs, parameters, norm)
     if not torch.is_grad_enabled():
         return _forward(inputs, parameters)
     outputs: Tensor = _Evaluation.apply(inputs, *parameters)  # type: ignore[no-untyped-call]
@@ -139,10 +244,15 @@ def _forward(hidden: Tensor, parameters: Sequence[Tensor], activations: list[Ten
         hidden = torch.bmm(hidden, weight).add_(bias).relu_()
         if activations is not None:
             activations.append(hidden)
-    if last_weight.shape[2] == 1:
-        scalars: Tensor = torch.linalg.vecdot(hidden, last_weight.transpose(1, 2))
-        return scalars.unsqueeze(2).add_(last_bias)
-    return torch.bmm(hidden, last_weight).add_(last_bias)
+    return _last_layer(hidden, last_weight, last_bias)
+
+
+def _last_layer(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The outputs from the last hidden layer's activations."""
+    if weight.shape[2] == 1:
+        scalars: Tensor = torch.linalg.vecdot(hidden, weight.transpose(1, 2))
+        return scalars.unsqueeze(2).add_(bias)
+    return torch.bmm(hidden, weight).add_(bias)
 
 
 def _weight_gradient(inputs: Tensor, gradient: Tensor) -> Tensor:
@@ -155,3 +265,159 @@ def _weight_gradient(inputs: Tensor, gradient: Tensor) -> Tensor:
 def _product(left: Tensor, right: Tensor) -> Tensor:
     """left right, an outer product where they share a length of one."""
     return left * right if left.shape[2] == 1 else torch.bmm(left, right)
+
+
+def _evaluated_normalised(inputs: Tensor, parameters: Sequence[Tensor], norm: Norm) -> Tensor:
+    """`evaluated` with layer norm: hidden layers have four tensors, weight, bias, gain and shift."""
+    if not torch.is_grad_enabled():
+        return _forward_normalised(inputs, parameters, norm)
+    outputs: Tensor = _NormalisedEvaluation.apply(norm, inputs, *parameters)  # type: ignore[no-untyped-call]
+    return outputs
+
+
+class _NormalisedEvaluation(torch.autograd.Function):
+    """`_forward_normalised` and its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, norm: Norm, inputs: Tensor, *parameters: Tensor) -> Tensor:
+        layers: list[tuple[Tensor, ...]] = []
+        outputs = _forward_normalised(inputs, parameters, norm, layers)
+        ctx.norm, ctx.count = norm, len(parameters)
+        ctx.save_for_backward(*parameters, inputs, *(tensor for layer in layers for tensor in layer))
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        parameters: Sequence[Tensor] = ctx.saved_tensors[: ctx.count]
+        inputs: Tensor = ctx.saved_tensors[ctx.count]
+        kept: Sequence[Tensor] = ctx.saved_tensors[ctx.count + 1 :]
+        wanted = ctx.needs_input_grad[2:]
+        found: list[Tensor | None] = [None] * len(parameters)
+        below = kept[-4] if kept else inputs
+        if wanted[-2]:
+            found[-2], found[-1] = _weight_gradient(below, gradient), gradient.sum(dim=1, keepdim=True)
+        weight = parameters[-2]
+        for layer in reversed(range(len(kept) // 4)):
+            first = 4 * layer
+            outputs, before, mean, deviation = kept[first : first + 4]
+            to_outputs = _product(gradient, weight.transpose(1, 2))
+            weight, _, gain, shift = parameters[first : first + 4]
+            active = outputs if ctx.norm == "before" else None
+            gradient, *to_scale = _normalise_backward(
+                to_outputs, active, before, mean, deviation, gain, shift
+            )
+            if ctx.norm == "after":
+                zero_where_inactive(gradient, before)
+            if wanted[first]:
+                below = kept[first - 4] if layer else inputs
+                found[first] = _weight_gradient(below, gradient)
+                found[first + 1] = gradient.sum(dim=1, keepdim=True)
+                found[first + 2 : first + 4] = to_scale
+        to_inputs = _product(gradient, weight.transpose(1, 2)) if ctx.needs_input_grad[1] else None
+        return (None, to_inputs, *found)
+
+
+def _forward_normalised(
+    hidden: Tensor, parameters: Sequence[Tensor], norm: Norm, kept: list[tuple[Tensor, ...]] | None = None
+) -> Tensor:
+    """Outputs of the layers.
+
+    What the hidden ones' gradients need is appended to `kept`, if there is such a list: a layer's outputs,
+    the norm's inputs, and their means and 1 / deviations.
+    """
+    *others, last_weight, last_bias = parameters
+    for weight, bias, gain, shift in zip(*(others[start::4] for start in range(4)), strict=True):
+        before = torch.bmm(hidden, weight).add_(bias)
+        if norm == "after":
+            before.relu_()
+        hidden, mean, deviation = _normalise(before, gain, shift, activated=norm == "before")
+        if kept is not None:
+            kept.append((hidden, before, mean, deviation))
+    return _last_layer(hidden, last_weight, last_bias)
+
+
+def _normalise(values: Tensor, gain: Tensor, shift: Tensor, activated: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Layer norm of [K, B, width], and ReLU of it if `activated`; the means and 1 / deviations [K, B, 1]."""
+    if not values.is_cpu:
+        return _normalise_at_once(values, gain, shift, activated)
+    outputs = torch.empty_like(values)
+    mean, deviation = (values.new_empty(*values.shape[:2], 1) for _ in range(2))
+    tensors = (values, gain.squeeze(1), shift.squeeze(1), outputs, mean, deviation)
+    for own, *scale, output, own_mean, own_deviation in zip(*map(torch.unbind, tensors), strict=True):
+        torch.ops.aten.native_layer_norm.out(
+            own,
+            values.shape[-1:],
+            *scale,
+            _LAYER_NORM_EPSILON,
+            out0=output,
+            out1=own_mean,
+            out2=own_deviation,
+        )
+        if activated:
+            output.relu_()
+    return outputs, mean, deviation
+
+
+def _normalise_at_once(
+    values: Tensor, gain: Tensor, shift: Tensor, activated: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`_normalise` in few operations; network by network a CPU has their numbers in its cache."""
+    # The kernel's own gain and shift would be one for all networks.
+    normalised, mean, deviation = torch.ops.aten.native_layer_norm(
+        values, values.shape[-1:], None, None, _LAYER_NORM_EPSILON
+    )
+    outputs = torch.addcmul(shift, normalised, gain)
+    return torch.relu_(outputs) if activated else outputs, mean, deviation
+
+
+def _normalise_backward(
+    gradient: Tensor,
+    active: Tensor | None,
+    values: Tensor,
+    mean: Tensor,
+    deviation: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of `_normalise`'s values, gain and shift; `gradient` is written over.
+
+    `active` are its outputs where they passed through ReLU.
+    """
+    if not values.is_cpu:
+        return _normalise_backward_at_once(gradient, active, values, mean, deviation, gain)
+    if active is not None:
+        zero_where_inactive(gradient, active)
+    to_values, to_gain, to_shift = map(torch.empty_like, (values, gain, shift))
+    vectors = (tensor.squeeze(1) for tensor in (gain, shift, to_gain, to_shift))
+    tensors = (gradient, values, to_values, mean, deviation, *vectors)
+    for upstream, own, to_own, own_mean, own_deviation, *scale, to_own_gain, to_own_shift in zip(
+        *map(torch.unbind, tensors), strict=True
+    ):
+        torch.ops.aten.native_layer_norm_backward.out(
+            upstream,
+            own,
+            values.shape[-1:],
+            own_mean,
+            own_deviation,
+            *scale,
+            [True, True, True],
+            out0=to_own,
+            out1=to_own_gain,
+            out2=to_own_shift,
+        )
+    return to_values, to_gain, to_shift
+
+
+def _normalise_backward_at_once(
+    gradient: Tensor, active: Tensor | None, values: Tensor, mean: Tensor, deviation: Tensor, gain: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`_normalise_backward` in few operations."""
+    if active is not None:
+        zero_where_inactive(gradient, active)
+    to_gain = (gradient * (values - mean).mul_(deviation)).sum(dim=1, keepdim=True)
+    to_shift = gradient.sum(dim=1, keepdim=True)
+    to_values, _, _ = torch.ops.aten.native_layer_norm_backward(
+        gradient.mul_(gain), values, values.shape[-1:], mean, deviation, None, None, [True, False, False]
+    )
+    return to_values, to_gain, to_shift

@@ -48,6 +48,15 @@ class Streams:
             [torch.randint(high, shape, generator=g, device=self.device) for g in self._generators]
         )
 
+    def subsets(self, number: int, size: int, of: int, replacement: bool = False) -> Tensor:
+        """`number` draws of `size` among 0, ..., `of` - 1, each uniform, all different without replacement.
+
+        int64 [P, number, size]
+        """
+        if replacement:
+            return self.integers(of, number, size)
+        return self.uniform(number, of).topk(size, dim=-1, largest=False).indices
+
     def state(self) -> Tensor:
         """The generators' states. uint8 [P, state_size]"""
         return torch.stack([g.get_state() for g in self._generators])

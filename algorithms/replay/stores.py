@@ -1,4 +1,4 @@
-"""Where batches come from: offline data, the growing online buffer, and three ways to draw from them.
+"""Where batches come from: offline data, the growing online buffer, and four ways to draw from them.
 
 A run is one seed's fine-tuning; the first axis S of every tensor counts the runs that learn side by side.
 The offline data are held once for all runs; each run has an online buffer of its own. Both hold vectors
@@ -10,6 +10,7 @@ transition i (in `OnlineReplay`, which has no offline data, M = 0).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -250,6 +251,51 @@ class UniformReplay(OnlineReplay):
     def offline_share(self, indices: Tensor) -> Tensor:
         """The share of offline transitions among `indices` [S, B]. float32 [S]"""
         return _share_below(len(self.offline), indices)
+
+
+class MixedReplay(UniformReplay):
+    """Batches of which a fixed share is offline, the rest online, each drawn uniformly with replacement.
+
+    Offline rows are spread evenly: with a share of a half they are every second row from the first on, so
+    that any slice of an even number of rows is half and half.
+    """
+
+    def __init__(self, offline: Recorded, online: Collected, share: float) -> None:
+        """`share` is that of offline rows. Raises UserError for one outside [0, 1]."""
+        if not 0.0 <= share <= 1.0:
+            raise UserError(f"the share of offline rows in a batch is {share}, expected from 0 to 1")
+        super().__init__(offline, online)
+        self.share = share
+
+    def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
+        """Draw round(share * batch_size) offline rows, and the others online.
+
+        Raises UserError while nothing has been collected, where there are others.
+        """
+        old = round(self.share * batch_size)
+        new = batch_size - old
+        if new:
+            _require_online(self.online)
+        offline = _rows_below(len(self.offline), old, streams)
+        online = _rows_below(self.online.count, new, streams)
+        place = _spread(old, batch_size, offline.device)
+        parts = zip(self.offline.gather(offline), self.online.gather(online), strict=True)
+        batch = Batch(*(torch.cat(both, dim=1).index_select(1, place) for both in parts))
+        indices = torch.cat([offline, len(self.offline) + online], dim=1)
+        return batch, indices.index_select(1, place)
+
+
+@cache
+def _spread(chosen: int, of: int, device: torch.device) -> Tensor:
+    """For each of `of` places the row that fills it: the first `chosen` rows evenly, the others between. [of]
+
+    Place i is for one of the chosen where ceil((i + 1) chosen / of) exceeds ceil(i chosen / of), so the first
+    is where there are any.
+    """
+    places = torch.arange(of + 1, device=device)
+    is_chosen = (-(-places * chosen // of)).diff() > 0
+    ahead = is_chosen.cumsum(0)
+    return torch.where(is_chosen, ahead - 1, chosen + places[:-1] - ahead)
 
 
 PlainReplayName = Literal["uniform", "online_only"]

@@ -50,6 +50,8 @@ def prepare_process(compute: Compute | None = None, threads: int = 1) -> None:
     """
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    # Everything made empty here is written before it is read, and each fill takes a pass over the memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _keep_freed_memory()
     _choose_matrix_products()
     if compute is not None and compute.device == "cuda":
@@ -69,8 +71,6 @@ def _prepare_cuda(compute: Compute) -> None:
     torch.backends.cuda.matmul.fp32_precision = precision
     backend: Any = torch.backends.cudnn
     backend.conv.fp32_precision = precision
-    # Everything made empty here is written before it is read, and each fill would be a kernel of its own.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def arithmetic() -> dict[str, str | int]:

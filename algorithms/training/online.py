@@ -42,6 +42,8 @@ class OnlineSchedule:
     # SAC-ft too, as its published curve shows (results/reference, multiplier); AWAC's, BCQ's and SAC's code
     # has none.
     first_block_multiplier: FewCount = 5
+    # [C]: each block begins with a new episode; false: it goes on with the last one's, as single steps would.
+    fresh_episodes: bool = True
     initial_steps: Count = 0  # [C] rlkit's SAC: 1,000 collected by the untrained policy before step 0
     evaluation_interval: PositiveCount = 1_000  # [C]: each block, before it; a multiple of the block size
     evaluation_episodes: FewCount = 5  # [C]: 5,000 steps, five whole episodes of HalfCheetah
@@ -130,6 +132,10 @@ class OnlineLoop(Loop):
         job: Job,
         probes: Sequence[Probe] = (),
     ) -> None:
+        if (warm_up := learner.warm_up_steps()) % schedule.block_size:
+            raise UserError(
+                f"warm_up_steps is {warm_up}, expected a multiple of block_size, {schedule.block_size}"
+            )
         self.schedule, self.probes = schedule, probes
         super().__init__(label, learner, learner.draws, seeds, job, (schedule.steps,))
 
@@ -149,6 +155,8 @@ class OnlineLoop(Loop):
         block = min(self.schedule.block_size, self.schedule.steps - self.step)
         self._collect(block)
         count = self._updates_until(self.step + block) - self._updates_until(self.step)
+        if not count:
+            bar.update(block)
         for done, metrics in enumerate(self._make(count)):
             for probe in self.probes:
                 if looked_at := probe.of_update(metrics, done):
@@ -157,8 +165,9 @@ class OnlineLoop(Loop):
         self.step += block
 
     def _updates_until(self, step: int) -> int:
-        first_block = min(step, self.schedule.block_size)
-        return self.updates_per_step * (step + (self.schedule.first_block_multiplier - 1) * first_block)
+        learned = max(0, step - self.learner.warm_up_steps())
+        first_block = min(learned, self.schedule.block_size)
+        return self.updates_per_step * (learned + (self.schedule.first_block_multiplier - 1) * first_block)
 
     def _state(self) -> dict[str, Tensor]:
         return {f"replay.{k}": v for k, v in self.learner.replay.state().items()}
@@ -201,8 +210,8 @@ class _StepLoop(OnlineLoop):
             self._collect(self.schedule.initial_steps)
 
     def _collect(self, steps: int) -> None:
-        """Append `steps` transitions of each run, from a fresh reset; a cut episode is no terminal. [C]"""
-        observations = self.environments.reset()
+        """Append `steps` transitions of each run; a cut episode is no terminal. [C]"""
+        observations = self._first_observations()
         rows: list[tuple[NDArray[Any], ...]] = []
         ends = []
         for _ in range(steps):
@@ -218,10 +227,17 @@ class _StepLoop(OnlineLoop):
             ended = outcome.terminations | outcome.truncations
             ends.append(ended)
             observations = self.environments.reset(ended) if ended.any() else outcome.observations
-        ends[-1] = np.ones_like(ends[-1])
+        if self.schedule.fresh_episodes:
+            ends[-1] = np.ones_like(ends[-1])
         self.episode_ends.append(np.stack(ends, axis=1))
         fields = (np.stack(field, axis=1).astype(np.float32) for field in zip(*rows, strict=True))
         self.learner.replay.add(Batch(*map(torch.from_numpy, fields)))
+
+    def _first_observations(self) -> NDArray[np.float64]:
+        """Where a block begins: fresh resets, or where the last block ended."""
+        if self.schedule.fresh_episodes or not self.episode_ends:
+            return self.environments.reset()
+        return self.environments.reset(np.zeros(len(self.seeds), dtype=np.bool_))
 
     def _collected(self) -> int:
         return self.schedule.initial_steps + self.step

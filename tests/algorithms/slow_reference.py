@@ -32,16 +32,28 @@ def constant(parameters: Parameters) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in parameters.items()}
 
 
-def perceptron(parameters: Parameters, prefix: str, copy: int, inputs: Tensor) -> Tensor:
+def perceptron(parameters: Parameters, prefix: str, copy: int, inputs: Tensor, norm: str = "none") -> Tensor:
     """Network number `copy` applied to one input vector."""
     depth = sum(name.startswith(prefix + "net.layers.") and "weight" in name for name in parameters)
     for layer in range(depth):
         weight = parameters[f"{prefix}net.layers.{layer}.weight"][copy]
         bias = parameters[f"{prefix}net.layers.{layer}.bias"][copy, 0]
         inputs = (inputs.unsqueeze(1) * weight).sum(dim=0) + bias
+        if layer < depth - 1 and norm == "before":
+            inputs = _normalised(parameters, f"{prefix}net.scales.{layer}.", copy, inputs)
         if layer < depth - 1:
             inputs = torch.where(inputs > 0, inputs, torch.zeros_like(inputs))
+        if layer < depth - 1 and norm == "after":
+            inputs = _normalised(parameters, f"{prefix}net.scales.{layer}.", copy, inputs)
     return inputs
+
+
+def _normalised(parameters: Parameters, prefix: str, copy: int, inputs: Tensor) -> Tensor:
+    """Layer norm of one vector."""
+    centred = inputs - inputs.sum() / len(inputs)
+    variance = (centred**2).sum() / len(inputs)
+    scaled = centred / torch.sqrt(variance + 1e-6)
+    return scaled * parameters[prefix + "gain"][copy, 0] + parameters[prefix + "shift"][copy, 0]
 
 
 def q_value(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from algorithms.methods import awac, bcq, cql, losses, off2on, sac
+from algorithms.methods import awac, bcq, cql, losses, off2on, rlpd, sac
 from algorithms.population.agents import ActorCritics, Population
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.replay.batch import Batch
@@ -18,6 +18,7 @@ from benchmarks.peers.authors_bcq import AuthorsBCQ
 from benchmarks.peers.authors_off2on import AuthorsOff2On, EnsembleCritic, EnsembleLayer
 from benchmarks.peers.corl_awac import CorlAWAC
 from benchmarks.peers.corl_cql import CorlCQL
+from benchmarks.peers.plain_rlpd import PlainRLPD
 from benchmarks.peers.rlkit_sac import Perceptron, Policy, RlkitSAC
 
 OBSERVATION, ACTION, ROWS, WIDTHS = 5, 2, 24, (16, 16)
@@ -146,6 +147,39 @@ def test_rlkit_s_gradients_are_ours() -> None:
     module = peer.policy.net.hidden[0]
     assert isinstance(module, nn.Linear)
     torch.testing.assert_close(gradient(module.weight).T, gradient(first.weight)[0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_plain_rlpd_learns_as_ours() -> None:
+    """With all target critics drawn no draw is left: after a step's updates the parameters are the same."""
+    config = rlpd.RLPDConfig(
+        hidden_widths=WIDTHS, critics=3, target_critics=3, updates_per_step=4, batch_size=6
+    )
+    agents = rlpd.RLPDAgents([0], OBSERVATION, ACTION, config)
+    randomise(agents)
+    make_certain(agents)
+    peer = PlainRLPD(OBSERVATION, ACTION, WIDTHS, critics=3, target_critics=3, updates=4)
+    fill_policy(peer.policy, agents, 0)
+    for index, critic in enumerate(peer.critics):
+        fill((m for m in critic.modules() if isinstance(m, nn.Linear)), agents.q.net, index)
+        for norm, ours in zip(
+            (m for m in critic.modules() if isinstance(m, nn.LayerNorm)), agents.q.net.scales, strict=True
+        ):
+            with torch.no_grad():
+                norm.weight.copy_(ours.gain[index, 0])
+                norm.bias.copy_(ours.shift[index, 0])
+    peer.targets = deepcopy(peer.critics)
+    nn.init.constant_(peer.log_alpha, NO_ENTROPY)
+    batch = make_batch(1)
+    rlpd.update(agents, batch, config)
+    peer.update(*columns(batch))
+    for index, critic in enumerate(peer.critics):
+        linear = [m for m in critic.modules() if isinstance(m, nn.Linear)]
+        for module, ours in zip(linear, agents.q.net.affine_maps(), strict=True):
+            torch.testing.assert_close(module.weight.T, ours.weight[index], rtol=1e-4, atol=1e-5)
+    first = agents.policy.net.affine_maps()[0]
+    module = peer.policy.net.hidden[0]
+    assert isinstance(module, nn.Linear)
+    torch.testing.assert_close(gradient(module.weight).T, gradient(first.weight)[0], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("members", [1, 3])

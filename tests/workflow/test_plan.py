@@ -224,6 +224,19 @@ def test_from_scratch_nothing_is_waited_for(smoke: dict[str, Any]) -> None:
     assert needs(smoke, "sac", "seeds_0-1") == []
 
 
+def test_a_method_from_scratch_may_be_given_the_offline_data_and_waits_for_no_agents(
+    smoke: dict[str, Any],
+) -> None:
+    smoke["fine_tuning"]["methods"]["rlpd"] = {}
+    jobs = Plan(smoke)
+    assert jobs.offline_data(DATASET, "rlpd") == [jobs.dataset_folder(DATASET)]
+    assert jobs.agent_inputs(DATASET, "rlpd", "0") == []
+    before = {label: jobs.fine_tuning(DATASET, label)["fingerprint"] for label in ("rlpd", "sac")}
+    smoke["datasets"][DATASET]["seed"] += 1
+    after = {label: Plan(smoke).fine_tuning(DATASET, label)["fingerprint"] for label in before}
+    assert {label for label in before if before[label] != after[label]} == {"rlpd"}
+
+
 def test_the_sweep_varies_one_method_in_its_policys_learning_rate_alone(smoke: dict[str, Any]) -> None:
     jobs = Plan(smoke)
     assert list(jobs.variations) == ["off2on_at_3e-04", "off2on_at_5e-06"]

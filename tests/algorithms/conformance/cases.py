@@ -83,6 +83,12 @@ class Case(NamedTuple):
         """The class."""
         return find_method(self.name, self.phase)
 
+    @property
+    def replays_offline(self) -> bool:
+        """Whether it is given offline data online."""
+        row = catalogue.ONLINE.get(self.name)
+        return self.source != NOTHING or (row is not None and row.replays_offline)
+
     def config(self, **others: Any) -> Any:
         """Small numbers, of the fields that the method has."""
         return _config(self.method, {**SMALL, **self.settings, **others})
@@ -122,6 +128,8 @@ CASES = [
     Case("off2on", "online", "cql", {"density_reference": "union", "critic_regression": "mean"}),
     Case("off2on", "online", "cql", {"replay": "uniform"}),
     Case("off2on", "online", "cql", {"replay": "online_only"}),
+    Case("cql", "offline", NOTHING, {"critics": 3, "critic_norm": "before"}),
+    Case("rlpd", "online", NOTHING, {"critic_norm": "after"}),
 ]  # fmt: skip
 
 
@@ -154,7 +162,7 @@ class Run:
             self.learner = case.method.begin_offline(OfflineStart(seeds, *sizes, members), config)
         else:
             buffer = OnlineBuffer(len(rows), COLLECTED, *sizes, device)
-            offline = None if case.source == NOTHING else self.data
+            offline = self.data if case.replays_offline else None
             start = Start(seeds, self.draws, *sizes, offline, buffer, members, COLLECTED)
             self.learner = case.method.begin(start, config)
         self.learner.agents.move_to(device)
@@ -215,7 +223,7 @@ def train(
         curve = pretrain(case.name, case.method, config, looks, data, SEEDS, job, start).curve
     else:
         looks_online = ONLINE.__class__(**{**vars(ONLINE), **schedule})
-        offline = None if case.source == NOTHING else data
+        offline = data if case.replays_offline else None
         curve = fine_tune(case.name, case.method, config, looks_online, offline, members, SEEDS, job, 0.5)
     return curve, (folder / "checkpoint.safetensors").read_bytes()
 

@@ -313,6 +313,12 @@ def test_an_update_descends_the_float64_gradient_of_the_losses(case: str) -> Non
         assert name in learned or parameter.grad is None, name
 
 
+@pytest.mark.parametrize("settings", [{"critics": 3}, {"critic_norm": "before"}])
+def test_other_critics_than_plain_twins_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="expected 2 and none: agents that see images have plain twins"):
+        PixelConfig(**settings)
+
+
 def test_a_fresh_policy_learns_every_deviation() -> None:
     agents = make_agents(SHARED)
     update(agents, random_images(ROWS, 1), random_sources(2), SHARED, step=0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from algorithms.population import networks
 from algorithms.population.networks import Critics, Policy, TanhGaussian
-from algorithms.population.perceptrons import PopulationMLP
+from algorithms.population.perceptrons import Norm, PopulationMLP
 from algorithms.population.processor import this_processor
 from algorithms.population.streams import Streams
 from tests.algorithms import slow_reference as slow
@@ -103,6 +103,17 @@ class TestPopulation:
                     assert float(q[agent, twin, row]) == pytest.approx(
                         float(expected.detach()), rel=1e-5, abs=1e-6
                     )
+
+    def test_critics_that_were_drawn_answer_alone(self) -> None:
+        agents, count = 2, 4
+        critics = Critics(agents, OBSERVATION, ACTION, (7, 6), count, "before")
+        slow.randomise(critics, seed=4)
+        observations, actions = normal(agents, 5, OBSERVATION), uniform(agents, 5, ACTION)
+        chosen = torch.tensor([[3, 0], [1, 1]])
+        found = critics.of_subset(observations, actions, chosen).detach()
+        everything = critics(observations, actions).detach()
+        expected = torch.stack([everything[agent, chosen[agent]] for agent in range(agents)])
+        assert torch.equal(found, expected)
 
     def test_a_fresh_agent_depends_on_its_own_seed_alone(self) -> None:
         def fresh(seeds: list[int]) -> Critics:
@@ -308,6 +319,37 @@ class TestSoftMaximum:
         value, found = value_and_gradients(critics, critics.soft_maximum(*inputs))
         torch.testing.assert_close(value.double(), expected_value, rtol=1e-5, atol=1e-5)
         assert_same_gradients(found, expected_gradients, 1e-5)
+
+    @pytest.mark.parametrize("norm", ["none", "before", "after"])
+    def test_any_number_of_critics_with_or_without_norm_has_the_formulas_value_and_gradient(
+        self, norm: Norm
+    ) -> None:
+        agents, count = 2, 3
+        critics = Critics(agents, OBSERVATION, ACTION, (7, 6), count, norm)
+        slow.randomise(critics, seed=4)
+        observations, actions, log_density = candidates(agents, 5, 4)
+        exact = slow.float64_parameters(critics)
+        named = {f"q.{name}": tensor for name, tensor in exact.items()}
+
+        def soft_maximum(agent: int, critic: int, state: int) -> Tensor:
+            seen = observations[agent, state].double()
+            pairs = [torch.cat([seen, action.double()]) for action in actions[agent, state]]
+            q = [slow.perceptron(named, "q.", count * agent + critic, pair, norm)[0] for pair in pairs]
+            return (torch.stack(q) - log_density[agent, state].double()).exp().sum().log()
+
+        expected = torch.stack(
+            [
+                torch.stack([soft_maximum(agent, critic, state) for state in range(5)]).mean()
+                for agent in range(agents)
+                for critic in range(count)
+            ]
+        )
+        upstream = torch.arange(1.0, 7.0)
+        gradients = torch.autograd.grad((expected * upstream).sum(), list(exact.values()))
+        value = critics.soft_maximum(observations, actions, log_density).flatten()
+        found = torch.autograd.grad((value * upstream).sum(), list(critics.parameters()))
+        torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-5)
+        assert_same_gradients(list(found), list(gradients), 1e-5)
 
     def test_large_values_neither_overflow_nor_vanish(self) -> None:
         critics, inputs = make_critics(2, (8, 8)), candidates(2, 4, 3)

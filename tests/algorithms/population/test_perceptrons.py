@@ -7,15 +7,19 @@ import torch
 from torch import Tensor
 
 from algorithms.methods.bcq import FIRST_TWIN, BCQCritics
-from algorithms.population.perceptrons import PopulationMLP, evaluated
+from algorithms.population import perceptrons
+from algorithms.population.perceptrons import Norm, PopulationMLP, evaluated
 from tests.algorithms import slow_reference as slow
 
 COPIES, ROWS, STATE, CANDIDATE, PER_STATE = 4, 3, 3, 2, 5
-SHAPES = pytest.mark.parametrize("widths, outputs", [((4, 3), 2), ((4,), 1), ((3, 5, 4), 1)])
+NETWORKS = [((4, 3), 2, "none"), ((4,), 1, "none"), ((3, 5, 4), 1, "none")]
+NETWORKS += [((4, 3), 2, "before"), ((3, 5, 4), 1, "before"), ((4, 3), 2, "after"), ((3, 5, 4), 1, "after")]
+SHAPES = pytest.mark.parametrize("widths, outputs, norm", NETWORKS)
+EXACTLY = {"rtol": 1e-9, "atol": 1e-9}
 
 
-def make(widths: tuple[int, ...], outputs: int) -> PopulationMLP:
-    net = PopulationMLP(COPIES, STATE + CANDIDATE, widths, outputs)
+def make(widths: tuple[int, ...], outputs: int, norm: Norm) -> PopulationMLP:
+    net = PopulationMLP(COPIES, STATE + CANDIDATE, widths, outputs, norm)
     slow.randomise(net, seed=0)
     return net.double()
 
@@ -24,7 +28,10 @@ def slowly(net: PopulationMLP, inputs: Tensor) -> Tensor:
     """The outputs, network by network and row by row."""
     parameters = {f"net.{name}": tensor for name, tensor in slow.float64_parameters(net).items()}
     return torch.stack(
-        [torch.stack([slow.perceptron(parameters, "", k, row) for row in inputs[k]]) for k in range(COPIES)]
+        [
+            torch.stack([slow.perceptron(parameters, "", k, row, net.norm) for row in inputs[k]])
+            for k in range(COPIES)
+        ]
     )
 
 
@@ -34,37 +41,92 @@ def rows(count: int = ROWS, size: int = STATE + CANDIDATE) -> Tensor:
 
 
 @SHAPES
-def test_outputs_equal_slow_loops_with_and_without_gradients(widths: tuple[int, ...], outputs: int) -> None:
-    net, inputs = make(widths, outputs), rows()
+def test_outputs_equal_slow_loops_with_and_without_gradients(
+    widths: tuple[int, ...], outputs: int, norm: Norm
+) -> None:
+    net, inputs = make(widths, outputs, norm), rows()
     expected = slowly(net, inputs)
-    torch.testing.assert_close(net(inputs), expected)
+    torch.testing.assert_close(net(inputs), expected, **EXACTLY)
     with torch.no_grad():
-        torch.testing.assert_close(net(inputs), expected)
+        torch.testing.assert_close(net(inputs), expected, **EXACTLY)
 
 
 @SHAPES
-def test_gradients_equal_finite_differences(widths: tuple[int, ...], outputs: int) -> None:
-    net = make(widths, outputs)
+def test_gradients_equal_finite_differences(widths: tuple[int, ...], outputs: int, norm: Norm) -> None:
+    net = make(widths, outputs, norm)
 
     def outputs_of(inputs: Tensor, *parameters: Tensor) -> Tensor:
-        return evaluated(inputs, parameters)
+        return evaluated(inputs, parameters, norm)
 
     assert torch.autograd.gradcheck(outputs_of, (rows().requires_grad_(), *net.tensors()))
 
 
 @SHAPES
-def test_frozen_networks_pass_gradients_to_their_inputs_only(widths: tuple[int, ...], outputs: int) -> None:
-    net = make(widths, outputs)
+def test_gradients_equal_autograd_s_of_slow_loops(widths: tuple[int, ...], outputs: int, norm: Norm) -> None:
+    net, inputs = make(widths, outputs, norm), rows()
+    weights = torch.randn(COPIES, ROWS, outputs, dtype=torch.float64)
+    (weights * net(inputs)).sum().backward()
+    exact = slow.float64_parameters(net)
+    of_loops = {f"net.{name}": tensor for name, tensor in exact.items()}
+    total = torch.zeros((), dtype=torch.float64)
+    for k in range(COPIES):
+        for weight, row in zip(weights[k], inputs[k], strict=True):
+            total = total + (weight * slow.perceptron(of_loops, "", k, row, norm)).sum()
+    expected = torch.autograd.grad(total, list(exact.values()))
+    for (name, parameter), gradient in zip(net.named_parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, **EXACTLY, msg=name)
+
+
+@pytest.mark.parametrize("activated", [False, True])
+def test_a_norm_in_few_operations_is_that_network_by_network(activated: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    values, gradient = torch.randn(2, COPIES, 6, 5, dtype=torch.float64, generator=generator)
+    gain, shift = torch.randn(2, COPIES, 1, 5, dtype=torch.float64, generator=generator)
+    one_by_one = perceptrons._normalise(values, gain, shift, activated)
+    at_once = perceptrons._normalise_at_once(values, gain, shift, activated)
+    outputs, mean, deviation = one_by_one
+    active = outputs if activated else None
+    kept = (active, values, mean, deviation, gain)
+    one_by_one += perceptrons._normalise_backward(gradient.clone(), *kept, shift)
+    at_once += perceptrons._normalise_backward_at_once(gradient.clone(), *kept)
+    for found, expected in zip(at_once, one_by_one, strict=True):
+        torch.testing.assert_close(found, expected, **EXACTLY)
+
+
+@SHAPES
+def test_networks_evaluated_alone_are_those_of_all(widths: tuple[int, ...], outputs: int, norm: Norm) -> None:
+    net, inputs = make(widths, outputs, norm), rows()
+    chosen = torch.tensor([[1, 0, 1], [0, 0, 1]])  # of two agents with two networks each
+    every = torch.tensor([1, 0, 1, 2, 2, 3])
+    expected = slowly(net, inputs)[every]
+    torch.testing.assert_close(net.of_subsets(inputs[every], chosen), expected, **EXACTLY)
+    with torch.no_grad():
+        torch.testing.assert_close(net.of_subsets(inputs[every], chosen), expected, **EXACTLY)
+    weights = torch.randn(expected.shape, dtype=torch.float64)
+    parameters = list(net.parameters())
+    found = torch.autograd.grad((weights * net.of_subsets(inputs[every], chosen)).sum(), parameters)
+    of_all = torch.autograd.grad((weights * net(inputs)[every]).sum(), parameters)
+    for gradient, exact in zip(found, of_all, strict=True):
+        torch.testing.assert_close(gradient, exact, **EXACTLY)
+
+
+@SHAPES
+def test_frozen_networks_pass_gradients_to_their_inputs_only(
+    widths: tuple[int, ...], outputs: int, norm: Norm
+) -> None:
+    net = make(widths, outputs, norm)
     frozen, plain = rows().requires_grad_(), rows().requires_grad_()
     net(frozen, frozen=True).sum().backward()
     assert all(parameter.grad is None for parameter in net.parameters())
     slowly(net, plain).sum().backward()  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(frozen.grad, plain.grad)
+    torch.testing.assert_close(frozen.grad, plain.grad, **EXACTLY)
 
 
 @SHAPES
-def test_candidates_are_judged_as_pairs_of_state_and_candidate(widths: tuple[int, ...], outputs: int) -> None:
-    net, states = make(widths, outputs), rows(size=STATE)
+def test_candidates_are_judged_as_pairs_of_state_and_candidate(
+    widths: tuple[int, ...], outputs: int, norm: Norm
+) -> None:
+    net, states = make(widths, outputs, norm), rows(size=STATE)
     candidates = rows(ROWS * PER_STATE, CANDIDATE)
     pairs = torch.cat([states.repeat_interleave(PER_STATE, dim=1), candidates], dim=-1)
     found = net.of_candidates(states, candidates)

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algorithms.population.streams import Streams
-from algorithms.replay.batch import Batch
+from algorithms.replay.batch import Batch, slices
 from algorithms.replay.stores import (
     BalancedReplay,
+    MixedReplay,
     OfflineData,
     OnlineBuffer,
     OnlineReplay,
@@ -133,6 +134,7 @@ def test_empty_offline_data_are_refused() -> None:
 KINDS: dict[str, Callable[[int], Replay]] = {
     "online": lambda runs: OnlineReplay(online_buffer(runs, 30)),
     "uniform": lambda runs: UniformReplay(offline_data(20), online_buffer(runs, 30)),
+    "mixed": lambda runs: MixedReplay(offline_data(20), online_buffer(runs, 30), 0.25),
     "balanced": lambda runs: BalancedReplay(offline_data(20), online_buffer(runs, 30), 0.5, block_size=7),
 }
 
@@ -212,6 +214,8 @@ def test_drawing_online_data_before_any_were_collected_is_refused() -> None:
         OnlineReplay(online_buffer(1, 5)).sample(4, streams)
     with pytest.raises(UserError, match="nothing has been collected"):
         bare_replay(10, 10, 0.5).sample_online(4, streams)
+    with pytest.raises(UserError, match="nothing has been collected"):
+        MixedReplay(offline_data(6), online_buffer(1, 5), 0.5).sample(4, streams)
 
 
 # Uniform draws
@@ -238,6 +242,52 @@ def test_online_replay_has_no_offline_share() -> None:
     assert sorted(set(indices.flatten().tolist())) == list(range(10))
     assert replay.offline_share(indices).tolist() == [0.0, 0.0]
     assert torch.equal(batch.rewards, numbered(0, 10, 2).rewards.gather(1, indices))
+
+
+@pytest.mark.parametrize(("share", "rows"), [(0.5, 8), (0.25, 8), (0.1, 10), (0.0, 4), (1.0, 4)])
+def test_every_slice_of_a_mixed_batch_has_its_share_of_offline_rows(share: float, rows: int) -> None:
+    replay, streams = MixedReplay(offline_data(30), online_buffer(2, 50), share), Streams([0, 1])
+    replay.add(numbered(0, 10, 2))
+    batch, indices = replay.sample(20 * rows, streams)
+    assert same(batch, gather_union(replay.offline, replay.online, indices))
+    is_offline = indices < 30
+    assert torch.equal(is_offline[0], is_offline[1])  # where they are is no chance
+    for part in is_offline.chunk(20, dim=1):
+        assert (part.sum(dim=1) == round(share * rows)).all()
+    assert bool(is_offline[:, 0].all()) == (share > 0)
+    assert torch.equal(replay.offline_share(indices), torch.full((2,), share))
+
+
+def test_each_part_of_a_mixed_batch_is_drawn_uniformly() -> None:
+    replay, streams = MixedReplay(offline_data(30), online_buffer(2, 50), 0.75), Streams([0, 1])
+    replay.add(numbered(0, 10, 2))
+    _, indices = replay.sample(40_000, streams)
+    for row in indices:  # 30,000 draws over 30 rows and 10,000 over 10: 1,000 each, deviation 31
+        counts = torch.bincount(row, minlength=40)
+        assert counts.shape == (40,)
+        assert bool(torch.all((counts - 1000).abs() < 5 * 31.6))
+
+
+def test_offline_rows_alone_need_nothing_collected() -> None:
+    replay = MixedReplay(offline_data(30), online_buffer(1, 50), 1.0)
+    _, indices = replay.sample(8, Streams([0]))
+    assert int(indices.max()) < 30
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_outside_of_zero_to_one_is_refused(share: float) -> None:
+    with pytest.raises(UserError, match=r"share of offline rows in a batch is .*, expected from 0 to 1"):
+        MixedReplay(offline_data(6), online_buffer(1, 5), share)
+
+
+def test_slices_are_the_batch_in_order_and_equal_in_size() -> None:
+    batch = numbered(0, 12, 2)
+    parts = slices(batch, 3)
+    assert [part.rewards.shape for part in parts] == [(2, 4)] * 3
+    joined = Batch(*(torch.cat(fields, dim=1) for fields in zip(*parts, strict=True)))
+    assert same(joined, batch)
+    with pytest.raises(UserError, match="a batch of 12 rows cannot be cut into 5 equal parts"):
+        slices(batch, 5)
 
 
 def test_density_ratio_draws_stay_in_their_part() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -38,7 +39,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning
 class ScriptedLearner(Method):
     """Acts by a fixed formula, learns nothing, and writes down what the loop asks of it."""
 
-    def __init__(self, environment: str, seeds: list[int], capacity: int) -> None:
+    def __init__(
+        self, environment: str, seeds: list[int], capacity: int, warm_up: SimpleNamespace | None = None
+    ) -> None:
         spec = specification(environment)
         self.action_size = spec.action_size
         self.agents = ActorCritics(
@@ -48,6 +51,7 @@ class ScriptedLearner(Method):
         buffer = OnlineBuffer(len(seeds), capacity, spec.observation_size, spec.action_size)
         self.replay = OnlineReplay(buffer)
         self.draws = Streams(seeds)
+        self.config = warm_up
         self.calls: list[str] = []
         self.losses: Iterator[float] | None = None
 
@@ -77,10 +81,11 @@ def run(tmp_path: Path) -> Run:
         environment: str = "InvertedDoublePendulum-v4",
         reward_scale: float = 1.0,
         learner: ScriptedLearner | None = None,
+        folder: str = "state",
         **options: Any,
     ) -> tuple[ScriptedLearner, OnlineResult]:
         learner = learner or ScriptedLearner(environment, SEEDS, config.steps + config.initial_steps)
-        job = Job("test", "made-up", environment, "hash", tmp_path / "state")
+        job = Job("test", "made-up", environment, "hash", tmp_path / folder)
         result = run_online(config, "sac", learner, SEEDS, job, reward_scale, **options)
         return learner, result
 
@@ -167,6 +172,63 @@ def test_initial_steps_come_before_step_zero_s_block_and_are_not_counted(run: Ru
     ]
     assert learner.replay.online.size == 50 and result.episode_ends.shape == (2, 50)
     assert sorted(set(result.curve.step)) == [0, 20]
+
+
+def test_nothing_is_learned_in_the_warm_up_and_its_steps_count(run: Run) -> None:
+    config = OnlineSchedule(
+        steps=50,
+        block_size=10,
+        first_block_multiplier=3,
+        evaluation_interval=10,
+        evaluation_episodes=1,
+        checkpoint_interval=10,
+    )
+    learner = ScriptedLearner("InvertedDoublePendulum-v4", SEEDS, 50, SimpleNamespace(warm_up_steps=20))
+    curve = run(config, learner=learner)[1].curve
+    learning = [call for call in runs_of_calls(learner) if call[0] != "exploit"]
+    assert learning == [
+        ("explore", 10),
+        ("explore", 10),
+        ("explore", 10),
+        ("learn", 30),
+        ("explore", 10),
+        ("learn", 10),
+        ("explore", 10),
+        ("learn", 10),
+    ]
+    assert sorted(set(curve.step)) == [0, 10, 20, 30, 40, 50]
+    assert sorted(set(curve[curve.metric == "critic_loss"].step)) == [30, 40, 50]
+
+
+def test_a_warm_up_that_no_block_ends_is_refused(run: Run) -> None:
+    config = OnlineSchedule(steps=60, block_size=30, evaluation_interval=30, checkpoint_interval=30)
+    learner = ScriptedLearner("InvertedDoublePendulum-v4", SEEDS, 60, SimpleNamespace(warm_up_steps=20))
+    with pytest.raises(UserError, match="warm_up_steps is 20, expected a multiple of block_size, 30"):
+        run(config, learner=learner)
+
+
+def test_a_block_may_go_on_with_the_last_ones_episode(run: Run) -> None:
+    """As one block would: whatever the block size, the same transitions are collected."""
+    collected = []
+    for block_size in (1, 40, 120):
+        config = OnlineSchedule(
+            steps=120,
+            block_size=block_size,
+            fresh_episodes=False,
+            evaluation_interval=120,
+            evaluation_episodes=1,
+            checkpoint_interval=120,
+        )
+        learner = ScriptedLearner("InvertedDoublePendulum-v4", SEEDS, 120)
+        _, result = run(config, learner=learner, folder=str(block_size))
+        collected.append((learner.replay.state(), result.episode_ends))
+    (first, ends), *others = collected
+    assert ends.any() and not ends[:, -1].all()
+    for state, other_ends in others:
+        assert all(torch.equal(first[name], tensor) for name, tensor in state.items())
+        assert np.array_equal(other_ends, ends)
+    expected, _ = gymnasium_log("InvertedDoublePendulum-v4", SEEDS[0], [120])
+    assert np.array_equal(first["observations"][0].numpy(), expected["observations"])
 
 
 def gymnasium_log(

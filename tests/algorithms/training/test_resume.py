@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ import torch
 
 from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.methods.off2on import Off2On, Off2OnConfig
+from algorithms.methods.rlpd import RLPD, RLPDConfig
 from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, one_agent
@@ -55,7 +57,7 @@ OFFLINE = OfflineSchedule(
     evaluation_episodes=2,
     checkpoint_interval=20,
 )
-KINDS = ("pretrain", "off2on", "behaviour")
+KINDS = ("pretrain", "off2on", "behaviour", "rlpd")
 
 
 def transitions() -> Transitions:
@@ -88,6 +90,10 @@ def train(kind: str, folder: Path, configuration: str = "this") -> None:
         for name in ("replay_log", "medium", "expert"):
             checkpoints.save(folder / f"{name}.safetensors", getattr(run, name), {"seed": 0})
         curve = run.curve
+    elif kind == "rlpd":
+        many = RLPDConfig(hidden_widths=WIDTHS, batch_size=16, updates_per_step=2, warm_up_steps=50)
+        online = replace(ONLINE, fresh_episodes=False)
+        curve = fine_tune(kind, RLPD, many, online, transitions(), [], SEEDS, job)
     else:
         config = Off2OnConfig(
             hidden_widths=WIDTHS,

@@ -1,0 +1,189 @@
+"""RLPD (Ball et al. 2023): SAC from scratch, half of whose every batch comes from offline data.
+
+Ten critics with layer norm, and twenty updates of them an environment step; nothing is pre-trained. The paper
+is arXiv 2302.02948; settings and order of computation are its code's (github.com/ikostrikov/rlpd, c90fd4b),
+marked [RLPD]. One setting serves all locomotion datasets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from algorithms.methods import sac
+from algorithms.methods.interface import Metrics, Start
+from algorithms.population.agents import ActorCritics
+from algorithms.population.perceptrons import Norm
+from algorithms.replay.batch import Batch, slices
+from algorithms.replay.stores import MixedReplay
+from storage import UserError
+from storage.constraints import Count, FewCount, UpToHundredEitherWay, Weight
+
+
+@dataclass(frozen=True)
+class ManyCriticsConfig(sac.SACConfig):
+    """The numbers of many critics with many updates a step, beside SAC's, which are [RLPD]'s too."""
+
+    critics: FewCount = 10  # [RLPD] README: num_qs
+    critic_norm: Norm = "before"  # [RLPD] mlp.py: Dense, LayerNorm, ReLU, the last hidden layer's too
+    target_critics: FewCount = 2  # [RLPD] README: num_min_qs, drawn anew each update
+    drawn_with_replacement: bool = False  # [RLPD] ensemble.py; [WSRL] draws with replacement
+    updates_per_step: FewCount = 20  # [RLPD] README: utd_ratio, of the critics; one of the actor
+    warm_up_steps: Count = 5_000  # [RLPD] start_training: no updates, steps of the run
+    entropy_backup: bool = True  # [RLPD] backup_entropy; off for AntMaze and Adroit
+
+    def __post_init__(self) -> None:
+        """UserError for more drawn critics than there are."""
+        if self.target_critics > self.critics:
+            raise UserError(
+                f"target_critics is {self.target_critics}, expected at most critics, {self.critics}"
+            )
+
+
+@dataclass(frozen=True)
+class RLPDConfig(ManyCriticsConfig):
+    """RLPD's numbers beside those."""
+
+    offline_fraction: Weight = 0.5  # [RLPD] of each batch
+    target_entropy_per_dimension: UpToHundredEitherWay = -0.5  # [RLPD] sac_learner.py: -|A| / 2
+
+    def __post_init__(self) -> None:
+        """UserError for a share of a batch that is none of its rows."""
+        super().__post_init__()
+        if not 0.0 <= self.offline_fraction <= 1.0:
+            raise UserError(f"offline_fraction is {self.offline_fraction}, expected from 0 to 1")
+        if (rows := self.offline_fraction * self.batch_size) != round(rows):
+            raise UserError(
+                f"offline_fraction {self.offline_fraction} of batch_size {self.batch_size} is {rows:g} rows,"
+                " expected a whole number of them"
+            )
+
+
+class RLPDAgents(ActorCritics):
+    """Actor-critics with the paper's initialisation."""
+
+    def initialise(self) -> None:
+        """Xavier's uniform weights in all layers, the actor's two heads apart. [RLPD] default_init"""
+        self.policy.net.initialise_xavier(self.streams, heads=2)
+        self.q.net.initialise_xavier(self.streams)
+        self.copy_targets()
+
+
+@torch.no_grad()
+def next_samples(
+    agents: ActorCritics, next_observations: Tensor, config: ManyCriticsConfig
+) -> tuple[Tensor, Tensor]:
+    """Actions a' ~ pi(.|s') [P, R, A] in all rows of a step, and -alpha log pi(a'|s') [P, R].
+
+    The policy stays as it is while the critics learn, so that one pass serves the updates of a step. Without
+    `entropy_backup` the bonus is zero.
+    """
+    noise = agents.streams.normal(next_observations.shape[1], agents.action_size)
+    actions, log_density = agents.policy(next_observations).sample(noise)
+    bonus = -agents.entropy_coefficient[:, None] * log_density
+    return actions, bonus if config.entropy_backup else torch.zeros_like(bonus)
+
+
+def td_target(
+    agents: ActorCritics, batch: Batch, next_actions: Tensor, bonus: Tensor, chosen: Tensor, discount: float
+) -> Tensor:
+    """r + discount mask (min over the `chosen` of Q_target(s', a') + bonus), for all critics. [P, B]
+
+    `chosen [P, M]` are the target critics that were drawn; only they are evaluated.
+    """
+    with torch.no_grad():
+        lowest = agents.target_q.of_subset(batch.next_observations, next_actions, chosen).amin(dim=1)
+    return batch.rewards + discount * batch.masks * (lowest + bonus)
+
+
+def critic_loss(agents: ActorCritics, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared TD error, averaged over critics and batch [P]; and the Q values [P, K, B]."""
+    q: Tensor = agents.q(batch.observations, batch.actions)
+    return (q - target.unsqueeze(1)).square().mean(dim=(1, 2)), q
+
+
+def actor_loss(agents: ActorCritics, observations: Tensor, actions: Tensor, log_density: Tensor) -> Tensor:
+    """E[alpha log pi(a|s) - mean over all critics of Q(s, a)], a ~ pi(.|s). [P]"""
+    q: Tensor = agents.q(observations, actions, frozen=True).mean(dim=1)
+    return (agents.entropy_coefficient[:, None] * log_density - q).mean(dim=-1)
+
+
+def entropy_coefficient_loss(agents: ActorCritics, log_density: Tensor, target_entropy: float) -> Tensor:
+    """alpha (E[-log pi(a|s)] - target entropy). [P]"""
+    excess = (-log_density.detach()).mean(dim=-1) - target_entropy
+    return agents.log_entropy_coefficient.exp() * excess
+
+
+def update_critics(agents: ActorCritics, batch: Batch, config: ManyCriticsConfig) -> Metrics:
+    """One update of the critics and their targets on each slice of `batch`."""
+    count = config.updates_per_step
+    next_actions, bonus = next_samples(agents, batch.next_observations, config)
+    chosen = agents.streams.subsets(
+        count, config.target_critics, config.critics, config.drawn_with_replacement
+    )
+    drawn = zip(
+        slices(batch, count),
+        next_actions.chunk(count, 1),
+        bonus.chunk(count, 1),
+        chosen.unbind(1),
+        strict=True,
+    )
+    losses, means = [], []
+    for part, actions, extra, own in drawn:
+        target = td_target(agents, part, actions, extra, own, config.discount)
+        loss, q = critic_loss(agents, part, target)
+        agents.step(loss)
+        agents.move_targets(config.target_update_rate)
+        losses.append(loss.detach())
+        means.append(q.detach().mean(dim=(1, 2)))
+    return {
+        "critic_loss": torch.stack(losses).mean(dim=0),
+        "q_mean": torch.stack(means).mean(dim=0),
+    }
+
+
+def update_actor(agents: ActorCritics, observations: Tensor, config: RLPDConfig) -> Metrics:
+    """One update of the actor, and of the entropy coefficient by the same actions."""
+    noise = agents.streams.normal(observations.shape[1], agents.action_size)
+    actions, log_density = agents.policy(observations).sample(noise)
+    actor = actor_loss(agents, observations, actions, log_density)
+    target_entropy = config.target_entropy_per_dimension * agents.action_size
+    agents.step(actor, entropy_coefficient_loss(agents, log_density, target_entropy))
+    return {
+        "actor_loss": actor.detach(),
+        "entropy": -log_density.detach().mean(dim=-1),
+        "entropy_coefficient": agents.entropy_coefficient,
+    }
+
+
+def update(agents: ActorCritics, batch: Batch, config: RLPDConfig) -> Metrics:
+    """The critics' updates of an environment step on slices of `batch`, the actor's on the last slice."""
+    metrics = update_critics(agents, batch, config)
+    last = slices(batch, config.updates_per_step)[-1]
+    return metrics | update_actor(agents, last.observations, config)
+
+
+class RLPD(sac.SAC):
+    """RLPD: from scratch, on offline data and what it collects."""
+
+    Config: ClassVar[type[Any]] = RLPDConfig
+    Agents: ClassVar[Any] = RLPDAgents
+
+    @classmethod
+    def make_replay(cls, start: Start, config: Any) -> MixedReplay:
+        """So much of each batch offline. UserError where there are no offline data."""
+        return MixedReplay(start.offline_data(), start.buffer, config.offline_fraction)
+
+    def explore(self, observations: Tensor) -> Tensor:
+        """Uniform actions in the warm-up, then samples of the policy: [S, E, obs] -> [S, E, A]."""
+        if self.warming_up():
+            uniform: Tensor = self.agents.streams.uniform(observations.shape[1], self.agents.action_size)
+            return 2 * uniform - 1
+        return super().explore(observations)
+
+    def update(self, batch: Batch, step: int) -> Metrics:
+        """An environment step's updates of every agent."""
+        return update(self.agents, batch, self.config)

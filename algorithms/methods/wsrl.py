@@ -1,0 +1,184 @@
+"""WSRL (Zhou et al. 2025): offline agents fine-tuned without their data, after a warm-up in which none learn.
+
+Offline it is CQL with ten critics of which two are drawn; online SAC goes on with all that an agent learned
+with, targets, temperature and Adam's moments too, on what it collects alone. The paper is arXiv 2412.07762;
+settings and order of computation are its code's (github.com/zhouzypaul/wsrl, 891ee35) for locomotion, marked
+[WSRL]. Where the code was not at hand, the reading is marked "read".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from algorithms.methods import cql, rlpd, sac
+from algorithms.methods.interface import Method, Metrics, Start
+from algorithms.population.agents import ActorCritics
+from algorithms.population.networks import Critics, Policy, TanhGaussian
+from algorithms.population.perceptrons import Norm, of_subsets
+from algorithms.replay.batch import Batch
+from algorithms.replay.stores import OnlineReplay
+from storage.constraints import Count, FewCount, NotNegative, Rate
+
+LOG_STD_RANGE = (math.log(1e-5), math.log(10.0))  # [WSRL] actor_critic_nets.py: of the deviation, 1e-5 to 10
+
+
+@dataclass(frozen=True)
+class WSRLConfig(rlpd.ManyCriticsConfig):
+    """WSRL's numbers; of both phases but where they say otherwise."""
+
+    policy_learning_rate: Rate = 1e-4  # [WSRL] cql_config.py, of the temperature too
+    policy_norm: Norm = "before"  # [WSRL] mlp.py
+    drawn_with_replacement: bool = True  # [WSRL]
+    updates_per_step: FewCount = 4  # [WSRL] launch_wsrl_finetune.sh: utd 4, a batch of 1,024 in slices of 256
+    warm_up_steps: Count = 5_000  # [WSRL] finetune.py: the policy acts and nothing is learned
+    entropy_backup: bool = False  # [WSRL]
+    conservative_weight: NotNegative = 5.0  # [WSRL] offline
+    sampled_actions: FewCount = 10  # [WSRL] offline: of each kind, and of the target's maximum
+    importance_sampling: bool = True  # [WSRL] offline
+
+
+class WSRLAgents(ActorCritics):
+    """Actor-critics with layer norm in the policy too, whose temperature is a softplus."""
+
+    handed_on_whole: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        observation_size: int,
+        action_size: int,
+        config: WSRLConfig,
+        members: int = 1,
+    ) -> None:
+        super().__init__(seeds, observation_size, action_size, config, members)
+        with torch.no_grad():  # the inverse of softplus
+            self.log_entropy_coefficient.fill_(math.log(math.expm1(config.initial_entropy_coefficient)))
+
+    def _make_networks(self, observation_size: int, config: Any) -> None:
+        sizes = (self.count, observation_size, self.action_size, config.hidden_widths)
+        self.policy = Policy(*sizes, LOG_STD_RANGE, config.policy_norm)
+        self.q, self.target_q = (Critics(*sizes, config.critics, config.critic_norm) for _ in range(2))
+
+    def initialise(self) -> None:
+        """Orthogonal weights of gain sqrt(2), 0.01 in the last hidden layer. [WSRL] kernel_scale_final"""
+        for network, heads in ((self.policy.net, 2), (self.q.net, 1)):
+            gains = [math.sqrt(2)] * len(network.affine_maps())
+            gains[-2] = 1e-2
+            network.initialise_orthogonal(gains, self.streams, heads)
+        self.copy_targets()
+
+    @property
+    def entropy_coefficient(self) -> Tensor:
+        """alpha, the softplus of its parameter, without gradient. [S]  [WSRL]"""
+        return functional.softplus(self.log_entropy_coefficient.detach())
+
+
+@torch.no_grad()
+def td_target(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Tensor:
+    """r + discount mask max_j min over the drawn of Q_target(s', a_j), without an entropy term. [P, B]
+
+    The a_j are `sampled_actions` samples of pi(.|s'). [WSRL] cql_max_target_backup
+    """
+    rows, action_size = batch.actions.shape[1:]
+    n = config.sampled_actions
+    policy = TanhGaussian(*(part.unsqueeze(2) for part in agents.policy(batch.next_observations)))
+    actions = policy.actions(agents.streams.normal(rows, n, action_size))
+    states = batch.next_observations.repeat_interleave(n, dim=1)
+    lowest = agents.target_q.of_subset(states, actions.flatten(1, 2), _drawn(agents, config)).amin(dim=1)
+    best = lowest.reshape(-1, rows, n).amax(dim=2)
+    return batch.rewards + config.discount * batch.masks * best
+
+
+def _drawn(agents: WSRLAgents, config: WSRLConfig) -> Tensor:
+    """Some critics of each agent. int64 [P, target_critics]"""
+    drawn = agents.streams.subsets(1, config.target_critics, config.critics, config.drawn_with_replacement)
+    return drawn.squeeze(1)
+
+
+def conservative_penalty(
+    agents: WSRLAgents, policy: TanhGaussian, batch: Batch, q_data: Tensor, config: WSRLConfig
+) -> Tensor:
+    """CQL's penalty (`cql.conservative_penalty`) of critics that are drawn for it, their mean. [P]
+
+    `q_data [P, K, B]` is Q of the data's actions by all critics; those of the same drawn ones count (read).
+    """
+    actions, log_density = cql.proposals(agents, policy, batch, config)
+    chosen = _drawn(agents, config)
+    soft_maximum = agents.q.soft_maximum_of_subset(batch.observations, actions, log_density, chosen)
+    own = of_subsets(q_data.mean(dim=-1).flatten(), chosen).reshape(chosen.shape)
+    return (soft_maximum - own).mean(dim=1)
+
+
+def actor_loss(
+    agents: WSRLAgents, policy: TanhGaussian, observations: Tensor, config: WSRLConfig
+) -> tuple[Tensor, Tensor]:
+    """E[alpha log pi(a|s) - min over all critics of Q(s, a)], a ~ pi(.|s) [P]; and log pi(a|s) [P, B]."""
+    actions, log_density = policy.sample(agents.streams.normal(observations.shape[1], agents.action_size))
+    return sac.actor_loss(agents, observations, actions, log_density), log_density
+
+
+def temperature_loss(agents: WSRLAgents, log_density: Tensor) -> Tensor:
+    """alpha (E[-log pi(a|s)] - target entropy), target entropy -|A|; of the actor's actions (read). [P]"""
+    excess = (agents.action_size - log_density.detach()).mean(dim=-1)
+    return functional.softplus(agents.log_entropy_coefficient) * excess
+
+
+def pretrain(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
+    """One step of every agent offline: critics, actor and temperature on the old parameters, then targets."""
+    target = td_target(agents, batch, config)
+    td_error, q = rlpd.critic_loss(agents, batch, target)
+    policy: TanhGaussian = agents.policy(batch.observations)
+    penalty = conservative_penalty(agents, policy, batch, q, config)
+    actor, log_density = actor_loss(agents, policy, batch.observations, config)
+    agents.step(td_error, config.conservative_weight * penalty, actor, temperature_loss(agents, log_density))
+    agents.move_targets(config.target_update_rate)
+    return {
+        "td_error": td_error.detach(),
+        "conservative_penalty": penalty.detach(),
+        "q_mean": q.detach().mean(dim=(1, 2)),
+    } | actor_metrics(agents, actor, log_density)
+
+
+def fine_tune(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
+    """An environment step's updates: the critics' on slices of `batch`, then the actor's on all of it."""
+    metrics = rlpd.update_critics(agents, batch, config)
+    policy: TanhGaussian = agents.policy(batch.observations)
+    actor, log_density = actor_loss(agents, policy, batch.observations, config)
+    agents.step(actor, temperature_loss(agents, log_density))
+    return metrics | actor_metrics(agents, actor, log_density)
+
+
+def actor_metrics(agents: WSRLAgents, actor: Tensor, log_density: Tensor) -> Metrics:
+    """What an actor's update measures. [P] each"""
+    return {
+        "actor_loss": actor.detach(),
+        "entropy": -log_density.detach().mean(dim=-1),
+        "entropy_coefficient": agents.entropy_coefficient,
+    }
+
+
+class WSRL(Method):
+    """WSRL: offline CQL with drawn critics, online SAC from where that ended, without the offline data."""
+
+    Config: ClassVar[type[Any]] = WSRLConfig
+    Agents: ClassVar[Any] = WSRLAgents
+
+    @classmethod
+    def make_replay(cls, start: Start, config: Any) -> OnlineReplay:
+        """What is collected, alone. [WSRL] offline_data_ratio 0"""
+        return OnlineReplay(start.buffer)
+
+    def update(self, batch: Batch, step: int) -> Metrics:
+        """An offline update of every agent."""
+        return pretrain(self.agents, batch, self.config)
+
+    def update_online(self, batch: Batch) -> Metrics:
+        """An environment step's updates."""
+        return fine_tune(self.agents, batch, self.config)

@@ -1,0 +1,281 @@
+"""WSRL: both phases' updates equal a slow float64 statement; the switch keeps all but the data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from algorithms.methods import wsrl
+from algorithms.methods.interface import OfflineStart, Start
+from algorithms.methods.wsrl import LOG_STD_RANGE, WSRL, WSRLAgents, WSRLConfig
+from algorithms.population.agents import ActorCritics, one_agent
+from algorithms.population.streams import Streams
+from algorithms.replay.batch import Batch
+from algorithms.replay.stores import OnlineBuffer
+from storage import UserError
+from tests.algorithms import slow_reference as slow
+from tests.algorithms.methods.test_rlpd import sample, slow_critic_loss, values
+
+OBSERVATION, ACTION, SIZE = 4, 2, 5
+SEEDS = (11, 12)
+CONFIG = WSRLConfig(
+    hidden_widths=(7, 5),
+    batch_size=SIZE,
+    discount=0.9,
+    target_update_rate=0.05,
+    policy_learning_rate=2e-3,
+    value_learning_rate=5e-3,
+    initial_entropy_coefficient=0.3,
+    critics=4,
+    updates_per_step=3,
+    sampled_actions=3,
+    conservative_weight=2.0,
+)
+CLOSE = {"rtol": 1e-9, "atol": 1e-9}
+
+
+def make_agents(seed: int = 0) -> WSRLAgents:
+    """Agents in float64, so that the two statements may differ by rounding of that alone."""
+    agents = WSRLAgents(SEEDS, OBSERVATION, ACTION, CONFIG)
+    slow.randomise(agents, seed)
+    return agents.double()
+
+
+def make_batch(rows: int, seed: int) -> Batch:
+    batch = slow.random_batch(len(SEEDS), rows, OBSERVATION, ACTION, seed)
+    return Batch(*(field.double() for field in batch))
+
+
+def same_streams(agents: ActorCritics) -> Streams:
+    streams = Streams(SEEDS)
+    streams.restore(agents.streams.state())
+    return streams
+
+
+def several(
+    exact: slow.Parameters, agent: int, states: Tensor, noise: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Several actions in each state, from noise [B, n, A]: n of actions [B, A] and log densities [B]."""
+    drawn = [sample(exact, agent, states, noise[:, j], LOG_STD_RANGE) for j in range(noise.shape[1])]
+    return [action.detach() for action, _ in drawn], [density.detach() for _, density in drawn]
+
+
+def slow_target(exact: slow.Parameters, batch: Batch, noise: Tensor, chosen: Tensor, agent: int) -> Tensor:
+    """r + discount mask max over actions of the min over drawn targets. [B]"""
+    states = batch.next_observations[agent]
+    actions, _ = several(exact, agent, states, noise[agent])
+    of_each = []
+    for action in actions:
+        q = values(exact, "target_q", agent, CONFIG, states, action)
+        of_each.append(torch.stack([q[k] for k in chosen[agent].tolist()]).min(dim=0).values)
+    best = torch.stack(of_each).max(dim=0).values
+    return (batch.rewards[agent] + CONFIG.discount * batch.masks[agent] * best).detach()
+
+
+def slow_penalty(
+    exact: slow.Parameters, batch: Batch, noises: tuple[Tensor, Tensor, Tensor], chosen: Tensor, agent: int
+) -> Tensor:
+    """The mean over drawn critics of E[log sum exp(Q - log density) - Q of the data]."""
+    uniform, own, following = (noise[agent] for noise in noises)
+    states = batch.observations[agent]
+    candidates = [2 * uniform[:, j].double() - 1 for j in range(uniform.shape[1])]
+    densities = [torch.full((SIZE,), -ACTION * math.log(2), dtype=torch.float64)] * len(candidates)
+    for seen, noise in ((states, own), (batch.next_observations[agent], following)):
+        actions, log_densities = several(exact, agent, seen, noise)
+        candidates += actions
+        densities += log_densities
+    of_data = values(exact, "q", agent, CONFIG, states, batch.actions[agent])
+    judged = [values(exact, "q", agent, CONFIG, states, action) for action in candidates]
+    terms = []
+    for k in chosen[agent].tolist():
+        total = torch.zeros(SIZE, dtype=torch.float64)
+        for q, density in zip(judged, densities, strict=True):
+            total = total + (q[k] - density).exp()
+        terms.append((total.log() - of_data[k]).mean())
+    return torch.stack(terms).mean()
+
+
+def slow_actor(exact: slow.Parameters, observations: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha log pi - min over all critics [P], and the excess of the entropy over its target [P]."""
+    losses, excesses = [], []
+    for agent in range(len(SEEDS)):
+        alpha = torch.nn.functional.softplus(exact["log_entropy_coefficient"][agent].detach())
+        actions, log_density = sample(exact, agent, observations[agent], noise[agent], LOG_STD_RANGE)
+        fixed = {name: tensor.detach() if name.startswith("q.") else tensor for name, tensor in exact.items()}
+        lowest = (
+            torch.stack(values(fixed, "q", agent, CONFIG, observations[agent], actions)).min(dim=0).values
+        )
+        losses.append((alpha * log_density - lowest).mean())
+        excesses.append(ACTION - log_density.detach().mean())
+    return torch.stack(losses), torch.stack(excesses)
+
+
+def step_actor(
+    optimiser: slow.Adam, actor: Tensor, excess: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The gradients of the actor's and the temperature's loss, by name."""
+    exact = optimiser.parameters
+    slope = torch.sigmoid(exact["log_entropy_coefficient"].detach())
+    return slow.gradients(actor.sum(), exact, "policy."), {"log_entropy_coefficient": slope * excess}
+
+
+def assert_same_parameters(agents: WSRLAgents, optimiser: slow.Adam) -> None:
+    for name, parameter in agents.named_parameters():
+        expected = optimiser.parameters[name].detach()
+        torch.testing.assert_close(parameter.detach(), expected, **CLOSE, msg=name)  # type: ignore[arg-type]
+
+
+def test_an_offline_update_equals_a_slow_float64_statement() -> None:
+    agents = make_agents()
+    optimiser = slow.Adam(slow.float64_parameters(agents))
+    n, m = CONFIG.sampled_actions, CONFIG.target_critics
+    for number in range(2):
+        batch, streams = make_batch(SIZE, number), same_streams(agents)
+        target_noise = streams.normal(SIZE, n, ACTION)
+        for_target = streams.subsets(1, m, CONFIG.critics, True)[:, 0]
+        noises = (streams.uniform(SIZE, n, ACTION), *(streams.normal(SIZE, n, ACTION) for _ in range(2)))
+        for_penalty = streams.subsets(1, m, CONFIG.critics, True)[:, 0]
+        actor_noise = streams.normal(SIZE, ACTION)
+
+        metrics = wsrl.pretrain(agents, batch, CONFIG)
+
+        exact = optimiser.parameters
+        errors, penalties = [], []
+        for agent in range(len(SEEDS)):
+            target = slow_target(exact, batch, target_noise, for_target, agent)
+            q = values(exact, "q", agent, CONFIG, batch.observations[agent], batch.actions[agent])
+            errors.append(torch.stack([((each - target) ** 2).mean() for each in q]).mean())
+            penalties.append(slow_penalty(exact, batch, noises, for_penalty, agent))
+        error, penalty = torch.stack(errors), torch.stack(penalties)
+        actor, excess = slow_actor(exact, batch.observations, actor_noise)
+        critics = slow.gradients((error + CONFIG.conservative_weight * penalty).sum(), exact, "q.")
+        policy, temperature = step_actor(optimiser, actor, excess)
+        optimiser.step(critics, CONFIG.value_learning_rate)
+        optimiser.step(policy, CONFIG.policy_learning_rate)
+        optimiser.step(temperature, CONFIG.policy_learning_rate)
+        optimiser.move_targets(CONFIG.target_update_rate)
+
+        torch.testing.assert_close(metrics["td_error"], error.detach(), **CLOSE)  # type: ignore[arg-type]
+        found = metrics["conservative_penalty"]
+        torch.testing.assert_close(found, penalty.detach(), **CLOSE)  # type: ignore[arg-type]
+        torch.testing.assert_close(metrics["actor_loss"], actor.detach(), **CLOSE)  # type: ignore[arg-type]
+        assert_same_parameters(agents, optimiser)
+
+
+def test_a_steps_updates_online_equal_a_slow_float64_statement() -> None:
+    """Critics on slices without an entropy term, then the actor on the whole batch."""
+    agents = make_agents()
+    optimiser = slow.Adam(slow.float64_parameters(agents))
+    count = CONFIG.updates_per_step
+    for number in range(2):
+        batch, streams = make_batch(SIZE * count, number), same_streams(agents)
+        next_noise = streams.normal(SIZE * count, ACTION)
+        chosen = streams.subsets(count, CONFIG.target_critics, CONFIG.critics, True)
+        actor_noise = streams.normal(SIZE * count, ACTION)
+
+        metrics = wsrl.fine_tune(agents, batch, CONFIG)
+
+        for index in range(count):
+            own = slice(index * SIZE, (index + 1) * SIZE)
+            part = Batch(*(field[:, own] for field in batch))
+            exact = optimiser.parameters
+            loss = slow_critic_loss(exact, part, next_noise[:, own], chosen[:, index], CONFIG, LOG_STD_RANGE)
+            optimiser.step(slow.gradients(loss.sum(), exact, "q."), CONFIG.value_learning_rate)
+            optimiser.move_targets(CONFIG.target_update_rate)
+        actor, excess = slow_actor(optimiser.parameters, batch.observations, actor_noise)
+        for gradients in step_actor(optimiser, actor, excess):
+            optimiser.step(gradients, CONFIG.policy_learning_rate)
+        torch.testing.assert_close(metrics["actor_loss"], actor.detach(), **CLOSE)  # type: ignore[arg-type]
+        assert_same_parameters(agents, optimiser)
+
+
+def pretrained(updates: int = 3) -> WSRL:
+    learner = WSRL.begin_offline(OfflineStart(SEEDS, OBSERVATION, ACTION, []), CONFIG)
+    for number in range(updates):
+        learner.update(slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, number), number)
+    return learner
+
+
+def fine_tuning(members: list[dict[str, Tensor]], config: WSRLConfig = CONFIG) -> WSRL:
+    buffer = OnlineBuffer(len(SEEDS), 50, OBSERVATION, ACTION)
+    return WSRL.begin(Start((1, 2), Streams((3, 4)), OBSERVATION, ACTION, None, buffer, members, 1), config)
+
+
+def test_the_switch_keeps_targets_temperature_and_moments() -> None:
+    before = pretrained()
+    members = [one_agent(before.agents, index) for index in range(len(SEEDS))]
+    after = fine_tuning(members)
+    state, expected = after.agents.training_state(), before.agents.training_state()
+    assert state.keys() == expected.keys()
+    for name in state.keys() - {"streams"}:
+        assert torch.equal(state[name], expected[name]), name
+    assert not torch.equal(
+        state["networks.target_q.net.layers.0.weight"], state["networks.q.net.layers.0.weight"]
+    )
+    assert int(state["adam.step.q.net.layers.0.weight"]) == 3
+
+
+def test_the_first_update_after_the_warm_up_is_of_collected_rows_alone() -> None:
+    learner = fine_tuning([one_agent(pretrained().agents, index) for index in range(len(SEEDS))])
+    learner.replay.add(slow.random_batch(len(SEEDS), 20, OBSERVATION, ACTION, seed=6))
+    metrics = learner.learn()
+    assert torch.equal(metrics["offline_fraction"], torch.zeros(len(SEEDS)))
+
+
+def test_in_the_warm_up_the_policy_acts_as_it_was_handed_on() -> None:
+    learner = fine_tuning([one_agent(pretrained().agents, index) for index in range(len(SEEDS))])
+    assert learner.warm_up_steps() == 5000 and learner.warming_up()
+    observations = torch.randn(len(SEEDS), 6, OBSERVATION)
+    streams = same_streams(learner.agents)
+    expected = learner.agents.distribution(observations).actions(streams.normal(6, ACTION))
+    assert torch.equal(learner.explore(observations), expected)
+
+
+def test_agents_that_learned_for_other_times_or_other_things_are_refused() -> None:
+    members = [one_agent(pretrained(updates).agents, index) for index, updates in enumerate((3, 4))]
+    with pytest.raises(UserError, match=r"have learned for \[3\.0, 4\.0\] updates, expected equally long"):
+        fine_tuning(members)
+    with pytest.raises(UserError, match="pre-trained agent 1 has not learned the same as agent 0"):
+        fine_tuning([members[0], one_agent(pretrained(0).agents, 1)])
+    policies_and_critics = [
+        {name: tensor for name, tensor in member.items() if name.startswith(("policy.", "q."))}
+        for member in members
+    ]
+    with pytest.raises(
+        UserError, match=r"the pre-trained agents lack .*, expected agents of the method that"
+    ):
+        fine_tuning(policies_and_critics)
+
+
+def test_fresh_weights_are_orthogonal_and_the_temperature_starts_where_it_is_set() -> None:
+    agents = WSRLAgents(SEEDS, 17, 6, WSRLConfig())
+    agents.initialise()
+    torch.testing.assert_close(agents.entropy_coefficient, torch.ones(len(SEEDS)))
+    scales = {
+        "policy.net.layers.0": 2.0,
+        "policy.net.layers.1": 1e-4,
+        "q.net.layers.0": 2.0,
+        "q.net.layers.1": 1e-4,
+        "q.net.layers.2": 2.0,
+    }
+    parameters = dict(agents.named_parameters())
+    for name, square in scales.items():
+        for weight in parameters[f"{name}.weight"].detach():
+            wide = weight if weight.shape[0] <= weight.shape[1] else weight.T
+            torch.testing.assert_close(wide @ wide.T, square * torch.eye(len(wide)), rtol=1e-4, atol=1e-5)
+    for head in parameters["policy.net.layers.2.weight"].detach()[0].chunk(2, dim=1):
+        torch.testing.assert_close(head.T @ head, 2 * torch.eye(6), rtol=1e-4, atol=1e-5)
+
+
+def test_more_drawn_critics_than_there_are_are_refused() -> None:
+    with pytest.raises(UserError, match="target_critics is 5, expected at most critics, 4"):
+        replace(CONFIG, target_critics=5)
+
+
+def test_an_update_of_the_online_phase_is_the_online_one() -> None:
+    learner, batch = pretrained(), slow.random_batch(len(SEEDS), 3 * SIZE, OBSERVATION, ACTION, 7)
+    assert "conservative_penalty" not in learner.update_online(batch)
