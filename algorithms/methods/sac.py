@@ -15,12 +15,12 @@ from torch import Tensor
 
 from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics, Start
-from algorithms.population.agents import ActorCritics
+from algorithms.population.agents import ActorCritics, InitialCoefficient
 from algorithms.population.perceptrons import Norm
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OnlineReplay, PlainReplayName
 from storage import UserError
-from storage.constraints import BatchSize, FewCount, Positive, Rate, Weight, Widths
+from storage.constraints import BatchSize, FewCount, Rate, Weight, Widths
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class SACConfig:
     target_update_rate: Rate = 5e-3  # [C] tau, every step
     policy_learning_rate: Rate = 3e-4  # [S] D.1; fine-tuning chooses from 3e-4, 3e-5, 5e-6
     value_learning_rate: Rate = 3e-4  # [S] D.1
-    initial_entropy_coefficient: Positive = 1.0  # [C] log_alpha starts (again) at 0
+    initial_entropy_coefficient: InitialCoefficient = 1.0  # [C] log_alpha is 0 (again); "carried": ours
     critics: FewCount = 2  # [C] twins
     critic_norm: Norm = "none"  # [C]; layer norm before or after the critics' activations
 

@@ -24,7 +24,7 @@ from algorithms.population.networks import Critics, Policy, TanhGaussian
 from algorithms.population.perceptrons import Norm, of_subsets
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OnlineReplay
-from storage.constraints import Count, FewCount, NotNegative, Rate
+from storage.constraints import Count, FewCount, NotNegative, Positive, Rate
 
 LOG_STD_RANGE = (math.log(1e-5), math.log(10.0))  # [WSRL] actor_critic_nets.py: of the deviation, 1e-5 to 10
 
@@ -33,6 +33,7 @@ LOG_STD_RANGE = (math.log(1e-5), math.log(10.0))  # [WSRL] actor_critic_nets.py:
 class WSRLConfig(rlpd.ManyCriticsConfig):
     """WSRL's numbers; of both phases but where they say otherwise."""
 
+    initial_entropy_coefficient: Positive = 1.0  # [WSRL] online it goes on as it was
     policy_learning_rate: Rate = 1e-4  # [WSRL] cql_config.py, of the temperature too
     policy_norm: Norm = "before"  # [WSRL] mlp.py
     drawn_with_replacement: bool = True  # [WSRL]

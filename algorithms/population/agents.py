@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,11 @@ from algorithms.population.networks import Critics, Distribution, Policy, TanhGa
 from algorithms.population.perceptrons import Norm
 from algorithms.population.streams import Streams
 from storage import UserError
+from storage.constraints import Positive
+
+InitialCoefficient = Positive | Literal["carried"]
+"""An entropy coefficient to begin with, or that with which the agents before ended."""
+CARRIED: InitialCoefficient = "carried"
 
 
 class AgentConfig(Protocol):
@@ -23,7 +28,7 @@ class AgentConfig(Protocol):
     @property
     def hidden_widths(self) -> Sequence[int]: ...
     @property
-    def initial_entropy_coefficient(self) -> float: ...
+    def initial_entropy_coefficient(self) -> InitialCoefficient: ...
     @property
     def policy_learning_rate(self) -> float: ...
     @property
@@ -32,6 +37,10 @@ class AgentConfig(Protocol):
     def critics(self) -> int: ...
     @property
     def critic_norm(self) -> Norm: ...
+
+
+COEFFICIENT = "log_entropy_coefficient"
+"""The name of the logarithm of alpha among an agent's tensors."""
 
 
 class Population(nn.Module):
@@ -77,6 +86,9 @@ class Population(nn.Module):
     def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over agents that were handed on (`load_members`). UserError where they do not fit."""
         load_members(self, members)
+
+    def carry_over(self, members: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take over what else of agents that were handed on is to go on; nothing by default."""
 
     def distribution(self, observations: Tensor) -> Distribution:
         """What each run (with one member: each agent) acts by, in the states [S, B, ...]."""
@@ -163,8 +175,9 @@ class ActorCritics(Population):
     ) -> None:
         super().__init__(seeds, action_size, members)
         self._make_networks(observation_size, config)
-        log_coefficient = torch.full((len(seeds),), config.initial_entropy_coefficient).log()
-        self.log_entropy_coefficient = nn.Parameter(log_coefficient)
+        self.coefficient_is_carried = config.initial_entropy_coefficient == CARRIED
+        coefficient = 1.0 if self.coefficient_is_carried else float(config.initial_entropy_coefficient)
+        self.log_entropy_coefficient = nn.Parameter(torch.full((len(seeds),), coefficient).log())
         self.optimiser = self._optimiser(config)
 
     def _make_networks(self, observation_size: int, config: AgentConfig) -> None:
@@ -173,6 +186,30 @@ class ActorCritics(Population):
         self.q, self.target_q = (
             Critics(self.count, *sizes, config.critics, config.critic_norm) for _ in range(2)
         )
+
+    def initialise(self) -> None:
+        """Fresh networks. UserError where the entropy coefficient is to be that of agents before."""
+        if self.coefficient_is_carried:
+            raise UserError(
+                "initial_entropy_coefficient is carried, expected a number for agents that start from nothing"
+            )
+        super().initialise()
+
+    def carry_over(self, members: Sequence[Mapping[str, Tensor]]) -> None:
+        """The entropy coefficient where the configuration says so: a run's is its members' geometric mean.
+
+        UserError where agents lack it, as those do that were written before it was handed on.
+        """
+        if not self.coefficient_is_carried:
+            return
+        if any(COEFFICIENT not in member for member in members):
+            raise UserError(
+                f"initial_entropy_coefficient is carried, and an agent before lacks {COEFFICIENT}:"
+                " expected a number"
+            )
+        carried = torch.cat([member[COEFFICIENT] for member in members])
+        with torch.no_grad():
+            self.log_entropy_coefficient.copy_(self.per_run(carried).mean(dim=1))
 
     def distribution(self, observations: Tensor) -> TanhGaussian:
         """The policy that each run (with one member: each agent) acts by, in the states [S, B, ...]."""
@@ -208,6 +245,9 @@ def one_agent(agents: Population, index: int) -> dict[str, Tensor]:
     for network in agents.exported:
         for name, tensor in agents.get_submodule(network).state_dict().items():
             tensors[f"{network}.{name}"] = _share(agents, tensor, index)
+    if isinstance(coefficients := getattr(agents, COEFFICIENT, None), Tensor):
+        run = index // agents.members
+        tensors[COEFFICIENT] = coefficients.detach()[run : run + 1].clone()
     if agents.handed_on_whole:
         state = agents.training_state()
         del state["streams"]
@@ -248,6 +288,7 @@ def load_members(agents: Population, members: Iterable[Mapping[str, Tensor]]) ->
         _load_the_rest(agents, rows)
     else:
         agents.copy_targets()
+        agents.carry_over(rows)
 
 
 def _load_the_rest(agents: Population, members: Sequence[Mapping[str, Tensor]]) -> None:

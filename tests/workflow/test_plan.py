@@ -230,7 +230,7 @@ def test_a_method_from_scratch_may_be_given_the_offline_data_and_waits_for_no_ag
     smoke["fine_tuning"]["methods"]["rlpd"] = {}
     jobs = Plan(smoke)
     assert jobs.offline_data(DATASET, "rlpd") == [jobs.dataset_folder(DATASET)]
-    assert jobs.agent_inputs(DATASET, "rlpd", "0") == []
+    assert needs(smoke, "rlpd", "seeds_0-1") == jobs.offline_data(DATASET, "rlpd")
     before = {label: jobs.fine_tuning(DATASET, label)["fingerprint"] for label in ("rlpd", "sac")}
     smoke["datasets"][DATASET]["seed"] += 1
     after = {label: Plan(smoke).fine_tuning(DATASET, label)["fingerprint"] for label in before}
