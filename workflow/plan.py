@@ -112,7 +112,9 @@ class Plan(RunPlan):
         """The behaviour policies that datasets are recorded with and that nobody ships."""
         policies = self.configuration.get("behaviour_policies", {})
         used = [entry.get("behaviour_policy") for entry in self.configuration["datasets"].values()]
-        return [name for name in policies if name in used and policies[name].get("source") != "released"]
+        return [
+            name for name in policies if name in used and policies[name].get("source", "train") == "train"
+        ]
 
     def recording(self, dataset: str) -> Json:
         """How one dataset is recorded: its entry less what only training reads."""

@@ -217,6 +217,9 @@ def test_a_released_behaviour_policy_is_not_trained(smoke: dict[str, Any]) -> No
     policies["inverted-double-pendulum"]["source"] = "released"
     assert Plan(smoke).recorded_from(dataset) == ["releases/behaviour/inverted-double-pendulum"]
     assert Plan(smoke).recording(dataset)["fingerprint"] != before
+    policies["inverted-double-pendulum"]["source"] = "authors"
+    assert Plan(smoke).recorded_from(dataset) == ["releases/authors/inverted-double-pendulum"]
+    assert Plan(smoke).trained_policies() == []
 
 
 def test_from_scratch_nothing_is_waited_for(smoke: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The entropy coefficient that pre-training ended with goes on where a configuration says so, not elsewhere."""
+"""The entropy coefficient that pre-training ended with goes on where a configuration says so, only there."""
 
 from __future__ import annotations
 
