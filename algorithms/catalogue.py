@@ -60,7 +60,7 @@ _ROWS: tuple[Label, ...] = (
     Label("off2on_n1_fqe", "Off2On (N = 1, FQE-init)", "#BF812D", "d"),
     Label("sac_ft_online_only", "SAC-ft (online replay)", "#4D4D4D", "*"),
     Method("cql_ft", "CQL-ft", "#1B9E9E", "H", "cql:CQLFineTuning", {"online": "cql"}),
-    Method("iql_ft", "IQL-ft", "#6A51A3", "D", "iql:IQLFineTuning", {"online": "iql"}),
+    Method("iql_ft", "IQL-ft", "#DDAA33", "D", "iql:IQLFineTuning", {"online": "iql"}),
     Method("cql", "CQL, offline", "#000000", "o", "cql:CQL", {"offline": NOTHING}),
     Method("bcq", "BCQ, offline", "#A6761D", "v", "bcq:BCQ", {"offline": NOTHING}),
     Method("iql", "IQL, offline", "#3F007D", "D", "iql:IQL", {"offline": NOTHING}),

@@ -52,7 +52,7 @@ LOOKS: dict[str, Look] = {
     "cql_ensemble_online_only": Look("CQL-ft, ensemble", "#DE77AE", "P"),
     "cql_ensemble_balanced": Look("CQL-ft, ensemble and balanced replay", "#252525", "X"),
 }
-_CUSTOM_COLOURS = ("#000000", "#DC267F", "#117733", "#332288", "#999933", "#88CCEE")
+_CUSTOM_COLOURS = ("#661100", "#DC267F", "#117733", "#44AA99", "#999933", "#88CCEE")
 _CUSTOM_MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 AT_RATE = "_at_"
 """Between a method and its policy's learning rate in a label of the sweep, as in "off2on_at_3e-05"."""
