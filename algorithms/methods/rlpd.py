@@ -34,6 +34,7 @@ class ManyCriticsConfig(sac.SACConfig):
     updates_per_step: FewCount = 20  # [RLPD] README: utd_ratio, of the critics; one of the actor
     warm_up_steps: Count = 5_000  # [RLPD] start_training: no updates, steps of the run
     entropy_backup: bool = True  # [RLPD] backup_entropy; off for AntMaze and Adroit
+    target_entropy_per_dimension: UpToHundredEitherWay = -0.5  # [RLPD] sac_learner.py: -|A| / 2
 
     def __post_init__(self) -> None:
         """UserError for more drawn critics than there are."""
@@ -48,7 +49,6 @@ class RLPDConfig(ManyCriticsConfig):
     """RLPD's numbers beside those."""
 
     offline_fraction: Weight = 0.5  # [RLPD] of each batch
-    target_entropy_per_dimension: UpToHundredEitherWay = -0.5  # [RLPD] sac_learner.py: -|A| / 2
 
     def __post_init__(self) -> None:
         """UserError for a share of a batch that is none of its rows."""
@@ -78,8 +78,7 @@ def next_samples(
 ) -> tuple[Tensor, Tensor]:
     """Actions a' ~ pi(.|s') [P, R, A] in all rows of a step, and -alpha log pi(a'|s') [P, R].
 
-    The policy stays as it is while the critics learn, so that one pass serves the updates of a step. Without
-    `entropy_backup` the bonus is zero.
+    One pass serves all updates that the policy rests during. Without `entropy_backup` the bonus is zero.
     """
     noise = agents.streams.normal(next_observations.shape[1], agents.action_size)
     actions, log_density = agents.policy(next_observations).sample(noise)
@@ -117,9 +116,8 @@ def entropy_coefficient_loss(agents: ActorCritics, log_density: Tensor, target_e
     return agents.log_entropy_coefficient.exp() * excess
 
 
-def update_critics(agents: ActorCritics, batch: Batch, config: ManyCriticsConfig) -> Metrics:
-    """One update of the critics and their targets on each slice of `batch`."""
-    count = config.updates_per_step
+def update_critics(agents: ActorCritics, batch: Batch, config: ManyCriticsConfig, count: int) -> Metrics:
+    """One update of the critics and their targets on each of `count` slices of `batch`."""
     next_actions, bonus = next_samples(agents, batch.next_observations, config)
     chosen = agents.streams.subsets(
         count, config.target_critics, config.critics, config.drawn_with_replacement
@@ -161,7 +159,7 @@ def update_actor(agents: ActorCritics, observations: Tensor, config: RLPDConfig)
 
 def update(agents: ActorCritics, batch: Batch, config: RLPDConfig) -> Metrics:
     """The critics' updates of an environment step on slices of `batch`, the actor's on the last slice."""
-    metrics = update_critics(agents, batch, config)
+    metrics = update_critics(agents, batch, config, config.updates_per_step)
     last = slices(batch, config.updates_per_step)[-1]
     return metrics | update_actor(agents, last.observations, config)
 

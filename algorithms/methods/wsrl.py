@@ -3,18 +3,24 @@
 Offline it is CQL with ten critics of which two are drawn; online SAC goes on with all that an agent learned
 with, targets, temperature and Adam's moments too, on what it collects alone. The paper is arXiv 2412.07762;
 settings and order of computation are its code's (github.com/zhouzypaul/wsrl, 891ee35) for locomotion, marked
-[WSRL]. Where the code was not at hand, the reading is marked "read".
+[WSRL]. That commit itself was not at hand. Its agents (sac.py, cql.py), networks and training state were read
+in the first commits of copies of it (hzgyy/wsrl 4b56659, zhangchangxina/offline-to-online-closed-loop
+690f326), the temperature's multiplier and the optimiser in the code that it comes from (rail-berkeley/serl
+aeeccd7).
+
+The code does what the paper does not say in two places, each a setting: its critics have one output layer,
+and its Adam also moves what an update has no loss of.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from algorithms.methods import cql, rlpd, sac
@@ -22,9 +28,10 @@ from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import Critics, Policy, TanhGaussian
 from algorithms.population.perceptrons import Norm, of_subsets
-from algorithms.replay.batch import Batch
+from algorithms.replay.batch import Batch, slices
 from algorithms.replay.stores import OnlineReplay
-from storage.constraints import Count, FewCount, NotNegative, Positive, Rate
+from storage import UserError
+from storage.constraints import Count, FewCount, NotNegative, Positive, Rate, UpToHundredEitherWay
 
 LOG_STD_RANGE = (math.log(1e-5), math.log(10.0))  # [WSRL] actor_critic_nets.py: of the deviation, 1e-5 to 10
 
@@ -36,10 +43,17 @@ class WSRLConfig(rlpd.ManyCriticsConfig):
     initial_entropy_coefficient: Positive = 1.0  # [WSRL] online it goes on as it was
     policy_learning_rate: Rate = 1e-4  # [WSRL] cql_config.py, of the temperature too
     policy_norm: Norm = "before"  # [WSRL] mlp.py
-    drawn_with_replacement: bool = True  # [WSRL]
+    drawn_with_replacement: bool = True  # [WSRL] sac.py and cql.py: jax.random.randint
+    # [WSRL] sac.py: one output layer of all critics, as `ensemblize` has the hidden ones alone; false: ten
+    shared_critic_output: bool = True
+    # [WSRL] sac.py: what an online update leaves out has the loss 0, and Adam moves it by its moments, the
+    # actor with every update of the critics; false: it rests
+    idle_adam_steps: bool = True
     updates_per_step: FewCount = 4  # [WSRL] launch_wsrl_finetune.sh: utd 4, a batch of 1,024 in slices of 256
-    warm_up_steps: Count = 5_000  # [WSRL] finetune.py: the policy acts and nothing is learned
-    entropy_backup: bool = False  # [WSRL]
+    # [WSRL] finetune.py: the policy acts and nothing is learned (by its comparison, in one step more)
+    warm_up_steps: Count = 5_000
+    entropy_backup: bool = False  # [WSRL] sac_config.py
+    target_entropy_per_dimension: UpToHundredEitherWay = -1.0  # [WSRL] an early copy's SAC agent has -0.5
     conservative_weight: NotNegative = 5.0  # [WSRL] offline
     sampled_actions: FewCount = 10  # [WSRL] offline: of each kind, and of the target's maximum
     importance_sampling: bool = True  # [WSRL] offline
@@ -59,6 +73,7 @@ class WSRLAgents(ActorCritics):
         members: int = 1,
     ) -> None:
         super().__init__(seeds, observation_size, action_size, config, members)
+        self.shared_critic_output, self.idle_adam_steps = config.shared_critic_output, config.idle_adam_steps
         with torch.no_grad():  # the inverse of softplus
             self.log_entropy_coefficient.fill_(math.log(math.expm1(config.initial_entropy_coefficient)))
 
@@ -73,7 +88,47 @@ class WSRLAgents(ActorCritics):
             gains = [math.sqrt(2)] * len(network.affine_maps())
             gains[-2] = 1e-2
             network.initialise_orthogonal(gains, self.streams, heads)
+        if self.shared_critic_output:
+            for parameter in self._critic_outputs():
+                own = self._of_each_critic(parameter.detach())
+                own.copy_(own[:, :1].clone().expand_as(own))
         self.copy_targets()
+
+    def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take over agents that were handed on. UserError where critics that are to share a layer do not."""
+        super().start_from(members)
+        if not self.shared_critic_output:
+            return
+        for parameter in self._critic_outputs():
+            own = self._of_each_critic(parameter.detach())
+            # Equal copies may be rounded apart by their places in Adam's vectors.
+            if not torch.allclose(own, own[:, :1].expand_as(own), rtol=0, atol=1e-3):
+                raise UserError(
+                    "shared_critic_output is true, and the pre-trained agents' critics have output layers of"
+                    " their own: expected false"
+                )
+
+    def _critic_outputs(self) -> list[nn.Parameter]:
+        """Weight and bias of the critics' output layers. [K P, ...]"""
+        return list(self.q.net.affine_maps()[-1].parameters())
+
+    def _of_each_critic(self, rows: Tensor) -> Tensor:
+        """The rows [K P, ...] as [P, K, ...]."""
+        return rows.view(self.count, -1, *rows.shape[1:])
+
+    def settle_gradients(self) -> None:
+        """Zeros where no loss has reached, and all critics' sum for an output layer that they share."""
+        if self.idle_adam_steps:
+            for group in self.optimiser.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is None:
+                        parameter.grad = torch.zeros_like(parameter)
+        if self.shared_critic_output:
+            # Equal copies that all move by the sum of their gradients are one layer.
+            for parameter in self._critic_outputs():
+                if parameter.grad is not None:
+                    own = self._of_each_critic(parameter.grad)
+                    own.copy_(own.sum(dim=1, keepdim=True).expand_as(own))
 
     @property
     def entropy_coefficient(self) -> Tensor:
@@ -108,7 +163,8 @@ def conservative_penalty(
 ) -> Tensor:
     """CQL's penalty (`cql.conservative_penalty`) of critics that are drawn for it, their mean. [P]
 
-    `q_data [P, K, B]` is Q of the data's actions by all critics; those of the same drawn ones count (read).
+    `q_data [P, K, B]` is Q of the data's actions by all critics; those of the same drawn ones count, which
+    are drawn anew after the target's. [WSRL] cql.py, _get_cql_q_diff
     """
     actions, log_density = cql.proposals(agents, policy, batch, config)
     chosen = _drawn(agents, config)
@@ -125,9 +181,16 @@ def actor_loss(
     return sac.actor_loss(agents, observations, actions, log_density), log_density
 
 
-def temperature_loss(agents: WSRLAgents, log_density: Tensor) -> Tensor:
-    """alpha (E[-log pi(a|s)] - target entropy), target entropy -|A|; of the actor's actions (read). [P]"""
-    excess = (agents.action_size - log_density.detach()).mean(dim=-1)
+def temperature_loss(agents: WSRLAgents, batch: Batch, number: int, config: WSRLConfig) -> Tensor:
+    """alpha (E[-log pi(a|s')] - target entropy), of `number` new actions in each next state. [P]
+
+    [WSRL] sac.py, temperature_loss_fn: drawn as the target's are, and not the actor's own.
+    """
+    rows, action_size = batch.actions.shape[1:]
+    with torch.no_grad():
+        policy = TanhGaussian(*(part.unsqueeze(2) for part in agents.policy(batch.next_observations)))
+        _, log_density = policy.sample(agents.streams.normal(rows, number, action_size))
+        excess = -log_density.mean(dim=(1, 2)) - config.target_entropy_per_dimension * action_size
     return functional.softplus(agents.log_entropy_coefficient) * excess
 
 
@@ -138,7 +201,8 @@ def pretrain(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
     policy: TanhGaussian = agents.policy(batch.observations)
     penalty = conservative_penalty(agents, policy, batch, q, config)
     actor, log_density = actor_loss(agents, policy, batch.observations, config)
-    agents.step(td_error, config.conservative_weight * penalty, actor, temperature_loss(agents, log_density))
+    temperature = temperature_loss(agents, batch, config.sampled_actions, config)
+    agents.step(td_error, config.conservative_weight * penalty, actor, temperature)
     agents.move_targets(config.target_update_rate)
     return {
         "td_error": td_error.detach(),
@@ -148,11 +212,16 @@ def pretrain(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
 
 
 def fine_tune(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
-    """An environment step's updates: the critics' on slices of `batch`, then the actor's on all of it."""
-    metrics = rlpd.update_critics(agents, batch, config)
+    """An environment step's updates: the critics' on slices of `batch`, then the actor's on all of it.
+
+    Targets move with each update of the critics and not with the actor's. [WSRL] sac.py, update_high_utd
+    """
+    # Slice by slice, as the policy may move in between.
+    each = [rlpd.update_critics(agents, part, config, 1) for part in slices(batch, config.updates_per_step)]
+    metrics = {name: torch.stack([part[name] for part in each]).mean(dim=0) for name in each[0]}
     policy: TanhGaussian = agents.policy(batch.observations)
     actor, log_density = actor_loss(agents, policy, batch.observations, config)
-    agents.step(actor, temperature_loss(agents, log_density))
+    agents.step(actor, temperature_loss(agents, batch, 1, config))
     return metrics | actor_metrics(agents, actor, log_density)
 
 

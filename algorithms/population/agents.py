@@ -129,7 +129,11 @@ class Population(nn.Module):
         """One step of the optimiser down the sum of the losses (each [P], [S] or a number)."""
         self.optimiser.zero_grad()
         torch.autograd.backward(losses, [torch.ones_like(loss) for loss in losses])
+        self.settle_gradients()
         self.optimiser.step()
+
+    def settle_gradients(self) -> None:
+        """Change the losses' gradients before the optimiser goes by them; nothing by default."""
 
     def training_state(self) -> dict[str, Tensor]:
         """Everything that further updates depend on, as named tensors."""

@@ -14,7 +14,7 @@ from algorithms.methods.interface import OfflineStart, Start
 from algorithms.methods.wsrl import LOG_STD_RANGE, WSRL, WSRLAgents, WSRLConfig
 from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.population.streams import Streams
-from algorithms.replay.batch import Batch
+from algorithms.replay.batch import Batch, slices
 from algorithms.replay.stores import OnlineBuffer
 from storage import UserError
 from tests.algorithms import slow_reference as slow
@@ -38,11 +38,24 @@ CONFIG = WSRLConfig(
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
 
-def make_agents(seed: int = 0) -> WSRLAgents:
+PLAIN = replace(CONFIG, shared_critic_output=False, idle_adam_steps=False, target_entropy_per_dimension=-0.5)
+OUTPUT_LAYER = "q.net.layers.2."
+
+
+def make_agents(config: WSRLConfig = CONFIG, seed: int = 0) -> WSRLAgents:
     """Agents in float64, so that the two statements may differ by rounding of that alone."""
-    agents = WSRLAgents(SEEDS, OBSERVATION, ACTION, CONFIG)
+    agents = WSRLAgents(SEEDS, OBSERVATION, ACTION, config)
     slow.randomise(agents, seed)
+    if config.shared_critic_output:
+        for name, parameter in agents.named_parameters():
+            if OUTPUT_LAYER in name:
+                parameter.data = of_first_critic(parameter.data)
     return agents.double()
+
+
+def of_first_critic(rows: Tensor) -> Tensor:
+    """Rows [K P, ...] with each agent's first critic's at the place of all."""
+    return rows[:: CONFIG.critics].repeat_interleave(CONFIG.critics, dim=0)
 
 
 def make_batch(rows: int, seed: int) -> Batch:
@@ -99,9 +112,9 @@ def slow_penalty(
     return torch.stack(terms).mean()
 
 
-def slow_actor(exact: slow.Parameters, observations: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha log pi - min over all critics [P], and the excess of the entropy over its target [P]."""
-    losses, excesses = [], []
+def slow_actor(exact: slow.Parameters, observations: Tensor, noise: Tensor) -> Tensor:
+    """alpha log pi - min over all critics. [P]"""
+    losses = []
     for agent in range(len(SEEDS)):
         alpha = torch.nn.functional.softplus(exact["log_entropy_coefficient"][agent].detach())
         actions, log_density = sample(exact, agent, observations[agent], noise[agent], LOG_STD_RANGE)
@@ -110,17 +123,39 @@ def slow_actor(exact: slow.Parameters, observations: Tensor, noise: Tensor) -> t
             torch.stack(values(fixed, "q", agent, CONFIG, observations[agent], actions)).min(dim=0).values
         )
         losses.append((alpha * log_density - lowest).mean())
-        excesses.append(ACTION - log_density.detach().mean())
-    return torch.stack(losses), torch.stack(excesses)
+    return torch.stack(losses)
 
 
-def step_actor(
-    optimiser: slow.Adam, actor: Tensor, excess: Tensor
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def slow_excess(exact: slow.Parameters, states: Tensor, noise: Tensor, target: float) -> Tensor:
+    """By how much the entropy in `states`, by new actions from noise [P, B, n, A], exceeds its target. [P]"""
+    entropies = []
+    for agent in range(len(SEEDS)):
+        _, log_densities = several(exact, agent, states[agent], noise[agent])
+        entropies.append(-torch.stack(log_densities).mean())
+    return torch.stack(entropies) - target * ACTION
+
+
+def actor_gradients(exact: slow.Parameters, actor: Tensor, excess: Tensor) -> dict[str, Tensor]:
     """The gradients of the actor's and the temperature's loss, by name."""
-    exact = optimiser.parameters
     slope = torch.sigmoid(exact["log_entropy_coefficient"].detach())
-    return slow.gradients(actor.sum(), exact, "policy."), {"log_entropy_coefficient": slope * excess}
+    return slow.gradients(actor.sum(), exact, "policy.") | {"log_entropy_coefficient": slope * excess}
+
+
+def critic_gradients(exact: slow.Parameters, loss: Tensor, config: WSRLConfig) -> dict[str, Tensor]:
+    """The gradients of the critics' loss by name, of a shared output layer the sum of all critics'."""
+    found = slow.gradients(loss, exact, "q.")
+    if config.shared_critic_output:
+        for name in (name for name in found if name.startswith(OUTPUT_LAYER)):
+            parts = found[name].unflatten(0, (len(SEEDS), -1))
+            found[name] = parts.sum(dim=1).repeat_interleave(config.critics, dim=0)
+    return found
+
+
+def stand_still(exact: slow.Parameters, *prefixes: str) -> dict[str, Tensor]:
+    """Gradients of zero, by name."""
+    return {
+        name: torch.zeros_like(tensor.detach()) for name, tensor in exact.items() if name.startswith(prefixes)
+    }
 
 
 def assert_same_parameters(agents: WSRLAgents, optimiser: slow.Adam) -> None:
@@ -129,8 +164,10 @@ def assert_same_parameters(agents: WSRLAgents, optimiser: slow.Adam) -> None:
         torch.testing.assert_close(parameter.detach(), expected, **CLOSE, msg=name)  # type: ignore[arg-type]
 
 
-def test_an_offline_update_equals_a_slow_float64_statement() -> None:
-    agents = make_agents()
+@pytest.mark.parametrize("config", [CONFIG, PLAIN], ids=["as its code", "plain"])
+def test_an_offline_update_equals_a_slow_float64_statement(config: WSRLConfig) -> None:
+    """With the penalty's own drawn critics, and the temperature by new actions in the next states."""
+    agents = make_agents(config)
     optimiser = slow.Adam(slow.float64_parameters(agents))
     n, m = CONFIG.sampled_actions, CONFIG.target_critics
     for number in range(2):
@@ -139,9 +176,9 @@ def test_an_offline_update_equals_a_slow_float64_statement() -> None:
         for_target = streams.subsets(1, m, CONFIG.critics, True)[:, 0]
         noises = (streams.uniform(SIZE, n, ACTION), *(streams.normal(SIZE, n, ACTION) for _ in range(2)))
         for_penalty = streams.subsets(1, m, CONFIG.critics, True)[:, 0]
-        actor_noise = streams.normal(SIZE, ACTION)
+        actor_noise, temperature_noise = streams.normal(SIZE, ACTION), streams.normal(SIZE, n, ACTION)
 
-        metrics = wsrl.pretrain(agents, batch, CONFIG)
+        metrics = wsrl.pretrain(agents, batch, config)
 
         exact = optimiser.parameters
         errors, penalties = [], []
@@ -151,12 +188,13 @@ def test_an_offline_update_equals_a_slow_float64_statement() -> None:
             errors.append(torch.stack([((each - target) ** 2).mean() for each in q]).mean())
             penalties.append(slow_penalty(exact, batch, noises, for_penalty, agent))
         error, penalty = torch.stack(errors), torch.stack(penalties)
-        actor, excess = slow_actor(exact, batch.observations, actor_noise)
-        critics = slow.gradients((error + CONFIG.conservative_weight * penalty).sum(), exact, "q.")
-        policy, temperature = step_actor(optimiser, actor, excess)
+        actor = slow_actor(exact, batch.observations, actor_noise)
+        target_entropy = config.target_entropy_per_dimension
+        excess = slow_excess(exact, batch.next_observations, temperature_noise, target_entropy)
+        critics = critic_gradients(exact, (error + CONFIG.conservative_weight * penalty).sum(), config)
+        policy = actor_gradients(exact, actor, excess)
         optimiser.step(critics, CONFIG.value_learning_rate)
         optimiser.step(policy, CONFIG.policy_learning_rate)
-        optimiser.step(temperature, CONFIG.policy_learning_rate)
         optimiser.move_targets(CONFIG.target_update_rate)
 
         torch.testing.assert_close(metrics["td_error"], error.detach(), **CLOSE)  # type: ignore[arg-type]
@@ -166,29 +204,40 @@ def test_an_offline_update_equals_a_slow_float64_statement() -> None:
         assert_same_parameters(agents, optimiser)
 
 
-def test_a_steps_updates_online_equal_a_slow_float64_statement() -> None:
-    """Critics on slices without an entropy term, then the actor on the whole batch."""
-    agents = make_agents()
+@pytest.mark.parametrize("config", [CONFIG, PLAIN], ids=["as its code", "plain"])
+def test_a_steps_updates_online_equal_a_slow_float64_statement(config: WSRLConfig) -> None:
+    """Critics on slices without an entropy term, then the actor on the whole batch, when targets rest."""
+    agents = make_agents(config)
     optimiser = slow.Adam(slow.float64_parameters(agents))
     count = CONFIG.updates_per_step
     for number in range(2):
         batch, streams = make_batch(SIZE * count, number), same_streams(agents)
-        next_noise = streams.normal(SIZE * count, ACTION)
-        chosen = streams.subsets(count, CONFIG.target_critics, CONFIG.critics, True)
+        drawn = [
+            (streams.normal(SIZE, ACTION), streams.subsets(1, CONFIG.target_critics, CONFIG.critics, True))
+            for _ in range(count)
+        ]
         actor_noise = streams.normal(SIZE * count, ACTION)
+        temperature_noise = streams.normal(SIZE * count, 1, ACTION)
 
-        metrics = wsrl.fine_tune(agents, batch, CONFIG)
+        metrics = wsrl.fine_tune(agents, batch, config)
 
-        for index in range(count):
-            own = slice(index * SIZE, (index + 1) * SIZE)
-            part = Batch(*(field[:, own] for field in batch))
+        for part, (next_noise, chosen) in zip(slices(batch, count), drawn, strict=True):
             exact = optimiser.parameters
-            loss = slow_critic_loss(exact, part, next_noise[:, own], chosen[:, index], CONFIG, LOG_STD_RANGE)
-            optimiser.step(slow.gradients(loss.sum(), exact, "q."), CONFIG.value_learning_rate)
+            loss = slow_critic_loss(exact, part, next_noise, chosen[:, 0], CONFIG, LOG_STD_RANGE)
+            critics = critic_gradients(exact, loss.sum(), config)
+            if config.idle_adam_steps:
+                idle = stand_still(exact, "policy.", "log_entropy_coefficient")
+                optimiser.step(idle, CONFIG.policy_learning_rate)
+            optimiser.step(critics, CONFIG.value_learning_rate)
             optimiser.move_targets(CONFIG.target_update_rate)
-        actor, excess = slow_actor(optimiser.parameters, batch.observations, actor_noise)
-        for gradients in step_actor(optimiser, actor, excess):
-            optimiser.step(gradients, CONFIG.policy_learning_rate)
+        exact = optimiser.parameters
+        actor = slow_actor(exact, batch.observations, actor_noise)
+        target_entropy = config.target_entropy_per_dimension
+        excess = slow_excess(exact, batch.next_observations, temperature_noise, target_entropy)
+        policy = actor_gradients(exact, actor, excess)
+        if config.idle_adam_steps:
+            optimiser.step(stand_still(exact, "q."), CONFIG.value_learning_rate)
+        optimiser.step(policy, CONFIG.policy_learning_rate)
         torch.testing.assert_close(metrics["actor_loss"], actor.detach(), **CLOSE)  # type: ignore[arg-type]
         assert_same_parameters(agents, optimiser)
 
@@ -269,6 +318,27 @@ def test_fresh_weights_are_orthogonal_and_the_temperature_starts_where_it_is_set
             torch.testing.assert_close(wide @ wide.T, square * torch.eye(len(wide)), rtol=1e-4, atol=1e-5)
     for head in parameters["policy.net.layers.2.weight"].detach()[0].chunk(2, dim=1):
         torch.testing.assert_close(head.T @ head, 2 * torch.eye(6), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_an_agents_critics_begin_and_stay_with_one_output_layer_where_they_share_it(shared: bool) -> None:
+    config = replace(CONFIG, shared_critic_output=shared)
+    learner = WSRL.begin_offline(OfflineStart(SEEDS, OBSERVATION, ACTION, []), config)
+    agents = learner.agents
+    for number in range(3):
+        for critics in (agents.q, agents.target_q):
+            weight = critics.net.affine_maps()[-1].weight.detach()
+            assert torch.allclose(weight, of_first_critic(weight), rtol=1e-5, atol=1e-7) is shared
+            assert not torch.allclose(weight[0], weight[CONFIG.critics])  # of another agent
+        learner.update(slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, number), number)
+
+
+def test_agents_whose_critics_share_no_output_layer_are_refused_where_they_are_to() -> None:
+    agents = make_agents(replace(CONFIG, shared_critic_output=False)).float()
+    members = [one_agent(agents, index) for index in range(len(SEEDS))]
+    fine_tuning(members, replace(CONFIG, shared_critic_output=False))
+    with pytest.raises(UserError, match=r"shared_critic_output is true, .* expected false"):
+        fine_tuning(members)
 
 
 def test_more_drawn_critics_than_there_are_are_refused() -> None:
