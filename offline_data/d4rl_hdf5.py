@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from envs.locomotion import specification
 from offline_data.minari_io import sha256
-from offline_data.recipes import Recording, described, store
-from offline_data.transitions import Episode, Transitions, from_episodes
+from offline_data.recipes import Recording, described
+from offline_data.transitions import Episode
 from storage import UserError
 
 RULES = CHECKED, AUTHORS = ("checked", "authors")
@@ -42,36 +42,23 @@ _TOLERANCE = 1e-4
 _ROWS_NAMED = 10
 
 
-def convert(
-    path: Path | str,
-    folder: Path | str,
-    dataset_id: str,
-    environment: str,
-    episode_ends: str = CHECKED,
-) -> dict[str, Any]:
-    """Write the D4RL file `path` as the local Minari dataset `dataset_id` under `folder`; its summary.
-
-    Args:
-        path: such as hopper_medium.hdf5.
-        folder: the Minari root.
-        dataset_id: such as "hopper/medium-local-v0".
-        environment: what the file's steps are of, such as "Hopper-v4"; D4RL's files do not say it.
-        episode_ends: one of `RULES`.
-
-    Raises:
-        UserError: as `read_episodes`; an action out of range; the place cannot be written.
-    """
-    return store(folder, dataset_id, recording(path, environment, episode_ends))
-
-
 def recording(path: Path | str, environment: str, episode_ends: str = CHECKED) -> Recording:
-    """The episodes of the D4RL file `path`, and where they come from. UserError: as `read_episodes`.
+    """The episodes of the D4RL file `path` in its order, by one of `RULES`, and where they come from.
 
-    Its metadata have `episode_ends`, what was decided about them: the `rule`; how many ends
+    Those that the rule leaves no step of are left out. Where the file has no `timeouts`, an episode ends at a
+    terminal or at the environment's time limit. The last row, where it ends no episode, only gives the
+    observation after the row before it.
+
+    The metadata have `episode_ends`, what was decided about them: the `rule`; how many ends
     `marked_terminals` and `marked_time_outs` made, and `at_time_limit` the limit, where a file marks no
     time-outs; `unmarked_ends`, how many more there are by `next_observations` (None: the file has none to
     tell by), the `first_unmarked_rows` of them, which "authors" takes for steps of one episode and "checked"
     does not; how many episodes are `longer_than_time_limit`; how many `rows_left_out` of the steps.
+
+    Raises:
+        UserError: the file is missing, truncated, no HDF5, lacks a key, holds other types, lengths or sizes,
+            numbers that are not finite, or data that lie outside the file; by "checked", an episode is longer
+            than the time limit, or `next_observations` agree with the rows after theirs less often than not.
     """
     arrays = _read(Path(path), environment)
     ends = _ends(arrays, Path(path), environment, episode_ends)
@@ -84,31 +71,6 @@ def recording(path: Path | str, environment: str, episode_ends: str = CHECKED) -
         source_sha256=sha256(Path(path)),
         episode_ends=ends.decided,
     )
-
-
-def read_transitions(path: Path | str, environment: str, episode_ends: str = CHECKED) -> Transitions:
-    """The transitions of a D4RL file in its order, with `recording`'s metadata. UserError: as there."""
-    recorded = recording(path, environment, episode_ends)
-    return from_episodes(recorded.episodes, {**recorded.metadata, "dataset_id": str(path)})
-
-
-def read_episodes(path: Path | str, environment: str, episode_ends: str = CHECKED) -> list[Episode]:
-    """The episodes of a D4RL file in its order, without those that the rule leaves no step of.
-
-    Where the file has no `timeouts`, an episode ends at a terminal or at the environment's time limit. The
-    last row, where it ends no episode, only gives the observation after the row before it.
-
-    Args:
-        path: of the file.
-        environment: what its steps are of.
-        episode_ends: one of `RULES`.
-
-    Raises:
-        UserError: the file is missing, truncated, no HDF5, lacks a key, holds other types, lengths or sizes,
-            numbers that are not finite, or data that lie outside the file; by "checked", an episode is longer
-            than the time limit, or `next_observations` agree with the rows after theirs less often than not.
-    """
-    return recording(path, environment, episode_ends).episodes
 
 
 class _Ends(NamedTuple):

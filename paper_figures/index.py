@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -10,20 +11,9 @@ from matplotlib.figure import Figure
 
 from paper_figures import (
     figure_01a,
-    figure_01b,
-    figure_01c,
-    figure_03,
-    figure_05a,
     figure_06,
-    figure_08,
     figure_09,
     figure_10,
-    figure_11,
-    figure_12,
-    figure_13,
-    figure_14,
-    figure_15,
-    figure_16,
     figure_17,
     film,
     image_controls,
@@ -34,10 +24,12 @@ from paper_figures import (
     sample_efficiency,
     style,
 )
-from paper_figures.manipulation_results import ManipulationResults
+from paper_figures.comparison import Comparison
+from paper_figures.manipulation_results import ManipulationResults, Successes
 from paper_figures.results import Results
 from storage import UserError
 from storage.files import atomic_path
+from storage.yaml_files import read_yaml
 
 Source = TypeVar("Source", contravariant=True)
 
@@ -58,35 +50,36 @@ class Drawing(Protocol[Source]):
 PaperFigure = Drawing[Results]
 
 
+_DECLARED = read_yaml(Path(__file__).with_name("comparisons.yaml"))
+
+
+def _declared(kind: Callable[..., Drawing[Source]], section: str) -> dict[str, Drawing[Source]]:
+    """The figures of a section of comparisons.yaml, by name."""
+    entries = _DECLARED[section].items()
+    return {name: kind(**{**entry, "notes": tuple(entry.get("notes", ()))}) for name, entry in entries}
+
+
+_OF_THE_PAPER: dict[str, PaperFigure] = {
+    "figure_01a": figure_01a,
+    "figure_04a": figure_09.PANEL,
+    "figure_04b": figure_10.PANEL,
+    "figure_09": figure_09.FIGURE,
+    "figure_10": figure_10.FIGURE,
+    **_declared(Comparison, "locomotion"),
+}
 FIGURES: dict[str, PaperFigure] = {
     "learning_curves": learning_curves,
     "sample_efficiency": sample_efficiency,
     "performance_profiles": performance_profiles,
     "probability_of_improvement": probability_of_improvement,
     "policy_learning_rate": policy_learning_rate,
-    "figure_01a": figure_01a,
-    "figure_01b": figure_01b.FIGURE,
-    "figure_01c": figure_01c.FIGURE,
-    "figure_03": figure_03.FIGURE,
-    "figure_04a": figure_09.PANEL,
-    "figure_04b": figure_10.PANEL,
-    "figure_04c": figure_11.PANEL,
-    "figure_04d": figure_12.PANEL,
-    "figure_08": figure_08.FIGURE,
-    "figure_09": figure_09.FIGURE,
-    "figure_10": figure_10.FIGURE,
-    "figure_11": figure_11.FIGURE,
-    "figure_12": figure_12.FIGURE,
-    "figure_13": figure_13.FIGURE,
-    "figure_14": figure_14.FIGURE,
+    **dict(sorted(_OF_THE_PAPER.items())),
 }
 MANIPULATION_FIGURES: dict[str, Drawing[ManipulationResults]] = {
-    "figure_05a": figure_05a.FIGURE,
+    **_declared(Successes, "manipulation"),
     "figure_05b": figure_17.PANEL,
     "figure_06": figure_06.BEGINNINGS,
     "figure_07": figure_06.FILMS,
-    "figure_15": figure_15.FIGURE,
-    "figure_16": figure_16.FIGURE,
     "figure_17": figure_17.FIGURE,
     "image_controls": image_controls,
     "film": film,

@@ -9,20 +9,7 @@ from paper_figures import style
 from paper_figures.results import Results
 from storage import UserError
 
-COLUMNS = (
-    "method",
-    "label",
-    "step",
-    "threshold",
-    "value",
-    "low",
-    "high",
-    "runs",
-    "tasks",
-    "band",
-    "unit",
-    "along",
-)
+COLUMNS = ("method", "label", "step", "threshold", *style.ESTIMATE)
 
 _WIDTH = 4.8  # inches
 

@@ -11,21 +11,7 @@ from paper_figures import style
 from paper_figures.results import Results
 from storage import UserError
 
-COLUMNS = (
-    "method",
-    "label",
-    "versus",
-    "versus_label",
-    "step",
-    "value",
-    "low",
-    "high",
-    "runs",
-    "tasks",
-    "band",
-    "unit",
-    "along",
-)
+COLUMNS = ("method", "label", "versus", "versus_label", "step", *style.ESTIMATE)
 
 _CELL = 0.45  # inches
 

@@ -12,22 +12,7 @@ from paper_figures import style
 from paper_figures.results import Results
 from storage import UserError
 
-COLUMNS = (
-    "panel",
-    "method",
-    "label",
-    "versus",
-    "versus_label",
-    "step",
-    "value",
-    "low",
-    "high",
-    "runs",
-    "tasks",
-    "band",
-    "unit",
-    "along",
-)
+COLUMNS = ("panel", "method", "label", "versus", "versus_label", "step", *style.ESTIMATE)
 EFFICIENCY = "sample_efficiency"
 IMPROVEMENT = "probability_of_improvement"
 

@@ -56,6 +56,8 @@ _CUSTOM_COLOURS = ("#661100", "#DC267F", "#117733", "#44AA99", "#999933", "#88CC
 _CUSTOM_MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 AT_RATE = "_at_"
 """Between a method and its policy's learning rate in a label of the sweep, as in "off2on_at_3e-05"."""
+ESTIMATE = ("value", "low", "high", "runs", "tasks", "band", "unit", "along")
+"""The last columns of what a figure draws of the statistics over all datasets."""
 THIN_COLOUR = "#333333"
 DASHED = (0, (4, 2))
 DOTTED = (0, (1, 1.5))

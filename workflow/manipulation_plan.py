@@ -16,11 +16,8 @@ from workflow.plan import (
     DRAWING,
     RunPlan,
     agents_name,
-    chunks,
     merged,
     rows_of,
-    run_groups,
-    run_members,
     with_fingerprint,
 )
 
@@ -72,11 +69,6 @@ class ManipulationPlan(RunPlan):
         """Labels of the offline controls, none of which fine-tuning starts from."""
         return list(self.section.get("controls", {}))
 
-    @property
-    def methods(self) -> list[str]:
-        """Labels of the ways to fine-tune, in the configuration's order."""
-        return list(self.section.get("fine_tuning", {}).get("methods", {}))
-
     # --- data ---------------------------------------------------------------------------------------------
 
     def dataset_folder(self, task: str) -> str:
@@ -103,19 +95,11 @@ class ManipulationPlan(RunPlan):
 
     def agent_groups(self, offline: str = OFFLINE) -> list[list[int]]:
         """The agents of each job that pre-trains a task's, or makes a control of them."""
-        section = self.section["pretraining"]
-        return chunks(
-            range(self._control(offline).get("agents", section["agents"])), section["agents_per_job"]
-        )
+        return self._agent_groups(self._control(offline).get("agents", self.section["pretraining"]["agents"]))
 
     def _agent_files(self, task: str, agents: Iterable[int]) -> list[str]:
         """The files of agents that fine-tuning or a control starts from."""
-        groups, per_job = self.agent_groups(), self.section["pretraining"]["agents_per_job"]
-        return [
-            f"{self.results}/agents/{task}/{OFFLINE}/{agents_name(groups[agent // per_job])}"
-            f"/agent_{agent}.safetensors"
-            for agent in agents
-        ]
+        return [self._trained_agent(task, OFFLINE, agent) for agent in agents]
 
     def pretraining(self, task: str, offline: str) -> Json:
         """The settings of the pre-training, or of a control, on one task, and their fingerprint."""
@@ -143,7 +127,7 @@ class ManipulationPlan(RunPlan):
     def offline_curves(self, labels: Sequence[str]) -> list[str]:
         """The curve files of offline training, this run's own or the committed ones."""
         return [
-            f"{self._kept()}/curves/{task}/{label}/{agents_name(group)}.parquet"
+            self._kept(task, label, agents_name(group))
             for task in self.tasks
             for label in labels
             for group in self.agent_groups(label)
@@ -151,19 +135,10 @@ class ManipulationPlan(RunPlan):
 
     # --- fine-tuning --------------------------------------------------------------------------------------
 
-    def seed_groups(self) -> list[list[int]]:
-        """The seeds of each fine-tuning job of one label and task."""
-        return run_groups(self.section["fine_tuning"])
-
     def ensemble_size(self, label: str) -> int:
         """How many agents a run of `label` takes over."""
         section = self.section["fine_tuning"]
         return section["ensemble_size"] if "_ensemble_" in section["methods"][label]["variant"] else 1
-
-    def members(self, label: str, seed: int) -> list[int]:
-        """The agents that a seed starts from (`plan.run_members`)."""
-        agents = self.section["pretraining"]["agents"]
-        return run_members(self.section["fine_tuning"], agents, seed, self.ensemble_size(label))
 
     def fine_tuning(self, task: str, label: str) -> Json:
         """The settings of one label on one task, and their fingerprint."""
@@ -187,12 +162,7 @@ class ManipulationPlan(RunPlan):
 
     def curves(self) -> list[str]:
         """The curve files of all fine-tuning, this run's own or the committed ones."""
-        return [
-            f"{self._kept()}/curves/{task}/{label}/{numbered('seeds', seeds)}.parquet"
-            for task in self.tasks
-            for label in self.methods
-            for seeds in self.seed_groups()
-        ]
+        return self._online_curves(self.tasks, self.methods)
 
     # --- what is judged -----------------------------------------------------------------------------------
 
@@ -203,10 +173,7 @@ class ManipulationPlan(RunPlan):
 
     def _trained(self) -> list[str]:
         """The fingerprints of all curves; none of committed ones."""
-        if self.recorded:
-            return []
-        jobs = [(task, label) for task in self.tasks for label in self.methods]
-        return [str(self.fine_tuning(task, label)["fingerprint"]) for task, label in jobs]
+        return self._fingerprints(self.fine_tuning, self.tasks, self.methods)
 
     # --- figures ------------------------------------------------------------------------------------------
 
@@ -269,10 +236,7 @@ class ManipulationPlan(RunPlan):
         """What captions say beside the curves, how intervals are drawn, and a fingerprint."""
         section = self.section["fine_tuning"]
         settings = {
-            "ensemble_size": section["ensemble_size"],
-            "members_shared": section["members_shared"],
-            "pretraining_updates": self.section["pretraining"]["schedule"]["updates"],
-            "demonstration": self.configuration.get("demonstration", False),
+            **self._caption(),
             "schedules": {
                 label: merged("schedule", section, own) for label, own in section["methods"].items()
             },

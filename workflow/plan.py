@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,9 +75,81 @@ class RunPlan:
         compute = self.configuration.get("compute", {})
         return int(compute.get("environment_threads", 1)) + bool(compute.get("evaluation_beside"))
 
-    def _kept(self) -> str:
-        """The folder of what training left: this run's own, or the committed one."""
+    @property
+    def section(self) -> Json:
+        """The part of the configuration that has `pretraining` and `fine_tuning`."""
+        return self.configuration
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The labels of the fine-tuning, in the configuration's order."""
+        return list(self.section.get("fine_tuning", {}).get("methods", {}))
+
+    def ensemble_size(self, label: str) -> int:
+        """How many agents a run of `label` takes over."""
+        raise NotImplementedError
+
+    def seed_groups(self) -> list[list[int]]:
+        """The seeds of each fine-tuning job of one label and dataset."""
+        tuning = self.section["fine_tuning"]
+        return chunks(tuning["seeds"], tuning["seeds_per_job"])
+
+    def members(self, label: str, seed: int) -> list[int]:
+        """The agents that a seed starts from: none from scratch, one for SAC-ft, N for an ensemble.
+
+        [C] member i of the run at position s of S is agent i S + s, so that no two runs share one; where
+        members are shared, the runs take theirs in turn from all agents.
+        """
+        tuning, agents = self.section["fine_tuning"], self.section["pretraining"]["agents"]
+        seeds = list(tuning["seeds"])
+        position = seeds.index(seed)
+        if tuning["members_shared"]:
+            return [(position + member) % agents for member in range(self.ensemble_size(label))]
+        return [member * len(seeds) + position for member in range(self.ensemble_size(label))]
+
+    def _agent_groups(self, agents: int) -> list[list[int]]:
+        """So many agents, those of each pre-training job."""
+        return chunks(range(agents), self.section["pretraining"]["agents_per_job"])
+
+    def _trained_agent(self, dataset: str, offline: str, agent: int) -> str:
+        """Where an agent lies that fine-tuning or another phase starts from."""
+        group = next(g for g in self._agent_groups(self.section["pretraining"]["agents"]) if agent in g)
+        return f"{self.results}/agents/{dataset}/{offline}/{agents_name(group)}/agent_{agent}.safetensors"
+
+    def _kept(self, dataset: str, label: str, job: str) -> str:
+        """The file of curves that a job left: this run's own, or the committed one."""
+        return f"{self._kept_folder}/curves/{dataset}/{label}/{job}.parquet"
+
+    @property
+    def _kept_folder(self) -> str:
+        """The folder of what training left."""
         return f"results/reference/{self.run}" if self.recorded else self.results
+
+    def _online_curves(self, datasets: Iterable[str], labels: Iterable[str]) -> list[str]:
+        """The curve files of the fine-tuning with these labels on each of the datasets."""
+        return [
+            self._kept(dataset, label, numbered("seeds", seeds))
+            for dataset, label in product(datasets, labels)
+            for seeds in self.seed_groups()
+        ]
+
+    def _fingerprints(
+        self, settings: Callable[[str, str], Json], datasets: Iterable[str], labels: Iterable[str]
+    ) -> list[str]:
+        """Those of all curves: by times alone, results of a clock set back would pass for new."""
+        if self.recorded:
+            return []
+        return [str(settings(dataset, label)["fingerprint"]) for dataset, label in product(datasets, labels)]
+
+    def _caption(self) -> Json:
+        """What captions say of any figure."""
+        tuning = self.section["fine_tuning"]
+        return {
+            "ensemble_size": tuning["ensemble_size"],
+            "members_shared": tuning["members_shared"],
+            "pretraining_updates": self.section["pretraining"]["schedule"]["updates"],
+            "demonstration": self.configuration.get("demonstration", False),
+        }
 
 
 class Plan(RunPlan):
@@ -177,8 +250,7 @@ class Plan(RunPlan):
         """The agents of each job that pre-trains a dataset's; none where they are released."""
         if self.released(dataset, offline):
             return []
-        section = self.configuration["pretraining"]
-        return chunks(range(section["agents"]), section["agents_per_job"])
+        return self._agent_groups(self.configuration["pretraining"]["agents"])
 
     def pretraining(self, dataset: str, offline: str) -> Json:
         """The settings of one offline label on a dataset, and their fingerprint."""
@@ -214,9 +286,7 @@ class Plan(RunPlan):
         """Where one pre-trained agent lies."""
         if self.released(dataset, offline):
             return self.released_agent(dataset, agent)
-        per_job = self.configuration["pretraining"]["agents_per_job"]
-        group = agents_name(self.agent_groups(dataset, offline)[agent // per_job])
-        return f"{self.results}/agents/{dataset}/{offline}/{group}/agent_{agent}.safetensors"
+        return self._trained_agent(dataset, offline, agent)
 
     def _agents_fingerprint(self, dataset: str, offline: str, members: list[list[int]]) -> str:
         if self.released(dataset, offline):
@@ -227,15 +297,6 @@ class Plan(RunPlan):
         )
 
     # --- fine-tuning --------------------------------------------------------------------------------------
-
-    @cached_property
-    def methods(self) -> list[str]:
-        """The labels of the online methods, in the configuration's order."""
-        return list(self.configuration["fine_tuning"]["methods"])
-
-    def seed_groups(self) -> list[list[int]]:
-        """The seeds of each fine-tuning job of one method and dataset."""
-        return run_groups(self.configuration["fine_tuning"])
 
     def method(self, label: str) -> str:
         """The method behind a label: one of the catalogue's, or package.module:Class."""
@@ -265,11 +326,6 @@ class Plan(RunPlan):
     def _own_label(self, label: str) -> str:
         """The label among the configuration's methods that `label` is, or varies."""
         return self.variations[label].of if label in self.variations else label
-
-    def members(self, label: str, seed: int) -> list[int]:
-        """The agents that a seed starts from: none from scratch, one for SAC-ft, N for an ensemble."""
-        agents = self.configuration["pretraining"]["agents"]
-        return run_members(self.configuration["fine_tuning"], agents, seed, self.ensemble_size(label))
 
     def fine_tuning(self, dataset: str, label: str) -> Json:
         """The settings of one method on one dataset, and their fingerprint."""
@@ -327,14 +383,8 @@ class Plan(RunPlan):
 
     def sweep_curves(self) -> list[str]:
         """The curve files of the sweep; none where the configuration has none."""
-        if not self.variations:
-            return []
-        return [
-            f"{self.results}/curves/{dataset}/{label}/{numbered('seeds', seeds)}.parquet"
-            for dataset in self.configuration["sweep_policy_lr"]["datasets"]
-            for label in self.variations
-            for seeds in self.seed_groups()
-        ]
+        datasets = self.configuration.get("sweep_policy_lr", {}).get("datasets", [])
+        return self._online_curves(datasets, self.variations)
 
     # --- Figure 1a -----------------------------------------------------------------------------------------
 
@@ -358,7 +408,7 @@ class Plan(RunPlan):
         datasets = self.configuration.get("likelihood", {}).get("datasets", [])
         if "figure_01a" not in self.configuration["figures"]:
             return []
-        return [f"{self._kept()}/likelihood/{dataset}.parquet" for dataset in datasets]
+        return [f"{self._kept_folder}/likelihood/{dataset}.parquet" for dataset in datasets]
 
     # --- what is judged and drawn ---------------------------------------------------------------------------
 
@@ -378,17 +428,12 @@ class Plan(RunPlan):
         """The curve files of what is judged, on every dataset: this run's own, or the committed ones."""
         if not self.methods:
             return self._offline_curves(lambda _: self.offline_labels)
-        return [
-            f"{self._kept()}/curves/{dataset}/{method}/{numbered('seeds', seeds)}.parquet"
-            for dataset in self.configuration["datasets"]
-            for method in self.methods
-            for seeds in self.seed_groups()
-        ]
+        return self._online_curves(self.configuration["datasets"], self.methods)
 
     def _offline_curves(self, labels: Callable[[str], Iterable[str]]) -> list[str]:
         """The curve files of the offline labels of each dataset."""
         return [
-            f"{self._kept()}/curves/{dataset}/{label}/{agents_name(group)}.parquet"
+            self._kept(dataset, label, agents_name(group))
             for dataset in self.configuration["datasets"]
             for label in labels(dataset)
             for group in self.agent_groups(dataset, label)
@@ -415,26 +460,18 @@ class Plan(RunPlan):
 
     def drawing(self) -> Json:
         """What captions and legends say beside the statistics, and a fingerprint."""
-        section = self.configuration["fine_tuning"]
+        entries = self.configuration["datasets"].values()
         settings = {
-            "ensemble_size": section["ensemble_size"],
-            "members_shared": section["members_shared"],
-            "pretraining_updates": self.configuration["pretraining"]["schedule"]["updates"],
-            "authors_agents": any(
-                entry["pretrained"] == AUTHORS for entry in self.configuration["datasets"].values()
-            ),
-            "demonstration": self.configuration.get("demonstration", False),
+            **self._caption(),
+            "authors_agents": any(entry["pretrained"] == AUTHORS for entry in entries),
         }
         source = source_hash(*DRAWING, "workflow/steps/figure.py")
         return with_fingerprint(settings, source, str(rows_of(self.judged)), *self._trained())
 
     def _trained(self) -> list[str]:
-        """The fingerprints of all curves: by times alone, results of a clock set back would pass for new."""
-        if self.recorded:
-            return []
+        """The fingerprints of all that is judged."""
         settings = self.fine_tuning if self.methods else self.pretraining
-        jobs = [(dataset, label) for dataset in self.configuration["datasets"] for label in self.judged]
-        return [str(settings(dataset, label)["fingerprint"]) for dataset, label in jobs]
+        return self._fingerprints(settings, self.configuration["datasets"], self.judged)
 
 
 def dataset_id(dataset: str) -> str:
@@ -477,24 +514,6 @@ def chunks(items: Any, size: int) -> list[list[int]]:
 def agents_name(agents: Sequence[int]) -> str:
     """The name of a job of agents, which follow each other: "agents_0-4"."""
     return f"agents_{agents[0]}-{agents[-1]}"
-
-
-def run_groups(tuning: Json) -> list[list[int]]:
-    """The section's seeds, job by job."""
-    return chunks(tuning["seeds"], tuning["seeds_per_job"])
-
-
-def run_members(tuning: Json, agents: int, seed: int, count: int) -> list[int]:
-    """The `count` of `agents` agents that the run of one of the section's seeds starts from.
-
-    [C] member i of the run at position s of S is agent i S + s, so that no two runs share one; where
-    members are shared, the runs take theirs in turn from all agents.
-    """
-    seeds = list(tuning["seeds"])
-    position = seeds.index(seed)
-    if tuning["members_shared"]:
-        return [(position + member) % agents for member in range(count)]
-    return [member * len(seeds) + position for member in range(count)]
 
 
 def with_fingerprint(settings: Json, *before: str) -> Json:

@@ -20,7 +20,6 @@ _SPAWN = np.array([[0.02, 0.18], [0.12, 0.24]])  # lowest and highest x and y of
 _PLACED_BELOW = 0.05  # COG's -0.32 over its table at -0.37
 _PLACED_WITHIN = 0.04  # of the tray's middle along x and y together [C]
 _LIFTED_ABOVE = 0.06  # COG's scripts lift to -0.31
-_IN_HAND = NEUTRAL  # where the hand is when the second stage starts
 
 
 class PickPlace(ManipulationTask[Physics]):

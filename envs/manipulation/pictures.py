@@ -25,44 +25,32 @@ Picture = NDArray[np.uint8]
 Moment = TypeVar("Moment")
 
 
-def beginning(name: str, size: int, camera: str = "overview", seed: int = 0) -> Picture:
-    """How an episode of a task begins: [size, size, 3].
+def beginning(name: str, size: int, camera: str = "overview") -> Picture:
+    """How an episode of a task such as "PickPlace-v0" begins: [size, size, 3].
 
-    Args:
-        name: such as "PickPlace-v0".
-        size: pixels on a side, 960 at most.
-        camera: "overview" (the whole robot) or "front" (what the agent sees, in print quality).
-        seed: of the episode.
+    `size` is of pixels, 960 at most; `camera` "overview" (the whole robot) or "front" (what the agent sees,
+    in print quality).
     """
     environment = make(name)
-    environment.reset(seed)
+    environment.reset(seed=0)
     picture = environment.render(size, camera)
     environment.close()
     return picture
 
 
-def film_strip(
-    name: str, frames: int, size: int, camera: str = "overview", seed: int = 0, gap: int = 4
-) -> Picture:
+def film_strip(name: str, frames: int, size: int) -> Picture:
     """A successful episode of the script without noise: `frames` pictures side by side, evenly spread.
 
-    The last is five steps after the first success. Shape: [size, frames size + (frames - 1) gap, 3].
-
-    Args:
-        name: such as "PickPlace-v0".
-        frames: two or more.
-        size: pixels on a side of each, 960 at most.
-        camera: as for `beginning`.
-        seed: of the episode.
-        gap: white pixels between the pictures.
+    There are two or more, the last five steps after the first success. `name` and `size` are as for
+    `beginning`. Shape: [size, frames size + (frames - 1) 4, 3], with white between the pictures.
     """
     environment = make(name)
-    observation = environment.reset(seed)
-    policy = scripted(environment, "whole", NONE, np.random.default_rng(seed))
+    observation = environment.reset(seed=0)
+    policy = scripted(environment, "whole", NONE, np.random.default_rng(0))
     reel = play(environment, observation, lambda _: policy(), lingering=5)
-    pictures = draw(environment, spread(reel.states, frames), size, camera)
+    pictures = draw(environment, spread(reel.states, frames), size, "overview")
     environment.close()
-    return side_by_side(pictures, gap)
+    return side_by_side(pictures, gap=4)
 
 
 class Reel(NamedTuple):

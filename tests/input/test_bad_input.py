@@ -279,7 +279,7 @@ def d4rl(name: str, change: Callable[[h5py.File], object], sentence: str) -> Cas
             file["rewards"] = np.zeros(6, np.float32)
             file["terminals"] = np.zeros(6, np.bool_)
             change(file)
-        return d4rl_hdf5.read_episodes(folder / "data.hdf5", ENVIRONMENT)
+        return d4rl_hdf5.recording(folder / "data.hdf5", ENVIRONMENT).episodes
 
     return Case(f"d4rl: {name}", call, sentence)
 
@@ -313,7 +313,9 @@ D4RL = [
         ],
         "data.hdf5 is truncated, damaged or not an HDF5 file",
     ),
-    Case("d4rl: a folder", lambda folder: d4rl_hdf5.read_episodes(folder, ENVIRONMENT), "does not exist"),
+    Case(
+        "d4rl: a folder", lambda folder: d4rl_hdf5.recording(folder, ENVIRONMENT).episodes, "does not exist"
+    ),
 ]
 
 

@@ -120,7 +120,7 @@ def in_hdf5(bomb: Bomb, path: Path) -> None:
 
 
 def as_d4rl(path: Path) -> object:
-    return d4rl_hdf5.read_episodes(path, "Hopper-v4")
+    return d4rl_hdf5.recording(path, "Hopper-v4").episodes
 
 
 def as_minari(path: Path) -> object:

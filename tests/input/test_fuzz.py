@@ -101,7 +101,7 @@ def d4rl_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_any_damage_to_a_d4rl_file(d4rl_file: bytes, tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "data.hdf5"
     path.write_bytes(data.draw(damaged(d4rl_file)))
-    refused_or_read(lambda: d4rl_hdf5.read_episodes(path, ENVIRONMENT))
+    refused_or_read(lambda: d4rl_hdf5.recording(path, ENVIRONMENT).episodes)
 
 
 @fuzzed
@@ -119,7 +119,7 @@ def test_any_array_in_a_d4rl_file(
     with h5py.File(path, "r+") as file:
         file.pop(key, None)
         file[key] = array.astype(h5py.opaque_dtype(array.dtype)) if array.dtype.kind == "M" else array
-    refused_or_read(lambda: d4rl_hdf5.read_episodes(path, ENVIRONMENT))
+    refused_or_read(lambda: d4rl_hdf5.recording(path, ENVIRONMENT).episodes)
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from offline_data.d4rl_hdf5 import AUTHORS, CHECKED, convert, read_episodes, read_transitions
+from offline_data.d4rl_hdf5 import AUTHORS, CHECKED, recording
 from offline_data.minari_io import read_transitions as read_minari
 from offline_data.minari_io import sha256
-from offline_data.transitions import Transitions
+from offline_data.recipes import store
+from offline_data.transitions import Episode, Transitions, from_episodes
 from storage import UserError
 
 PENDULUM = "InvertedDoublePendulum-v4"
@@ -26,6 +27,15 @@ Arrays = dict[str, NDArray[Any]]
 
 TERMINAL, TIME_OUT, BOTH, UNMARKED = "terminal", "time-out", "both", "unmarked"
 ends = st.sampled_from([TERMINAL, TIME_OUT, BOTH])
+
+
+def read_episodes(path: Path, environment: str, rule: str = CHECKED) -> list[Episode]:
+    return recording(path, environment, rule).episodes
+
+
+def read_transitions(path: Path, environment: str, rule: str = CHECKED) -> Transitions:
+    recorded = recording(path, environment, rule)
+    return from_episodes(recorded.episodes, {**recorded.metadata, "dataset_id": str(path)})
 
 
 def made_up(episodes: list[tuple[int, str]], cut: int = 0, seed: int = 0) -> Arrays:
@@ -138,7 +148,7 @@ def test_converted_it_is_the_same_dataset(
 ) -> None:
     folder = tmp_path_factory.mktemp("d4rl")
     path = write(folder / "file.hdf5", made_up(episodes, cut))
-    summary = convert(path, folder / "minari", "pendulum/medium-local-v0", PENDULUM)
+    summary = store(folder / "minari", "pendulum/medium-local-v0", recording(path, PENDULUM))
     converted = read_minari(folder / "minari", "pendulum/medium-local-v0", PENDULUM)
     direct = read_transitions(path, PENDULUM)
     for name in FIELDS:
@@ -292,7 +302,7 @@ def test_a_rule_that_is_none_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rule", [CHECKED, AUTHORS])
 def test_the_summary_of_a_dataset_says_what_was_decided_about_its_episodes(tmp_path: Path, rule: str) -> None:
     path = write(tmp_path / "file", made_up([(4, UNMARKED), (4, TERMINAL)]))
-    summary = convert(path, tmp_path / "minari", "pendulum/medium-local-v0", PENDULUM, rule)
+    summary = store(tmp_path / "minari", "pendulum/medium-local-v0", recording(path, PENDULUM, rule))
     assert summary["episode_ends"] == read_transitions(path, PENDULUM, rule).metadata["episode_ends"]
     assert (summary["episode_ends"]["rule"], summary["episode_ends"]["unmarked_ends"]) == (rule, 1)
     assert summary["episodes"] == (2 if rule == CHECKED else 1)
@@ -389,7 +399,7 @@ def test_actions_out_of_range_are_refused(tmp_path: Path) -> None:
     data = made_up([(4, TERMINAL)])
     path = write(tmp_path / "file", {**data, "actions": data["actions"] + 2})
     with pytest.raises(UserError, match="an action is outside the environment's range"):
-        convert(path, tmp_path / "minari", "pendulum/medium-local-v0", PENDULUM)
+        store(tmp_path / "minari", "pendulum/medium-local-v0", recording(path, PENDULUM))
 
 
 @pytest.mark.parametrize("kept", [0, 0.3, 0.9])

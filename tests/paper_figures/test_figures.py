@@ -29,7 +29,6 @@ from paper_figures import (
     sample_efficiency,
     style,
 )
-from paper_figures.figure_03 import FIGURE as FIGURE_3
 from paper_figures.index import FIGURES, PaperFigure, write
 from paper_figures.results import Results
 from storage import UserError
@@ -83,7 +82,7 @@ def test_figure_3_draws_exactly_its_csv(results: Results, tmp_path: Path) -> Non
     table = write("figure_03", results, tmp_path / "figure_03")
     written = pd.read_csv(tmp_path / "figure_03.csv", float_precision="round_trip")
     pd.testing.assert_frame_equal(written, table, check_dtype=False, check_exact=True)
-    axes = FIGURE_3.draw(written).axes
+    axes = FIGURES["figure_03"].draw(written).axes
     assert [panel.get_title() for panel in axes] == list(DATASETS)
     for panel in axes:
         curves = written[written["dataset"] == panel.get_title()].groupby(["source", "method"])
@@ -95,7 +94,7 @@ def test_figure_3_draws_exactly_its_csv(results: Results, tmp_path: Path) -> Non
 def test_figure_3_shows_our_mean_and_the_published_curve_over_the_same_steps(
     results: Results, result: Statistics
 ) -> None:
-    table = FIGURE_3.table(results).set_index(["dataset", "source", "method"]).sort_index()
+    table = FIGURES["figure_03"].table(results).set_index(["dataset", "source", "method"]).sort_index()
     for dataset in DATASETS:
         for method, curve in (("off2on", "Ours"), ("sac_ft", "SAC-ft"), ("sac", "SAC")):
             ours = table.loc[(dataset, panels.OURS, method)]
@@ -110,7 +109,7 @@ def test_figure_3_shows_our_mean_and_the_published_curve_over_the_same_steps(
 
 
 def test_figure_3_has_both_units(results: Results) -> None:
-    figure = FIGURE_3.draw(FIGURE_3.table(results))
+    figure = FIGURES["figure_03"].draw(FIGURES["figure_03"].table(results))
     figure.draw_without_rendering()
     panel = figure.axes[0]
     (right,) = panel.child_axes
@@ -121,7 +120,7 @@ def test_figure_3_has_both_units(results: Results) -> None:
 
 
 def test_published_curves_are_dashed_and_labelled_as_published(results: Results) -> None:
-    figure = FIGURE_3.draw(FIGURE_3.table(replace(results, ensemble_size=3)))
+    figure = FIGURES["figure_03"].draw(FIGURES["figure_03"].table(replace(results, ensemble_size=3)))
     titles = [legend.get_title().get_text() for legend in figure.legends]
     assert titles == [
         "this suite (mean, 95% bootstrap interval, 3 seeds)",
@@ -134,7 +133,7 @@ def test_published_curves_are_dashed_and_labelled_as_published(results: Results)
 
 
 def test_a_method_has_one_colour_everywhere(results: Results) -> None:
-    drawers = (FIGURE_3, learning_curves, sample_efficiency, performance_profiles)
+    drawers = (FIGURES["figure_03"], learning_curves, sample_efficiency, performance_profiles)
     expected = {style.LOOKS[method].colour.lower() for method in results.statistics.methods}
     for figure in (drawer.draw(drawer.table(results)) for drawer in drawers):
         assert {to_hex(line.get_color()) for line in figure.axes[0].lines} == expected
@@ -148,7 +147,9 @@ def test_figure_3_has_a_panel_a_dataset_in_the_order_of_the_paper(
 ) -> None:
     names = sorted(published_panels(3), reverse=True)[:panels]
     curves = make_curves(datasets=names, seeds=(0,))
-    figure = FIGURE_3.draw(FIGURE_3.table(results_of(curves, statistics(curves, repetitions=5))))
+    figure = FIGURES["figure_03"].draw(
+        FIGURES["figure_03"].table(results_of(curves, statistics(curves, repetitions=5)))
+    )
     titles = [axes.get_title() for axes in figure.axes]
     assert sorted(titles) == sorted(names)
     if panels == 12:
@@ -353,12 +354,12 @@ def test_an_empty_table_is_refused(name: str) -> None:
 def test_captions_say_what_the_results_are(make_curves: MakeCurves, seeds: tuple[int, ...]) -> None:
     curves = make_curves(seeds=seeds)
     results = results_of(curves, statistics(curves, repetitions=20), members_shared=True)
-    panel = FIGURE_3.table(results)
-    text = FIGURE_3.caption(panel, results)
+    panel = FIGURES["figure_03"].table(results)
+    text = FIGURES["figure_03"].caption(panel, results)
     assert "first 2,000 environment steps, on halfcheetah-random." in text
     assert "after 100,000 CQL updates" in text and "same pre-trained agents" in text
     assert "Not run, hence not drawn: AWAC and BCQ-ft." in text and "emonstration" not in text
-    own = FIGURE_3.caption(panel, replace(results, members_shared=False))
+    own = FIGURES["figure_03"].caption(panel, replace(results, members_shared=False))
     assert "agents of its own" in own and "same pre-trained agents" not in own
     drawers = (learning_curves, sample_efficiency, performance_profiles, probability_of_improvement)
     pilot, *others = (

@@ -64,11 +64,20 @@ def of(rule, attribute):
     return answer
 
 
-def resource(rule, name):
-    """How much of a resource a rule's job may take; a second attempt has twice the memory, a third three times."""
-    return lambda wildcards, attempt: resources_of(
-        TABLE.find(rule, wildcards), attempt
-    )[name]
+def command(rule):
+    """What a rule's command takes of its job, and the fingerprint that runs it again."""
+    return {name: of(rule, name) for name in ("step", "file", "fingerprint")}
+
+
+def limits(rule):
+    """What a rule's job may take; a second attempt has twice the memory, a third three times."""
+
+    def one(name):
+        return lambda wildcards, attempt: resources_of(
+            TABLE.find(rule, wildcards), attempt
+        )[name]
+
+    return {name: one(name) for name in ("mem_mb", "disk_mb", "runtime")}
 
 
 # One run at a time writes into results/<name>. The kernel ends this lock with the process, however that ends.

@@ -13,13 +13,9 @@ rule behaviour:
         "<benchmarks>/behaviour/{policy}.jsonl"
     threads: of("behaviour", "threads")
     resources:
-        mem_mb=resource("behaviour", "mem_mb"),
-        disk_mb=resource("behaviour", "disk_mb"),
-        runtime=resource("behaviour", "runtime"),
+        **limits("behaviour"),
     params:
-        step=of("behaviour", "step"),
-        file=of("behaviour", "file"),
-        fingerprint=of("behaviour", "fingerprint"),
+        **command("behaviour"),
     message:
         "train behaviour policy {wildcards.policy}"
     shell:
@@ -37,13 +33,9 @@ rule record:
     benchmark:
         "<benchmarks>/record/{family}/{quality}.jsonl"
     resources:
-        mem_mb=resource("record", "mem_mb"),
-        disk_mb=resource("record", "disk_mb"),
-        runtime=resource("record", "runtime"),
+        **limits("record"),
     params:
-        step=of("record", "step"),
-        file=of("record", "file"),
-        fingerprint=of("record", "fingerprint"),
+        **command("record"),
     message:
         "record dataset {wildcards.family}-{wildcards.quality}"
     shell:

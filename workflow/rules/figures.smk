@@ -44,13 +44,9 @@ rule figure:
     benchmark:
         "<benchmarks>/figure/{figure}.jsonl"
     resources:
-        mem_mb=resource("figure", "mem_mb"),
-        disk_mb=resource("figure", "disk_mb"),
-        runtime=resource("figure", "runtime"),
+        **limits("figure"),
     params:
-        step=of("figure", "step"),
-        file=of("figure", "file"),
-        fingerprint=of("figure", "fingerprint"),
+        **command("figure"),
     message:
         "draw {wildcards.figure}"
     shell:

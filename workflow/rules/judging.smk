@@ -13,13 +13,9 @@ rule statistics:
     benchmark:
         "<benchmarks>/statistics/{comparison}.jsonl"
     resources:
-        mem_mb=resource("statistics", "mem_mb"),
-        disk_mb=resource("statistics", "disk_mb"),
-        runtime=resource("statistics", "runtime"),
+        **limits("statistics"),
     params:
-        step=of("statistics", "step"),
-        file=of("statistics", "file"),
-        fingerprint=of("statistics", "fingerprint"),
+        **command("statistics"),
     message:
         "compute statistics"
     shell:
@@ -45,13 +41,9 @@ rule reproduction:
     benchmark:
         "<benchmarks>/reproduction.jsonl"
     resources:
-        mem_mb=resource("reproduction", "mem_mb"),
-        disk_mb=resource("reproduction", "disk_mb"),
-        runtime=resource("reproduction", "runtime"),
+        **limits("reproduction"),
     params:
-        step=of("reproduction", "step"),
-        file=of("reproduction", "file"),
-        fingerprint=of("reproduction", "fingerprint"),
+        **command("reproduction"),
     message:
         "judge the claims and write the closing table"
     shell:

@@ -9,13 +9,9 @@ rule pictures:
     benchmark:
         "<benchmarks>/pictures.jsonl"
     resources:
-        mem_mb=resource("pictures", "mem_mb"),
-        disk_mb=resource("pictures", "disk_mb"),
-        runtime=resource("pictures", "runtime"),
+        **limits("pictures"),
     params:
-        step=of("pictures", "step"),
-        file=of("pictures", "file"),
-        fingerprint=of("pictures", "fingerprint"),
+        **command("pictures"),
     message:
         "render the manipulation tasks"
     shell:
@@ -39,13 +35,9 @@ rule film_agents:
     benchmark:
         "<benchmarks>/film_agents/{task}.jsonl"
     resources:
-        mem_mb=resource("film_agents", "mem_mb"),
-        disk_mb=resource("film_agents", "disk_mb"),
-        runtime=resource("film_agents", "runtime"),
+        **limits("film_agents"),
     params:
-        step=of("film_agents", "step"),
-        file=of("film_agents", "file"),
-        fingerprint=of("film_agents", "fingerprint"),
+        **command("film_agents"),
     message:
         "film {wildcards.task}: its script, an agent before and after fine-tuning"
     shell:

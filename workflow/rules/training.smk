@@ -13,13 +13,9 @@ rule train:
         "<benchmarks>/train/{dataset}/{label}/{job}.jsonl"
     threads: of("train", "threads")
     resources:
-        mem_mb=resource("train", "mem_mb"),
-        disk_mb=resource("train", "disk_mb"),
-        runtime=resource("train", "runtime"),
+        **limits("train"),
     params:
-        step=of("train", "step"),
-        file=of("train", "file"),
-        fingerprint=of("train", "fingerprint"),
+        **command("train"),
     message:
         "train {wildcards.label} on {wildcards.dataset}, {wildcards.job}"
     shell:
@@ -37,13 +33,9 @@ rule likelihood:
     benchmark:
         "<benchmarks>/likelihood/{dataset}.jsonl"
     resources:
-        mem_mb=resource("likelihood", "mem_mb"),
-        disk_mb=resource("likelihood", "disk_mb"),
-        runtime=resource("likelihood", "runtime"),
+        **limits("likelihood"),
     params:
-        step=of("likelihood", "step"),
-        file=of("likelihood", "file"),
-        fingerprint=of("likelihood", "fingerprint"),
+        **command("likelihood"),
     message:
         "estimate likelihoods on {wildcards.dataset}"
     shell:
