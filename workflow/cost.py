@@ -244,7 +244,8 @@ class Estimate:
     ) -> Job:
         environment = self.plan.dataset(dataset)["environment"]
         last = links[-1]
-        assert not isinstance(last, str)  # a job makes them
+        if isinstance(last, str):
+            raise TypeError(f"{last} is a file: expected agents that a job makes")
         does, kind = operations.of_agent(environment, links[:-1], last), _kind(*last)
         data = self.transitions(dataset) * row_bytes(specification(environment)) / BILLION
         state = state_gb(agents * does.numbers)
