@@ -197,7 +197,7 @@ class Estimate:
             simulated = rows / copies * step
         seconds = self.model.other("start_training") + simulated + self.model.other("write_gb", size)
         after: tuple[str, ...] = ()
-        if policy and self.plan.behaviour_policy(policy).get("source", "train") == "train":
+        if policy in self.plan.trained_policies():
             after = (self._behaviour(policy),)
         memory = self.model.memory("training") + 2.5 * size  # the episodes, and what is made of them
         name = recorded(dataset)

@@ -87,6 +87,10 @@ class Population(nn.Module):
         """Take over agents that were handed on (`load_members`). UserError where they do not fit."""
         load_members(self, members)
 
+    def handed_over(self, index: int) -> dict[str, Tensor]:
+        """What one agent is handed on with beside its networks; nothing by default."""
+        return {}
+
     def carry_over(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over what else of agents that were handed on is to go on; nothing by default."""
 
@@ -199,6 +203,11 @@ class ActorCritics(Population):
             )
         super().initialise()
 
+    def handed_over(self, index: int) -> dict[str, Tensor]:
+        """The logarithm of the entropy coefficient of the agent's run. [1]"""
+        run = index // self.members
+        return {COEFFICIENT: self.log_entropy_coefficient.detach()[run : run + 1].clone()}
+
     def carry_over(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """The entropy coefficient where the configuration says so: a run's is its members' geometric mean.
 
@@ -249,9 +258,7 @@ def one_agent(agents: Population, index: int) -> dict[str, Tensor]:
     for network in agents.exported:
         for name, tensor in agents.get_submodule(network).state_dict().items():
             tensors[f"{network}.{name}"] = _share(agents, tensor, index)
-    if isinstance(coefficients := getattr(agents, COEFFICIENT, None), Tensor):
-        run = index // agents.members
-        tensors[COEFFICIENT] = coefficients.detach()[run : run + 1].clone()
+    tensors |= agents.handed_over(index)
     if agents.handed_on_whole:
         state = agents.training_state()
         del state["streams"]

@@ -68,8 +68,7 @@ def import_agents(folder: Path, output: Path) -> list[Path]:
     for seed, tensors in agents.items():
         checkpoints.save(output / f"agent_{seed}.safetensors", tensors, _manifest(sources[seed]))
     first = next(iter(agents))
-    actor = {name: tensor for name, tensor in agents[first].items() if name.startswith("policy.")}
-    actor = {name.removeprefix("policy."): tensor for name, tensor in actor.items()}
+    actor = checkpoints.section(agents[first], "policy.")
     checkpoints.save(output / "medium.safetensors", actor, _manifest(sources[first]))
     return [output / f"agent_{seed}.safetensors" for seed in agents]
 
