@@ -101,7 +101,7 @@ def authors_off2on() -> Update:
     """The authors' Off2On with five members, without the replay."""
     agent = AuthorsOff2On(OBSERVATION_SIZE, ACTION_SIZE)
     batch, offline, online = (_columns(random_batch(SEED + i)) for i in range(3))
-    return lambda: agent.update(*batch, (offline[0], offline[1]), (online[0], online[1]))
+    return lambda: agent.update(*batch[:5], (offline[0], offline[1]), (online[0], online[1]))
 
 
 def corl_awac() -> Update:
@@ -128,7 +128,7 @@ def plain_rlpd() -> Update:
 
 def _columns(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """A run's rows, with rewards and masks [B, 1]."""
-    observations, actions, rewards, masks, next_observations = (field[0] for field in batch)
+    observations, actions, rewards, masks, next_observations = (field[0] for field in batch[:5])
     return observations, actions, rewards.unsqueeze(-1), masks.unsqueeze(-1), next_observations
 
 

@@ -31,7 +31,6 @@ from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.methods.interface import OfflineStart
 from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams
-from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OfflineData
 from algorithms.training.acceleration import Compute, prepare_process
 from algorithms.training.cuda_graphs import WARM_UP, Updates
@@ -124,7 +123,7 @@ def our_online(method: str, compute: Compute, rows: int) -> MakeUpdates:
         compute.device,
     )
     block = random_batch(0, online.steps, SEEDS)
-    learner.replay.add(Batch(*(field.to(compute.device) for field in block)))
+    learner.replay.add(block.map(lambda field: field.to(compute.device)))
     streams = (learner.draws, learner.agents.streams)
     return logged(Updates(learner.learn, streams, compute.updates_per_graph), seeds)
 

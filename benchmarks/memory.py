@@ -24,7 +24,7 @@ import torch
 
 from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.population.agents import ActorCritics, one_agent
-from algorithms.replay.batch import Batch
+from algorithms.replay.batch import FIELDS, Batch
 from algorithms.training.acceleration import prepare_process
 from algorithms.training.fine_tuning import make_learner
 from algorithms.training.jobs import Job
@@ -92,7 +92,7 @@ def fine_tuning(method: str, members: int) -> Callable[[Transitions], None]:
             method, find_method(method, "online"), config, whole, transitions, pretrained, [0], ENVIRONMENT
         )
         earlier = random_transitions(ONLINE_STEPS - LAST_STEPS)
-        fields = (torch.from_numpy(getattr(earlier, name)).unsqueeze(0) for name in Batch._fields)
+        fields = (torch.from_numpy(getattr(earlier, name)).unsqueeze(0) for name in FIELDS)
         learner.replay.add(Batch(*fields))
         end = OnlineSchedule(
             steps=LAST_STEPS,
@@ -145,7 +145,7 @@ def run_job(name: str, arguments: argparse.Namespace) -> None:
         transitions = random_transitions(arguments.size)
     loaded = peak_gigabytes()
     JOBS[name](transitions)
-    arrays = (getattr(transitions, field).nbytes for field in (*Batch._fields, "episode_ends"))
+    arrays = (getattr(transitions, field).nbytes for field in (*FIELDS, "episode_ends"))
     print(
         json.dumps(
             {

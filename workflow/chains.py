@@ -145,7 +145,7 @@ def begin_offline(environment: str, before: tuple[Link, ...], last: MethodAndCon
 def begin_online(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> Method:
     """One run at a chain's end, from `size` agents of what comes before. UserError as in earnest."""
     spec = specification(environment)
-    data = trial.offline_data(spec) if before or _replays_offline(last[0]) else None
+    data = trial.offline_data(spec, last[0].needed(last[1])) if before or _replays_offline(last[0]) else None
     members = [_agent(environment, *before)] * size if before else []
     return trial.begin(*last, spec, members, offline=data)
 

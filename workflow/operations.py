@@ -84,5 +84,6 @@ def _of(learner: Method, update: Callable[[], object], environment: str) -> Oper
 
 
 def _batch(environment: str, last: MethodAndConfig) -> Batch:
-    rows = trial.made_up(1, specification(environment), last[1].batch_size)
-    return Batch(*(field.unsqueeze(0) for field in rows))
+    method, config = last
+    data = trial.offline_data(specification(environment), method.needed(config), config.batch_size)
+    return data.gather(torch.arange(config.batch_size).unsqueeze(0))

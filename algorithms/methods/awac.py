@@ -176,7 +176,7 @@ def update(agents: AWACAgents, batch: Batch, config: AWACConfig) -> Metrics:
 
     `batch` has one row of draws a seed, for all of its members; so have the metrics, their mean.
     """
-    batch = Batch(*map(agents.for_members, batch))
+    batch = batch.map(agents.for_members)
     target = td_target(agents, batch, config)
     critics, q = losses.critic_loss(agents, batch, target)
     policy: Gaussian = agents.policy(batch.observations)

@@ -268,7 +268,7 @@ def update(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Metrics:
     The networks step one after the other: the target's candidates come from the VAE as it is after its
     step, and the perturbation climbs the critic as it is after its own. Metrics are means over members.
     """
-    batch = Batch(*(agents.for_members(field) for field in batch))
+    batch = batch.map(agents.for_members)
     generator = vae_loss(agents, batch)
     agents.step(generator)
     critics, q = losses.critic_loss(agents, batch, td_target(agents, batch, config))

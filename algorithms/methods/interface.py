@@ -15,6 +15,7 @@ from torch import Tensor
 from algorithms.population.agents import Population
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
+from algorithms.replay.extras import Extra, Needed
 from algorithms.replay.stores import Collected, Recorded, Replay, plain_replay
 from storage import UserError
 
@@ -69,6 +70,8 @@ class Method:
     """The frozen dataclass of the method's numbers; it has `batch_size` and, to pre-train, `discount`."""
     Agents: ClassVar[Any]
     """Its agents: a `Population`, made of seeds, observation size, action size, config and members."""
+    extras: ClassVar[tuple[Extra, ...]] = ()
+    """What its batches have beside the fields of every batch."""
     diagnostics: ClassVar[tuple[str, ...]] = ()
     """Modules of `algorithms.diagnostics` whose measurement is one of this method, by name."""
 
@@ -82,6 +85,11 @@ class Method:
         self.agents, self.config = agents, config
         if replay is not None and draws is not None:
             self.replay, self.draws = replay, draws
+
+    @classmethod
+    def needed(cls, config: Any) -> Needed:
+        """What stores are to give with its batches, by the method's own discount."""
+        return Needed(cls.extras, getattr(config, "discount", 1.0))
 
     @classmethod
     def population(cls, start: OfflineStart | Start, config: Any, members: int) -> Population:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor
@@ -13,6 +15,7 @@ class Batch(NamedTuple):
     """Transitions drawn for every agent; P agents, B transitions each, float32.
 
     `masks` is 0 where the next state is terminal (no bootstrap) and 1 elsewhere, time-outs included.
+    `extras` are what a method declares that it needs beside them (`algorithms.replay.extras`).
     """
 
     observations: Tensor  # [P, B, observation_size]
@@ -20,6 +23,27 @@ class Batch(NamedTuple):
     rewards: Tensor  # [P, B]
     masks: Tensor  # [P, B]
     next_observations: Tensor  # [P, B, observation_size]
+    extras: Mapping[str, Tensor] = MappingProxyType({})  # [P, B, ...] each, by name
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch of `function` of each tensor."""
+        return combined([self], function)
+
+
+FIELDS = Batch._fields[:-1]
+"""The names of what every batch has."""
+
+
+def combined(batches: Sequence[Batch], function: Callable[..., Tensor]) -> Batch:
+    """The batch of `function` of the batches' tensors of one name. UserError where they have other extras."""
+    names = batches[0].extras.keys()
+    for other in batches[1:]:
+        if other.extras.keys() != names:
+            found, expected = (", ".join(sorted(each)) or "none" for each in (other.extras, names))
+            raise UserError(f"a batch has the extras {found}, expected {expected}, as beside it")
+    fields = [function(*(getattr(batch, name) for batch in batches)) for name in FIELDS]
+    extras = {name: function(*(batch.extras[name] for batch in batches)) for name in names}
+    return Batch._make([*fields, extras])
 
 
 def slices(batch: Batch, count: int) -> list[Batch]:
@@ -27,4 +51,9 @@ def slices(batch: Batch, count: int) -> list[Batch]:
     rows = batch.rewards.shape[1]
     if rows % count:
         raise UserError(f"a batch of {rows} rows cannot be cut into {count} equal parts")
-    return [Batch(*fields) for fields in zip(*(field.chunk(count, dim=1) for field in batch), strict=True)]
+    size = rows // count
+
+    def part(start: int) -> Batch:
+        return batch.map(lambda field: field.narrow(1, start, size))
+
+    return [part(start) for start in range(0, rows, size)]

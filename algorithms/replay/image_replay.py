@@ -110,7 +110,7 @@ class ImageData:
             self._masks[flat],
             self._frames[starts + 1],
         )
-        return Batch(*(rows.view(*indices.shape, *rows.shape[1:]) for rows in fields))
+        return Batch(*fields).map(lambda rows: rows.view(*indices.shape, *rows.shape[1:]))
 
 
 class ImageBuffer:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from torch import Tensor
 
 from algorithms.population.checkpoints import fit
 from algorithms.population.streams import Streams
-from algorithms.replay.batch import Batch
+from algorithms.replay.batch import FIELDS, Batch, combined
+from algorithms.replay.extras import EPISODE_ENDS, NO_EXTRAS, Needed, ReturnsToGo, recorded_extras
 from algorithms.replay.sum_tree import SumTree
 from offline_data.transitions import Transitions
 from storage import UserError
@@ -45,7 +46,7 @@ class Collected(Protocol):
     device: torch.device
 
     def add(self, block: Batch) -> None:
-        """Append n transitions to every run; tensors [S, n, ...]."""
+        """Append n transitions to every run; tensors [S, n, ...], `EPISODE_ENDS` where needed."""
 
     def gather(self, indices: Tensor) -> Batch:
         """Each run's own transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
@@ -68,14 +69,15 @@ class OfflineData:
         masks: NDArray[np.float32],
         next_observations: NDArray[np.float32],
         device: torch.device | str = "cpu",
+        extras: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         """Take over float32 arrays with M >= 1 rows each; on the CPU they are not copied.
 
-        Shapes: [M, observation_size], [M, action_size], [M], [M], [M, observation_size].
+        Shapes: [M, observation_size], [M, action_size], [M], [M], [M, observation_size]; `extras` [M, ...].
         Raises UserError for other types or shapes.
         """
-        arrays = Batch._fields, (observations, actions, rewards, masks, next_observations)
-        for name, array in zip(*arrays, strict=True):
+        arrays = (observations, actions, rewards, masks, next_observations)
+        for name, array in zip(FIELDS, arrays, strict=True):
             if array.dtype != np.float32:
                 raise UserError(f"the offline {name} are {array.dtype}, expected float32")
             if len(array) != len(observations) or len(array) == 0:
@@ -86,11 +88,18 @@ class OfflineData:
             if array.ndim != (1 if name in ("rewards", "masks") else 2):
                 raise UserError(f"the offline {name} have shape {list(array.shape)}")
         self.device = torch.device(device)
-        self._rows = Batch(*(torch.from_numpy(array).to(self.device) for array in arrays[1]))
+        rows = [torch.from_numpy(array).to(self.device) for array in arrays]
+        more = {name: torch.from_numpy(array).to(self.device) for name, array in (extras or {}).items()}
+        self._rows = Batch._make([*rows, more])
 
     @classmethod
-    def from_transitions(cls, transitions: Transitions, device: torch.device | str = "cpu") -> OfflineData:
-        """The transitions of a dataset, not copied on the CPU."""
+    def from_transitions(
+        cls, transitions: Transitions, device: torch.device | str = "cpu", needed: Needed = NO_EXTRAS
+    ) -> OfflineData:
+        """The transitions of a dataset, not copied on the CPU, with the extras that are `needed`.
+
+        UserError where the dataset does not have one.
+        """
         return cls(
             transitions.observations,
             transitions.actions,
@@ -98,6 +107,7 @@ class OfflineData:
             transitions.masks,
             transitions.next_observations,
             device,
+            recorded_extras(transitions, needed),
         )
 
     def __len__(self) -> int:
@@ -106,9 +116,7 @@ class OfflineData:
     def gather(self, indices: Tensor) -> Batch:
         """The transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
         flat = indices.reshape(-1)
-        return Batch(
-            *(rows.index_select(0, flat).view(*indices.shape, *rows.shape[1:]) for rows in self._rows)
-        )
+        return self._rows.map(lambda rows: rows.index_select(0, flat).view(*indices.shape, *rows.shape[1:]))
 
 
 class OnlineBuffer:
@@ -121,8 +129,12 @@ class OnlineBuffer:
         observation_size: int,
         action_size: int,
         device: torch.device | str = "cpu",
+        needed: Needed = NO_EXTRAS,
     ) -> None:
-        """Empty, with room for `capacity` transitions of each of `runs` runs."""
+        """Empty, with room for `capacity` transitions of each of `runs` runs, and what is `needed` of each.
+
+        Raises UserError for an extra that what is collected does not have.
+        """
         self.runs = runs
         self.capacity = capacity
         self.device = torch.device(device)
@@ -137,6 +149,9 @@ class OnlineBuffer:
             zeros(observation_size), zeros(action_size), zeros(), zeros(), zeros(observation_size)
         )
         self._first_row = torch.arange(runs, device=self.device).unsqueeze(1) * capacity
+        if others := [name for name in needed.names if name != "returns_to_go"]:
+            raise UserError(f"what is collected online has no {others[0]}, and the method needs it")
+        self._returns = ReturnsToGo(runs, capacity, needed.discount, self.device) if needed.names else None
 
     def add(self, block: Batch) -> None:
         """Append n transitions to every run; tensors [S, n, ...].
@@ -149,41 +164,60 @@ class OnlineBuffer:
                 f"the online buffer holds {self.capacity} transitions a run, {stop} were collected:"
                 " its capacity has to be the number of online steps"
             )
-        for name, rows, new in zip(Batch._fields, self._rows, block, strict=True):
+        for name in FIELDS:
+            rows, new = getattr(self._rows, name), getattr(block, name)
             expected = (self.runs, stop - self.size, *rows.shape[2:])
             if new.shape != expected:
                 raise UserError(f"the online {name} have shape {list(new.shape)}, expected {list(expected)}")
             rows[:, self.size : stop] = new
-        self.size = stop
-        self.count.fill_(stop)
+        if self._returns is not None:
+            if EPISODE_ENDS not in block.extras:
+                raise UserError(
+                    "what was collected does not say where episodes end, and returns_to_go need it"
+                )
+            ends = block.extras[EPISODE_ENDS].to(self.device)
+            self._returns.add(self.size, self._rows.rewards[:, self.size : stop], ends)
+        self._grow_to(stop)
+
+    def _grow_to(self, size: int) -> None:
+        self.size = size
+        self.count.fill_(size)
 
     def gather(self, indices: Tensor) -> Batch:
         """Each run's own transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
         flat = (indices + self._first_row).view(-1)
-        return Batch(
-            *(
-                rows.flatten(0, 1).index_select(0, flat).view(*indices.shape, *rows.shape[2:])
-                for rows in self._rows
-            )
+        batch = self._rows.map(
+            lambda rows: rows.flatten(0, 1).index_select(0, flat).view(*indices.shape, *rows.shape[2:])
         )
+        if self._returns is None:
+            return batch
+        returns = self._returns.values.view(-1).index_select(0, flat).view(indices.shape)
+        return batch._replace(extras={"returns_to_go": returns.float()})
 
     def state(self) -> dict[str, Tensor]:
         """A copy of the filled rows, one tensor [S, size, ...] for each field of Batch."""
-        return {
-            name: rows[:, : self.size].clone(memory_format=torch.contiguous_format)
-            for name, rows in zip(Batch._fields, self._rows, strict=True)
+        rows = {
+            name: rows.clone(memory_format=torch.contiguous_format)
+            for name, rows in self._filled(self.size).items()
         }
+        return rows if self._returns is None else rows | self._returns.state(self.size)
+
+    def _filled(self, size: int) -> dict[str, Tensor]:
+        return {name: getattr(self._rows, name)[:, :size] for name in FIELDS}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state()`. Raises UserError when a field is missing or of another shape."""
-        missing = [name for name in Batch._fields if name not in state]
+        missing = [name for name in FIELDS if name not in state]
         if missing:
             raise UserError(f"the saved online buffer lacks {', '.join(missing)}")
         size = sum(state["observations"].shape[1:2])
-        like = zip(Batch._fields, self._rows, strict=True)
-        fit(state, {name: rows[:, :size] for name, rows in like})
-        self.size = 0
-        self.add(Batch(*(state[name] for name in Batch._fields)))
+        filled = self._filled(size)
+        fit(state, filled)
+        if self._returns is not None:
+            self._returns.restore(state, size)
+        for name, rows in filled.items():
+            rows.copy_(state[name])
+        self._grow_to(size)
 
 
 class Replay(Protocol):
@@ -279,8 +313,8 @@ class MixedReplay(UniformReplay):
         offline = _rows_below(len(self.offline), old, streams)
         online = _rows_below(self.online.count, new, streams)
         place = _spread(old, batch_size, offline.device)
-        parts = zip(self.offline.gather(offline), self.online.gather(online), strict=True)
-        batch = Batch(*(torch.cat(both, dim=1).index_select(1, place) for both in parts))
+        parts = [self.offline.gather(offline), self.online.gather(online)]
+        batch = combined(parts, lambda *both: torch.cat(both, dim=1).index_select(1, place))
         indices = torch.cat([offline, len(self.offline) + online], dim=1)
         return batch, indices.index_select(1, place)
 
@@ -439,11 +473,8 @@ def gather_union(offline: Recorded, online: Collected, indices: Tensor) -> Batch
     is_online = indices >= boundary
     old = offline.gather(indices.clamp(max=boundary - 1))
     new = online.gather((indices - boundary).clamp(min=0))
-    return Batch(
-        *(
-            torch.where(is_online.view(*indices.shape, *(1,) * (n.ndim - 2)), n, o)
-            for n, o in zip(new, old, strict=True)
-        )
+    return combined(
+        [new, old], lambda n, o: torch.where(is_online.view(*indices.shape, *(1,) * (n.ndim - 2)), n, o)
     )
 
 

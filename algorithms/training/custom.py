@@ -37,7 +37,8 @@ def try_method(
     `members` are one run's. UserError, naming the method, where it raises, where actions or metrics have
     other shapes or names than they should, or where what a run does depends on its neighbour.
     """
-    offline = None if transitions is None else OfflineData.from_transitions(transitions)
+    needed = method.needed(config)
+    offline = None if transitions is None else OfflineData.from_transitions(transitions, needed=needed)
     spec = specification(environment)
 
     def learners(neighbour: int) -> tuple[Method, Callable[[int], Metrics]]:
@@ -59,7 +60,8 @@ def try_offline_method(
 
     UserError as in `try_method`.
     """
-    data, spec = OfflineData.from_transitions(transitions), specification(environment)
+    data = OfflineData.from_transitions(transitions, needed=method.needed(config))
+    spec = specification(environment)
 
     def learners(neighbour: int) -> tuple[Method, Callable[[int], Metrics]]:
         seeds = [10 + neighbour, 20]

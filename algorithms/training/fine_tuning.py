@@ -72,14 +72,20 @@ def make_learner(
     spec = specification(environment)
     if transitions is not None:
         check_sizes(transitions, environment)
+    needed = method.needed(config)
     start = Start(
         seeds=[derived_seed(seed, label) for seed in seeds],
         draws=Streams([derived_seed(seed, label, "batches") for seed in seeds], device),
         observation_size=spec.observation_size,
         action_size=spec.action_size,
-        offline=None if transitions is None else OfflineData.from_transitions(transitions, device),
+        offline=None if transitions is None else OfflineData.from_transitions(transitions, device, needed),
         buffer=OnlineBuffer(
-            len(seeds), online.steps + online.initial_steps, spec.observation_size, spec.action_size, device
+            len(seeds),
+            online.steps + online.initial_steps,
+            spec.observation_size,
+            spec.action_size,
+            device,
+            needed,
         ),
         members=members,
         block_size=online.block_size,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pandas as pd
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -175,12 +174,11 @@ class _VectorLoop(OfflineLoop):
     ) -> None:
         self.method, self.config = method, config
         check_sizes(transitions, job.environment)
-        self.data = OfflineData.from_transitions(transitions, job.compute.device)
+        needed = method.needed(config)
+        if schedule.monte_carlo_warm_start and "returns_to_go" not in needed.names:
+            needed = needed._replace(names=(*needed.names, "returns_to_go"))
+        self.data = OfflineData.from_transitions(transitions, job.compute.device, needed)
         self.sizes = (transitions.observations.shape[1], transitions.actions.shape[1])
-        self.returns = torch.empty(0)
-        if schedule.monte_carlo_warm_start:
-            returns = torch.from_numpy(transitions.discounted_returns(config.discount))
-            self.returns = returns.to(job.compute.device)
         self.warm_start = schedule.cloning_warm_start + schedule.monte_carlo_warm_start
         phase_ends = (schedule.cloning_warm_start, self.warm_start)
         super().__init__(label, schedule, seeds, job, starting, phase_ends)
@@ -194,7 +192,7 @@ class _VectorLoop(OfflineLoop):
         if self.step < self.schedule.cloning_warm_start:
             return self.learner.clone(batch)
         if self.step < self.warm_start:
-            return self.learner.fit_returns(batch, self.returns[indices])
+            return self.learner.fit_returns(batch, batch.extras["returns_to_go"])
         return self.learner.update(batch, self.step - self.warm_start)
 
     def _measurement(self) -> Callable[[], Measured]:

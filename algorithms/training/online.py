@@ -20,6 +20,7 @@ from algorithms.methods.interface import Method, Metrics
 from algorithms.population import checkpoints
 from algorithms.population.streams import derived_seed
 from algorithms.replay.batch import Batch
+from algorithms.replay.extras import EPISODE_ENDS
 from algorithms.training.evaluation import evaluation_of
 from algorithms.training.jobs import Job
 from algorithms.training.log import LARGEST_Q
@@ -229,9 +230,11 @@ class _StepLoop(OnlineLoop):
             observations = self.environments.reset(ended) if ended.any() else outcome.observations
         if self.schedule.fresh_episodes:
             ends[-1] = np.ones_like(ends[-1])
-        self.episode_ends.append(np.stack(ends, axis=1))
+        ended = np.stack(ends, axis=1)
+        self.episode_ends.append(ended)
         fields = (np.stack(field, axis=1).astype(np.float32) for field in zip(*rows, strict=True))
-        self.learner.replay.add(Batch(*map(torch.from_numpy, fields)))
+        ends_too = {EPISODE_ENDS: torch.from_numpy(ended)}
+        self.learner.replay.add(Batch._make([*map(torch.from_numpy, fields), ends_too]))
 
     def _first_observations(self) -> NDArray[np.float64]:
         """Where a block begins: fresh resets, or where the last block ended."""

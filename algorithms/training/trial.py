@@ -10,9 +10,11 @@ from torch import Tensor
 
 from algorithms.methods.interface import Method, OfflineStart, Start
 from algorithms.population.streams import Streams
-from algorithms.replay.batch import Batch
+from algorithms.replay.batch import FIELDS, Batch, combined
+from algorithms.replay.extras import EPISODE_ENDS, Needed
 from algorithms.replay.stores import OfflineData, OnlineBuffer
 from envs.locomotion import EnvironmentSpecification
+from offline_data.transitions import Transitions
 
 ROWS = 64
 """Transitions that each run is given."""
@@ -38,13 +40,13 @@ def begin(
         spec.observation_size,
         spec.action_size,
         offline,
-        OnlineBuffer(len(seeds), ROWS, spec.observation_size, spec.action_size),
+        OnlineBuffer(len(seeds), ROWS, spec.observation_size, spec.action_size, needed=method.needed(config)),
         members,
         ROWS,
     )
     learner = method.begin(start, config)
     rows = [made_up(seed, spec) for seed in seeds]
-    learner.replay.add(Batch(*(torch.stack(field) for field in zip(*rows, strict=True))))
+    learner.replay.add(combined(rows, lambda *each: torch.stack(each)))
     return learner
 
 
@@ -64,13 +66,16 @@ def made_up(seed: int, spec: EnvironmentSpecification, rows: int = ROWS) -> Batc
         random(seed + 3, rows),
         torch.ones(rows),
         random(seed + 4, rows, observations),
+        {EPISODE_ENDS: torch.arange(1, rows + 1) == rows},
     )
 
 
-def offline_data(spec: EnvironmentSpecification) -> OfflineData:
-    """`ROWS` random transitions, as a dataset's."""
-    observations, actions, rewards, masks, following = (field.numpy() for field in made_up(1, spec))
-    return OfflineData(observations, actions, rewards, masks, following)
+def offline_data(spec: EnvironmentSpecification, needed: Needed, rows: int = ROWS) -> OfflineData:
+    """`rows` random transitions, as a dataset's of one episode, with the extras that are `needed`."""
+    batch = made_up(1, spec, rows)
+    arrays = {name: getattr(batch, name).numpy() for name in FIELDS}
+    ends = batch.extras[EPISODE_ENDS].numpy()
+    return OfflineData.from_transitions(Transitions(**arrays, episode_ends=ends), needed=needed)
 
 
 def random(seed: int, *shape: int) -> Tensor:

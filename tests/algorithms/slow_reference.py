@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from algorithms.replay.batch import Batch
+from algorithms.replay.batch import FIELDS, Batch
+from algorithms.replay.extras import NO_EXTRAS, Needed
 from algorithms.replay.stores import OfflineData
+from offline_data.transitions import Transitions
 
 Parameters = Mapping[str, Tensor]
 
@@ -203,10 +205,12 @@ def random_batch(agents: int, size: int, observation_size: int, action_size: int
     )
 
 
-def offline_data(batch: Batch) -> OfflineData:
-    """The transitions of a batch's first row as a dataset."""
-    observations, actions, rewards, masks, next_observations = (field[0].numpy() for field in batch)
-    return OfflineData(observations, actions, rewards, masks, next_observations)
+def offline_data(batch: Batch, needed: Needed = NO_EXTRAS, device: torch.device | str = "cpu") -> OfflineData:
+    """The transitions of a batch's first row as a dataset, its terminals the episodes' ends."""
+    arrays = {name: getattr(batch, name)[0].numpy() for name in FIELDS}
+    ends = arrays["masks"] == 0
+    ends[-1] = True
+    return OfflineData.from_transitions(Transitions(**arrays, episode_ends=ends), device, needed)
 
 
 def randomise(module: nn.Module, seed: int, scale: float = 0.5) -> None:

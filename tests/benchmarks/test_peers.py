@@ -41,7 +41,7 @@ def make_batch(seed: int) -> Batch:
 
 def columns(batch: Batch) -> tuple[Tensor, ...]:
     """One run's rows, with rewards and masks [B, 1]."""
-    observations, actions, rewards, masks, next_observations = (field[0] for field in batch)
+    observations, actions, rewards, masks, next_observations = (field[0] for field in batch[:5])
     return observations, actions, rewards.unsqueeze(-1), masks.unsqueeze(-1), next_observations
 
 

@@ -21,8 +21,9 @@ from algorithms.methods.interface import Method, Metrics, OfflineStart, Start
 from algorithms.population import checkpoints
 from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams
-from algorithms.replay.batch import Batch
-from algorithms.replay.stores import OfflineData, OnlineBuffer
+from algorithms.replay.batch import Batch, combined
+from algorithms.replay.extras import EPISODE_ENDS
+from algorithms.replay.stores import OnlineBuffer
 from algorithms.training.acceleration import Compute
 from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.jobs import Job
@@ -156,20 +157,21 @@ class Run:
         draws = meta_device.DrawsWithoutNumbers if str(device) == "meta" else Streams
         self.draws = draws([seed + 500 for seed in seeds], device)
         rows_of_data = slow.random_batch(1, OFFLINE_ROWS, *sizes, seed=1)
-        self.data = OfflineData(*(field[0].numpy() for field in rows_of_data), device=device)
+        self.data = slow.offline_data(rows_of_data, case.method.needed(config), device)
         members = case.members([40 if neighbour and row == 0 else row for row in rows], sizes)
         if case.phase == "offline":
             self.learner = case.method.begin_offline(OfflineStart(seeds, *sizes, members), config)
         else:
-            buffer = OnlineBuffer(len(rows), COLLECTED, *sizes, device)
+            buffer = OnlineBuffer(len(rows), COLLECTED, *sizes, device, case.method.needed(config))
             offline = self.data if case.replays_offline else None
             start = Start(seeds, self.draws, *sizes, offline, buffer, members, COLLECTED)
             self.learner = case.method.begin(start, config)
         self.learner.agents.move_to(device)
         if case.phase == "online":
             blocks = [slow.random_batch(1, COLLECTED, *sizes, seed=seed + 7) for seed in seeds]
-            block = Batch(*(torch.cat(fields).to(device) for fields in zip(*blocks, strict=True)))
-            self.learner.replay.add(self._spoilt(block))
+            block = combined(blocks, lambda *fields: torch.cat(fields).to(device))
+            ends = (torch.arange(COLLECTED) % 12 == 11).expand(len(rows), -1).to(device)
+            self.learner.replay.add(self._spoilt(block)._replace(extras={EPISODE_ENDS: ends}))
         self.online = case.phase == "online"
 
     def _spoilt(self, batch: Batch) -> Batch:

@@ -31,7 +31,7 @@ def make_agents(members: int = MEMBERS, runs: int = len(SEEDS)) -> Off2OnAgents:
 def make_buffer(runs: int = len(SEEDS)) -> OnlineBuffer:
     buffer = OnlineBuffer(runs, COLLECTED + 10, OBSERVATION, ACTION)
     batch = slow.random_batch(len(SEEDS), COLLECTED, OBSERVATION, ACTION, seed=1)
-    buffer.add(type(batch)(*(field[:runs] for field in batch)))
+    buffer.add(batch.map(lambda field: field[:runs]))
     return buffer
 
 

@@ -190,7 +190,7 @@ class TestLosses:
     def test_the_gradients_are_the_losses_finite_differences(self) -> None:
         config = dataclasses.replace(CONFIG, hidden_widths=(3,), policy_hidden_widths=(3,))
         agents = make_agents(config).double()
-        batch = Batch(*(field.double() for field in make_batch(rows=COUNT)))
+        batch = make_batch(rows=COUNT).map(Tensor.double)
         weights = torch.rand(COUNT, SIZE, dtype=torch.float64)
         target = torch.randn(COUNT, SIZE, dtype=torch.float64)
         of_networks: dict[str, Callable[[], Tensor]] = {
@@ -237,7 +237,7 @@ class TestUpdate:
             metrics = awac.update(agents, batch, config)
 
             exact = optimiser.parameters
-            rows = Batch(*(field[[0, 0, 0, 1, 1, 1]] for field in batch))
+            rows = batch.map(lambda field: field[[0, 0, 0, 1, 1, 1]])
             critics = slow.critic_loss(exact, rows, slow_target(exact, rows, target_noise))
             weights = slow_weights(exact, rows, value_noise, config)
             actor = slow_actor_loss(exact, rows, weights)

@@ -249,7 +249,7 @@ class TestUpdate:
 
             metrics = bcq.update(agents, shared, CONFIG)
 
-            batch = Batch(*(torch.stack([rows[p // MEMBERS] for p in range(POPULATION)]) for rows in shared))
+            batch = shared.map(lambda rows: torch.stack([rows[p // MEMBERS] for p in range(POPULATION)]))
             generator = slow_vae_loss(optimiser.parameters, batch, encoding)
             step(optimiser, generator, "vae.")
             target = slow_target(optimiser.parameters, batch, bootstrap.reshape(POPULATION, SIZE, n, LATENT))

@@ -42,7 +42,7 @@ def make_agents(config: IQLConfig = CONFIG) -> IQLAgents:
 
 def make_batch(seed: int = 1) -> Batch:
     batch = slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed)
-    return Batch(*(field.double() for field in batch))
+    return batch.map(Tensor.double)
 
 
 def value(parameters: slow.Parameters, agent: int, state: Tensor) -> Tensor:

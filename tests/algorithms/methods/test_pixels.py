@@ -30,7 +30,7 @@ from algorithms.population.encoders import CONVOLUTIONS
 from algorithms.population.networks import mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.augmentation import crop, draw_offsets
-from algorithms.replay.batch import Batch
+from algorithms.replay.batch import Batch, combined
 from algorithms.replay.image_replay import ONLINE, PRIOR, RANDOM, TASK, ImageBuffer, ImageData
 from storage import UserError
 from tests.algorithms import slow_reference as slow
@@ -410,7 +410,7 @@ def train(kind: str, rows: tuple[int, ...], neighbour: int = 0) -> dict[str, Ten
             random_images(ROWS, 10 * row + number + (100 + neighbour if neighbour and not row else 0), 1)
             for row in rows
         ]
-        images = Batch(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+        images = combined(parts, lambda *fields: torch.cat(fields))
         sources = torch.cat([random_sources(10 * row + number, 1) for row in rows])
         others = []
         if isinstance(agents, PixelOff2OnAgents) and isinstance(config, PixelFineTuningConfig):

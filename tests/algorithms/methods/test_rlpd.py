@@ -44,7 +44,7 @@ def make_agents(config: RLPDConfig = CONFIG) -> RLPDAgents:
 def make_batch(config: RLPDConfig = CONFIG, seed: int = 1) -> Batch:
     rows = config.batch_size * config.updates_per_step
     batch = slow.random_batch(len(SEEDS), rows, OBSERVATION, ACTION, seed)
-    return Batch(*(field.double() for field in batch))
+    return batch.map(Tensor.double)
 
 
 def same_streams(agents: ActorCritics) -> Streams:
@@ -153,7 +153,7 @@ def test_a_steps_updates_equal_a_slow_float64_statement(config: RLPDConfig) -> N
         losses = []
         for index in range(config.updates_per_step):
             own = slice(index * rows, (index + 1) * rows)
-            part = Batch(*(field[:, own] for field in batch))
+            part = batch.map(lambda field, own=own: field[:, own])
             exact = optimiser.parameters
             loss = slow_critic_loss(exact, part, next_noise[:, own], chosen[:, index], config)
             optimiser.step(slow.gradients(loss.sum(), exact, "q."), config.value_learning_rate)

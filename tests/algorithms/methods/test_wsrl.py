@@ -60,7 +60,7 @@ def of_first_critic(rows: Tensor) -> Tensor:
 
 def make_batch(rows: int, seed: int) -> Batch:
     batch = slow.random_batch(len(SEEDS), rows, OBSERVATION, ACTION, seed)
-    return Batch(*(field.double() for field in batch))
+    return batch.map(Tensor.double)
 
 
 def same_streams(agents: ActorCritics) -> Streams:

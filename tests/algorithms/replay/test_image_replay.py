@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from algorithms.population.streams import Streams
-from algorithms.replay.batch import Batch
+from algorithms.replay.batch import FIELDS, Batch, combined
 from algorithms.replay.image_replay import ONLINE, RANDOM, ImageBuffer, ImageData, drawn_sources
 from algorithms.replay.stores import BalancedReplay, OnlineReplay, UniformReplay
 from storage import UserError
@@ -43,7 +43,7 @@ def filled() -> tuple[ImageBuffer, list[Batch]]:
 
 
 def assert_equal(one: Batch, other: Batch) -> None:
-    for name, ours, theirs in zip(Batch._fields, one, other, strict=True):
+    for name, ours, theirs in zip(FIELDS, one[:5], other[:5], strict=True):
         assert torch.equal(ours, theirs) and ours.dtype == theirs.dtype, name
 
 
@@ -80,10 +80,10 @@ def test_other_arrays_are_refused_by_name(change: dict[str, Any], message: str) 
 
 def test_gathered_online_transitions_are_the_collected_ones() -> None:
     buffer, blocks = filled()
-    naive = Batch(*(torch.cat(parts, dim=1) for parts in zip(*blocks, strict=True)))
+    naive = combined(blocks, lambda *parts: torch.cat(parts, dim=1))
     indices = torch.randint(EPISODES * HORIZON, (RUNS, 20))
     run = torch.arange(RUNS).unsqueeze(1)
-    assert_equal(buffer.gather(indices), Batch(*(field[run, indices] for field in naive)))
+    assert_equal(buffer.gather(indices), naive.map(lambda field: field[run, indices]))
 
 
 def test_a_buffer_goes_on_where_its_state_was_taken() -> None:
@@ -105,7 +105,7 @@ def test_what_is_no_whole_episode_or_does_not_fit_is_refused() -> None:
     buffer = ImageBuffer(RUNS, EPISODES, HORIZON, SHAPE, ACTION)
     part = block(1, 2)
     with pytest.raises(UserError, match="3 were added to 0"):
-        buffer.add(Batch(*(field[:, :3] for field in part)))
+        buffer.add(part.map(lambda field: field[:, :3]))
     with pytest.raises(UserError, match="not whole episodes"):
         buffer.add(part._replace(next_observations=part.observations))
     with pytest.raises(UserError, match="online actions have shape"):

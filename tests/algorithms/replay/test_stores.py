@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algorithms.population.streams import Streams
-from algorithms.replay.batch import Batch, slices
+from algorithms.replay.batch import Batch, combined, slices
 from algorithms.replay.stores import (
     BalancedReplay,
     MixedReplay,
@@ -41,7 +41,7 @@ def numbered(start: int, stop: int, runs: int) -> Batch:
 
 def offline_data(size: int) -> OfflineData:
     """`size` numbered transitions, negative to differ from all online ones."""
-    return OfflineData(*(-tensor[0].numpy() - 1 for tensor in numbered(0, size, 1)))
+    return OfflineData(*(-tensor[0].numpy() - 1 for tensor in numbered(0, size, 1)[:5]))
 
 
 def online_buffer(runs: int, capacity: int) -> OnlineBuffer:
@@ -49,7 +49,7 @@ def online_buffer(runs: int, capacity: int) -> OnlineBuffer:
 
 
 def same(one: Batch, other: Batch) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    return all(torch.equal(a, b) for a, b in zip(one[:5], other[:5], strict=True))
 
 
 def bare_replay(offline: int, online: int, fraction: float, runs: int = 1) -> BalancedReplay:
@@ -68,7 +68,7 @@ def bare_block(size: int, runs: int = 1) -> Batch:
 
 
 def test_offline_data_are_not_copied() -> None:
-    arrays = [tensor[0].numpy() for tensor in numbered(0, 5, 1)]
+    arrays = [tensor[0].numpy() for tensor in numbered(0, 5, 1)[:5]]
     data = OfflineData(*arrays)
     arrays[0][2, 0] = 99.0
     assert data.gather(torch.tensor([[2]])).observations[0, 0, 0] == 99.0
@@ -91,7 +91,7 @@ def test_the_union_is_offline_then_online_rows(
     whole = numbered(0, sum(blocks), runs)
     old = offline.gather(torch.arange(offline_size).expand(runs, -1))
     run = torch.arange(runs).unsqueeze(1)
-    expected = Batch(*(torch.cat([o, n], dim=1)[run, indices] for o, n in zip(old, whole, strict=True)))
+    expected = combined([old, whole], lambda o, n: torch.cat([o, n], dim=1)[run, indices])
     assert same(gather_union(offline, online, indices), expected)
 
 
@@ -118,7 +118,7 @@ def test_blocks_of_other_shapes_are_refused() -> None:
     ],
 )
 def test_malformed_offline_data_are_refused(field: int, array: np.ndarray, message: str) -> None:
-    arrays = [tensor[0].numpy() for tensor in numbered(0, 4, 1)]
+    arrays = [tensor[0].numpy() for tensor in numbered(0, 4, 1)[:5]]
     arrays[field] = array
     with pytest.raises(UserError, match=message):
         OfflineData(*arrays)
@@ -176,7 +176,7 @@ def test_a_run_does_not_depend_on_its_neighbours(kind: str) -> None:
     together = practise(KINDS[kind](3), Streams([5, 6, 7]), 0, 3)
     alone = practise(KINDS[kind](1), Streams([5]), 0, 3)
     for (batch, indices), (other, others) in zip(together, alone, strict=True):
-        assert same(Batch(*(tensor[:1] for tensor in batch)), other)
+        assert same(batch.map(lambda tensor: tensor[:1]), other)
         assert torch.equal(indices[:1], others)
 
 
@@ -284,7 +284,7 @@ def test_slices_are_the_batch_in_order_and_equal_in_size() -> None:
     batch = numbered(0, 12, 2)
     parts = slices(batch, 3)
     assert [part.rewards.shape for part in parts] == [(2, 4)] * 3
-    joined = Batch(*(torch.cat(fields, dim=1) for fields in zip(*parts, strict=True)))
+    joined = combined(parts, lambda *fields: torch.cat(fields, dim=1))
     assert same(joined, batch)
     with pytest.raises(UserError, match="a batch of 12 rows cannot be cut into 5 equal parts"):
         slices(batch, 5)
