@@ -66,6 +66,9 @@ _ROWS: tuple[Label, ...] = (
     Method("iql", "IQL, offline", "#3F007D", "D", "iql:IQL", {"offline": NOTHING}),
     Method("fqe", "FQE, offline", "#636363", "p", "fqe:FQE", {"offline": "cql"}),
     Method("wsrl", "WSRL", "#AA4499", "p", "wsrl:WSRL", {"offline": NOTHING, "online": "wsrl"}),
+    Method("bc", "BC, offline", "#8DA0CB", "h", "brac:BehaviourCloning", {"offline": NOTHING}),
+    Method("brac_v", "BRAC-v, offline", "#A81884", "<", "brac:BRACV", {"offline": "bc"}),
+    Method("brac_p", "BRAC-p, offline", "#B15928", "d", "brac:BRACP", {"offline": "bc"}),
 )
 
 LABELS: Mapping[str, Label] = {row.name: row for row in _ROWS}

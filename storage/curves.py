@@ -33,6 +33,8 @@ METRICS: dict[str, str] = {
     "conservative_penalty": "mean of CQL's soft maximum of Q less Q of the data, before its weight [reward]",
     "actor_loss": "mean actor loss since the last evaluation [reward]",
     "entropy_coefficient": "entropy coefficient alpha [reward per nat]",
+    "divergence": "mean estimated divergence of the policy from the behaviour [nats; MMD: 1]",
+    "divergence_weight": "weight of that divergence, alpha [reward per nat]",
     "entropy": "mean estimated entropy of the policy on the batches [nats]",
     "q_mean": "mean Q on the batches since the last evaluation [reward]",
     "advantage_weight_max": "mean over updates of the largest weight of an imitated action in the batch [1]",

@@ -280,26 +280,36 @@ def load_members(agents: Population, members: Iterable[Mapping[str, Tensor]]) ->
     UserError where they are too few, too many, or networks of other sizes.
     """
     rows = list(members)
-    if len(rows) != agents.count:
-        raise UserError(f"{len(rows)} pre-trained agents were given, expected {agents.count}")
     for network in agents.exported:
-        module, prefix = agents.get_submodule(network), f"{network}."
-        parts = [section(row, prefix) for row in rows]
-        for name, own in module.state_dict().items():
-            for index, part in enumerate(parts):
-                shape = tuple(part[name].shape) if name in part else None
-                expected = (len(own) // agents.count, *own.shape[1:])
-                if shape != expected:
-                    raise UserError(
-                        f"pre-trained agent {index}: {prefix}{name} has shape {shape}, expected {expected};"
-                        " its network is of another size"
-                    )
-        module.load_state_dict({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+        load_network(agents, network, rows)
     if agents.handed_on_whole:
         _load_the_rest(agents, rows)
     else:
         agents.copy_targets()
         agents.carry_over(rows)
+
+
+def load_network(
+    agents: Population, network: str, members: Sequence[Mapping[str, Tensor]], source: str | None = None
+) -> None:
+    """Fill one network with that of the agents handed on, which there is called `source` or the same.
+
+    UserError as `load_members`.
+    """
+    if len(members) != agents.count:
+        raise UserError(f"{len(members)} pre-trained agents were given, expected {agents.count}")
+    module, prefix = agents.get_submodule(network), f"{source or network}."
+    parts = [section(member, prefix) for member in members]
+    for name, own in module.state_dict().items():
+        for index, part in enumerate(parts):
+            shape = tuple(part[name].shape) if name in part else None
+            expected = (len(own) // agents.count, *own.shape[1:])
+            if shape != expected:
+                raise UserError(
+                    f"pre-trained agent {index}: {prefix}{name} has shape {shape}, expected {expected};"
+                    " its network is of another size"
+                )
+    module.load_state_dict({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 
 def _load_the_rest(agents: Population, members: Sequence[Mapping[str, Tensor]]) -> None:

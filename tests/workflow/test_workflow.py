@@ -215,13 +215,13 @@ def test_an_offline_method_with_its_own_phase_before_it_is_judged_without_fine_t
 ) -> None:
     page = (ROOT / "docs" / "your_own_method.md").read_text()
     (tmp_path / "my_package").mkdir()
-    (tmp_path / "my_package" / "brac.py").write_text(page.split("```python\n")[2].split("```")[0])
+    (tmp_path / "my_package" / "anchored.py").write_text(page.split("```python\n")[2].split("```")[0])
     theirs = yaml.safe_load(page.split("```yaml\n")[3].split("```")[0])["pretraining"]["methods"]
     for method in theirs.values():
         method["config"] = method.get("config", {}) | {"hidden_widths": [16], "batch_size": 16}
     claim = [
-        {"id": "brac_above_cql", "says": "BRAC ends above CQL.", "statistic": "mean_difference"}
-        | {"methods": ["brac", "cql"], "datasets": "all", "step": 20, "earliest": 10}
+        {"id": "anchored_above_cql", "says": "It ends above CQL.", "statistic": "mean_difference"}
+        | {"methods": ["anchored", "cql"], "datasets": "all", "step": 20, "earliest": 10}
     ]
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump(claim))
     configuration = copy.deepcopy(TINY) | {"claims": "claims.yaml"}
@@ -235,14 +235,15 @@ def test_an_offline_method_with_its_own_phase_before_it_is_judged_without_fine_t
     assert process.returncode == 0, output
     results = tmp_path / "results" / "tiny"
     drawn = pd.read_csv(results / "figures/learning_curves.csv")
-    assert set(drawn["method"]) == {"cql", "prior", "brac"} and set(drawn["along"]) == {"gradient updates"}
+    assert set(drawn["method"]) == {"cql", "prior", "anchored"}
+    assert set(drawn["along"]) == {"gradient updates"}
     assert set(drawn["runs"]) == {1, 3} and set(drawn["step"]) == {0, 10, 20}
-    curves = read_curves(sorted((results / "curves/halfcheetah-random/brac").glob("*.parquet")))
-    assert set(curves["seed"]) == {0, 1, 2} and "divergence" in set(curves["metric"])
+    curves = read_curves(sorted((results / "curves/halfcheetah-random/anchored").glob("*.parquet")))
+    assert set(curves["seed"]) == {0, 1, 2} and "prior_log_density" in set(curves["metric"])
     [judged] = [
         found
         for found in json.loads((results / "reproduction.json").read_text())["claims"]
-        if found["id"] == "brac_above_cql"
+        if found["id"] == "anchored_above_cql"
     ]
     assert judged["ours"]["runs"] == 3 and judged["verdict"] in ("undecided", "reproduced", "contradicted")
 

@@ -38,6 +38,7 @@ from tests.algorithms.made_up import made_up_transitions
 SMALL: Mapping[str, Any] = {
     "hidden_widths": (24, 17),
     "policy_hidden_widths": (24, 17),
+    "behaviour_hidden_widths": (24, 17),
     "generator_hidden_widths": (24, 17),
     "density_hidden_widths": (24, 17),
     "batch_size": 38,
@@ -131,6 +132,8 @@ CASES = [
     Case("off2on", "online", "cql", {"replay": "online_only"}),
     Case("cql", "offline", NOTHING, {"critics": 3, "critic_norm": "before"}),
     Case("rlpd", "online", NOTHING, {"critic_norm": "after"}),
+    Case("brac_v", "offline", "bc", {"warm_start_updates": 2, "target_divergence": 0.5}),
+    Case("brac_v", "offline", "bc", {"divergence": "mmd"}),
 ]  # fmt: skip
 
 
