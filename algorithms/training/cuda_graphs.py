@@ -19,6 +19,7 @@ WARM_UP = 3
 """Updates launched by themselves before a capture: libraries take their workspace, Adam makes its moments."""
 
 Update = Callable[[], Metrics]
+Enough = Callable[[], bool]
 
 
 class Block:
@@ -57,22 +58,27 @@ class Updates:
         self._block: Block | None = None
         self._warm = 0
 
-    def make(self, count: int) -> Iterator[Metrics]:
-        """Make `count` updates, alike but for their numbers; the metrics of each. [G] each"""
+    def make(self, count: int, enough: Enough = lambda: False) -> Iterator[Metrics]:
+        """Make `count` updates, alike but for their numbers; the metrics of each. [G] each
+
+        None is begun once `enough` says so; those that are begun are handed out.
+        """
         alone = count if not self._per_graph else min(count, max(0, WARM_UP - self._warm))
         blocks = (count - alone) // self._per_graph if self._per_graph else 0
-        yield from self._one_by_one(alone)
-        yield from self._in_blocks(blocks)
-        yield from self._one_by_one(count - alone - blocks * self._per_graph)
+        yield from self._one_by_one(alone, enough)
+        yield from self._in_blocks(blocks, enough)
+        yield from self._one_by_one(count - alone - blocks * self._per_graph, enough)
 
-    def _one_by_one(self, count: int) -> Iterator[Metrics]:
+    def _one_by_one(self, count: int, enough: Enough) -> Iterator[Metrics]:
         for _ in range(count):
+            if enough():
+                return
             self._warm += 1
             yield self._update()
 
-    def _in_blocks(self, count: int) -> Iterator[Metrics]:
+    def _in_blocks(self, count: int, enough: Enough) -> Iterator[Metrics]:
         """Each block's metrics are handed out while the device makes the next."""
-        if not count:
+        if not count or enough():
             return
         if self._block is None:
             self._block = Block(self._update, self._per_graph, self._streams)
@@ -80,6 +86,9 @@ class Updates:
         block.launch()
         for left in reversed(range(count)):
             metrics = block.metrics()
-            if left:
+            ended = not left or enough()
+            if not ended:
                 block.launch()
             yield from metrics
+            if ended:
+                return

@@ -1,6 +1,7 @@
 """What the offline and the online loop share: rows of a curve, checkpoints, and going on from the last one.
 
-Killed at any moment, a job goes on from its last checkpoint and ends with the same bits.
+Killed at any moment, a job goes on from its last checkpoint and ends with the same bits. Asked to end, it
+writes a checkpoint first.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from tqdm import tqdm
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population import checkpoints
 from algorithms.population.streams import Streams
-from algorithms.training.cuda_graphs import Updates
+from algorithms.training.cuda_graphs import Enough, Updates
 from algorithms.training.jobs import Job, progress_bar
 from algorithms.training.log import TrainingLog
 from algorithms.training.measuring import Measured, Measuring, measured_steps
+from algorithms.training.stopping import STATUS, StopRequest
 
 
 class Schedule(Protocol):
@@ -76,13 +78,18 @@ class Loop:
         self.updates = Updates(self._update, streams, job.compute.updates_per_graph)
         self.checkpoint = job.state_folder / "checkpoint.safetensors"
         self.resumed = checkpoints.to_resume(self.checkpoint)
+        self.saved = first_step  # as if: nothing is lost there
+        self.stop = StopRequest()
 
     def _update(self) -> Metrics:
         """One update of every agent."""
         raise NotImplementedError
 
     def _advance(self, bar: tqdm[Any]) -> None:
-        """Learn up to the next step at which anything else is due, or a shorter stretch."""
+        """Learn up to the next step at which anything else is due, or a shorter stretch.
+
+        Where `stop` is asked for, up to the next step that a checkpoint can hold.
+        """
         raise NotImplementedError
 
     def _measurement(self) -> Callable[[], Measured]:
@@ -105,26 +112,37 @@ class Loop:
         self._evaluate()
 
     def run(self) -> None:
-        """From the present step to the last."""
-        if self.resumed:
-            self._restore()
-        else:
-            self._begin()
-        with progress_bar(self.job, total=self.ends[-1], initial=self.step, unit=self.unit) as bar:
-            while self.step < self.ends[-1]:
-                self._advance(bar)
-                if self.step % self.schedule.evaluation_interval == 0 or self.step in self.ends:
-                    self._evaluate()
-                    bar.set_postfix({self.headline: self.measuring.shown(self.headline)})
-                if self.step == self.ends[-1]:
-                    self.measuring.finish()
-                if self.step % self.schedule.checkpoint_interval == 0 or self.step == self.ends[-1]:
-                    self._save()
+        """From the present step to the last; SystemExit, after a checkpoint, where SIGTERM comes before."""
+        with self.stop:
+            if self.resumed:
+                self._restore()
+            else:
+                self._begin()
+            with progress_bar(self.job, total=self.ends[-1], initial=self.step, unit=self.unit) as bar:
+                while self.step < self.ends[-1] and not self.stop.asked:
+                    before = self.step
+                    self._advance(bar)
+                    if self.step > before:
+                        self._look(bar)
+            if self.step > self.saved:
+                self._save()
+        if self.step < self.ends[-1]:
+            raise SystemExit(STATUS)
 
-    def _make(self, count: int) -> Iterator[Metrics]:
-        """Make `count` updates and log each; its metrics."""
+    def _look(self, bar: tqdm[Any]) -> None:
+        """What is due at the present step: a row of the curve, a checkpoint."""
+        if self.step % self.schedule.evaluation_interval == 0 or self.step in self.ends:
+            self._evaluate()
+            bar.set_postfix({self.headline: self.measuring.shown(self.headline)})
+        if self.step == self.ends[-1]:
+            self.measuring.finish()
+        if self.step % self.schedule.checkpoint_interval == 0 or self.step == self.ends[-1]:
+            self._save()
+
+    def _make(self, count: int, enough: Enough = lambda: False) -> Iterator[Metrics]:
+        """Make `count` updates, or what is `enough`, and log each; its metrics."""
         first = self._updates_until(self.step) + 1
-        for number, metrics in enumerate(self.updates.make(count), first):
+        for number, metrics in enumerate(self.updates.make(count, enough), first):
             self.log.add(metrics, number)
             yield metrics
 
@@ -144,6 +162,7 @@ class Loop:
             "awaited": awaited,
         }
         checkpoints.save(self.checkpoint, tensors, manifest)
+        self.saved = self.step
 
     def _restore(self) -> None:
         tensors, manifest = checkpoints.load_for(self.checkpoint, self.job.configuration_hash)
@@ -158,4 +177,5 @@ class Loop:
             interval = self.schedule.evaluation_interval
             steps = measured_steps(self.first_step, self.step, interval, self.ends)
             awaited = self.measuring.restore(manifest, steps, updates - self._updates_until(steps[-1]))
+        self.saved = self.step
         self.measuring.go_on(awaited, self._measurement)

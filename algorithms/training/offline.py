@@ -144,7 +144,7 @@ class OfflineLoop(Loop):
         intervals = (self.schedule.evaluation_interval, self.schedule.checkpoint_interval)
         regular = [(self.step // interval + 1) * interval for interval in intervals]
         others = [step for step in (*self.ends, *self.turning_points) if step > self.step]
-        for _ in self._make(min([*regular, *others]) - self.step):
+        for _ in self._make(min([*regular, *others]) - self.step, lambda: self.stop.asked):
             self.step += 1
             bar.update()
 

@@ -1,7 +1,7 @@
 """Jobs killed at any moment and started again end with the same bytes as jobs left alone.
 
 A job runs in a process of its own and is killed (SIGKILL, by itself) at an event drawn at random: an
-update, an environment step, or a step of writing a file.
+update, an environment step, or a step of writing a file. Or it is asked to end (SIGTERM).
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ class Moment(NamedTuple):
 
     checkpoints_written: int
     event: int | str
+    signal: int = signal.SIGKILL
 
 
 FIRST_CHECKPOINT = Moment(1, 0)
@@ -148,8 +149,8 @@ class Events:
 
     def happened(self, name: str) -> None:
         here = len(self.names) - 1
-        if self.kill_at in (Moment(here, len(self.names[-1])), Moment(here, name)):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.kill_at is not None and self.kill_at[:2] in ((here, len(self.names[-1])), (here, name)):
+            os.kill(os.getpid(), self.kill_at.signal)
         self.names[-1].append(name)
 
 
@@ -218,6 +219,32 @@ def test_a_job_killed_at_random_moments_ends_with_the_same_bytes(kind: str, tmp_
     assert not any("partial" in name for name in written(killed))
     assert written(killed) == written(left_alone)
     assert "state/checkpoint.safetensors" in written(killed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_asked_to_end_saves_first_and_loses_nothing(kind: str, tmp_path: Path) -> None:
+    left_alone, ended = tmp_path / "left alone", tmp_path / "ended"
+    assert start(kind, left_alone) == 0
+    names = json.loads((left_alone / "events.json").read_text())[1]
+    updates = [number for number, name in enumerate(names) if name == "after add"]
+    moment = Moment(1, updates[len(updates) // 3], signal.SIGTERM)
+    assert start(kind, ended, moment) == 128 + signal.SIGTERM
+    _, manifest = checkpoints.load(ended / "state" / "checkpoint.safetensors")
+    interval = OFFLINE.checkpoint_interval if kind == "pretrain" else ONLINE.checkpoint_interval
+    # Offline at once, between two intervals; online at the end of the block, where an episode may be cut.
+    assert interval < manifest["step"] < 2 * interval if kind == "pretrain" else manifest["step"] > interval
+    assert "curve.parquet" not in written(ended)
+    assert start(kind, ended) == 0
+    assert written(ended) == written(left_alone)
+
+
+def test_a_job_asked_to_end_before_its_first_update_begins_anew(tmp_path: Path) -> None:
+    left_alone, ended = tmp_path / "left alone", tmp_path / "ended"
+    assert start("pretrain", left_alone) == 0
+    assert start("pretrain", ended, Moment(0, 0, signal.SIGTERM)) == 128 + signal.SIGTERM
+    assert "state/checkpoint.safetensors" not in written(ended)
+    assert start("pretrain", ended) == 0
+    assert written(ended) == written(left_alone)
 
 
 def test_a_finished_job_started_again_only_repeats_its_result(tmp_path: Path) -> None:
