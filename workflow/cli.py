@@ -26,7 +26,7 @@ REFUSED = 2
 
 Json = Mapping[str, Any]
 
-_PARENT = "OFF2ON_PARENT"
+PARENT = "OFF2ON_PARENT"
 _BAR_INTERVAL = 30.0  # seconds between a progress bar's lines in a log
 
 
@@ -98,7 +98,7 @@ def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
 
 def _end_with_parent() -> None:
     """End when the Snakemake that started this step is killed: an orphan would go on writing unseen."""
-    parent = int(os.environ.get(_PARENT, 0))
+    parent = int(os.environ.get(PARENT, 0))
     if not parent:
         return
 

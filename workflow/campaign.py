@@ -1,0 +1,282 @@
+"""Work through configurations within a budget of time, the first one first, and leave whole files.
+
+    python -m workflow.campaign config/figure_03_v0.yaml config/wsrl.yaml --seconds 7200 --processes 2
+    python -m workflow.campaign config/figure_03_v0.yaml --seconds 400 --bundle OUT --rehearse
+
+What needs a machine's hours is done: behaviour policies, datasets, training, densities. Statistics and
+figures are Snakemake's, on whatever machine; nothing here needs Snakemake. Jobs run as they do there, by
+their files, and go on from their checkpoints. When the time is up, or at SIGTERM, those that run are asked
+for a checkpoint and have --grace seconds for it. The same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from algorithms.training import acceleration
+from algorithms.training.lookup import find_method
+from algorithms.training.stopping import STATUS, StopRequest
+from storage import UserError
+from storage.files import read_json
+from workflow import bundles, cli, cost
+from workflow.configuration import check, load
+from workflow.jobs import Job
+from workflow.plan import Plan
+from workflow.table import Table
+
+RULES = ("behaviour", "record", "train", "likelihood")
+START = 15
+"""Seconds that a training job may take until it can answer a request to stop."""
+LOOK = 0.2  # seconds between two looks at the processes
+TINY_OFFLINE = {"updates": 4, "evaluation_interval": 2, "evaluation_episodes": 1, "checkpoint_interval": 2}
+TINY_ONLINE = {"steps": 40, "block_size": 20, "evaluation_interval": 20, "evaluation_episodes": 1}
+TINY_ONLINE |= {"checkpoint_interval": 20}
+TINY_START = {"initial_steps": 20, "cloning_warm_start": 2, "monte_carlo_warm_start": 2}
+TINY_DATA = {"transitions": 400, "copies": 2}
+
+
+class Member(NamedTuple):
+    """A job of one of the configurations; seconds of a core that it is reckoned to take, None if unknown."""
+
+    job: Job
+    seconds: float | None
+    on_gpu: bool
+
+
+def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """The same configuration with tiny numbers and results of its own; networks keep their sizes."""
+    tiny, plan = copy.deepcopy(dict(configuration)), Plan(configuration)
+    tiny |= {"name": f"{configuration['name']}_rehearsal", "demonstration": True}
+    for entry in tiny["datasets"].values():
+        entry |= _less(entry, TINY_DATA)
+    for phase, numbers in (("pretraining", TINY_OFFLINE), ("fine_tuning", TINY_ONLINE)):
+        section = tiny[phase]
+        section["schedule"] = {**numbers, **_shortened(section.get("schedule", {}), numbers)}
+        for part in (section, *(entry.get(phase, {}) for entry in tiny["datasets"].values())):
+            for entry in (part, *part.get("methods", {}).values()):
+                if "schedule" in entry:
+                    entry["schedule"] = _shortened(entry["schedule"], numbers)
+    for label, entry in tiny["fine_tuning"]["methods"].items():
+        if hasattr(find_method(plan.method(label), "online").Config, "warm_up_steps"):
+            entry["config"] = {**entry.get("config", {}), "warm_up_steps": TINY_ONLINE["block_size"]}
+    if "schedule" in (sweep := tiny.get("sweep_policy_lr", {})):
+        sweep["schedule"] = _shortened(sweep["schedule"], TINY_ONLINE)
+    for policy in tiny.get("behaviour_policies", {}).values():
+        policy["schedule"] = {**TINY_ONLINE, **_shortened(policy.get("schedule", {}), TINY_ONLINE)}
+    return tiny
+
+
+def _shortened(schedule: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str, Any]:
+    """A schedule with its numbers no larger than these, nor anything that comes before it longer."""
+    return {**schedule, **_less(schedule, {**numbers, **TINY_START})}
+
+
+def _less(values: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, int]:
+    """Those of the values that are bounded, within their bounds."""
+    return {key: min(values[key], bound) for key, bound in most.items() if key in values}
+
+
+class Campaign:
+    """The jobs of several configurations, in the order in which they are begun where there is a choice."""
+
+    def __init__(self, configurations: Sequence[Mapping[str, Any]], model: cost.Model) -> None:
+        self.members: list[Member] = []
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.failed: list[str] = []
+        self.finished: set[str] = set()
+        for configuration in configurations:
+            table = Table(configuration)
+            on_gpu = configuration.get("compute", {}).get("device") == "cuda"
+            reckoned = {} if on_gpu else cost.Estimate(table.plan, model).jobs
+            for job in table.jobs.values():
+                if job.rule in RULES:
+                    seconds = reckoned[job.name].seconds if job.name in reckoned else None
+                    self.members.append(Member(job, seconds, on_gpu and job.rule in ("behaviour", "train")))
+        self.finished |= {member.job.file for member in self.members if done(member.job)}
+        self._makers = {path: m.job.file for m in self.members for path in m.job.outputs.values()}
+
+    def left(self) -> list[Member]:
+        """What is still to be done."""
+        return [member for member in self.members if member.job.file not in self.finished]
+
+    def _given(self, path: str) -> bool:
+        """Whether an input is there, made by the present job where one of these makes it."""
+        return self._makers[path] in self.finished if path in self._makers else Path(path).exists()
+
+    def ready(self, processes: int) -> Iterator[Member]:
+        """What can be begun now beside what runs: inputs are there, and a GPU has one job at a time."""
+        waiting = [m for m in self.left() if m.job.file not in (*self.running, *self.failed)]
+        threads = sum(m.job.threads for m in self.members if m.job.file in self.running)
+        gpu_taken = any(m.on_gpu for m in self.members if m.job.file in self.running)
+        for member in waiting:
+            fits = threads + member.job.threads <= max(processes, member.job.threads if not threads else 0)
+            if fits and not (member.on_gpu and gpu_taken) and all(map(self._given, member.job.needs)):
+                threads += member.job.threads
+                gpu_taken |= member.on_gpu
+                yield member
+
+    def begin(self, job: Job) -> None:
+        """Start a job's process; what an older job of the same name left goes first."""
+        for path in map(Path, job.outputs.values()):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        job.write()
+        log = Path(job.results, "logs", f"{job.name}.log")
+        command = [sys.executable, "-m", "workflow.train", job.file, "--log", str(log)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", cli.PARENT: str(os.getpid())}
+        self.running[job.file] = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        _say(f"begins {job.name} of {job.about['run']}")
+
+    def collect(self) -> None:
+        """Note what has ended."""
+        for file, process in list(self.running.items()):
+            if (status := process.poll()) is None:
+                continue
+            del self.running[file]
+            if status == 0:
+                self.finished.add(file)
+                _say(f"done: {file}")
+            elif status != STATUS:
+                self.failed.append(file)
+                _say(f"failed with status {status}: {file}; its log, under logs/, says why")
+
+    def stop(self, grace: float) -> None:
+        """Ask all that runs for a checkpoint, and end it after `grace` seconds in any case."""
+        for process in self.running.values():
+            process.terminate()
+        deadline = time.monotonic() + grace
+        for process in self.running.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.collect()
+
+    def files(self) -> list[Path]:
+        """What is worth carrying away, the most precious first: curves and agents, then checkpoints."""
+        finished = [member.job for member in self.members if member.job.file in self.finished]
+        unfinished = [member.job for member in self.left()]
+        trained = [job for job in finished if job.rule != "record"]
+        results = [path for job in trained for place in job.outputs.values() for path in _within(place)]
+        settings = [Path(job.file) for job in trained]
+        states = [path for job in unfinished for path in _within(job.state) if path.suffix == ".safetensors"]
+        latest = [path for path in states if ".previous" not in path.name]
+        return [*sorted(results, key=lambda path: path.suffix != ".parquet"), *settings, *latest]
+
+
+def done(job: Job) -> bool:
+    """Whether a job's outputs are there, made with its present settings and code."""
+    file = Path(job.file)
+    if not file.exists() or not all(Path(path).exists() for path in job.outputs.values()):
+        return False
+    return bool(read_json(file)["settings"]["fingerprint"] == job.fingerprint)
+
+
+def _within(place: str | Path) -> list[Path]:
+    """A file, or the files of a folder, in order."""
+    place = Path(place)
+    return sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+
+
+def _say(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+def summary(members: Sequence[Member]) -> str:
+    """A line a configuration: jobs, and core-hours where they can be reckoned."""
+    lines = []
+    for run in dict.fromkeys(member.job.about["run"] for member in members):
+        own = [member for member in members if member.job.about["run"] == run]
+        known = [member.seconds for member in own if member.seconds is not None]
+        unknown = f", {len(own) - len(known)} more not reckoned" if len(known) < len(own) else ""
+        hours = f"{sum(known) / cost.HOUR:.2f} core-hours"
+        lines.append(f"  {run}: {len(own)} jobs, {hours}{unknown}")
+    return "\n".join(lines) if lines else "  nothing"
+
+
+def main(options: argparse.Namespace) -> None:
+    """Plan, run until the time is up, bundle, and say what is left."""
+    started = time.monotonic()
+    if options.seconds <= options.grace + START:
+        raise UserError(
+            f"--seconds is {options.seconds:g}: expected more than {options.grace + START:g}, {START} for the"
+            f" start of a job and {options.grace:g} for its checkpoint"
+        )
+    campaign = _planned(options)
+    if options.bundle:
+        bundles.check_room(options.bundle_bytes, max(map(_agent_bytes, campaign.members), default=0))
+    _say(f"To be done on {options.processes} processes, in this order:\n{summary(campaign.left())}")
+    with StopRequest() as stop:
+        _run(campaign, options, started + options.seconds - options.grace, stop)
+    campaign.stop(options.grace)
+    _bundle(campaign, options)
+    _say(f"Left:\n{summary(campaign.left())}")
+    if campaign.failed:
+        raise UserError(f"{len(campaign.failed)} jobs failed, the first of {campaign.failed[0]}")
+    if stop.asked:
+        raise SystemExit(STATUS)
+
+
+def _planned(options: argparse.Namespace) -> Campaign:
+    """The jobs of all configurations. UserError for a wrong one, or where a GPU is asked for and missing."""
+    acceleration.prepare_process()
+    configurations = []
+    for path in options.configurations:
+        configuration = check(load(path), path.parent)
+        if configuration.get("compute", {}).get("device") == "cuda" and not torch.cuda.is_available():
+            raise UserError(f"{path} has compute.device cuda: expected a GPU, and PyTorch sees none")
+        tiny = rehearsal(configuration) if options.rehearse else configuration
+        configurations.append(check(tiny, path.parent))
+    return Campaign(configurations, cost.Model(cost.calibrate()))
+
+
+def _run(campaign: Campaign, options: argparse.Namespace, deadline: float, stop: StopRequest) -> None:
+    """Keep the processes busy until nothing is left that can be done, or the time is up."""
+    bundled = time.monotonic()
+    while time.monotonic() < deadline and not stop.asked:
+        campaign.collect()
+        for member in campaign.ready(options.processes):
+            campaign.begin(member.job)
+        if not campaign.running:
+            return
+        if options.bundle and time.monotonic() - bundled > options.bundle_interval:
+            _bundle(campaign, options)
+            bundled = time.monotonic()
+        time.sleep(LOOK)
+
+
+def _bundle(campaign: Campaign, options: argparse.Namespace) -> None:
+    if options.bundle:
+        left_out = bundles.write(options.bundle, campaign.files(), options.bundle_files, options.bundle_bytes)
+        for path in left_out:
+            _say(f"left out of the bundles, which are full: {path}")
+
+
+def _agent_bytes(member: Member) -> int:
+    """Bytes of the largest file known beforehand that a job starts from: its own are no smaller."""
+    return max((path.stat().st_size for path in member.job.paths("agents") if path.exists()), default=0)
+
+
+if __name__ == "__main__":
+    arguments = cli.parser(__doc__)
+    arguments.add_argument("configurations", type=Path, nargs="+", help="by priority")
+    arguments.add_argument("--seconds", type=float, required=True, help="in all, checkpoints included")
+    arguments.add_argument("--grace", type=float, default=20.0, help="of them kept for checkpoints")
+    arguments.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="threads at once")
+    arguments.add_argument("--rehearse", action="store_true", help="the same with tiny numbers")
+    arguments.add_argument("--bundle", type=Path, help="folder for bundles of what was made (tar)")
+    arguments.add_argument("--bundle-files", type=int, default=8, help="bundles at most")
+    arguments.add_argument("--bundle-bytes", type=int, default=16 * 2**20, help="of a bundle at most")
+    arguments.add_argument("--bundle-interval", type=float, default=60.0, help="seconds between two writings")
+    cli.run(main, arguments)
