@@ -30,7 +30,7 @@ from algorithms.training.stopping import STATUS, StopRequest
 from storage import UserError
 from storage.files import read_json
 from workflow import bundles, cli, cost
-from workflow.configuration import check, load
+from workflow.configuration import check, completed, extended, load
 from workflow.jobs import Job
 from workflow.plan import Plan
 from workflow.table import Table
@@ -56,19 +56,21 @@ class Member(NamedTuple):
 
 def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """The same configuration with tiny numbers and results of its own; networks keep their sizes."""
-    tiny, plan = copy.deepcopy(dict(configuration)), Plan(configuration)
+    tiny, plan = copy.deepcopy(dict(configuration)), Plan(completed(configuration))
     tiny |= {"name": f"{configuration['name']}_rehearsal", "demonstration": True}
-    for entry in tiny["datasets"].values():
+    datasets = list(tiny.get("datasets", {}).values())
+    for entry in datasets:
         entry |= _less(entry, TINY_DATA)
     for phase, numbers in (("pretraining", TINY_OFFLINE), ("fine_tuning", TINY_ONLINE)):
-        section = tiny[phase]
-        section["schedule"] = {**numbers, **_shortened(section.get("schedule", {}), numbers)}
-        for part in (section, *(entry.get(phase, {}) for entry in tiny["datasets"].values())):
+        if phase in tiny:
+            tiny[phase]["schedule"] = {**numbers, **tiny[phase].get("schedule", {})}
+        for part in (tiny.get(phase, {}), *(entry.get(phase, {}) for entry in datasets)):
             for entry in (part, *part.get("methods", {}).values()):
                 if "schedule" in entry:
                     entry["schedule"] = _shortened(entry["schedule"], numbers)
-    for label, entry in tiny["fine_tuning"]["methods"].items():
+    for label in plan.methods:
         if hasattr(find_method(plan.method(label), "online").Config, "warm_up_steps"):
+            entry = tiny["fine_tuning"]["methods"][label]
             entry["config"] = {**entry.get("config", {}), "warm_up_steps": TINY_ONLINE["block_size"]}
     if "schedule" in (sweep := tiny.get("sweep_policy_lr", {})):
         sweep["schedule"] = _shortened(sweep["schedule"], TINY_ONLINE)
@@ -233,11 +235,11 @@ def _planned(options: argparse.Namespace) -> Campaign:
     acceleration.prepare_process()
     configurations = []
     for path in options.configurations:
-        configuration = check(load(path), path.parent)
+        said = extended(load(path), path.parent)
+        configuration = check(rehearsal(said) if options.rehearse else said)
         if configuration.get("compute", {}).get("device") == "cuda" and not torch.cuda.is_available():
             raise UserError(f"{path} has compute.device cuda: expected a GPU, and PyTorch sees none")
-        tiny = rehearsal(configuration) if options.rehearse else configuration
-        configurations.append(check(tiny, path.parent))
+        configurations.append(configuration)
     return Campaign(configurations, cost.Model(cost.calibrate()))
 
 

@@ -55,7 +55,7 @@ def check(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> di
         UserError: an unknown or missing key, a value of the wrong type or out of range, a missing file, or
             two settings that contradict each other; the sentence names the first one.
     """
-    validated(Configuration, _extended(configuration, folder))
+    validated(Configuration, extended(configuration, folder))
     configuration = completed(configuration, folder)
     if configuration["name"] == COMMITTED:
         raise UserError(
@@ -79,7 +79,7 @@ def check(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> di
 
 def completed(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> dict[str, Any]:
     """What `check` returns, unchecked: in a second, and without torch, for what was checked before."""
-    return {**copy.deepcopy(NO_LOCOMOTION), **_extended(configuration, folder)}
+    return {**copy.deepcopy(NO_LOCOMOTION), **extended(configuration, folder)}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -123,9 +123,7 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _extended(
-    configuration: Mapping[str, Any], folder: Path, before: tuple[Path, ...] = ()
-) -> dict[str, Any]:
+def extended(configuration: Mapping[str, Any], folder: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The configuration with what it `extends`, from a file in `folder`; `before` are those that led here."""
     if "extends" not in configuration:
         return dict(configuration)
@@ -142,7 +140,7 @@ def _extended(
     if base in before:
         names = ", ".join(path.name for path in (*before, base))
         raise UserError(f"extends goes round ({names}): expected files of which the last extends none.")
-    return _merged(_extended(load(base), base.parent, (*before, base)), own, str(named))
+    return _merged(extended(load(base), base.parent, (*before, base)), own, str(named))
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any], source: str, where: str = "") -> dict[str, Any]:

@@ -20,7 +20,7 @@ from storage import UserError
 from storage.curves import read_curves
 from workflow import bundles, campaign
 from workflow.code_hash import ROOT
-from workflow.configuration import check
+from workflow.configuration import check, extended
 from workflow.configuration import load as load_yaml
 from workflow.cost import Model, Speed
 from workflow.table import Table
@@ -196,8 +196,8 @@ CONFIGURATIONS = [p for p in sorted((ROOT / "config").glob("*.yaml")) if "manipu
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
 def test_every_configuration_can_be_rehearsed(path: Path) -> None:
     """Tiny numbers fit together wherever the true ones do, and every training job is there."""
-    configuration = check(load_yaml(path), path.parent)
-    tiny = check(campaign.rehearsal(configuration), path.parent)
+    said = extended(load_yaml(path), path.parent)
+    configuration, tiny = check(said), check(campaign.rehearsal(said))
     assert tiny["name"] == f"{configuration['name']}_rehearsal"
     jobs, small = (Table(each).jobs for each in (configuration, tiny))
     assert list(jobs) == list(small)
