@@ -66,6 +66,7 @@ _ROWS: tuple[Label, ...] = (
     Method("iql", "IQL, offline", "#3F007D", "D", "iql:IQL", {"offline": NOTHING}),
     Method("fqe", "FQE, offline", "#636363", "p", "fqe:FQE", {"offline": "cql"}),
     Method("wsrl", "WSRL", "#AA4499", "p", "wsrl:WSRL", {"offline": NOTHING, "online": "wsrl"}),
+    Method("cal_ql", "Cal-QL", "#6C84FC", "P", "cal_ql:CalQL", {"offline": NOTHING, "online": "cal_ql"}),
 )
 
 LABELS: Mapping[str, Label] = {row.name: row for row in _ROWS}
