@@ -115,13 +115,8 @@ class BCQCritics(Critics):
         inputs = torch.cat([observations, actions], dim=-1)
         return evaluated(inputs, self.net.tensors(frozen=True, networks=FIRST_TWIN)).squeeze(-1)
 
-    def of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Both twins' values [P, 2, B n] of n actions in each state, without gradients: [P, B n, A]."""
-        states, candidates = (part.repeat_interleave(2, dim=0) for part in (observations, actions))
-        return self.net.of_candidates(states, candidates).reshape(self.agents, 2, -1)
-
     def first_of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Q1 [P, B n] alone, otherwise as `of_candidates`."""
+        """Q1 [P, B n] of n actions in each state, without gradients: [P, B n, A]."""
         return self.net.of_candidates(observations, actions, FIRST_TWIN).squeeze(-1)
 
 
@@ -250,9 +245,10 @@ def td_target(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Tensor:
     observations = batch.next_observations
     generated = agents.generate(observations, config.target_candidates)
     actions = agents.target_perturbation.of_candidates(observations, generated)
-    q = agents.target_q.of_candidates(observations, actions)
+    proposed = actions.reshape(*observations.shape[:2], -1, actions.shape[-1])
+    q = agents.target_q.of_candidates(observations, proposed)
     value = config.minimum_weight * q.amin(dim=1) + (1 - config.minimum_weight) * q.amax(dim=1)
-    best: Tensor = value.reshape(*batch.rewards.shape, -1).amax(dim=-1)
+    best: Tensor = value.amax(dim=-1)
     return batch.rewards + config.discount * batch.masks * best
 
 

@@ -20,7 +20,7 @@ from algorithms.replay.stores import Collected, Recorded, Replay, plain_replay
 from storage import UserError
 
 Metrics = dict[str, Tensor]
-"""One number a row of agents by the names of `storage.curves.METRICS`: [P] offline, [S] online."""
+"""One number a row of agents by `storage.curves.METRICS`' names or its own: [P] offline, [S] online."""
 
 PRETRAINED = sys.maxsize
 """The step of an online update: whatever an untrained agent is spared at first is over."""
@@ -72,6 +72,8 @@ class Method:
     """Its agents: a `Population`, made of seeds, observation size, action size, config and members."""
     extras: ClassVar[tuple[Extra, ...]] = ()
     """What its batches have beside the fields of every batch."""
+    measures: ClassVar[Mapping[str, str]] = {}
+    """What its updates measure beside `storage.curves.METRICS`, with its unit."""
     diagnostics: ClassVar[tuple[str, ...]] = ()
     """Modules of `algorithms.diagnostics` whose measurement is one of this method, by name."""
 

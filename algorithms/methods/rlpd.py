@@ -18,7 +18,7 @@ from algorithms.methods.interface import Metrics, Start
 from algorithms.population.agents import ActorCritics
 from algorithms.population.perceptrons import Norm
 from algorithms.replay.batch import Batch, slices
-from algorithms.replay.stores import MixedReplay
+from algorithms.replay.stores import MixedReplay, check_offline_fraction
 from storage import UserError
 from storage.constraints import Count, FewCount, UpToHundredEitherWay, Weight
 
@@ -53,13 +53,7 @@ class RLPDConfig(ManyCriticsConfig):
     def __post_init__(self) -> None:
         """UserError for a share of a batch that is none of its rows."""
         super().__post_init__()
-        if not 0.0 <= self.offline_fraction <= 1.0:
-            raise UserError(f"offline_fraction is {self.offline_fraction}, expected from 0 to 1")
-        if (rows := self.offline_fraction * self.batch_size) != round(rows):
-            raise UserError(
-                f"offline_fraction {self.offline_fraction} of batch_size {self.batch_size} is {rows:g} rows,"
-                " expected a whole number of them"
-            )
+        check_offline_fraction(self.offline_fraction, self.batch_size)
 
 
 class RLPDAgents(ActorCritics):

@@ -146,9 +146,8 @@ def td_target(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Tensor:
     n = config.sampled_actions
     policy = TanhGaussian(*(part.unsqueeze(2) for part in agents.policy(batch.next_observations)))
     actions = policy.actions(agents.streams.normal(rows, n, action_size))
-    states = batch.next_observations.repeat_interleave(n, dim=1)
-    lowest = agents.target_q.of_subset(states, actions.flatten(1, 2), _drawn(agents, config)).amin(dim=1)
-    best = lowest.reshape(-1, rows, n).amax(dim=2)
+    q = agents.target_q.of_candidates(batch.next_observations, actions, _drawn(agents, config))
+    best = q.amin(dim=1).amax(dim=2)
     return batch.rewards + config.discount * batch.masks * best
 
 

@@ -210,13 +210,43 @@ class Critics(nn.Module):
         """
         if self.net.norm != "none":
             return self.soft_maximum_of_subset(observations, actions, log_density)
+        bounds = None
+        return self._soft_maximum(
+            observations, actions, log_density, bounds, gradient_draws, reduced_precision
+        )[0]
+
+    def bounded_soft_maximum(
+        self, observations: Tensor, actions: Tensor, log_density: Tensor, bounds: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`soft_maximum` of max(Q, bound), and how many of a state's candidates lie below theirs. [P, K] each
+
+        `bounds [P, B, n]` are constants, -inf for none; a value that is replaced by its bound gives no
+        gradient. The number is a mean over states.
+        """
+        if self.net.norm == "none":
+            return self._soft_maximum(observations, actions, log_density, bounds)
+        q, bounds = self.of_candidates(observations, actions), bounds.unsqueeze(1)
+        below = (q.detach() < bounds).to(q.dtype).sum(dim=-1).mean(dim=-1)
+        return _plain_soft_maximum(torch.maximum(q, bounds), log_density), below
+
+    def _soft_maximum(
+        self,
+        observations: Tensor,
+        actions: Tensor,
+        log_density: Tensor,
+        bounds: Tensor | None = None,
+        gradient_draws: Tensor | None = None,
+        reduced_precision: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """The soft maximum of critics without layer norm, and the number of values below their bounds."""
         if reduced_precision and observations.is_cpu and not this_processor().bfloat16:
             warnings.warn(SLOW_BFLOAT16, stacklevel=2)
-        precision = torch.bfloat16 if reduced_precision else torch.float32
-        result: Tensor = _SoftMaximum.apply(  # type: ignore[no-untyped-call]
+        precision = torch.bfloat16 if reduced_precision else observations.dtype
+        result: tuple[Tensor, Tensor] = _SoftMaximum.apply(  # type: ignore[no-untyped-call]
             self.state_inputs(observations),
             actions,
             log_density,
+            bounds,
             gradient_draws,
             precision,
             *self.net.tensors(),
@@ -227,10 +257,22 @@ class Critics(nn.Module):
         self, observations: Tensor, actions: Tensor, log_density: Tensor, chosen: Tensor | None = None
     ) -> Tensor:
         """`soft_maximum` of the critics `chosen` int64 [P, M] alone (None: all), plainly. [P, M]"""
-        pairs = observations.repeat_interleave(actions.shape[2], dim=1), actions.flatten(1, 2)
-        values: Tensor = self(*pairs) if chosen is None else self.of_subset(*pairs, chosen)
-        q = values.reshape(*values.shape[:2], *actions.shape[1:3])
-        return (q - log_density.unsqueeze(1)).logsumexp(dim=-1).mean(dim=-1)
+        return _plain_soft_maximum(self.of_candidates(observations, actions, chosen), log_density)
+
+    def of_candidates(self, observations: Tensor, actions: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """Q of the candidates [P, B, n, A] in each state by all critics or those `chosen`. [P, K, B, n]"""
+        if chosen is None and not torch.is_grad_enabled():
+            each = actions.flatten(1, 2).repeat_interleave(self.count, dim=0)
+            values = self.net.of_candidates(self.state_inputs(observations), each)
+        else:
+            pairs = observations.repeat_interleave(actions.shape[2], dim=1), actions.flatten(1, 2)
+            values = self(*pairs) if chosen is None else self.of_subset(*pairs, chosen)
+        return values.reshape(self.agents, -1, *actions.shape[1:3])
+
+
+def _plain_soft_maximum(q: Tensor, log_density: Tensor) -> Tensor:
+    """Mean over states of log sum exp(Q - log_density): [P, K, B, n], [P, B, n] -> [P, K]."""
+    return (q - log_density.unsqueeze(1)).logsumexp(dim=-1).mean(dim=-1)
 
 
 class _SoftMaximum(torch.autograd.Function):
@@ -247,13 +289,14 @@ class _SoftMaximum(torch.autograd.Function):
         state_inputs: Tensor,
         actions: Tensor,
         log_density: Tensor,
+        bounds: Tensor | None,
         gradient_draws: Tensor | None,
         precision: torch.dtype,
         *parameters: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         agents, states, candidates = actions.shape[:3]
         observation_size, count = state_inputs.shape[-1], len(state_inputs) // agents
-        value = state_inputs.new_zeros(agents, count)
+        value, below = (state_inputs.new_zeros(agents, count) for _ in range(2))
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
         first, middle, last = parameters[:2], parameters[2:-2], parameters[-2:]
         # The first layer's product with a state is shared by all of its candidates.
@@ -267,30 +310,35 @@ class _SoftMaximum(torch.autograd.Function):
             own = slice(None) if whole else slice(count * agent.start, count * agent.stop)
             for start in range(0, states, block):
                 rows = slice(start, start + block)
-                value[agent] += _soft_maximum_block(
+                block_value, block_below = _soft_maximum_block(
                     from_state[own, rows],
                     to_state[own, rows],
                     actions[agent, rows],
                     log_density[agent, rows],
+                    None if bounds is None else bounds[agent, rows],
                     None if gradient_draws is None else gradient_draws[agent, :, rows],
                     [parameter[own] for parameter in working],
                     [gradient[own] for gradient in sums],
                 )
+                value[agent] += block_value
+                if block_below is not None:
+                    below[agent] += block_below
         gradients[0][:, :observation_size].baddbmm_(state_inputs.transpose(1, 2), to_state)
         gradients[1].add_(to_state.sum(dim=1, keepdim=True))
         if ctx.needs_input_grad[0]:
             gradients.append(torch.bmm(to_state, first[0][:, :observation_size].transpose(1, 2)))
-        for tensor in (value, *gradients):
+        for tensor in (value, below, *gradients):
             tensor /= states
         ctx.save_for_backward(*gradients)
-        return value
+        ctx.mark_non_differentiable(below)
+        return value, below
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         scaled = [upstream.reshape(-1, 1, 1) * gradient for gradient in ctx.saved_tensors]
         to_states = scaled.pop() if ctx.needs_input_grad[0] else None
-        return (to_states, None, None, None, None, *scaled)
+        return (to_states, None, None, None, None, None, *scaled)
 
 
 def _soft_maximum_block(
@@ -298,11 +346,14 @@ def _soft_maximum_block(
     to_state: Tensor,
     actions: Tensor,
     log_density: Tensor,
+    bounds: Tensor | None,
     gradient_draws: Tensor | None,
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
-) -> Tensor:
-    """Sum over a block's b states of log sum_j exp(Q - log_density) [P, K], and its gradients.
+) -> tuple[Tensor, Tensor | None]:
+    """Sum over a block's b states of log sum_j exp(max(Q, bound) - log_density) [P, K], and its gradients.
+
+    The second result is the number of values below their bounds [P, K].
 
     `from_state [K P, b, width]` is the states' part of the first layer before its activation, `parameters`
     are that layer's weight of the actions, then weight and bias of the others, layer by layer; those
@@ -313,12 +364,19 @@ def _soft_maximum_block(
     networks = len(from_state)
     action_inputs = actions.repeat_interleave(networks // agents, dim=0)
     q, activations = _forward_block(from_state, action_inputs, parameters)
-    logits = q.view(agents, -1, states, candidates) - log_density.unsqueeze(1)
+    logits, below = q.view(agents, -1, states, candidates), None
+    if bounds is not None:
+        below = logits < bounds.unsqueeze(1)
+        logits = torch.maximum(logits, bounds.unsqueeze(1))
+    logits = logits - log_density.unsqueeze(1)
     # logsumexp and softmax by hand: one exponential serves both.
     largest = logits.amax(dim=-1, keepdim=True)
     weights = (logits - largest).exp_()
     total = weights.sum(dim=-1, keepdim=True)
-    weights = (weights / total).view(networks, states, candidates)
+    weights = weights / total
+    if below is not None:
+        weights.masked_fill_(below, 0)
+    weights = weights.view(networks, states, candidates)
     if gradient_draws is not None:
         draws = gradient_draws.reshape(networks, states, -1).contiguous()
         chosen = drawn_candidates(weights, draws)
@@ -326,7 +384,8 @@ def _soft_maximum_block(
         _, activations = _forward_block(from_state, action_inputs, parameters)
         weights = torch.full_like(draws, 1 / draws.shape[-1])
     _backward_block(to_state, action_inputs, activations, weights, parameters, gradients)
-    return (largest + total.log()).sum(dim=(2, 3))
+    value = (largest + total.log()).sum(dim=(2, 3))
+    return value, None if below is None else below.to(value.dtype).sum(dim=(2, 3))
 
 
 def drawn_candidates(weights: Tensor, draws: Tensor) -> Tensor:

@@ -41,7 +41,13 @@ def recorded_extras(transitions: Transitions, needed: Needed) -> dict[str, NDArr
 
 
 def _recorded(transitions: Transitions, name: Extra, discount: float) -> NDArray[Any]:
+    dataset = transitions.metadata.get("dataset_id", "the dataset")
     if name == "returns_to_go":
+        if longer := transitions.metadata.get("episode_ends", {}).get("longer_than_time_limit"):
+            raise UserError(
+                f"{dataset} does not mark where its episodes end, {longer} are longer than the time limit:"
+                " expected data with the ends of all, which returns_to_go are taken to"
+            )
         return transitions.discounted_returns(discount)
     if name == "next_actions":  # where an episode ends, another's, with `continues` 0
         return np.roll(transitions.actions, -1, axis=0)
@@ -49,7 +55,6 @@ def _recorded(transitions: Transitions, name: Extra, discount: float) -> NDArray
         return (~transitions.episode_ends).astype(np.float32)
     if name == "trajectory":
         return np.cumsum(transitions.episode_ends) - transitions.episode_ends
-    dataset = transitions.metadata.get("dataset_id", "the dataset")
     raise UserError(f"{dataset} does not say {name} of its episodes, and the method needs it")
 
 
@@ -62,21 +67,21 @@ class ReturnsToGo:
     def __init__(self, runs: int, capacity: int, discount: float, device: torch.device) -> None:
         self.discount = discount
         self.values = torch.zeros(runs, capacity, dtype=torch.float64, device=device)
-        self._begun = torch.zeros(runs, dtype=torch.int64, device=device)  # where the last episode did
+        self._begun = torch.zeros(runs, dtype=torch.int64)  # where the last episode did; on the CPU
 
     def add(self, start: int, rewards: Tensor, ends: Tensor) -> None:
-        """Steps from number `start` on: [S, n] each."""
-        values = rewards.double()
+        """Steps from number `start` on: [S, n] each, `ends` on the CPU."""
+        values, marks = rewards.double(), ends.to(rewards.device)
         for step in reversed(range(values.shape[1] - 1)):
             later = values[:, step] + self.discount * values[:, step + 1]
-            values[:, step] = torch.where(ends[:, step], values[:, step], later)
+            values[:, step] = torch.where(marks[:, step], values[:, step], later)
         self.values[:, start : start + values.shape[1]] = values
         if start > (first := int(self._begun.min())):
-            before = torch.arange(first, start, device=values.device)
-            later = self.discount ** (start - before) * values[:, :1]
+            before = torch.arange(first, start)
             goes_on = before >= self._begun.unsqueeze(1)
-            self.values[:, first:start] += torch.where(goes_on, later, torch.zeros_like(later))
-        numbers = torch.arange(start + 1, start + 1 + values.shape[1], device=values.device)
+            factors = (self.discount ** (start - before).double() * goes_on).to(values.device)
+            self.values[:, first:start] += torch.where(factors > 0, factors * values[:, :1], 0.0)
+        numbers = torch.arange(start + 1, start + 1 + values.shape[1])
         self._begun = torch.maximum(self._begun, (numbers * ends).amax(dim=1))
 
     def state(self, size: int) -> dict[str, Tensor]:

@@ -175,7 +175,7 @@ class OnlineBuffer:
                 raise UserError(
                     "what was collected does not say where episodes end, and returns_to_go need it"
                 )
-            ends = block.extras[EPISODE_ENDS].to(self.device)
+            ends = block.extras[EPISODE_ENDS]
             self._returns.add(self.size, self._rows.rewards[:, self.size : stop], ends)
         self._grow_to(stop)
 
@@ -285,6 +285,17 @@ class UniformReplay(OnlineReplay):
     def offline_share(self, indices: Tensor) -> Tensor:
         """The share of offline transitions among `indices` [S, B]. float32 [S]"""
         return _share_below(len(self.offline), indices)
+
+
+def check_offline_fraction(fraction: float, batch_size: int) -> None:
+    """UserError for a share of a batch that is none of its rows."""
+    if not 0.0 <= fraction <= 1.0:
+        raise UserError(f"offline_fraction is {fraction}, expected from 0 to 1")
+    if (rows := fraction * batch_size) != round(rows):
+        raise UserError(
+            f"offline_fraction {fraction} of batch_size {batch_size} is {rows:g} rows,"
+            " expected a whole number of them"
+        )
 
 
 class MixedReplay(UniformReplay):

@@ -34,6 +34,11 @@ def constant(parameters: Parameters) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in parameters.items()}
 
 
+def constant_critics(parameters: Parameters) -> dict[str, Tensor]:
+    """The same numbers, gradients through all but the critics."""
+    return {name: p.detach() if name.startswith("q.") else p for name, p in parameters.items()}
+
+
 def perceptron(parameters: Parameters, prefix: str, copy: int, inputs: Tensor, norm: str = "none") -> Tensor:
     """Network number `copy` applied to one input vector."""
     depth = sum(name.startswith(prefix + "net.layers.") and "weight" in name for name in parameters)

@@ -173,7 +173,7 @@ class Run:
         if case.phase == "online":
             blocks = [slow.random_batch(1, COLLECTED, *sizes, seed=seed + 7) for seed in seeds]
             block = combined(blocks, lambda *fields: torch.cat(fields).to(device))
-            ends = (torch.arange(COLLECTED) % 12 == 11).expand(len(rows), -1).to(device)
+            ends = (torch.arange(COLLECTED) % 12 == 11).expand(len(rows), -1)
             self.learner.replay.add(self._spoilt(block)._replace(extras={EPISODE_ENDS: ends}))
         self.online = case.phase == "online"
 

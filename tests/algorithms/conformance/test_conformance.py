@@ -124,7 +124,7 @@ def stopping_after(calls: int, function: Callable[..., Any]) -> Callable[..., An
 class TestCurve:
     def test_every_row_is_whole_and_its_metrics_have_names(self, case: Case, tmp_path: Path) -> None:
         curve, _ = train(case, tmp_path)
-        assert set(curve.metric) <= set(METRICS) and np.isfinite(curve.value).all()
+        assert set(curve.metric) <= {*METRICS, *case.method.measures} and np.isfinite(curve.value).all()
         wide = curve.pivot(index=["seed", "step"], columns="metric", values="value")
         steps = (0, 10, 20, 23) if case.phase == "offline" else (0, 20, 25)
         assert wide.index.tolist() == [(seed, step) for seed in SEEDS for step in steps]

@@ -145,5 +145,7 @@ def test_the_first_twin_alone_is_the_first_of_both() -> None:
     assert actions.grad is not None and all(parameter.grad is None for parameter in critics.parameters())
     candidates = rows(ROWS * PER_STATE, CANDIDATE)
     both = critics(states.repeat_interleave(PER_STATE, dim=1), candidates)
-    torch.testing.assert_close(critics.of_candidates(states, candidates), both)
+    each = candidates.unflatten(1, (ROWS, PER_STATE))
+    for found in (critics.of_candidates(states, each), torch.no_grad()(critics.of_candidates)(states, each)):
+        torch.testing.assert_close(found.flatten(2), both)
     torch.testing.assert_close(critics.first_of_candidates(states, candidates), both[:, 0])

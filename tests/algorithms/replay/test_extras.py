@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -156,6 +158,9 @@ def test_data_that_cannot_say_are_refused() -> None:
         buffer(3, EVERYTHING)
     with pytest.raises(UserError, match="made-up does not say source of its episodes"):
         OfflineData.from_transitions(made_up(), needed=Needed(("source",)))
+    ends = {"dataset_id": "unmarked", "episode_ends": {"longer_than_time_limit": 3}}
+    with pytest.raises(UserError, match="unmarked does not mark where its episodes end, 3 are longer"):
+        OfflineData.from_transitions(replace(made_up(), metadata=ends), needed=RETURNS)
     replay = UniformReplay(OfflineData.from_transitions(made_up()), buffer(2))
     replay.add(block(2, 0, torch.ones(RUNS, 2, dtype=torch.bool)))
     with pytest.raises(UserError, match="a batch has the extras none, expected returns_to_go"):
