@@ -69,6 +69,7 @@ _ROWS: tuple[Label, ...] = (
     Method("bc", "BC, offline", "#8DA0CB", "h", "brac:BehaviourCloning", {"offline": NOTHING}),
     Method("brac_v", "BRAC-v, offline", "#A81884", "<", "brac:BRACV", {"offline": "bc"}),
     Method("brac_p", "BRAC-p, offline", "#B15928", "d", "brac:BRACP", {"offline": "bc"}),
+    Method("pex", "PEX", "#00C0F0", "X", "pex:PEX", {"online": "iql"}),
     Method("cal_ql", "Cal-QL", "#6C84FC", "P", "cal_ql:CalQL", {"offline": NOTHING, "online": "cal_ql"}),
 )
 

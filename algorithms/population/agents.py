@@ -257,19 +257,19 @@ def one_agent(agents: Population, index: int) -> dict[str, Tensor]:
     tensors = {}
     for network in agents.exported:
         for name, tensor in agents.get_submodule(network).state_dict().items():
-            tensors[f"{network}.{name}"] = _share(agents, tensor, index)
+            tensors[f"{network}.{name}"] = rows_of_agent(agents, tensor, index)
     tensors |= agents.handed_over(index)
     if agents.handed_on_whole:
         state = agents.training_state()
         del state["streams"]
         for name, tensor in state.items():
-            own = tensor.reshape(1) if tensor.ndim == 0 else _share(agents, tensor, index)
+            own = tensor.reshape(1) if tensor.ndim == 0 else rows_of_agent(agents, tensor, index)
             tensors[name.removeprefix("networks.")] = own
     return tensors
 
 
-def _share(agents: Population, tensor: Tensor, index: int) -> Tensor:
-    """One agent's rows of the first axis."""
+def rows_of_agent(agents: Population, tensor: Tensor, index: int) -> Tensor:
+    """A copy of one agent's rows of the first axis."""
     rows = len(tensor) // agents.count
     return tensor[rows * index : rows * (index + 1)].clone()
 

@@ -195,7 +195,7 @@ class TestStart:
         for index, member in enumerate(members):
             networks = {name: tensor for name, tensor in member.items() if name not in left}
             taken_over = one_agent(agents, index)
-            assert_same_bits({name: taken_over[name] for name in taken_over if name not in left}, networks)
+            assert_same_bits({name: taken_over[name] for name in networks}, networks)
         if agents.handed_on_whole:
             return
         assert not agents.optimiser.state
