@@ -68,6 +68,10 @@ _ROWS: tuple[Label, ...] = (
     Method("wsrl", "WSRL", "#AA4499", "p", "wsrl:WSRL", {"offline": NOTHING, "online": "wsrl"}),
     Method("bc", "BC, offline", "#8DA0CB", "h", "brac:BehaviourCloning", {"offline": NOTHING}),
     Method("brac_v", "BRAC-v, offline", "#A81884", "<", "brac:BRACV", {"offline": "bc"}),
+    Method(
+        "multi_source", "Best behaviour, offline", "#66A61E", "D", "lbrac:MultiSource", {"offline": NOTHING}
+    ),
+    Method("lbrac_v", "LBRAC-v, offline", "#E49054", ">", "lbrac:LBRACV", {"offline": "multi_source"}),
     Method("brac_p", "BRAC-p, offline", "#B15928", "d", "brac:BRACP", {"offline": "bc"}),
     Method("pex", "PEX", "#00C0F0", "X", "pex:PEX", {"online": "iql"}),
     Method("cal_ql", "Cal-QL", "#6C84FC", "P", "cal_ql:CalQL", {"offline": NOTHING, "online": "cal_ql"}),

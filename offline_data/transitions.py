@@ -106,8 +106,12 @@ class Transitions:
             self, rewards=rewards, metadata={**self.metadata, "reward_scale": reward_scale}
         )
 
+    def returns(self) -> list[float]:
+        """The undiscounted return of each episode, in their order."""
+        return [float(self.rewards[rows].sum(dtype=np.float64)) for rows in self.episodes()]
+
     def _range_scale(self) -> float:
-        returns = [float(self.rewards[rows].sum(dtype=np.float64)) for rows in self.episodes()]
+        returns = self.returns()
         span = max(returns) - min(returns)
         if span == 0:
             name = self.metadata.get("dataset_id", "transitions")

@@ -36,6 +36,7 @@ class OfflineStart(NamedTuple):
     image_shape: tuple[int, int, int] | None = (
         None  # height, width, channels, of observations that are images
     )
+    returns: Sequence[float] = ()  # of each trajectory of the data, by its number; undiscounted
 
 
 class Start(NamedTuple):

@@ -61,12 +61,13 @@ def try_offline_method(
     UserError as in `try_method`.
     """
     data = OfflineData.from_transitions(transitions, needed=method.needed(config))
+    returns = transitions.returns()
     spec = specification(environment)
 
     def learners(neighbour: int) -> tuple[Method, Callable[[int], Metrics]]:
         seeds = [10 + neighbour, 20]
         draws, sizes = Streams([seed + 1 for seed in seeds]), (spec.observation_size, spec.action_size)
-        learner = method.begin_offline(OfflineStart(seeds, *sizes, [*start[:1]] * 2), config)
+        learner = method.begin_offline(OfflineStart(seeds, *sizes, [*start[:1]] * 2, returns=returns), config)
 
         def update(step: int) -> Metrics:
             return learner.update(data.gather(draws.integers(len(data), config.batch_size)), step)

@@ -178,13 +178,16 @@ class _VectorLoop(OfflineLoop):
         if schedule.monte_carlo_warm_start and "returns_to_go" not in needed.names:
             needed = needed._replace(names=(*needed.names, "returns_to_go"))
         self.data = OfflineData.from_transitions(transitions, job.compute.device, needed)
+        self.returns = transitions.returns()
         self.sizes = (transitions.observations.shape[1], transitions.actions.shape[1])
         self.warm_start = schedule.cloning_warm_start + schedule.monte_carlo_warm_start
         phase_ends = (schedule.cloning_warm_start, self.warm_start)
         super().__init__(label, schedule, seeds, job, starting, phase_ends)
 
     def _make_learner(self, seeds: Sequence[int], agents: Sequence[Mapping[str, Tensor]]) -> Method:
-        return self.method.begin_offline(OfflineStart(seeds, *self.sizes, agents), self.config)
+        return self.method.begin_offline(
+            OfflineStart(seeds, *self.sizes, agents, returns=self.returns), self.config
+        )
 
     def _update(self) -> Metrics:
         indices = self.draws.integers(len(self.data), self.config.batch_size)

@@ -19,6 +19,9 @@ from offline_data.transitions import Transitions
 ROWS = 64
 """Transitions that each run is given."""
 
+EPISODES = 100
+"""Episodes that pre-training is tried for: a method may look for so many sources of them."""
+
 Agent = Mapping[str, Tensor]
 
 
@@ -54,7 +57,8 @@ def begin_offline(
     method: type[Method], config: Any, spec: EnvironmentSpecification, agents: Sequence[Agent] = ()
 ) -> Method:
     """One agent's pre-training, from `agents` if there is one. UserError as where it begins in earnest."""
-    return method.begin_offline(OfflineStart([0], spec.observation_size, spec.action_size, agents), config)
+    sizes = (spec.observation_size, spec.action_size)
+    return method.begin_offline(OfflineStart([0], *sizes, agents, returns=range(EPISODES)), config)
 
 
 def made_up(seed: int, spec: EnvironmentSpecification, rows: int = ROWS) -> Batch:

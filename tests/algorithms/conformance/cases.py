@@ -47,9 +47,11 @@ SMALL: Mapping[str, Any] = {
     "sampled_actions": 2,
     "acting_candidates": 4,
     "updates_per_step": 2,
+    "policies": 2,
     "warm_up_steps": 0,
 }
 OBSERVATION, ACTION, OFFLINE_ROWS, COLLECTED = 5, 2, 60, 30
+RETURNS = range(OFFLINE_ROWS)  # as many as the data can have episodes
 SEEDS = [3, 8]
 OFFLINE = OfflineSchedule(
     updates=23,
@@ -95,22 +97,30 @@ class Case(NamedTuple):
         """Small numbers, of the fields that the method has."""
         return _config(self.method, {**SMALL, **self.settings, **others})
 
-    def members(self, rows: Sequence[int], sizes: tuple[int, int] = (OBSERVATION, ACTION)) -> list[Any]:
+    def members(
+        self,
+        rows: Sequence[int],
+        sizes: tuple[int, int] = (OBSERVATION, ACTION),
+        returns: Sequence[float] = RETURNS,
+    ) -> list[Any]:
         """Agents for each of `rows` to take over, fresh ones of the source."""
         if self.source == NOTHING:
             return []
         each = getattr(self.config(), "ensemble_size", 1) if self.phase == "online" else 1
         seeds = [100 * row + member for row in rows for member in range(each)]
-        return self.exported(seeds, sizes)
+        return self.exported(seeds, sizes, returns)
 
-    def exported(self, seeds: Sequence[int], sizes: tuple[int, int]) -> list[dict[str, Tensor]]:
+    def exported(
+        self, seeds: Sequence[int], sizes: tuple[int, int], returns: Sequence[float]
+    ) -> list[dict[str, Tensor]]:
         """Fresh agents of the source, one a seed, as they are handed on."""
         own = find_method(self.source, "offline")
         known = catalogue.OFFLINE.get(self.source)
         before = Case(self.source, "offline", known.starts_from["offline"] if known else NOTHING)
-        agents = before.exported(seeds, sizes) if before.source != NOTHING else []
+        agents = before.exported(seeds, sizes, returns) if before.source != NOTHING else []
         config = _config(own, {**SMALL, **self.settings})
-        population = own.begin_offline(OfflineStart(seeds, *sizes, agents), config).agents
+        start = OfflineStart(seeds, *sizes, agents, returns=returns)
+        population = own.begin_offline(start, config).agents
         return [one_agent(population, index) for index in range(len(seeds))]
 
 
@@ -163,7 +173,8 @@ class Run:
         self.data = slow.offline_data(rows_of_data, case.method.needed(config), device)
         members = case.members([40 if neighbour and row == 0 else row for row in rows], sizes)
         if case.phase == "offline":
-            self.learner = case.method.begin_offline(OfflineStart(seeds, *sizes, members), config)
+            begin = OfflineStart(seeds, *sizes, members, returns=RETURNS)
+            self.learner = case.method.begin_offline(begin, config)
         else:
             buffer = OnlineBuffer(len(rows), COLLECTED, *sizes, device, case.method.needed(config))
             offline = self.data if case.replays_offline else None
@@ -220,7 +231,7 @@ def train(
     data, config, members = (
         made_up_transitions((30, 20)),
         config or case.config(),
-        case.members(SEEDS, (11, 1)),
+        case.members(SEEDS, (11, 1), range(2)),
     )
     if case.phase == "offline":
         start = StartingAgents(members, 0) if members else None
