@@ -160,6 +160,10 @@ class Method:
         """The steps from which on `update` does something else than before; none where it never does."""
         return ()
 
+    def period(self) -> int:
+        """After how many updates what an update does repeats itself."""
+        return 1
+
     def clone(self, batch: Batch) -> Metrics:
         """One update of a warm start that imitates the data's actions. UserError where there is none."""
         raise UserError(f"{type(self).__name__} has no warm start, expected none in its schedule")

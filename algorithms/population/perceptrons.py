@@ -160,6 +160,18 @@ class PopulationMLP(nn.Module):
             fill_orthogonal(layer.weight, gain, streams, heads if layer is maps[-1] else 1)
             nn.init.zeros_(layer.bias)
 
+    def initialise_fan_in(self, last_bound: float, streams: Streams, hidden_bias: float) -> None:
+        """Hidden weights uniform within 1 / sqrt(inputs), their biases constant; the last layer's small.
+
+        The last layer's weights and biases are uniform within `last_bound`.
+        """
+        *hidden, last = self.affine_maps()
+        for layer in hidden:
+            layer.initialise(1 / math.sqrt(layer.weight.shape[1]), streams)
+            nn.init.constant_(layer.bias, hidden_bias)
+        last.initialise(last_bound, streams)
+        fill_uniform(last.bias, last_bound, streams)
+
     def initialise_xavier(self, streams: Streams, heads: int = 1) -> None:
         """Glorot and Bengio's uniform weights, within sqrt(6 / (in + out)), and biases zero, in every layer.
 

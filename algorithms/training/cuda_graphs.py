@@ -3,11 +3,12 @@
 A GPU ends most operations of an update sooner than Python starts the next. A captured block is launched
 whole, and the host reads what it measured while the next one runs. Capturing asks of an update that it reads
 and writes tensors which stay where they are, draws from registered generators and never asks the host for a
-number; what the host counts between updates, it must not depend on.
+number; what the host counts between updates, it must not depend on, but for where it is in a method's period.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -58,16 +59,21 @@ class Updates:
         self._block: Block | None = None
         self._warm = 0
 
-    def make(self, count: int, enough: Enough = lambda: False) -> Iterator[Metrics]:
+    def make(
+        self, count: int, enough: Enough = lambda: False, *, made: int = 0, period: int = 1
+    ) -> Iterator[Metrics]:
         """Make `count` updates, alike but for their numbers; the metrics of each. [G] each
 
-        None is begun once `enough` says so; those that are begun are handed out.
+        None is begun once `enough` says so; those that are begun are handed out. Where only every `period`th
+        update is alike, blocks have whole periods, each from a multiple of them on; `made` were made before.
         """
-        alone = count if not self._per_graph else min(count, max(0, WARM_UP - self._warm))
-        blocks = (count - alone) // self._per_graph if self._per_graph else 0
+        size = math.ceil(self._per_graph / period) * period
+        alone = max(0, WARM_UP - self._warm)
+        alone = min(count, alone + -(made + alone) % period) if size else count
+        blocks = (count - alone) // size if size else 0
         yield from self._one_by_one(alone, enough)
-        yield from self._in_blocks(blocks, enough)
-        yield from self._one_by_one(count - alone - blocks * self._per_graph, enough)
+        yield from self._in_blocks(blocks, size, enough)
+        yield from self._one_by_one(count - alone - blocks * size, enough)
 
     def _one_by_one(self, count: int, enough: Enough) -> Iterator[Metrics]:
         for _ in range(count):
@@ -76,12 +82,12 @@ class Updates:
             self._warm += 1
             yield self._update()
 
-    def _in_blocks(self, count: int, enough: Enough) -> Iterator[Metrics]:
+    def _in_blocks(self, count: int, size: int, enough: Enough) -> Iterator[Metrics]:
         """Each block's metrics are handed out while the device makes the next."""
         if not count or enough():
             return
         if self._block is None:
-            self._block = Block(self._update, self._per_graph, self._streams)
+            self._block = Block(self._update, size, self._streams)
         block = self._block
         block.launch()
         for left in reversed(range(count)):

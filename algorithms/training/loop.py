@@ -141,8 +141,9 @@ class Loop:
 
     def _make(self, count: int, enough: Enough = lambda: False) -> Iterator[Metrics]:
         """Make `count` updates, or what is `enough`, and log each; its metrics."""
-        first = self._updates_until(self.step) + 1
-        for number, metrics in enumerate(self.updates.make(count, enough), first):
+        made = self._updates_until(self.step)
+        updates = self.updates.make(count, enough, made=made, period=self.learner.period())
+        for number, metrics in enumerate(updates, made + 1):
             self.log.add(metrics, number)
             yield metrics
 

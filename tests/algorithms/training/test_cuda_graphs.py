@@ -95,26 +95,36 @@ def in_blocks_of_5(monkeypatch: pytest.MonkeyPatch, blocks: list[int]) -> list[i
     counts=st.lists(st.integers(0, 40), max_size=8),
     per_graph=st.integers(0, 9),
     anew=st.sets(st.integers(0, 7)),
+    period=st.integers(1, 4),
 )
 def test_so_many_updates_are_made_as_are_asked_for_and_in_order(
-    counts: list[int], per_graph: int, anew: set[int]
+    counts: list[int], per_graph: int, anew: set[int], period: int
 ) -> None:
     made: list[int] = []
+    begun: list[int] = []
+
+    class Noting(HostBlock):
+        def launch(self) -> None:
+            assert not self._count % period
+            begun.append(len(made))
+            super().launch()
 
     def update() -> Metrics:
         made.append(len(made))
         return {"td_error": torch.tensor([made[-1]])}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda_graphs, "Block", HostBlock)
+        patch.setattr(cuda_graphs, "Block", Noting)
         updates = Updates(update, [], per_graph)
         seen = []
         for index, count in enumerate(counts):
             if index in anew:
                 updates.begin_anew()
-            seen.append([int(metrics["td_error"]) for metrics in updates.make(count)])
+            making = updates.make(count, made=len(made), period=period)
+            seen.append([int(metrics["td_error"]) for metrics in making])
     assert [len(numbers) for numbers in seen] == counts
     assert [number for numbers in seen for number in numbers] == list(range(sum(counts)))
+    assert not any(number % period for number in begun)
 
 
 def test_a_block_is_captured_once_after_its_warm_up_and_again_for_another_update(blocks: list[int]) -> None:

@@ -1,0 +1,258 @@
+"""ReBRAC (Tarasov et al. 2023): TD3 whose actor and critics both pay for actions that are not the data's.
+
+Deterministic policy, twin critics with layer norm, three hidden layers; the actor and all targets move with
+every second update of the critics. The paper is arXiv 2305.09836; settings and order of computation are its
+code's (github.com/tinkoff-ai/ReBRAC, src/algorithms), marked [REBRAC]; its weights of the two penalties
+differ from dataset to dataset (configs/rebrac). Its fine-tuning (rebrac_finetune.py, which CORL has too) has
+settings for AntMaze and Adroit alone: half of a batch is from the data, the critics pay nothing, and the
+actor's penalty decays.
+
+[REBRAC] reads D4RL, which leaves out the last step of an episode that timed out; it is kept here, and where
+an episode ends, its next action unknown, the critics' penalty is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.methods import losses
+from algorithms.methods.interface import Method, Metrics, Start
+from algorithms.population.adam import AgentwiseAdam
+from algorithms.population.agents import Population
+from algorithms.population.networks import Critics
+from algorithms.population.perceptrons import Norm, PopulationMLP
+from algorithms.replay.batch import Batch
+from algorithms.replay.extras import Extra
+from algorithms.replay.stores import MixedReplay, check_offline_fraction
+from storage.constraints import BatchSize, FewCount, NotNegative, PositiveCount, Rate, UpToTwo, Weight, Widths
+
+HIDDEN_BIAS = 0.1  # [REBRAC] networks.py, as EDAC's
+
+
+@dataclass(frozen=True)
+class TD3Config:
+    """The numbers of both phases."""
+
+    hidden_widths: Widths = (256, 256, 256)  # [REBRAC] critic_n_hiddens, actor_n_hiddens
+    critic_norm: Norm = "after"  # [REBRAC] critic_ln: Dense, ReLU, LayerNorm
+    policy_norm: Norm = "none"  # [REBRAC] actor_ln
+    batch_size: BatchSize = 1024  # [REBRAC] rebrac.py
+    discount: Weight = 0.99  # [REBRAC]
+    target_update_rate: Rate = 5e-3  # [REBRAC] tau
+    policy_learning_rate: Rate = 1e-3  # [REBRAC] rebrac.py
+    value_learning_rate: Rate = 1e-3  # [REBRAC] rebrac.py
+    policy_delay: FewCount = 2  # [REBRAC] policy_freq: critics' updates an update of actor and targets
+    target_noise: UpToTwo = 0.2  # [REBRAC] policy_noise, of the target's actions
+    target_noise_limit: UpToTwo = 0.5  # [REBRAC] noise_clip
+    exploration_noise: UpToTwo = 0.0  # [REBRAC] expl_noise is 0.03 by default, CORL's settings have 0
+    normalise_q: bool = True  # [REBRAC] the actor's Q is divided by the batch's mean of |Q|
+    actor_penalty: NotNegative = 1.0  # [REBRAC] actor_bc_coef, beta1; from 0.001 to 0.1 for locomotion
+
+
+@dataclass(frozen=True)
+class ReBRACConfig(TD3Config):
+    """ReBRAC's numbers offline."""
+
+    critic_penalty: NotNegative = 1.0  # [REBRAC] critic_bc_coef, beta2; from 0 to 0.5 for locomotion
+
+
+@dataclass(frozen=True)
+class ReBRACFineTuningConfig(TD3Config):
+    """ReBRAC-ft's numbers."""
+
+    batch_size: BatchSize = 256  # [REBRAC] rebrac_finetune.py, of the updates offline before it too
+    policy_learning_rate: Rate = 3e-4  # [REBRAC] rebrac_finetune.py, likewise
+    value_learning_rate: Rate = 3e-4  # [REBRAC] rebrac_finetune.py, likewise
+    offline_fraction: Weight = 0.5  # [REBRAC] 1 - mixing_ratio
+    decay_updates: PositiveCount = 1_000_000  # [REBRAC] num_online_updates: the actor's penalty falls so long
+    smallest_decay: Weight = 0.5  # [REBRAC] configs/finetune: min_decay_coef, of the penalty at first
+
+    def __post_init__(self) -> None:
+        """UserError for a share of a batch that is none of its rows."""
+        check_offline_fraction(self.offline_fraction, self.batch_size)
+
+
+class Deterministic(NamedTuple):
+    """One action in each state, and normal noise around it for collection."""
+
+    action: Tensor  # [..., action_size], in [-1, 1]
+    deviation: float
+
+    def actions(self, noise: Tensor) -> Tensor:
+        """The action with noise, clipped to the box; `noise` is standard normal, [..., action_size]."""
+        return (self.action + self.deviation * noise).clamp(-1, 1)
+
+    def mode(self) -> Tensor:
+        """The action."""
+        return self.action
+
+
+class DeterministicPolicy(nn.Module):
+    """P policies: `[P, B, observation_size]` -> actions in [-1, 1] `[P, B, action_size]`."""
+
+    def __init__(
+        self, agents: int, observation_size: int, action_size: int, hidden_widths: Sequence[int], norm: Norm
+    ) -> None:
+        super().__init__()
+        self.net = PopulationMLP(agents, observation_size, hidden_widths, action_size, norm)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """The action in each state."""
+        return torch.tanh(self.net(observations))
+
+
+class ReBRACAgents(Population):
+    """P agents: deterministic policy, twin critics, targets of both. They are handed on with all of it."""
+
+    exported: ClassVar[tuple[str, ...]] = ("policy", "q")
+    targets: ClassVar[Mapping[str, str]] = {"target_q": "q", "target_policy": "policy"}
+    handed_on_whole: ClassVar[bool] = True
+
+    updates: Tensor  # made so far, on the agents' device: a captured CUDA graph reads it. float32 [P]
+    actor_loss: Tensor  # of the actor's last update. [P]
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        observation_size: int,
+        action_size: int,
+        config: TD3Config,
+        members: int = 1,
+    ) -> None:
+        super().__init__(seeds, action_size, members)
+        self.exploration_noise = config.exploration_noise
+        sizes = (self.count, observation_size, action_size, config.hidden_widths)
+        self.policy, self.target_policy = (DeterministicPolicy(*sizes, config.policy_norm) for _ in range(2))
+        self.q, self.target_q = (Critics(*sizes, norm=config.critic_norm) for _ in range(2))
+        for name in ("updates", "actor_loss"):
+            self.register_buffer(name, torch.zeros(self.count))
+        self.optimiser = AgentwiseAdam(
+            (
+                {"params": self.policy.parameters(), "lr": config.policy_learning_rate},
+                {"params": self.q.parameters(), "lr": config.value_learning_rate},
+            ),
+            self.count,
+        )
+        self.made = 0  # `updates` once more, on the host
+
+    def initialise(self) -> None:
+        """Weights within 1 / sqrt(inputs), near-zero actions and values. [REBRAC] networks.py"""
+        self.policy.net.initialise_fan_in(1e-3, self.streams, HIDDEN_BIAS)
+        self.q.net.initialise_fan_in(3e-3, self.streams, HIDDEN_BIAS)
+        self.copy_targets()
+
+    def count_from(self, made: int) -> None:
+        """Take `made` for the number of updates that have been made."""
+        self.made = made
+        self.updates.fill_(made)
+
+    def restore_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `training_state()`. UserError where a tensor is missing or of another shape or type."""
+        super().restore_training_state(state)
+        self.made = int(self.updates[0])
+
+    def distribution(self, observations: Tensor) -> Deterministic:
+        """The policy in the states [P, B, observation_size]."""
+        return Deterministic(self.policy(observations), self.exploration_noise)
+
+
+@torch.no_grad()
+def td_target(agents: ReBRACAgents, batch: Batch, config: TD3Config, critic_penalty: float) -> Tensor:
+    """r + discount mask (min Q_target(s', a') - penalty |a' - a'_data|^2), a' near target policy's. [P, B]
+
+    The noise on a' is normal and clipped. Without a penalty the data's next action is not asked for.
+    """
+    noise = config.target_noise * agents.streams.normal(*batch.actions.shape[1:])
+    limit = config.target_noise_limit
+    actions = (agents.target_policy(batch.next_observations) + noise.clamp(-limit, limit)).clamp(-1, 1)
+    value: Tensor = agents.target_q(batch.next_observations, actions).amin(dim=1)
+    if critic_penalty:
+        apart = (actions - batch.extras["next_actions"]).square().sum(dim=-1)
+        value = value - critic_penalty * batch.extras["continues"] * apart
+    return batch.rewards + config.discount * batch.masks * value
+
+
+def actor_loss(
+    agents: ReBRACAgents, batch: Batch, config: TD3Config, actor_penalty: Tensor | float
+) -> Tensor:
+    """E[penalty |pi(s) - a_data|^2 - min Q(s, pi(s)) / E|min Q(s, pi(s))|], the divisor a constant. [P]"""
+    actions = agents.policy(batch.observations)
+    apart = (actions - batch.actions).square().sum(dim=-1).mean(dim=-1)
+    q: Tensor = agents.q(batch.observations, actions, frozen=True).amin(dim=1)
+    scale = q.detach().abs().mean(dim=-1) if config.normalise_q else 1.0
+    loss: Tensor = actor_penalty * apart - q.mean(dim=-1) / scale
+    return loss
+
+
+def update(
+    agents: ReBRACAgents,
+    batch: Batch,
+    config: TD3Config,
+    critic_penalty: float,
+    actor_penalty: Tensor | float,
+) -> Metrics:
+    """One step of every agent's critics; at every `policy_delay`th, of the targets and then of the actor.
+
+    The target policy moves towards the policy before its step, the target critics towards those after theirs.
+    """
+    critics, q = losses.critic_loss(agents, batch, td_target(agents, batch, config, critic_penalty))
+    agents.step(critics)
+    if agents.made % config.policy_delay == 0:
+        actor = actor_loss(agents, batch, config, actor_penalty)
+        agents.move_targets(config.target_update_rate)
+        agents.step(actor)
+        agents.actor_loss.copy_(actor.detach())
+    agents.made += 1
+    agents.updates.add_(1)
+    return {
+        "critic_loss": critics.detach(),
+        "actor_loss": agents.actor_loss.clone(),
+        "q_mean": q.detach().mean(dim=(1, 2)),
+    }
+
+
+class ReBRAC(Method):
+    """ReBRAC offline."""
+
+    Config: ClassVar[type[Any]] = ReBRACConfig
+    Agents: ClassVar[Any] = ReBRACAgents
+    extras: ClassVar[tuple[Extra, ...]] = ("next_actions", "continues")
+
+    def period(self) -> int:
+        """The critics' updates from one of the actor to the next."""
+        delay: int = self.config.policy_delay
+        return delay
+
+    def update(self, batch: Batch, step: int) -> Metrics:
+        """One step of every agent."""
+        return update(self.agents, batch, self.config, self.config.critic_penalty, self.config.actor_penalty)
+
+
+class ReBRACFineTuning(ReBRAC):
+    """ReBRAC-ft: from one ReBRAC agent, half of a batch from its data, the penalties going."""
+
+    Config: ClassVar[type[Any]] = ReBRACFineTuningConfig
+    extras: ClassVar[tuple[Extra, ...]] = ()
+
+    @classmethod
+    def make_replay(cls, start: Start, config: Any) -> MixedReplay:
+        """So much of each batch offline. UserError where there are no offline data."""
+        return MixedReplay(start.offline_data(), start.buffer, config.offline_fraction)
+
+    @classmethod
+    def begin(cls, start: Start, config: Any) -> Self:
+        """The method before its first online update, which are counted anew."""
+        learner = super().begin(start, config)
+        learner.agents.count_from(0)
+        return learner
+
+    def update(self, batch: Batch, step: int) -> Metrics:
+        """One step of every agent."""
+        left = 1 - self.agents.updates / self.config.decay_updates
+        penalty = self.config.actor_penalty * left.clamp(min=self.config.smallest_decay)
+        return update(self.agents, batch, self.config, 0.0, penalty)
