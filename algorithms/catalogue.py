@@ -76,6 +76,8 @@ _ROWS: tuple[Label, ...] = (
     Method("pex", "PEX", "#00C0F0", "X", "pex:PEX", {"online": "iql"}),
     Method("rebrac_ft", "ReBRAC-ft", "#C03C3C", "*", "rebrac:ReBRACFineTuning", {"online": "rebrac"}),
     Method("rebrac", "ReBRAC, offline", "#7A1F1F", "P", "rebrac:ReBRAC", {"offline": NOTHING}),
+    Method("so2", "SO2", "#302454", "<", "so2:SO2", {"online": "edac"}),
+    Method("edac", "EDAC, offline", "#6CB4FC", "^", "edac:EDAC", {"offline": NOTHING}),
     Method("cal_ql", "Cal-QL", "#6C84FC", "P", "cal_ql:CalQL", {"offline": NOTHING, "online": "cal_ql"}),
 )
 

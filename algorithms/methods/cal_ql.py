@@ -31,7 +31,7 @@ from algorithms.population.networks import Critics, Policy, TanhGaussian
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra
-from algorithms.replay.stores import MixedReplay, check_offline_fraction
+from algorithms.replay.stores import MixedReplay, check_fraction
 from storage.constraints import FewCount, NotNegative, Positive, Rate, Weight
 
 
@@ -48,7 +48,7 @@ class CalQLConfig(sac.SACConfig):
 
     def __post_init__(self) -> None:
         """UserError for a share of a batch that is none of its rows."""
-        check_offline_fraction(self.offline_fraction, self.batch_size)
+        check_fraction(self.offline_fraction, self.batch_size)
 
 
 class ScaledPolicy(Policy):

@@ -26,7 +26,7 @@ from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import rows_of_agent
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import MixedReplay, check_offline_fraction
+from algorithms.replay.stores import MixedReplay, check_fraction
 from storage import UserError
 from storage.constraints import Count, NotNegative, Positive, Share, Weight
 
@@ -43,7 +43,7 @@ class PEXConfig(iql.IQLFineTuningConfig):
 
     def __post_init__(self) -> None:
         """UserError for a share of a batch that is none of its rows."""
-        check_offline_fraction(self.offline_fraction, self.batch_size)
+        check_fraction(self.offline_fraction, self.batch_size)
 
 
 class PEXAgents(iql.IQLAgents):

@@ -28,7 +28,7 @@ from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import Norm, PopulationMLP
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra
-from algorithms.replay.stores import MixedReplay, check_offline_fraction
+from algorithms.replay.stores import MixedReplay, check_fraction
 from storage.constraints import BatchSize, FewCount, NotNegative, PositiveCount, Rate, UpToTwo, Weight, Widths
 
 HIDDEN_BIAS = 0.1  # [REBRAC] networks.py, as EDAC's
@@ -74,7 +74,7 @@ class ReBRACFineTuningConfig(TD3Config):
 
     def __post_init__(self) -> None:
         """UserError for a share of a batch that is none of its rows."""
-        check_offline_fraction(self.offline_fraction, self.batch_size)
+        check_fraction(self.offline_fraction, self.batch_size)
 
 
 class Deterministic(NamedTuple):

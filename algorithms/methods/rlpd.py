@@ -18,7 +18,7 @@ from algorithms.methods.interface import Metrics, Start
 from algorithms.population.agents import ActorCritics
 from algorithms.population.perceptrons import Norm
 from algorithms.replay.batch import Batch, slices
-from algorithms.replay.stores import MixedReplay, check_offline_fraction
+from algorithms.replay.stores import MixedReplay, check_fraction
 from storage import UserError
 from storage.constraints import Count, FewCount, UpToHundredEitherWay, Weight
 
@@ -53,7 +53,7 @@ class RLPDConfig(ManyCriticsConfig):
     def __post_init__(self) -> None:
         """UserError for a share of a batch that is none of its rows."""
         super().__post_init__()
-        check_offline_fraction(self.offline_fraction, self.batch_size)
+        check_fraction(self.offline_fraction, self.batch_size)
 
 
 class RLPDAgents(ActorCritics):

@@ -181,6 +181,15 @@ class Critics(nn.Module):
         inputs = torch.cat([observations, actions], dim=-1).repeat_interleave(chosen.shape[1], dim=0)
         return self.net.of_subsets(inputs, chosen).reshape(*chosen.shape, -1)
 
+    def action_gradients(self, observations: Tensor, actions: Tensor, chosen: Tensor) -> Tensor:
+        """dQ/da of the critics `chosen` int64 [P, M], differentiable in their parameters. [P, M, B, A]
+
+        For critics without layer norm.
+        """
+        inputs = torch.cat([observations, actions], dim=-1).repeat_interleave(chosen.shape[1], dim=0)
+        of_actions = slice(observations.shape[-1], None)
+        return self.net.input_gradients(inputs, of_actions, chosen).reshape(*chosen.shape, *actions.shape[1:])
+
     def state_inputs(self, observations: Tensor) -> Tensor:
         """What each critic sees of the observations, agent 0's first. [K P, B, observation_size]"""
         return observations.repeat_interleave(self.count, dim=0)

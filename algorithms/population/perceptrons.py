@@ -111,6 +111,23 @@ class PopulationMLP(nn.Module):
         """
         return evaluated(inputs, [of_subsets(tensor, chosen) for tensor in self.tensors()], self.norm)
 
+    def input_gradients(self, inputs: Tensor, of: slice, chosen: Tensor | None = None) -> Tensor:
+        """Gradients of networks' one output in the inputs `of`, differentiable once in the parameters.
+
+        [K, B, in] -> [K, B, number of `of`]; of `chosen [P, M]` networks (`of_subsets`) K = P M. Networks
+        without a norm are linear where no unit's activity changes: their gradient is a product of weights.
+        """
+        tensors = self.tensors()
+        parameters = tensors if chosen is None else [of_subsets(tensor, chosen) for tensor in tensors]
+        activations: list[Tensor] = []
+        with torch.no_grad():
+            _forward(inputs, parameters, activations)
+        first, *middle, last = parameters[::2]
+        gradient = last.transpose(1, 2)
+        for weight, activation in zip([*reversed(middle), first[:, of]], reversed(activations), strict=True):
+            gradient = torch.bmm(gradient * (activation > 0), weight.transpose(1, 2))
+        return gradient
+
     @torch.no_grad()
     def of_candidates(self, states: Tensor, candidates: Tensor, networks: slice = EVERY_NETWORK) -> Tensor:
         """Outputs, without gradients, for n candidates in each state, a state's candidates in a row.

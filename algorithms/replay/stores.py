@@ -287,14 +287,13 @@ class UniformReplay(OnlineReplay):
         return _share_below(len(self.offline), indices)
 
 
-def check_offline_fraction(fraction: float, batch_size: int) -> None:
-    """UserError for a share of a batch that is none of its rows."""
+def check_fraction(fraction: float, batch_size: int, name: str = "offline_fraction") -> None:
+    """UserError, by the setting's `name`, for a share of a batch that is none of its rows."""
     if not 0.0 <= fraction <= 1.0:
-        raise UserError(f"offline_fraction is {fraction}, expected from 0 to 1")
+        raise UserError(f"{name} is {fraction}, expected from 0 to 1")
     if (rows := fraction * batch_size) != round(rows):
         raise UserError(
-            f"offline_fraction {fraction} of batch_size {batch_size} is {rows:g} rows,"
-            " expected a whole number of them"
+            f"{name} {fraction} of batch_size {batch_size} is {rows:g} rows, expected a whole number of them"
         )
 
 
@@ -321,13 +320,39 @@ class MixedReplay(UniformReplay):
         new = batch_size - old
         if new:
             _require_online(self.online)
-        offline = _rows_below(len(self.offline), old, streams)
+        offline, offline_rows = self._offline_part(old, streams)
         online = _rows_below(self.online.count, new, streams)
         place = _spread(old, batch_size, offline.device)
-        parts = [self.offline.gather(offline), self.online.gather(online)]
+        parts = [offline_rows, self.online.gather(online)]
         batch = combined(parts, lambda *both: torch.cat(both, dim=1).index_select(1, place))
         indices = torch.cat([offline, len(self.offline) + online], dim=1)
         return batch, indices.index_select(1, place)
+
+    def _offline_part(self, count: int, streams: Streams) -> tuple[Tensor, Batch]:
+        """The indices [S, count] and the transitions of the share that `share` is of."""
+        indices = _rows_below(len(self.offline), count, streams)
+        return indices, self.offline.gather(indices)
+
+
+class RingReplay(MixedReplay):
+    """As `MixedReplay`, but in the offline share what is collected takes the place of offline transitions.
+
+    Each transition after the first `kept_out` that a run has collected counts there in the place of a random
+    offline one; once all are replaced, the newest as many.
+    """
+
+    def __init__(self, offline: Recorded, online: Collected, share: float, kept_out: int = 0) -> None:
+        """Raises UserError for a share outside [0, 1]."""
+        super().__init__(offline, online, share)
+        self.kept_out = kept_out
+
+    def _offline_part(self, count: int, streams: Streams) -> tuple[Tensor, Batch]:
+        size = len(self.offline)
+        place, unreplaced = (_rows_below(size, count, streams) for _ in range(2))
+        entered = (self.online.count - self.kept_out).clamp(min=0).to(torch.int64)
+        newest = size + self.kept_out + (entered - size).clamp(min=0) + place
+        indices = torch.where(place < entered, newest, unreplaced)
+        return indices, gather_union(self.offline, self.online, indices)
 
 
 @cache

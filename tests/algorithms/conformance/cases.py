@@ -48,6 +48,7 @@ SMALL: Mapping[str, Any] = {
     "acting_candidates": 4,
     "updates_per_step": 2,
     "policies": 2,
+    "online_fraction": 0.5,
     "warm_up_steps": 0,
 }
 OBSERVATION, ACTION, OFFLINE_ROWS, COLLECTED = 5, 2, 60, 30

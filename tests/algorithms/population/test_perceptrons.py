@@ -149,3 +149,28 @@ def test_the_first_twin_alone_is_the_first_of_both() -> None:
     for found in (critics.of_candidates(states, each), torch.no_grad()(critics.of_candidates)(states, each)):
         torch.testing.assert_close(found.flatten(2), both)
     torch.testing.assert_close(critics.first_of_candidates(states, candidates), both[:, 0])
+
+
+@pytest.mark.parametrize("widths", [(4,), (4, 3), (3, 5, 4)])
+@pytest.mark.parametrize("subset", [False, True])
+def test_gradients_in_the_inputs_and_theirs_in_the_parameters_equal_autograd_s(
+    widths: tuple[int, ...], subset: bool
+) -> None:
+    net, inputs = make(widths, 1, "none"), rows()
+    chosen = torch.tensor([[1], [0]])  # of two agents' two networks
+    inputs = inputs[:2] if subset else inputs
+    found = net.input_gradients(inputs, slice(STATE, None), chosen if subset else None)
+    parameters = {f"net.{name}": p.double() for name, p in net.named_parameters()}
+    expected = []
+    for number, copy in enumerate([1, 2] if subset else range(COPIES)):
+        own = inputs[number].clone().requires_grad_()
+        outputs = torch.stack([slow.perceptron(parameters, "", copy, row)[0] for row in own])
+        slopes = torch.autograd.grad(outputs.sum(), own, create_graph=True)[0]
+        expected.append(slopes[:, STATE:])
+    torch.testing.assert_close(found, torch.stack(expected), **EXACTLY)
+    weights = [layer.weight for layer in net.affine_maps()]
+    ours, theirs = (
+        torch.autograd.grad(each.pow(3).sum(), weights) for each in (found, torch.stack(expected))
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, **EXACTLY)

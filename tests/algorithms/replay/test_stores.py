@@ -19,6 +19,7 @@ from algorithms.replay.stores import (
     OnlineBuffer,
     OnlineReplay,
     Replay,
+    RingReplay,
     UniformReplay,
     gather_union,
     initial_priority,
@@ -416,3 +417,23 @@ def test_balanced_replay_refuses_a_buffer_in_use() -> None:
     online.add(numbered(0, 3, 1))
     with pytest.raises(UserError, match="starts with an empty online buffer, got 3 rows"):
         BalancedReplay(offline_data(10), online, 0.5)
+
+
+# A ring of offline data
+
+
+@pytest.mark.parametrize(("collected", "kept_out"), [(10, 4), (10, 10), (3, 4), (60, 4)])
+def test_what_is_collected_takes_the_place_of_offline_rows_in_a_ring(collected: int, kept_out: int) -> None:
+    """Of 20 places those collected after the first few have one each, once all are replaced the newest 20."""
+    size = 20
+    replay = RingReplay(offline_data(size), online_buffer(1, collected), 1.0, kept_out)
+    replay.add(numbered(0, collected, 1))
+    batch, indices = replay.sample(40_000, Streams([1]))
+    entered = max(0, collected - kept_out)
+    counts = torch.bincount(indices[0], minlength=size + collected) / indices.shape[1]
+    expected = torch.full((size + collected,), 0.0)
+    expected[:size] = max(0, size - entered) / size / size
+    expected[size + kept_out + max(0, entered - size) :] = 1 / size
+    assert torch.allclose(counts, expected, atol=0.005)
+    assert same(batch, gather_union(replay.offline, replay.online, indices))
+    torch.testing.assert_close(replay.offline_share(indices), counts[:size].sum().reshape(1))
