@@ -177,22 +177,38 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
     for key in ("behaviour_policy", *RECORDING_KEYS[2:]):
         if key in dataset and key not in (*required, *possible):
             raise UserError(f"{where}: the recipe {recipe} takes no '{key}'.")
+    policies = configuration.get("behaviour_policies", {})
     if "behaviour_policy" in dataset:
-        _check_behaviour_policy(where, dataset, configuration.get("behaviour_policies", {}))
+        _check_behaviour_policy(f"{where}.behaviour_policy", dataset["behaviour_policy"], dataset, policies)
+    for number, source in enumerate(dataset.get("sources", [])):
+        if "policy" in source:
+            place = f"{where}.sources[{number}]"
+            _check_behaviour_policy(f"{place}.policy", source["policy"], dataset, policies)
+            _check_actor(f"{place}.actor", source["actor"], policies[source["policy"]])
 
 
-def _check_behaviour_policy(where: str, dataset: Mapping[str, Any], policies: Mapping[str, Any]) -> None:
-    policy = dataset["behaviour_policy"]
+def _check_actor(where: str, actor: str, policy: Mapping[str, Any]) -> None:
+    """UserError for the actor of a step that the policy's training does not keep."""
+    kept = [f"actor_{step}" for step in policy.get("checkpoints", [])]
+    if actor.startswith("actor_") and policy.get("source", "train") == "train" and actor not in kept:
+        raise UserError(
+            f"{where} is '{actor}': expected a step among the policy's checkpoints"
+            f" ({names(kept) or 'there are none'})."
+        )
+
+
+def _check_behaviour_policy(
+    where: str, policy: str, dataset: Mapping[str, Any], policies: Mapping[str, Any]
+) -> None:
     if policy not in policies:
         raise UserError(
-            f"{where}.behaviour_policy is '{policy}': expected one of the behaviour_policies"
+            f"{where} is '{policy}': expected one of the behaviour_policies"
             f" ({names(policies) or 'there are none'})."
         )
     environment = policies[policy]["environment"]
     if environment != dataset["environment"]:
         raise UserError(
-            f"{where}.behaviour_policy is '{policy}', which acts in {environment}: expected one of"
-            f" {dataset['environment']}."
+            f"{where} is '{policy}', which acts in {environment}: expected one of {dataset['environment']}."
         )
     if "medium" in policies[policy] and policies[policy].get("source", "train") != "train":
         raise UserError(
