@@ -70,6 +70,7 @@ def check(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> di
     _check_claims(configuration)
     _check_agents(configuration)
     _check_likelihood(configuration)
+    _check_behaviours(configuration)
     _check_sweep(configuration)
     _check_manipulation(configuration)
     chains.check_chains(Plan(configuration))
@@ -264,6 +265,27 @@ def _check_likelihood(configuration: Mapping[str, Any]) -> None:
     if section is None and "figure_01a" in configuration["figures"]:
         raise UserError("figures has figure_01a: expected the key 'likelihood', with the datasets it is of.")
     _check_datasets("likelihood", section or {}, configuration)
+
+
+def _check_behaviours(configuration: Mapping[str, Any]) -> None:
+    """UserError for labels that estimate no behaviours, and for datasets whose sources are not known."""
+    section, plan = configuration.get("behaviours", {}), Plan(configuration)
+    _check_datasets("behaviours", section, configuration)
+    for name in section.get("datasets", []):
+        recipe = configuration["datasets"][name]["recipe"]
+        if recipe != "heterogeneous":
+            raise UserError(
+                f"behaviours.datasets has '{name}', whose recipe {recipe} does not say who made what:"
+                " expected datasets of the recipe heterogeneous."
+            )
+    estimating = [name for name, row in OFFLINE.items() if row.estimates_behaviours]
+    estimated = [label for label in plan.offline_labels if plan.offline_method(label) in estimating]
+    for label in section.get("labels", []):
+        if label not in estimated:
+            raise UserError(
+                f"behaviours.labels has '{label}': expected labels of pretraining.methods that estimate"
+                f" behaviours ({names(estimated) or 'there are none'})."
+            )
 
 
 def _check_sweep(configuration: Mapping[str, Any]) -> None:

@@ -231,6 +231,8 @@ class Plan(RunPlan):
         wanted += [source for label in self.methods if (source := self.starts_from(label)) != NOTHING]
         if dataset in self.configuration.get("likelihood", {}).get("datasets", []):
             wanted.append("cql")
+        if dataset in self.configuration.get("behaviours", {}).get("datasets", []):
+            wanted += self.configuration["behaviours"]["labels"]
         for label in wanted:
             if (source := self.offline_source(label)) not in (NOTHING, *wanted):
                 wanted.append(source)
@@ -409,6 +411,32 @@ class Plan(RunPlan):
         if "figure_01a" not in self.configuration["figures"]:
             return []
         return [f"{self._kept_folder}/likelihood/{dataset}.parquet" for dataset in datasets]
+
+    # --- estimated behaviours ------------------------------------------------------------------------------
+
+    def behaviours(self, dataset: str, label: str) -> Json:
+        """The settings of what is measured of a label's behaviours, and their fingerprint."""
+        trained = self.pretraining(dataset, label)
+        held_out = {**self.recording(dataset), **self.configuration["behaviours"]["held_out"]}
+        del held_out["fingerprint"]
+        settings = {
+            "method": trained["method"],
+            "config": trained["config"],
+            "updates": trained["schedule"]["updates"],
+            "held_out": held_out,
+        }
+        path = OFFLINE[trained["method"]].path
+        return with_fingerprint(settings, job_hash("behaviours", path), trained["fingerprint"])
+
+    def measured_behaviours(self) -> list[tuple[str, str]]:
+        """The datasets and labels whose estimated behaviours are measured."""
+        section = self.configuration.get("behaviours", {})
+        return list(product(section.get("datasets", []), section.get("labels", [])))
+
+    def behaviour_measures(self) -> list[str]:
+        """The files of what is measured of them."""
+        pairs = self.measured_behaviours()
+        return [f"{self.results}/behaviours/{dataset}/{label}.measures.parquet" for dataset, label in pairs]
 
     # --- what is judged and drawn ---------------------------------------------------------------------------
 

@@ -301,6 +301,21 @@ class Likelihood(Section):
     config: LikelihoodConfig = ABSENT
 
 
+class HeldOut(Section):
+    """A fresh recording by a dataset's own sources."""
+
+    transitions: PositiveCount
+    seed: Seed
+
+
+class Behaviours(Section):
+    """What is measured of estimated behaviours, on datasets whose sources are known."""
+
+    datasets: Datasets
+    labels: Annotated[list[str], MinLen(1), Different]
+    held_out: HeldOut
+
+
 class Drawn(Section):
     """How intervals are drawn."""
 
@@ -395,6 +410,7 @@ class Configuration(Section):
     fine_tuning: FineTuning = ABSENT
     sweep_policy_lr: Sweep = ABSENT
     likelihood: Likelihood = ABSENT
+    behaviours: Behaviours = ABSENT
     manipulation: Manipulation = ABSENT
     statistics: Statistics
     claims: Text = ABSENT

@@ -85,6 +85,16 @@ WRONG = [
         {"datasets": ["x"], "seed": 0},
         "likelihood.datasets has 'x': expected one of the datasets",
     ),
+    (
+        "behaviours",
+        {"datasets": ["halfcheetah-random"], "labels": ["cql"], "held_out": {"transitions": 9, "seed": 1}},
+        "behaviours.datasets has 'halfcheetah-random', whose recipe random does not say who made what",
+    ),
+    (
+        "behaviours",
+        {"datasets": ["x"], "labels": ["cql"], "held_out": {"transitions": 9, "seed": 1}},
+        "behaviours.datasets has 'x': expected one of the datasets",
+    ),
     ("sweep_policy_lr.datasets", ["x"], "sweep_policy_lr.datasets has 'x': expected one of the datasets"),
     ("sweep_policy_lr.method", "x", "sweep_policy_lr.method is 'x': expected one of fine_tuning.methods"),
     ("sweep_policy_lr.policy_learning_rates", [3.1e-4, 3e-4], "expected rates that differ in their first"),
