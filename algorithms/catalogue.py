@@ -35,6 +35,7 @@ class Method(Label):
     starts_from: Mapping[Phase, str]  # an offline method, or NOTHING
     _: KW_ONLY
     replays_offline: bool = False  # online it is given the offline data though it takes over no agents
+    estimates_behaviours: bool = False  # its agents say which policy made which trajectory
 
     @property
     def path(self) -> str:
@@ -68,11 +69,25 @@ _ROWS: tuple[Label, ...] = (
     Method("wsrl", "WSRL", "#AA4499", "p", "wsrl:WSRL", {"offline": NOTHING, "online": "wsrl"}),
     Method("bc", "BC, offline", "#8DA0CB", "h", "brac:BehaviourCloning", {"offline": NOTHING}),
     Method("brac_v", "BRAC-v, offline", "#A81884", "<", "brac:BRACV", {"offline": "bc"}),
-    Method(
-        "multi_source", "Best behaviour, offline", "#66A61E", "D", "lbrac:MultiSource", {"offline": NOTHING}
-    ),
-    Method("lbrac_v", "LBRAC-v, offline", "#E49054", ">", "lbrac:LBRACV", {"offline": "multi_source"}),
     Method("brac_p", "BRAC-p, offline", "#B15928", "d", "brac:BRACP", {"offline": "bc"}),
+    Method(
+        "multi_source",
+        "Best behaviour, offline",
+        "#66A61E",
+        "D",
+        "lbrac:MultiSource",
+        {"offline": NOTHING},
+        estimates_behaviours=True,
+    ),
+    Method(
+        "lbrac_v",
+        "LBRAC-v, offline",
+        "#E49054",
+        ">",
+        "lbrac:LBRACV",
+        {"offline": "multi_source"},
+        estimates_behaviours=True,
+    ),
     Method("pex", "PEX", "#00C0F0", "X", "pex:PEX", {"online": "iql"}),
     Method("rebrac_ft", "ReBRAC-ft", "#C03C3C", "*", "rebrac:ReBRACFineTuning", {"online": "rebrac"}),
     Method("rebrac", "ReBRAC, offline", "#7A1F1F", "P", "rebrac:ReBRAC", {"offline": NOTHING}),

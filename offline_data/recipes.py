@@ -65,9 +65,18 @@ def random(
         actions: `UNIFORM` over the action box, or `UNTRAINED`: tanh of a standard normal, scaled to the box,
             which is what a policy network draws before its first update. D4RL's are of an untrained policy.
     """
+    policy = random_actions(environment, seed, actions)
+    episodes = record(environment, policy, steps, seed, copies, threads)
+    recording = described(environment, episodes, "random", [seed], copies=copies)
+    if actions != UNIFORM:
+        recording.metadata["actions"] = actions
+    return recording
+
+
+def random_actions(environment: str, seed: int, actions: RandomActions = UNIFORM) -> Policy:
+    """The policy of `random`."""
     spec = specification(environment)
-    # Spawned, so that the actions are independent of the environments' own seeds.
-    generator = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    generator = _generator(seed)
     low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
 
     def policy(observations: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -77,11 +86,91 @@ def random(
             return np.asarray(low + (high - low) * share)
         return generator.uniform(low, high, size)
 
-    episodes = record(environment, policy, steps, seed, copies, threads)
-    recording = described(environment, episodes, "random", [seed], copies=copies)
-    if actions != UNIFORM:
-        recording.metadata["actions"] = actions
-    return recording
+    return policy
+
+
+def _generator(seed: int) -> np.random.Generator:
+    """Spawned, so that actions are independent of the environments' own seeds."""
+    return np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+
+
+def disturbed(
+    environment: str, policy: Policy, seed: int, random_share: float = 0.0, noise: float = 0.0
+) -> Policy:
+    """`policy` as BRAC's data have it: now and then a uniform action instead, or Gaussian noise added.
+
+    Args:
+        environment: whose action box the actions stay in.
+        policy: samples actions.
+        seed: of what disturbs them.
+        random_share: of the actions, those drawn uniformly over the box instead (epsilon).
+        noise: standard deviation of what is added to each number of an action.
+    """
+    spec = specification(environment)
+    low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
+    generator = _generator(seed)
+
+    def act(observations: NDArray[np.float64]) -> NDArray[Any]:
+        actions = np.asarray(policy(observations), np.float64)
+        if noise:
+            actions = np.clip(actions + noise * generator.standard_normal(actions.shape), low, high)
+        if random_share:
+            instead = generator.random((len(actions), 1)) < random_share
+            actions = np.where(instead, generator.uniform(low, high, actions.shape), actions)
+        return actions
+
+    return act if noise or random_share else policy
+
+
+class Source(NamedTuple):
+    """One of the policies that a heterogeneous dataset is made by, acting in the environment's own range.
+
+    `description` says in the metadata which it is (JSON values), `seed` is that of the initial states, and
+    `share` its part of the steps, in any unit.
+    """
+
+    policy: Policy
+    description: Mapping[str, Any]
+    seed: int
+    share: float = 1.0
+
+
+def heterogeneous(
+    environment: str, sources: Sequence[Source], steps: int, copies: int, threads: int
+) -> Recording:
+    """Data of several policies, one after the other, with who made each episode.
+
+    With equal shares and SAC's actors it is the heterogeneous-k of Zhang and Kashima (2023); with uniform
+    actions, an actor, and that actor disturbed, in the shares 1, 2 and 2, it is BRAC's data (Wu et al. 2019).
+    In the metadata `sources` describes the policies and `episode_sources` has one number an episode, from 0.
+
+    Args:
+        environment: such as "HalfCheetah-v4".
+        sources: at least one.
+        steps: transitions in all.
+        copies: environments stepped at once.
+        threads: of the simulator.
+
+    Raises:
+        UserError: a source's share of the steps is less than one step of each copy.
+    """
+    shares = np.cumsum([source.share for source in sources])
+    ends = np.rint(steps * shares / shares[-1]).astype(int)
+    episodes: list[Episode] = []
+    made_by: list[int] = []
+    for number, (source, count) in enumerate(zip(sources, np.diff(ends, prepend=0), strict=True)):
+        own = record(environment, source.policy, int(count), source.seed, copies, threads)
+        episodes += own
+        made_by += [number] * len(own)
+    return described(
+        environment,
+        episodes,
+        "heterogeneous",
+        [source.seed for source in sources],
+        copies=copies,
+        sources=[{**source.description, "share": source.share} for source in sources],
+        episode_sources=made_by,
+    )
 
 
 def policy_rollouts(

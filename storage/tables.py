@@ -49,6 +49,24 @@ FINGERPRINTS = Kind(
 """Of agents (`algorithms.diagnostics.fingerprint`): `setting` says how, `step` how long they learned."""
 
 
+ASSIGNMENTS = Kind(
+    "assignments of trajectories",
+    pa.schema(
+        [
+            ("dataset", pa.string()),
+            ("method", pa.string()),
+            ("agent", pa.int64()),
+            ("trajectory", pa.int64()),
+            ("behaviour", pa.int64()),
+            ("source", pa.int64()),
+            ("return", pa.float64()),
+        ]
+    ),
+    b"provenance",
+)
+"""The estimated behaviour and the true source of each trajectory of a dataset, by agent."""
+
+
 def write_table(path: Path | str, table: pa.Table, kind: Kind, header: Mapping[str, Any]) -> None:
     """Write `table` (of the kind's schema) and `header` (JSON values), atomically.
 

@@ -70,6 +70,7 @@ def check(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> di
     _check_claims(configuration)
     _check_agents(configuration)
     _check_likelihood(configuration)
+    _check_behaviours(configuration)
     _check_sweep(configuration)
     _check_manipulation(configuration)
     chains.check_chains(Plan(configuration))
@@ -177,22 +178,38 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
     for key in ("behaviour_policy", *RECORDING_KEYS[2:]):
         if key in dataset and key not in (*required, *possible):
             raise UserError(f"{where}: the recipe {recipe} takes no '{key}'.")
+    policies = configuration.get("behaviour_policies", {})
     if "behaviour_policy" in dataset:
-        _check_behaviour_policy(where, dataset, configuration.get("behaviour_policies", {}))
+        _check_behaviour_policy(f"{where}.behaviour_policy", dataset["behaviour_policy"], dataset, policies)
+    for number, source in enumerate(dataset.get("sources", [])):
+        if "policy" in source:
+            place = f"{where}.sources[{number}]"
+            _check_behaviour_policy(f"{place}.policy", source["policy"], dataset, policies)
+            _check_actor(f"{place}.actor", source["actor"], policies[source["policy"]])
 
 
-def _check_behaviour_policy(where: str, dataset: Mapping[str, Any], policies: Mapping[str, Any]) -> None:
-    policy = dataset["behaviour_policy"]
+def _check_actor(where: str, actor: str, policy: Mapping[str, Any]) -> None:
+    """UserError for the actor of a step that the policy's training does not keep."""
+    kept = [f"actor_{step}" for step in policy.get("checkpoints", [])]
+    if actor.startswith("actor_") and policy.get("source", "train") == "train" and actor not in kept:
+        raise UserError(
+            f"{where} is '{actor}': expected a step among the policy's checkpoints"
+            f" ({names(kept) or 'there are none'})."
+        )
+
+
+def _check_behaviour_policy(
+    where: str, policy: str, dataset: Mapping[str, Any], policies: Mapping[str, Any]
+) -> None:
     if policy not in policies:
         raise UserError(
-            f"{where}.behaviour_policy is '{policy}': expected one of the behaviour_policies"
+            f"{where} is '{policy}': expected one of the behaviour_policies"
             f" ({names(policies) or 'there are none'})."
         )
     environment = policies[policy]["environment"]
     if environment != dataset["environment"]:
         raise UserError(
-            f"{where}.behaviour_policy is '{policy}', which acts in {environment}: expected one of"
-            f" {dataset['environment']}."
+            f"{where} is '{policy}', which acts in {environment}: expected one of {dataset['environment']}."
         )
     if "medium" in policies[policy] and policies[policy].get("source", "train") != "train":
         raise UserError(
@@ -248,6 +265,27 @@ def _check_likelihood(configuration: Mapping[str, Any]) -> None:
     if section is None and "figure_01a" in configuration["figures"]:
         raise UserError("figures has figure_01a: expected the key 'likelihood', with the datasets it is of.")
     _check_datasets("likelihood", section or {}, configuration)
+
+
+def _check_behaviours(configuration: Mapping[str, Any]) -> None:
+    """UserError for labels that estimate no behaviours, and for datasets whose sources are not known."""
+    section, plan = configuration.get("behaviours", {}), Plan(configuration)
+    _check_datasets("behaviours", section, configuration)
+    for name in section.get("datasets", []):
+        recipe = configuration["datasets"][name]["recipe"]
+        if recipe != "heterogeneous":
+            raise UserError(
+                f"behaviours.datasets has '{name}', whose recipe {recipe} does not say who made what:"
+                " expected datasets of the recipe heterogeneous."
+            )
+    estimating = [name for name, row in OFFLINE.items() if row.estimates_behaviours]
+    estimated = [label for label in plan.offline_labels if plan.offline_method(label) in estimating]
+    for label in section.get("labels", []):
+        if label not in estimated:
+            raise UserError(
+                f"behaviours.labels has '{label}': expected labels of pretraining.methods that estimate"
+                f" behaviours ({names(estimated) or 'there are none'})."
+            )
 
 
 def _check_sweep(configuration: Mapping[str, Any]) -> None:

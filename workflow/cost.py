@@ -32,7 +32,7 @@ from storage.files import read_json
 from workflow import chains, operations
 from workflow.jobs import Json, numbered
 from workflow.operations import Operations
-from workflow.plan import Plan, agents_name, split_name
+from workflow.plan import Plan, agents_name, policies_of, split_name
 from workflow.settings import build
 
 MEASURED = Path(__file__).parent / "cost.json"
@@ -187,18 +187,17 @@ class Estimate:
         spec = specification(entry["environment"])
         size = rows * row_bytes(spec) / BILLION
         copies = entry.get("copies", 1)
-        policy = entry.get("behaviour_policy")
+        used = policies_of(entry)
         simulated = 0.0
         if entry["recipe"] not in ("minari", "d4rl", "replay"):
             method = behaviour.METHOD
             does = operations.of_run(entry["environment"], 0, (), (method, method.Config()))
-            acting = does.action if policy and "copies" in entry else 0
+            acting = does.action if used and "copies" in entry else 0
             step = self.model.steps(entry["environment"], copies, _kind(method), acting, does.numbers)
             simulated = rows / copies * step
         seconds = self.model.other("start_training") + simulated + self.model.other("write_gb", size)
-        after: tuple[str, ...] = ()
-        if policy in self.plan.trained_policies():
-            after = (self._behaviour(policy),)
+        trained = self.plan.trained_policies()
+        after = tuple(self._behaviour(policy) for policy in used if policy in trained)
         memory = self.model.memory("training") + 2.5 * size  # the episodes, and what is made of them
         name = recorded(dataset)
         self.jobs[name] = Job("record", seconds, memory, self.model.measured["disk_share"] * size, after)

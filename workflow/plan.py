@@ -30,7 +30,7 @@ AUTHORS_SEEDS = (0, 4, 8, 12, 16)
 
 RECORDING_KEYS = (
     "environment", "recipe", "transitions", "seed", "copies", "actions", "deviation_scale", "minari_id",
-    "file", "episode_ends",
+    "file", "episode_ends", "sources",
 )  # fmt: skip
 """Of a dataset's entry, what decides its recording."""
 
@@ -170,21 +170,21 @@ class Plan(RunPlan):
         return with_fingerprint(entry, job_hash("behaviour"))
 
     def recorded_from(self, dataset: str) -> list[str]:
-        """The behaviour policy's folder or the D4RL file, for datasets that need one."""
+        """The behaviour policies' folders or the D4RL file, for datasets that need them."""
         entry = self.dataset(dataset)
         if "file" in entry:
             return [entry["file"]]
-        if "behaviour_policy" not in entry:
-            return []
-        policy = entry["behaviour_policy"]
+        return [self._policy_folder(policy) for policy in policies_of(entry)]
+
+    def _policy_folder(self, policy: str) -> str:
         folders = {"released": f"releases/behaviour/{policy}", AUTHORS: f"releases/{AUTHORS}/{policy}"}
         source = self.configuration["behaviour_policies"][policy].get("source")
-        return [folders.get(source, f"{self.results}/behaviour/{policy}")]
+        return folders.get(source, f"{self.results}/behaviour/{policy}")
 
     def trained_policies(self) -> list[str]:
         """The behaviour policies that datasets are recorded with and that nobody ships."""
         policies = self.configuration.get("behaviour_policies", {})
-        used = [entry.get("behaviour_policy") for entry in self.configuration["datasets"].values()]
+        used = [policy for entry in self.configuration["datasets"].values() for policy in policies_of(entry)]
         return [
             name for name in policies if name in used and policies[name].get("source", "train") == "train"
         ]
@@ -194,10 +194,10 @@ class Plan(RunPlan):
         entry = self.dataset(dataset)
         settings = {key: entry[key] for key in RECORDING_KEYS if key in entry}
         sources = [job_hash("record")]
-        if "behaviour_policy" in entry:
-            [folder] = self.recorded_from(dataset)
+        for policy in policies_of(entry):
+            folder = self._policy_folder(policy)
             released = folder.startswith("releases/")
-            made = self.behaviour_policy(entry["behaviour_policy"])["fingerprint"]
+            made = self.behaviour_policy(policy)["fingerprint"]
             sources.append(existing_hash([folder]) if released else made)
         if (file := Path(entry.get("file", ""))).is_file():
             # Another file of the same name is other data; its content is too long to read for every plan.
@@ -231,6 +231,8 @@ class Plan(RunPlan):
         wanted += [source for label in self.methods if (source := self.starts_from(label)) != NOTHING]
         if dataset in self.configuration.get("likelihood", {}).get("datasets", []):
             wanted.append("cql")
+        if dataset in self.configuration.get("behaviours", {}).get("datasets", []):
+            wanted += self.configuration["behaviours"]["labels"]
         for label in wanted:
             if (source := self.offline_source(label)) not in (NOTHING, *wanted):
                 wanted.append(source)
@@ -410,6 +412,32 @@ class Plan(RunPlan):
             return []
         return [f"{self._kept_folder}/likelihood/{dataset}.parquet" for dataset in datasets]
 
+    # --- estimated behaviours ------------------------------------------------------------------------------
+
+    def behaviours(self, dataset: str, label: str) -> Json:
+        """The settings of what is measured of a label's behaviours, and their fingerprint."""
+        trained = self.pretraining(dataset, label)
+        held_out = {**self.recording(dataset), **self.configuration["behaviours"]["held_out"]}
+        del held_out["fingerprint"]
+        settings = {
+            "method": trained["method"],
+            "config": trained["config"],
+            "updates": trained["schedule"]["updates"],
+            "held_out": held_out,
+        }
+        path = OFFLINE[trained["method"]].path
+        return with_fingerprint(settings, job_hash("behaviours", path), trained["fingerprint"])
+
+    def measured_behaviours(self) -> list[tuple[str, str]]:
+        """The datasets and labels whose estimated behaviours are measured."""
+        section = self.configuration.get("behaviours", {})
+        return list(product(section.get("datasets", []), section.get("labels", [])))
+
+    def behaviour_measures(self) -> list[str]:
+        """The files of what is measured of them."""
+        pairs = self.measured_behaviours()
+        return [f"{self.results}/behaviours/{dataset}/{label}.measures.parquet" for dataset, label in pairs]
+
     # --- what is judged and drawn ---------------------------------------------------------------------------
 
     @cached_property
@@ -472,6 +500,14 @@ class Plan(RunPlan):
         """The fingerprints of all that is judged."""
         settings = self.fine_tuning if self.methods else self.pretraining
         return self._fingerprints(settings, self.configuration["datasets"], self.judged)
+
+
+def policies_of(dataset: Json) -> list[str]:
+    """The behaviour policies that a dataset's entry is recorded with, each once."""
+    found = [source["policy"] for source in dataset.get("sources", []) if "policy" in source]
+    return list(
+        dict.fromkeys([*([dataset["behaviour_policy"]] if "behaviour_policy" in dataset else []), *found])
+    )
 
 
 def dataset_id(dataset: str) -> str:

@@ -107,6 +107,7 @@ RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "medium-expert": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
     "medium-replay": (("seed", "behaviour_policy"), ()),
     "replay": (("seed", "behaviour_policy"), ("transitions",)),
+    "heterogeneous": (("seed", "transitions", "copies", "sources"), ()),
     "minari": (("minari_id",), ()),
     "d4rl": (("file",), ("episode_ends",)),
 }
@@ -199,6 +200,25 @@ class DatasetFineTuning(Section):
     methods: dict[Label, OwnMethod] = ABSENT
 
 
+class SourceEntry(Section):
+    """One of the policies that a heterogeneous dataset is made by."""
+
+    policy: Name = ABSENT
+    actor: Annotated[
+        str, _like(r"medium|expert|uniform|actor_[0-9]+", "medium, expert, uniform or actor_STEP")
+    ]
+    share: Annotated[float, Interval(gt=0, le=1_000)] = 1.0
+    random_share: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    action_noise: Annotated[float, Interval(ge=0, le=2)] = 0.0
+
+    @model_validator(mode="after")
+    def _whole(self) -> SourceEntry:
+        """An actor is a policy's; uniform actions are nobody's."""
+        if (self.actor == "uniform") == ("policy" in self.model_fields_set):
+            raise ValueError("expected a policy beside an actor, and none beside uniform actions")
+        return self
+
+
 class DatasetEntry(Section):
     """One dataset: how it is recorded, whose agents there are, what differs on it."""
 
@@ -208,6 +228,7 @@ class DatasetEntry(Section):
     file: Text = ABSENT
     episode_ends: Literal["checked", "authors"] = ABSENT
     behaviour_policy: Name = ABSENT
+    sources: Annotated[list[SourceEntry], MinLen(1)] = ABSENT
     transitions: PositiveCount = ABSENT
     seed: Seed = ABSENT
     copies: Candidates = ABSENT
@@ -235,6 +256,7 @@ class BehaviourPolicy(Section):
     schedule: Annotated[Any, FieldsOf("algorithms.training.online:OnlineSchedule", whole=True)] = ABSENT
     sac: Annotated[Any, FieldsOf("algorithms.methods.sac:SACConfig", whole=True)] = ABSENT
     medium: Medium = ABSENT
+    checkpoints: Annotated[list[PositiveCount], MinLen(1), Different] = ABSENT
 
 
 class Pretraining(Section):
@@ -277,6 +299,21 @@ class Likelihood(Section):
     datasets: Datasets
     seed: Seed
     config: LikelihoodConfig = ABSENT
+
+
+class HeldOut(Section):
+    """A fresh recording by a dataset's own sources."""
+
+    transitions: PositiveCount
+    seed: Seed
+
+
+class Behaviours(Section):
+    """What is measured of estimated behaviours, on datasets whose sources are known."""
+
+    datasets: Datasets
+    labels: Annotated[list[str], MinLen(1), Different]
+    held_out: HeldOut
 
 
 class Drawn(Section):
@@ -373,6 +410,7 @@ class Configuration(Section):
     fine_tuning: FineTuning = ABSENT
     sweep_policy_lr: Sweep = ABSENT
     likelihood: Likelihood = ABSENT
+    behaviours: Behaviours = ABSENT
     manipulation: Manipulation = ABSENT
     statistics: Statistics
     claims: Text = ABSENT

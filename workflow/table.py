@@ -119,6 +119,8 @@ class Table:
                     members = plan.member_files(dataset, label, seeds)
                     names = (dataset, label, numbered("seeds", seeds))
                     self._train(names, "fine_tune", settings, seeds, data=data, agents=members)
+        for dataset, label in plan.measured_behaviours():
+            self._behaviours(dataset, label)
         if not plan.likelihoods():
             return
         for dataset in plan.configuration["likelihood"]["datasets"]:
@@ -129,6 +131,27 @@ class Table:
             outputs = {"table": f"{self.results}/likelihood/{dataset}.parquet"}
             settings = plan.likelihood(dataset)
             self._add("likelihood", [dataset], "likelihood", settings, inputs, outputs, {"dataset": dataset})
+
+    def _behaviours(self, dataset: str, label: str) -> None:
+        plan = self.plan
+        agents = list(range(plan.configuration["pretraining"]["agents"]))
+        inputs = {
+            "data": [plan.dataset_folder(dataset)],
+            "agents": [plan.agent_file(dataset, label, agent) for agent in agents],
+            "behaviour": plan.recorded_from(dataset),
+        }
+        place = f"{self.results}/behaviours/{dataset}/{label}"
+        outputs = {"assignments": f"{place}.parquet", "measures": f"{place}.measures.parquet"}
+        about = {"dataset": dataset, "label": label, "seeds": agents}
+        self._add(
+            "behaviours",
+            [dataset, label],
+            "behaviours",
+            plan.behaviours(dataset, label),
+            inputs,
+            outputs,
+            about,
+        )
 
     def _image_training(self) -> None:
         images = self.images

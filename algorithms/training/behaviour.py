@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ class BehaviourRun(NamedTuple):
     medium: dict[str, Tensor]
     expert: dict[str, Tensor]
     medium_steps: int
+    checkpoints: dict[int, dict[str, Tensor]]  # actors at the steps that were asked for
 
 
 def train_behaviour(
@@ -46,12 +47,20 @@ def train_behaviour(
     job: Job,
     reward_scale: float = 1.0,
     medium_score: float | None = None,
+    kept_steps: Sequence[int] = (),
 ) -> BehaviourRun:
     """Train SAC from scratch, keeping its actor at every evaluation; resumes from `job.state_folder`.
 
     The expert is the actor with the best evaluation, the medium one the first whose normalised score
-    reaches `medium_score`, by default a third of the expert's. UserError where none does.
+    reaches `medium_score`, by default a third of the expert's; those of `kept_steps` are handed on too.
+    UserError where none does, and for a step without an evaluation.
     """
+    for step in kept_steps:
+        if step > online.steps or (step % online.evaluation_interval and step != online.steps):
+            raise UserError(
+                f"checkpoints has {step}: expected multiples of the evaluation_interval,"
+                f" {online.evaluation_interval}, up to {online.steps}"
+            )
     device = job.compute.device
     learner = make_learner("sac", METHOD, config, online, None, [], [seed], job.environment, device)
     snapshots = job.state_folder / "snapshots"
@@ -66,6 +75,7 @@ def train_behaviour(
         checkpoints.load(_snapshot(snapshots, medium))[0],
         checkpoints.load(_snapshot(snapshots, expert))[0],
         medium + online.initial_steps,
+        {step: checkpoints.load(_snapshot(snapshots, step))[0] for step in kept_steps},
     )
 
 

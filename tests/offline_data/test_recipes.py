@@ -133,6 +133,42 @@ def test_medium_is_the_first_half_of_medium_expert(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(first, name), array)
 
 
+def test_a_heterogeneous_dataset_says_who_made_each_of_its_episodes() -> None:
+    sources = [recipes.Source(lean, {"actor": "lean"}, 1), recipes.Source(push, {"actor": "push"}, 2, 2.0)]
+    both = recipes.heterogeneous(PENDULUM, sources, steps=302, copies=4, threads=1)
+    made_by = both.metadata["episode_sources"]
+    assert len(made_by) == len(both.episodes) and set(made_by) == {0, 1}
+    for number, (source, steps) in enumerate(zip(sources, (101, 201), strict=True)):
+        own = [episode for episode, maker in zip(both.episodes, made_by, strict=True) if maker == number]
+        expected = record(PENDULUM, source.policy, steps, source.seed, copies=4, threads=1)
+        np.testing.assert_array_equal(from_episodes(own).actions, from_episodes(expected).actions)
+    assert both.metadata["sources"] == [{"actor": "lean", "share": 1.0}, {"actor": "push", "share": 2.0}]
+    assert (both.metadata["recipe"], both.metadata["seeds"]) == ("heterogeneous", [1, 2])
+
+
+def test_a_source_with_too_few_steps_is_refused() -> None:
+    sources = [recipes.Source(lean, {}, 1), recipes.Source(push, {}, 2, share=999.0)]
+    with pytest.raises(
+        UserError, match=r"copies is 4, expected a number from 1 to the number of steps \(0\)"
+    ):
+        recipes.heterogeneous(PENDULUM, sources, steps=100, copies=4, threads=1)
+
+
+def test_disturbed_actions_are_uniform_now_and_then_or_noisy_and_stay_in_the_box() -> None:
+    observations = np.zeros((20_000, 11))
+    still = recipes.disturbed(PENDULUM, push, 0)(observations)
+    assert (still == 0.5).all()
+    noisy = recipes.disturbed(PENDULUM, push, 0, noise=0.1)(observations)
+    np.testing.assert_allclose((noisy.mean(), noisy.std()), (0.5, 0.1), atol=0.005)
+    sometimes = recipes.disturbed(PENDULUM, push, 0, random_share=0.3)(observations)
+    instead = sometimes[sometimes != 0.5]
+    np.testing.assert_allclose(len(instead) / 20_000, 0.3, atol=0.01)
+    np.testing.assert_allclose((instead.min(), instead.max(), instead.mean()), (-1, 1, 0), atol=0.03)
+    assert np.abs(recipes.disturbed(PENDULUM, push, 0, 0.5, 2.0)(observations)).max() <= 1
+    again = recipes.disturbed(PENDULUM, push, 0, 0.5, 2.0)(observations)
+    assert not np.array_equal(again, recipes.disturbed(PENDULUM, push, 1, 0.5, 2.0)(observations))
+
+
 def test_a_published_dataset_becomes_a_local_one(
     tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

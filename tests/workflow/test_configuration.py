@@ -36,6 +36,13 @@ def spoilt(configuration: dict[str, Any], path: str, value: Any) -> dict[str, An
     return result
 
 
+def heterogeneous(*sources: dict[str, Any]) -> dict[str, Any]:
+    """A dataset's entry of that recipe."""
+    shape = {"transitions": 100, "copies": 4, "seed": 1, "pretrained": "train"}
+    environment = {"environment": "HalfCheetah-v4"}
+    return {**environment, "recipe": "heterogeneous", **shape, "sources": list(sources)}
+
+
 WRONG = [
     # unknown names
     ("typo", 1, "unknown key 'typo'"),
@@ -77,6 +84,16 @@ WRONG = [
         "likelihood",
         {"datasets": ["x"], "seed": 0},
         "likelihood.datasets has 'x': expected one of the datasets",
+    ),
+    (
+        "behaviours",
+        {"datasets": ["halfcheetah-random"], "labels": ["cql"], "held_out": {"transitions": 9, "seed": 1}},
+        "behaviours.datasets has 'halfcheetah-random', whose recipe random does not say who made what",
+    ),
+    (
+        "behaviours",
+        {"datasets": ["x"], "labels": ["cql"], "held_out": {"transitions": 9, "seed": 1}},
+        "behaviours.datasets has 'x': expected one of the datasets",
     ),
     ("sweep_policy_lr.datasets", ["x"], "sweep_policy_lr.datasets has 'x': expected one of the datasets"),
     ("sweep_policy_lr.method", "x", "sweep_policy_lr.method is 'x': expected one of fine_tuning.methods"),
@@ -168,6 +185,39 @@ WRONG = [
         "is 'nobody': expected one of",
     ),
     ("behaviour_policies.inverted-double-pendulum.environment", "Hopper-v4", "which acts in Hopper-v4"),
+    (
+        "datasets.halfcheetah-random",
+        heterogeneous({"actor": "medium", "policy": "inverted-double-pendulum"}),
+        "sources[0].policy is 'inverted-double-pendulum', which acts in InvertedDoublePendulum-v4",
+    ),
+    (
+        "datasets.halfcheetah-random",
+        heterogeneous({"actor": "medium", "policy": "x"}),
+        "datasets.halfcheetah-random.sources[0].policy is 'x': expected one of the behaviour_policies",
+    ),
+    (
+        "datasets.halfcheetah-random",
+        heterogeneous({"actor": "medium"}),
+        "expected a policy beside an actor, and none beside uniform actions",
+    ),
+    (
+        "datasets.halfcheetah-random",
+        heterogeneous({"actor": "best", "policy": "x"}),
+        "actor is 'best': expected medium, expert, uniform or actor_STEP",
+    ),
+    (
+        "datasets.inverted-double-pendulum-medium-expert",
+        {
+            **heterogeneous({"actor": "actor_500", "policy": "inverted-double-pendulum"}),
+            "environment": "InvertedDoublePendulum-v4",
+        },
+        "sources[0].actor is 'actor_500': expected a step among the policy's checkpoints (there are",
+    ),
+    (
+        "datasets.halfcheetah-random",
+        {key: value for key, value in heterogeneous({}).items() if key != "sources"},
+        "datasets.halfcheetah-random: the recipe heterogeneous needs the key 'sources'",
+    ),
     ("compute", {"tf32": True}, "compute: tf32 is True, expected device cuda with it"),
     ("claims", None, "claims is None: expected text"),
     (

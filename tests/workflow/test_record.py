@@ -15,10 +15,11 @@ from algorithms.training.behaviour import train_behaviour
 from algorithms.training.jobs import Job
 from algorithms.training.online import OnlineSchedule, collection_seed
 from offline_data import recipes
+from offline_data.minari_io import sha256
 from offline_data.transitions import from_episodes
 from storage import UserError
 from storage.files import write_json
-from workflow.steps.record import recorded
+from workflow.steps.record import mixed, recorded
 
 ENVIRONMENT = "InvertedDoublePendulum-v4"
 ROLLED_OUT = {"environment": ENVIRONMENT, "transitions": 40, "copies": 2, "seed": 5}
@@ -104,6 +105,33 @@ def test_a_d4rl_file_is_read_by_the_rule_that_is_named(
     entry = {"environment": ENVIRONMENT, "recipe": "d4rl", "file": str(tmp_path / "file.hdf5")}
     recording = recorded({**entry, **settings}, None)
     assert [len(episode) for episode in recording.episodes] == lengths
+
+
+def test_a_heterogeneous_dataset_is_made_by_its_actors_and_by_uniform_actions(behaviour: Path) -> None:
+    sources = [
+        {"actor": "uniform"},
+        {"actor": "medium", "policy": behaviour.name, "share": 2.0},
+        {"actor": "medium", "policy": behaviour.name, "share": 2.0, "action_noise": 0.3},
+    ]
+    recording = mixed({**ROLLED_OUT, "transitions": 100, "sources": sources}, [behaviour])
+    made_by = recording.metadata["episode_sources"]
+    steps = [
+        sum(len(e) for e, maker in zip(recording.episodes, made_by, strict=True) if maker == number)
+        for number in range(3)
+    ]
+    assert steps == [20, 40, 40]
+    described = recording.metadata["sources"]
+    assert described[0] == {"actor": "uniform", "share": 1.0}
+    assert described[1]["sha256"] == described[2]["sha256"] == sha256(behaviour / "medium.safetensors")
+    alone = mixed({**ROLLED_OUT, "seed": 6, "sources": sources[1:2]}, [behaviour])
+    second = from_episodes([e for e, m in zip(recording.episodes, made_by, strict=True) if m == 1])
+    assert np.array_equal(second.actions, from_episodes(alone.episodes).actions)
+
+
+def test_a_source_of_other_sizes_is_refused(behaviour: Path) -> None:
+    settings = {**ROLLED_OUT, "environment": "Hopper-v4"}
+    with pytest.raises(UserError, match=r"medium.safetensors: expected an actor for 11 observations and 3"):
+        mixed({**settings, "sources": [{"actor": "medium", "policy": behaviour.name}]}, [behaviour])
 
 
 def test_a_recipe_that_needs_a_behaviour_policy_says_so() -> None:

@@ -22,6 +22,7 @@ from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, one_agent
 from storage.curves import read_curves
+from storage.tables import ASSIGNMENTS, read_table
 from tests.workflow.conftest import Snakemake
 from workflow.code_hash import ROOT
 from workflow.plan import AUTHORS, AUTHORS_SEEDS
@@ -246,6 +247,43 @@ def test_an_offline_method_with_its_own_phase_before_it_is_judged_without_fine_t
         if found["id"] == "anchored_above_cql"
     ]
     assert judged["ours"]["runs"] == 3 and judged["verdict"] in ("undecided", "reproduced", "contradicted")
+
+
+def test_estimated_behaviours_are_measured_against_who_made_what(
+    snakemake: Snakemake, tmp_path: Path
+) -> None:
+    configuration = copy.deepcopy(TINY)
+    del configuration["fine_tuning"]
+    dataset = configuration["datasets"].pop("halfcheetah-random") | {"recipe": "heterogeneous"}
+    dataset["sources"] = [{"actor": "uniform"}, {"actor": "uniform", "share": 3}]
+    configuration["datasets"]["halfcheetah-heterogeneous-2"] = dataset
+    small = {"hidden_widths": [16, 16], "policy_hidden_widths": [16, 16], "policies": 2, "batch_size": 16}
+    configuration["pretraining"] |= {"agents": 3, "agents_per_job": 2}
+    configuration["pretraining"]["schedule"] |= {"updates": 20, "evaluation_interval": 10}
+    configuration["pretraining"]["methods"] = {
+        "multi_source": {"config": small},
+        "lbrac_v": {"config": small},
+    }
+    held_out = {"transitions": 80, "seed": 3}
+    labels = {"labels": ["multi_source", "lbrac_v"], "datasets": ["halfcheetah-heterogeneous-2"]}
+    configuration["behaviours"] = {**labels, "held_out": held_out}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(configuration))
+    process = snakemake("--cores", "2", "--configfile", "mine.yaml")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    folder = tmp_path / "results/tiny/behaviours/halfcheetah-heterogeneous-2"
+    for label in labels["labels"]:
+        measures = read_curves(folder / f"{label}.measures.parquet")
+        assert set(measures["metric"]) == {
+            "assignment_purity",
+            "assignment_nmi",
+            "held_out_log_likelihood",
+        }
+        assert set(measures["seed"]) == {0, 1, 2} and set(measures["step"]) == {20}
+        table, _ = read_table(folder / f"{label}.parquet", ASSIGNMENTS)
+        rows = table.to_pandas()
+        assert rows.groupby("agent")["source"].apply(list).tolist() == [[0] * 4 + [1] * 4] * 3
+        assert set(rows["behaviour"]) <= {0, 1}
 
 
 def test_the_page_on_own_datasets_keeps_its_word(

@@ -22,6 +22,27 @@ rule train:
         "python -m {params.step} {params.file:q} --log {log:q}"
 
 
+# Who made which trajectory as it was estimated, beside who did, and how likely fresh trajectories are.
+rule behaviours:
+    input:
+        of("behaviours", "needs"),
+    output:
+        assignments="<results>/behaviours/{dataset}/{label}.parquet",
+        measures="<results>/behaviours/{dataset}/{label}.measures.parquet",
+    log:
+        "<logs>/behaviours/{dataset}/{label}.log",
+    benchmark:
+        "<benchmarks>/behaviours/{dataset}/{label}.jsonl"
+    resources:
+        **limits("behaviours"),
+    params:
+        **command("behaviours"),
+    message:
+        "measure the behaviours of {wildcards.label} on {wildcards.dataset}"
+    shell:
+        "python -m {params.step} {params.file:q} --log {log:q}"
+
+
 # Figure 1a: how likely an agent's online samples are under its offline data.
 rule likelihood:
     input:

@@ -28,10 +28,12 @@ def main(job: Job) -> None:
         loop_job(job, compute),
         settings.get("reward_scale", 1.0),
         settings["medium"]["score"] if "medium" in settings else None,
+        settings.get("checkpoints", ()),
     )
     provenance = collect(settings, [settings["seed"]], arithmetic())
     with atomic_path(job.output("folder")) as folder:
         tensors = {"replay": result.replay_log, "medium": result.medium, "expert": result.expert}
+        tensors |= {f"actor_{step}": actor for step, actor in result.checkpoints.items()}
         for name, content in tensors.items():
             checkpoints.save(folder / f"{name}.safetensors", content, provenance)
         if settings.get("reward_scale", 1.0) == 1:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from algorithms.population.behaviour_policy import load_behaviour_policy
+from algorithms.population.streams import derived_seed
 from envs.locomotion import specification
 from offline_data import d4rl_hdf5, recipes
+from offline_data.minari_io import sha256
 from storage import UserError
 from storage.files import read_json, write_json
 from workflow import cli, paths
@@ -51,6 +54,33 @@ def recorded(settings: cli.Json, behaviour: Path | None) -> recipes.Recording:
     return recipes.replay(environment, replay, [seed], steps)
 
 
+UNIFORM_ACTOR = "uniform"
+"""In the place of an actor: uniform actions, of no policy."""
+
+
+def mixed(settings: cli.Json, behaviours: Sequence[Path]) -> recipes.Recording:
+    """The episodes of the recipe heterogeneous, from the folders of its behaviour policies."""
+    folders, environment = {folder.name: folder for folder in behaviours}, settings["environment"]
+    sources = [
+        _source(environment, entry, folders, settings["seed"] + number)
+        for number, entry in enumerate(settings["sources"])
+    ]
+    return recipes.heterogeneous(environment, sources, settings["transitions"], settings["copies"], threads=1)
+
+
+def _source(environment: str, entry: cli.Json, folders: Mapping[str, Path], seed: int) -> recipes.Source:
+    if entry["actor"] == UNIFORM_ACTOR:
+        policy, hashed = recipes.random_actions(environment, seed), {}
+    else:
+        actor = folders[entry["policy"]] / f"{entry['actor']}.safetensors"
+        policy, file, _ = _rollout(environment, actor, seed, 1.0)
+        hashed = {"sha256": sha256(file)}
+    disturbances = (entry.get("random_share", 0.0), entry.get("action_noise", 0.0))
+    own_seed = derived_seed(seed, "disturbance") % 2**32
+    policy = recipes.disturbed(environment, policy, own_seed, *disturbances)
+    return recipes.Source(policy, {**entry, **hashed}, seed, entry.get("share", 1.0))
+
+
 def _medium_steps(path: Path) -> int:
     try:
         return int(read_json(path)["medium_steps"])
@@ -68,7 +98,11 @@ def _rollout(environment: str, actor: Path, seed: int, deviation_scale: float) -
 def main(job: Job) -> None:
     """Record, store, read back, summarise."""
     root, dataset_id = paths.root_and_id(job.output("data"))
-    summary = recipes.store(root, dataset_id, recorded(job.settings, job.path("behaviour")))
+    if job.settings["recipe"] == "heterogeneous":
+        recording = mixed(job.settings, job.paths("behaviour"))
+    else:
+        recording = recorded(job.settings, job.path("behaviour"))
+    summary = recipes.store(root, dataset_id, recording)
     write_json(job.output("summary"), summary)
 
 

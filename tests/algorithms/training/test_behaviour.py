@@ -67,6 +67,14 @@ def test_a_medium_score_that_no_actor_reached_is_refused() -> None:
         choose_snapshots(pd.Series({0: 200.0, 10: 50.0, 20: 100.0}), 101.0)
 
 
+@pytest.mark.parametrize("step", [30, 120])
+def test_an_actor_of_a_step_without_an_evaluation_is_refused(step: int, tmp_path: Path) -> None:
+    job = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path)
+    expected = f"checkpoints has {step}: expected multiples of the evaluation_interval, 40, up to 110"
+    with pytest.raises(UserError, match=expected):
+        train_behaviour(SACConfig(WIDTHS), SCHEDULE, SEED, job, kept_steps=[40, step])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the run below keeps its state."""
@@ -77,7 +85,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path) -> BehaviourRun:
     """A short SAC run on scaled rewards."""
     config = SACConfig(hidden_widths=WIDTHS, batch_size=16)
-    return train_behaviour(config, SCHEDULE, SEED, Job("test", "made-up", ENVIRONMENT, "h", folder), 0.1)
+    job = Job("test", "made-up", ENVIRONMENT, "h", folder)
+    return train_behaviour(config, SCHEDULE, SEED, job, 0.1, kept_steps=[80, 110])
 
 
 @pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
@@ -113,7 +122,8 @@ def test_the_kept_actors_are_those_of_the_chosen_evaluations(run: BehaviourRun, 
     scores = run.curve[run.curve.metric == "normalised_score"].set_index("step").value
     medium, expert = choose_snapshots(scores)
     assert list(scores.index) == [0, 40, 80, 110]
-    for actor, step in ((run.medium, medium), (run.expert, expert)):
+    assert list(run.checkpoints) == [80, 110]
+    for actor, step in ((run.medium, medium), (run.expert, expert), (run.checkpoints[80], 80)):
         kept, manifest = checkpoints.load(folder / "snapshots" / f"actor_{step}.safetensors")
         assert manifest["step"] == step
         assert all(torch.equal(actor[name], tensor) for name, tensor in kept.items())
