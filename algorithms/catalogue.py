@@ -74,6 +74,7 @@ _ROWS: tuple[Label, ...] = (
     Method("lbrac_v", "LBRAC-v, offline", "#E49054", ">", "lbrac:LBRACV", {"offline": "multi_source"}),
     Method("brac_p", "BRAC-p, offline", "#B15928", "d", "brac:BRACP", {"offline": "bc"}),
     Method("pex", "PEX", "#00C0F0", "X", "pex:PEX", {"online": "iql"}),
+    Method("reds", "ReDS, offline", "#005A32", "v", "reds:REDS", {"offline": NOTHING}),
     Method("cal_ql", "Cal-QL", "#6C84FC", "P", "cal_ql:CalQL", {"offline": NOTHING, "online": "cal_ql"}),
 )
 
