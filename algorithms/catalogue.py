@@ -93,6 +93,7 @@ _ROWS: tuple[Label, ...] = (
     Method("rebrac", "ReBRAC, offline", "#7A1F1F", "P", "rebrac:ReBRAC", {"offline": NOTHING}),
     Method("so2", "SO2", "#302454", "<", "so2:SO2", {"online": "edac"}),
     Method("edac", "EDAC, offline", "#6CB4FC", "^", "edac:EDAC", {"offline": NOTHING}),
+    Method("reds", "ReDS, offline", "#005A32", "v", "reds:REDS", {"offline": NOTHING}),
     Method("cal_ql", "Cal-QL", "#6C84FC", "P", "cal_ql:CalQL", {"offline": NOTHING, "online": "cal_ql"}),
 )
 

@@ -8,6 +8,7 @@ MuJoCo, which the authors say they follow ([S] D.1), marked [CQL].
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -111,19 +112,29 @@ def conservative_penalty(
     data's actions.
     """
     actions, log_density = proposals(agents, policy, batch, config)
+    return soft_maximum(agents, batch, actions, log_density, config) - q_data.mean(dim=-1)
+
+
+def soft_maximum(
+    agents: ActorCritics, batch: Batch, actions: Tensor, log_density: Tensor, config: CQLConfig
+) -> Tensor:
+    """Mean over states of log sum_j exp(Q(s, a_j) - log_density_j). [P, K]
+
+    Of the candidates `actions [P, B, m, A]`, for an ensemble one row a run, so many carry the gradient as
+    the configuration says.
+    """
     draws = None
     if config.penalty_gradient_actions is not None:
         rows = len(batch.actions[0])
         draws = _systematic_draws(agents.streams, rows, config.penalty_gradient_actions, config.critics)
         draws = agents.for_members(draws)
-    soft_maximum = agents.q.soft_maximum(
+    return agents.q.soft_maximum(
         agents.for_members(batch.observations),
         agents.for_members(actions),
         agents.for_members(log_density),
         draws,
         config.reduced_precision_penalty,
     )
-    return soft_maximum - q_data.mean(dim=-1)
 
 
 def _systematic_draws(streams: Streams, rows: int, count: int, critics: int = 2) -> Tensor:
@@ -143,13 +154,23 @@ def actor_loss(
     return (entropy_term - policy.log_density(batch.actions)).mean(dim=-1), log_density
 
 
-def update(agents: ActorCritics, batch: Batch, config: CQLConfig, step: int) -> Metrics:
-    """Update number `step` (from 0) of every agent: critics on TD error plus penalty, actor, temperature."""
+def update(
+    agents: Any,
+    batch: Batch,
+    config: Any,
+    step: int,
+    penalise: Callable[[Any, TanhGaussian, Batch, Tensor, Any], Tensor] = conservative_penalty,
+    others: Sequence[Tensor] = (),
+) -> Metrics:
+    """Update number `step` (from 0) of every agent: critics on TD error plus penalty, actor, temperature.
+
+    Another method may `penalise` otherwise, and have the losses of `others` [P] in the same step.
+    """
     target = td_target(agents, batch, config)
     td_error, q = losses.critic_loss(agents, batch, target)
     policy: TanhGaussian = agents.policy(batch.observations)
-    penalty = conservative_penalty(agents, policy, batch, q, config)
-    parts = [td_error, config.conservative_weight * penalty]
+    penalty = penalise(agents, policy, batch, q, config)
+    parts = [td_error, config.conservative_weight * penalty, *others]
     actor, log_density = actor_loss(agents, policy, batch, cloning=step < config.cloning_updates)
     if step >= config.frozen_actor_updates:
         parts += [actor, sac.entropy_coefficient_loss(agents, log_density)]
