@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.scores import returns
-from paper_figures import panels, style
+from paper_figures import drawing, panels, style
 from paper_figures.results import Results
 from storage import UserError
 
@@ -65,7 +65,7 @@ class Comparison:
 
     def caption(self, drawn: pd.DataFrame, results: Results) -> str:
         """The caption's text for the rows of `table`."""
-        notes = list(self.notes) if (drawn["source"] == panels.PUBLISHED).any() else []
+        notes = list(self.notes) if (drawn["source"] == drawing.PUBLISHED).any() else []
         missing = [method for method in self.methods if method not in set(drawn["method"])]
         if missing:
             names = [self._label(method, results.ensemble_size) for method in missing]

@@ -168,7 +168,7 @@ def _legend(figure: Figure, drawn: pd.DataFrame) -> None:
     if drawn["d4rl_mean"].notna().any():
         handles.append(Line2D([], [], **_D4RL))
         labels.append("D4RL's mean, where known")
-    style.legend_below(figure, handles, labels, "", "outside lower center", columns=len(labels))
+    style.legend_below(figure, handles, labels, columns=len(labels))
 
 
 def _quality(dataset_id: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from paper_figures import style
-from paper_figures.panels import OURS, PUBLISHED
+from paper_figures.drawing import OURS, PUBLISHED, STROKES
 from paper_figures.results import Results
 from storage import UserError
 from storage.tables import LIKELIHOODS, read_table
@@ -88,24 +89,21 @@ def draw(drawn: pd.DataFrame) -> Figure:
     Raises:
         UserError: there is nothing to draw.
     """
-    if drawn.empty:
-        raise UserError("Figure 1a was given no rows: expected those of its table.")
-    datasets = list(dict.fromkeys(drawn["dataset"]))
+    datasets = list(dict.fromkeys(style.required(drawn, "Figure 1a")["dataset"]))
+    handles: list[Any] = [Patch(color=_COLOURS[samples], alpha=0.5, linewidth=0) for samples in SAMPLES]
+    labels = [f"{OURS}, {samples}" for samples in SAMPLES]
+    if (drawn["source"] == PUBLISHED).any():
+        handles += [_dashed(Line2D([], []), samples) for samples in SAMPLES]
+        labels += [f"{PUBLISHED}, {samples} (mean ± standard deviation)" for samples in SAMPLES]
     with style.look():
-        figure, panels = style.panel_figure(datasets, panel_width=3.0, legend_height=0.6)
-        for axes, dataset, first, _, lowest in panels:
+        figure = Figure(figsize=(max(3.0 * len(datasets), 5.0), 3.2))
+        grid = figure.subplots(1, len(datasets), squeeze=False)[0]
+        for axes, dataset in zip(grid, datasets, strict=True):
             _panel(axes, drawn[drawn["dataset"] == dataset])
             axes.set_title(dataset)
-            if first:
-                axes.set_ylabel("density [1 / nat]")
-            if lowest:
-                axes.set_xlabel("log likelihood less the mean of offline samples [nats]")
-        handles = [Patch(color=_COLOURS[samples], alpha=0.5, linewidth=0) for samples in SAMPLES]
-        style.legend_below(figure, handles, SAMPLES, OURS, "outside lower left", columns=2)
-        if (drawn["source"] == PUBLISHED).any():
-            lines = [_dashed(Line2D([], []), samples) for samples in SAMPLES]
-            title = f"{PUBLISHED} (mean ± standard deviation)"
-            style.legend_below(figure, lines, SAMPLES, title, "outside lower right", columns=2)
+            axes.set_xlabel("log likelihood less the mean of offline samples [nats]")
+        grid[0].set_ylabel("density [1 / nat]")
+        style.legend_below(figure, handles, labels, columns=len(handles) // 2)
     return figure
 
 
@@ -163,5 +161,11 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _dashed(line: Line2D, samples: str) -> Line2D:
     """The look of a published mean, its deviation to either side."""
-    line.set(color=_COLOURS[samples], linestyle=style.DASHED, linewidth=1.1, marker="o", markevery=[1])
+    line.set(
+        color=_COLOURS[samples],
+        linestyle=STROKES[PUBLISHED].linestyle,
+        linewidth=1.1,
+        marker="o",
+        markevery=[1],
+    )
     return line

@@ -43,8 +43,7 @@ class Pictures:
 
     def draw(self, drawn: pd.DataFrame) -> Figure:
         """Place the pictures of `table`. UserError where there are none."""
-        if drawn.empty:
-            raise UserError(f"Figure {self.number} was given no pictures: expected those of its table.")
+        drawn = style.required(drawn, f"Figure {self.number}")
         count = len(drawn)
         with style.look():
             shape = (count, 1) if self.stacked else (1, count)

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.shares import LOGGED_SHARE, TRUE_SHARE, environment_steps, share_curve
-from paper_figures import panels, style
+from paper_figures import drawing, panels, style
 from paper_figures.results import Results
 from storage import UserError
 
@@ -54,9 +54,9 @@ class OfflineShare:
         """The caption's text for the rows of `table`."""
         subject = "The share of offline samples among those that balanced replay draws."
         notes = ["Ours is the share of all draws since the evaluation before."]
-        if (drawn["source"] == panels.LOGGED).any():
-            notes.append("Thin: ours in every 100th batch only, as the paper logged it.")
-        if (drawn["source"] == panels.PUBLISHED).any():
+        if (drawn["source"] == drawing.LOGGED).any():
+            notes.append("Dash-dotted: ours in every 100th batch only, as the paper logged it.")
+        if (drawn["source"] == drawing.PUBLISHED).any():
             notes.append(
                 "The published share is of every 100th batch, the first after each collection among them,"
                 " which holds the new samples: it understates the offline share early on. Its axis counts"
@@ -80,7 +80,7 @@ class OfflineShare:
         if ((curves["metric"] == LOGGED_SHARE) & (curves["dataset"] == dataset)).any():
             logged = share_curve(curves, METHOD, dataset, bootstrap, LOGGED_SHARE)
             rows = panels.our_rows(logged, statistics.confidence, **names)
-            parts.append(rows.assign(source=panels.LOGGED, band="every 100th batch, as the paper logged"))
+            parts.append(rows.assign(source=drawing.LOGGED, band="every 100th batch, as the paper logged"))
         published = panels.published_curves(self.number, dataset)
         if METHOD in published:
             curve = published[METHOD]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.published import RUNS, published_curve, published_panels
+from analysis.published import published_curve, published_panels
 from analysis.shares import share_curve
-from paper_figures import panels, style
+from paper_figures import drawing, panels, style
 from paper_figures.results import Results
 from storage import UserError
 
@@ -52,21 +51,9 @@ class ActionAUROC:
         Raises:
             UserError: there is nothing to draw.
         """
-        if drawn.empty:
-            raise UserError(f"Figure {self.number} was given no rows: expected those of its table.")
-        datasets = list(dict.fromkeys(drawn["dataset"]))
-        with style.look():
-            height = style.legend_height(list(CURVES), columns=2)
-            figure, places = style.panel_figure(datasets, panel_width=2.6, legend_height=height)
-            for axes, dataset, first, _, lowest in places:
-                _panel(axes, drawn[drawn["dataset"] == dataset])
-                axes.set_title(dataset)
-                if first:
-                    axes.set_ylabel(UNIT)
-                if not lowest:
-                    axes.set_xlabel("")
-            _legends(figure, drawn)
-        return figure
+        drawn = style.required(drawn, f"Figure {self.number}")
+        rows = drawn.assign(method=drawn["label"].map(_LOOKS))
+        return panels.draw(rows, f"Figure {self.number}")
 
     def caption(self, drawn: pd.DataFrame, results: Results) -> str:
         """The caption's text for the rows of `table`."""
@@ -79,7 +66,7 @@ class ActionAUROC:
             "Ours takes the smaller of a member's twin Q values; “Ensemble” is the mean of these over the"
             " members, “Individual” the mean of the members' own areas; the pairs are a random subsample."
         ]
-        if (drawn["source"] == panels.PUBLISHED).any():
+        if (drawn["source"] == drawing.PUBLISHED).any():
             notes.append(
                 "Which of the twins the paper takes, and whether its individual Q is of a member of the"
                 " ensemble or of an agent fine-tuned alone, is not known."
@@ -99,26 +86,6 @@ class ActionAUROC:
                 within = theirs[theirs["step"] <= statistics.steps[-1]]
                 parts.append(panels.published_rows(within, **names))
         return parts
-
-
-def _panel(axes: Axes, rows: pd.DataFrame) -> None:
-    for (source, label), curve in rows.groupby(["source", "label"], sort=False):
-        line = style.solid_curve if source == panels.OURS else style.dashed_curve
-        line(axes, curve, _LOOKS[str(label)])
-    style.step_axis(axes, int(rows["step"].max()))
-
-
-def _legends(figure: Figure, drawn: pd.DataFrame) -> None:
-    ours = drawn[drawn["source"] == panels.OURS]
-    seeds = int(ours["runs"].iloc[0])
-    interval = f"mean, {ours['band'].iloc[0]}, {seeds} seeds" if seeds > 1 else "1 seed, no interval"
-    solid = [style.solid_handle(look) for look in _LOOKS.values()]
-    title = f"{panels.OURS} ({interval})"
-    style.legend_below(figure, solid, list(_LOOKS), title, "outside lower left", columns=2)
-    if (drawn["source"] == panels.PUBLISHED).any():
-        dashed = [style.dashed_handle(look) for look in _LOOKS.values()]
-        title = f"{panels.PUBLISHED} (mean ± std, {RUNS} runs)"
-        style.legend_below(figure, dashed, list(_LOOKS), title, "outside lower right", columns=2)
 
 
 FIGURE = ActionAUROC("10")

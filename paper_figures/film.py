@@ -47,8 +47,7 @@ def table(results: ManipulationResults) -> pd.DataFrame:
 
 def draw(drawn: pd.DataFrame) -> Figure:
     """Place the strips of `table`, one below the other. UserError where there are none."""
-    if drawn.empty:
-        raise UserError(f"{_NAME} was given no pictures: expected those of its table.")
+    drawn = style.required(drawn, _NAME)
     with style.look():
         ratios = (_WIDTH * drawn["height"] / drawn["width"] + _TITLE).tolist()
         figure = Figure(figsize=(_WIDTH, sum(ratios)), dpi=style.PRINT_DPI)

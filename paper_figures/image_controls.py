@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.shares import share_curve
 from analysis.success import MEASURED, last_evaluations
-from paper_figures import panels, style
+from paper_figures import drawing, panels, style
 from paper_figures.manipulation_results import TASKS, ManipulationResults
 from storage import UserError
 
@@ -19,7 +19,6 @@ OFFLINE = "cql"
 LAST = 4
 """Evaluations at the end that the caption's numbers are the mean of."""
 _NAME = "The figure of controls"
-_PANEL_WIDTH = 2.6
 
 
 def table(results: ManipulationResults) -> pd.DataFrame:
@@ -46,29 +45,14 @@ def table(results: ManipulationResults) -> pd.DataFrame:
 
 def draw(drawn: pd.DataFrame) -> Figure:
     """Draw the rows of `table`, a panel a task. UserError where there are none."""
-    if drawn.empty:
-        raise UserError(f"{_NAME} was given no rows: expected those of its table.")
-    methods = drawn.drop_duplicates("method")
-    runs = [style.count(int(number), "agent") for number in methods["runs"]]
-    labels = [f"{label} ({agents})" for label, agents in zip(methods["label"], runs, strict=True)]
-    tasks = list(dict.fromkeys(drawn["dataset"]))
-    with style.look():
-        width = style.panel_figure_width(len(tasks), _PANEL_WIDTH)
-        columns = style.legend_columns(labels, width)
-        height = style.legend_height(labels, columns)
-        figure, places = style.panel_figure(tasks, panel_width=_PANEL_WIDTH, legend_height=height)
-        for axes, task, first, _, lowest in places:
-            rows = drawn[drawn["dataset"] == task]
-            for method, curve in rows.groupby("method", sort=False):
-                style.solid_curve(axes, curve, str(method))
-            axes.set_title(task)
-            axes.set_ylim(-0.03, 1.03)
-            style.step_axis(axes, int(rows["step"].max()), "updates of an agent" if lowest else "")
-            if first:
-                axes.set_ylabel("success")
-        handles = [style.solid_handle(method) for method in methods["method"]]
-        title = f"mean over agents or seeds, {methods['band'].iloc[0]}"
-        style.legend_below(figure, handles, labels, title, "outside lower left", columns)
+    rows = style.required(drawn, _NAME).assign(source=drawing.OURS)
+    agents = [style.count(int(number), "agent") for number in rows["runs"]]
+    rows["label"] = [f"{label} ({number})" for label, number in zip(rows["label"], agents, strict=True)]
+    sources = {drawing.OURS: f"mean over agents or seeds, {rows['band'].iloc[0]}"}
+    figure = drawing.draw(rows, sources, "success", "updates of an agent")
+    for axes in figure.axes:
+        axes.set_ylim(-0.03, 1.03)
+        style.count_axis(axes, int(rows.loc[rows["dataset"] == axes.get_title(), "step"].max()))
     return figure
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from analysis.scores import score_arrays
-from paper_figures import style
+from paper_figures import drawing, style
 from paper_figures.results import Results
-from storage import UserError
 
 COLUMNS = (
     "dataset",
@@ -31,8 +26,6 @@ COLUMNS = (
 )
 SEED = "seed"
 IQM = "iqm"
-
-_PANEL_WIDTH = 2.4
 
 
 def table(results: Results) -> pd.DataFrame:
@@ -76,21 +69,13 @@ def draw(drawn: pd.DataFrame) -> Figure:
     Raises:
         UserError: there is nothing to draw.
     """
-    if drawn.empty:
-        raise UserError("The learning curves were given no rows: expected those of learning_curves.table.")
-    datasets = list(dict.fromkeys(drawn["dataset"]))
-    with style.look(dense=len(datasets) > 4):
-        title, handles, labels = _legend(drawn)
-        columns = style.legend_columns(labels, style.panel_figure_width(len(datasets), _PANEL_WIDTH))
-        height = style.legend_height(labels, columns)
-        figure, panels = style.panel_figure(datasets, _PANEL_WIDTH, height)
-        for axes, dataset, first, _, lowest in panels:
-            _panel(axes, drawn[drawn["dataset"] == dataset], dataset)
-            if first:
-                axes.set_ylabel("normalised score")
-            if not lowest:
-                axes.set_xlabel("")
-        style.legend_below(figure, handles, labels, title, "outside lower center", columns)
+    kinds = {IQM: drawing.OURS, SEED: drawing.SEED}
+    drawn = style.required(drawn, "The figure of learning curves")
+    rows = drawn.assign(source=drawn["kind"].map(kinds), run=drawn["seed"])
+    along = str(drawn["along"].iloc[0])
+    figure = drawing.draw(rows, _sources(drawn), "normalised score", along, panel_width=2.4)
+    for axes in figure.axes:
+        style.count_axis(axes, int(rows.loc[rows["dataset"] == axes.get_title(), "step"].max()))
     return figure
 
 
@@ -112,26 +97,10 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
     )
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, dataset: str) -> None:
-    for (method, _), run in rows[rows["kind"] == SEED].groupby(["method", "seed"], sort=False):
-        colour = style.look_of(str(method)).colour
-        axes.plot(run["step"], run["value"], color=colour, linewidth=0.6, alpha=0.7)
-    for method, iqm in rows[rows["kind"] == IQM].groupby("method", sort=False):
-        style.solid_curve(axes, iqm, str(method))
-    axes.set_title(dataset)
-    style.step_axis(axes, int(rows["step"].max()), str(rows["along"].iloc[0]))
-
-
-def _legend(drawn: pd.DataFrame) -> tuple[str, list[Any], list[str]]:
-    """Title, handles and labels."""
-    iqm = drawn[drawn["kind"] == IQM].drop_duplicates("method")
-    seeds = int(iqm["runs"].iloc[0])
-    handles: list[Any] = [style.solid_handle(method) for method in iqm["method"]]
-    labels = list(iqm["label"])
-    if seeds == 1:
-        title = "one seed, no interval"
-    else:
-        title = f"interquartile mean of {seeds} seeds and its {iqm['band'].iloc[0]}"
-        handles.append(Line2D([], [], color="#555555", linewidth=0.6, alpha=0.7))
-        labels.append("each seed")
-    return title, handles, labels
+def _sources(drawn: pd.DataFrame) -> dict[str, str]:
+    """The legend's words for thick and thin lines."""
+    if (drawn["runs"] == 1).all():
+        return {drawing.OURS: "one seed, no interval"}
+    iqm = drawn[drawn["kind"] == IQM].iloc[0]
+    title = f"interquartile mean of {iqm['runs']} seeds and its {iqm['band']}"
+    return {drawing.OURS: title, drawing.SEED: "each seed"}

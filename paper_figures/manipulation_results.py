@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis.aggregate import Bootstrap
 from analysis.published import METHOD_OF_CURVE, METRIC_OF_CURVE, SUCCESS, published_table, runs_behind
 from analysis.shares import share_curve
-from paper_figures import panels, style
+from paper_figures import drawing, panels, style
 from storage import UserError
 
 TASKS = ("pick-place", "grasp-closed-drawer", "grasp-blocked-drawer")
@@ -127,8 +127,8 @@ def caption(
     drawn: pd.DataFrame, results: ManipulationResults, number: str, subject: str, notes: Iterable[str]
 ) -> str:
     """The caption's text for rows with the columns `panels.COLUMNS`."""
-    ours = drawn[drawn["source"] == panels.OURS]
-    theirs = drawn[drawn["source"] == panels.PUBLISHED]
+    ours = drawn[drawn["source"] == drawing.OURS]
+    theirs = drawn[drawn["source"] == drawing.PUBLISHED]
     last, seeds = int(ours["step"].max()), int(ours["runs"].min())
     interval = f"with its {ours['band'].iloc[0]}" if seeds > 1 else "without an interval"
     sentences = [

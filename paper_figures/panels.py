@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,15 +14,9 @@ from matplotlib.figure import Figure
 from algorithms.catalogue import LABELS, METHODS, NOTHING, ONLINE
 from analysis.published import METHOD_OF_CURVE, RUNS, published_dataset, published_table
 from analysis.scores import normalised, panel_order, returns
-from paper_figures import style
+from paper_figures import drawing, style
+from paper_figures.drawing import OUR_LEVEL, OURS, PUBLISHED, PUBLISHED_LEVEL
 from paper_figures.results import Results
-from storage import UserError
-
-OURS = "this suite"
-PUBLISHED = "published"
-OUR_LEVEL = "this suite, last value"
-PUBLISHED_LEVEL = "published, last value"
-LOGGED = "this suite, as the paper logged"
 
 RETURN = "return"
 SHARE = "share"
@@ -47,16 +40,6 @@ PAPER_DATASETS = tuple(
 """[S] D.1."""
 PAPER_SIZE = 5
 """[S] D.1: members of the paper's ensembles."""
-
-_PANEL_WIDTH = 2.6
-_PLACES: tuple[style.Place, ...] = ("outside lower left", "outside lower right")
-_CURVES = {
-    OURS: style.solid_curve,
-    PUBLISHED: style.dashed_curve,
-    OUR_LEVEL: style.solid_level,
-    PUBLISHED_LEVEL: style.dotted_level,
-    LOGGED: style.thin_curve,
-}
 
 
 def published_curves(figure: str, dataset: str) -> dict[str, pd.DataFrame]:
@@ -104,26 +87,24 @@ def draw(drawn: pd.DataFrame, figure_name: str) -> Figure:
     Raises:
         UserError: there is nothing to draw.
     """
-    if drawn.empty:
-        raise UserError(f"{figure_name} was given no rows: expected those of its table.")
+    unit = str(style.required(drawn, figure_name)["unit"].iloc[0])
+    by_episodes = unit in (SUCCESS, DRAWN)
+    vertical = VERTICAL.get(unit, unit)
+    horizontal = "episodes" if by_episodes else "environment steps"
+    figure = drawing.draw(drawn, _sources(drawn), vertical, horizontal)
     datasets = list(dict.fromkeys(drawn["dataset"]))
-    with style.look(dense=len(datasets) > 4):
-        legends = [legend for legend in (_our_legend(drawn), _published_legend(drawn)) if legend.labels]
-        width = style.panel_figure_width(len(datasets), _PANEL_WIDTH) / len(legends)
-        # Below one or two panels the legends' titles take the width.
-        columns = [
-            style.legend_columns(legend.labels, width) if len(datasets) > 2 else 1 for legend in legends
-        ]
-        height = max(
-            style.legend_height(legend.labels, n) for legend, n in zip(legends, columns, strict=True)
-        )
-        figure, panels = style.panel_figure(datasets, panel_width=_PANEL_WIDTH, legend_height=height)
-        for axes, dataset, first, last, lowest in panels:
-            _panel(axes, drawn[drawn["dataset"] == dataset], dataset, first, last)
-            if not lowest:
-                axes.set_xlabel("")
-        for legend, place, n in zip(legends, _PLACES, columns, strict=False):
-            style.legend_below(figure, legend.handles, legend.labels, legend.title, place, n)
+    with style.look():
+        for place, axes in enumerate(figure.axes, start=1):
+            dataset = datasets[place - 1]
+            last = drawn.loc[drawn["dataset"] == dataset, "step"].max()
+            style.count_axis(axes, int(last), thousands=not by_episodes)
+            if unit != RETURN:
+                if unit in VERTICAL:
+                    axes.set_ylim(-0.03, 1.03)
+                continue
+            right = _score_axis(axes, dataset)
+            if place % drawing.WRAP == 0 or place == len(datasets):
+                right.set_ylabel("normalised score")
     return figure
 
 
@@ -184,9 +165,9 @@ def _ours(ours: pd.DataFrame, results: Results) -> str:
     """What our curves are, and what each method started from."""
     seeds, methods = int(ours["runs"].iloc[0]), list(dict.fromkeys(ours["method"]))
     interval = f"with its {ours['band'].iloc[0]}" if seeds > 1 else "without an interval"
-    own = [style.look_of(method).name for method in methods if _trained_offline_by_itself(method)]
+    own = [style.name_of(method) for method in methods if _trained_offline_by_itself(method)]
     exceptions = [f"{style.listed(own)} after offline training of their own"] if own else []
-    fresh = [style.look_of(name).name for name in methods if _source(name) == NOTHING]
+    fresh = [style.name_of(name) for name in methods if _source(name) == NOTHING]
     exceptions += [f"{style.listed(fresh)} starts from nothing"] if fresh else []
     besides = f" ({'; '.join(exceptions)})" if exceptions else ""
     whose = " by the paper's authors, whose released agents they start from" if results.authors_agents else ""
@@ -220,23 +201,6 @@ def _origin(results: Results, published: bool) -> str:
     )
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, dataset: str, first: bool, last: bool) -> None:
-    for (source, method), curve in rows.groupby(["source", "method"], sort=False):
-        _CURVES[str(source)](axes, curve, str(method))
-    axes.set_title(dataset)
-    unit = str(rows["unit"].iloc[0])
-    horizontal = style.episode_axis if unit in (SUCCESS, DRAWN) else style.step_axis
-    horizontal(axes, int(rows["step"].max()))
-    if first:
-        axes.set_ylabel(VERTICAL[unit])
-    if unit == RETURN:
-        right = _score_axis(axes, dataset)
-        if last:
-            right.set_ylabel("normalised score")
-    else:
-        axes.set_ylim(-0.03, 1.03)
-
-
 def _score_axis(axes: Axes, dataset: str) -> SecondaryAxis:
     right = axes.secondary_yaxis(
         "right",
@@ -250,33 +214,15 @@ def _score_axis(axes: Axes, dataset: str) -> SecondaryAxis:
     return right
 
 
-class _Legend(NamedTuple):
-    title: str
-    handles: list[Any]
-    labels: list[str]
-
-
-def _our_legend(drawn: pd.DataFrame) -> _Legend:
-    ours = drawn[drawn["source"] == OURS].drop_duplicates("method")
-    seeds = int(ours["runs"].iloc[0])
-    interval = f"mean, {ours['band'].iloc[0]}, {seeds} seeds" if seeds > 1 else "1 seed, no interval"
-    handles: list[Any] = [style.solid_handle(method) for method in ours["method"]]
-    labels = list(ours["label"])
-    for source, handle in ((LOGGED, style.thin_handle()), (OUR_LEVEL, style.solid_level_handle())):
-        others = drawn[drawn["source"] == source]
-        if not others.empty:
-            handles.append(handle)
-            labels.append(str(others["band"].iloc[0]))
-    return _Legend(f"{OURS} ({interval})", handles, labels)
-
-
-def _published_legend(drawn: pd.DataFrame) -> _Legend:
-    theirs = drawn[drawn["source"] == PUBLISHED].drop_duplicates("method")
-    handles: list[Any] = [style.dashed_handle(method) for method in theirs["method"]]
-    labels = list(theirs["label"])
-    levels = drawn[drawn["source"] == PUBLISHED_LEVEL]
-    if not levels.empty:
-        handles.append(style.dotted_level_handle())
-        labels.append(str(levels["band"].iloc[0]))
-    runs = int(theirs["runs"].iloc[0]) if len(theirs) else RUNS
-    return _Legend(f"{PUBLISHED} (mean ± std, {runs} runs)", handles, labels)
+def _sources(drawn: pd.DataFrame) -> dict[str, str]:
+    """The legend's words for each source's lines and bands."""
+    words = {}
+    for name, rows in drawn.groupby("source", sort=False):
+        source, band, runs = str(name), str(rows["band"].iloc[0]), int(rows["runs"].iloc[0])
+        words[source] = f"{source.partition(',')[0]}, {band}"
+        if source == OURS:
+            interval = f"mean, {band}, {runs} seeds" if runs > 1 else "1 seed, no interval"
+            words[source] = f"{OURS} ({interval})"
+        elif source == PUBLISHED:
+            words[source] = f"{PUBLISHED} (mean ± std, {runs} runs)"
+    return words

@@ -5,13 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from paper_figures import style
+from paper_figures import drawing, style
 from paper_figures.results import Results
-from storage import UserError
 
 COLUMNS = ("method", "label", "step", "threshold", *style.ESTIMATE)
-
-_WIDTH = 4.8  # inches
 
 
 def table(results: Results) -> pd.DataFrame:
@@ -34,22 +31,12 @@ def draw(drawn: pd.DataFrame) -> Figure:
     Raises:
         UserError: there is nothing to draw.
     """
-    if drawn.empty:
-        raise UserError("The profiles were given no rows: expected those of performance_profiles.table.")
-    methods = drawn.drop_duplicates("method")
-    labels = list(methods["label"])
-    columns = style.legend_columns(labels, _WIDTH)
-    with style.look():
-        figure = Figure(figsize=(_WIDTH, 2.6 + style.legend_height(labels, columns)))
-        axes = figure.subplots()
-        for method, profile in drawn.groupby("method", sort=False):
-            style.solid_curve(axes, profile, str(method), along="threshold")
-        axes.set_title(f"performance profiles at {style.moment(drawn)}")
-        axes.set_xlabel("normalised score τ")
-        axes.set_ylabel("share of runs above τ")
-        axes.set_ylim(-0.03, 1.03)
-        handles = [style.solid_handle(method) for method in methods["method"]]
-        style.legend_below(figure, handles, labels, style.runs(drawn), "outside lower center", columns)
+    title = f"performance profiles at {style.moment(style.required(drawn, 'The figure of profiles'))}"
+    rows = drawn.assign(dataset=title, source=drawing.OURS)
+    words = {drawing.OURS: style.runs(rows)}
+    figure = drawing.draw(rows, words, "share of runs above τ", "normalised score τ", along="threshold")
+    (axes,) = figure.axes
+    axes.set_ylim(-0.03, 1.03)
     return figure
 
 

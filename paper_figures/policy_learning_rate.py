@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.scores import normalised, panel_order, returns
-from paper_figures import panels, style
+from paper_figures import drawing, panels, style
 from paper_figures.results import Results
 
 PUBLISHED_FIGURE = "3"
@@ -51,7 +51,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
     """The caption's text for the rows of `table`: what is drawn, and how far each rate is from the paper."""
-    ours = drawn[drawn["source"] == panels.OURS]
+    ours = drawn[drawn["source"] == drawing.OURS]
     seeds, steps = int(ours["runs"].iloc[0]), int(ours["step"].max())
     name = style.method_label(_swept(results.statistics.methods), results.ensemble_size)
     interval = f" with its {ours['band'].iloc[0]}" if seeds > 1 else ""
@@ -60,9 +60,9 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
         f" {results.pretraining_updates:,} CQL updates: mean over {style.count(seeds, 'seed')}{interval}."
     ]
     for dataset, rows in drawn.groupby("dataset", sort=False):
-        theirs = rows[rows["source"] == panels.PUBLISHED]
+        theirs = rows[rows["source"] == drawing.PUBLISHED]
         if not theirs.empty:
-            sentences.append(_distances(str(dataset), rows[rows["source"] == panels.OURS], theirs))
+            sentences.append(_distances(str(dataset), rows[rows["source"] == drawing.OURS], theirs))
     if results.demonstration:
         sentences.append(style.DEMONSTRATION)
     return " ".join(sentences)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -51,10 +52,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
     Raises:
         UserError: there is nothing to draw.
     """
-    if drawn.empty:
-        raise UserError(
-            "The probabilities were given no rows: expected those of probability_of_improvement.table."
-        )
+    drawn = style.required(drawn, "The figure of probabilities")
     labels = dict(zip(drawn["method"], drawn["label"], strict=True))
     side = _CELL * len(labels)
     names = 0.3 + 0.055 * max(map(len, labels.values()))
@@ -80,21 +78,20 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
 def _matrix(axes: Axes, drawn: pd.DataFrame, labels: dict[str, str]) -> None:
     """`labels` names the methods, in the order of rows and columns."""
     methods, names = list(labels), list(labels.values())
-    values = drawn.pivot(index="method", columns="versus", values="value").loc[methods, methods]
-    axes.imshow(values, cmap="PuOr", vmin=0, vmax=1, alpha=0.6)
-    place = {method: k for k, method in enumerate(methods)}
-    for _, pair in drawn.iterrows():
-        axes.text(
-            place[pair["versus"]],
-            place[pair["method"]],
-            f"{pair['value']:.2f}",
-            ha="center",
-            va="center",
-            fontsize=7,
-            fontweight="bold" if pair["low"] > 0.5 or pair["high"] < 0.5 else "normal",
-        )
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
+    values, low, high = (
+        drawn.pivot(index="method", columns="versus", values=column).loc[methods, methods]
+        for column in ("value", "low", "high")
+    )
+    sns.heatmap(
+        values, ax=axes, annot=True, fmt=".2f", cmap="PuOr", vmin=0, vmax=1, alpha=0.6, square=True,
+        cbar=False, xticklabels=names, yticklabels=names, annot_kws={"fontsize": 7, "color": "black"},
+    )  # fmt: skip
+    decided = ((low > 0.5) | (high < 0.5)).to_numpy()
+    for text in axes.texts:
+        column, row = (int(place) for place in text.get_position())
+        text.set_fontweight("bold" if decided[row, column] else "normal")
+    axes.set_xticks(axes.get_xticks(), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(axes.get_yticks(), names, rotation=0)
+    axes.set(xlabel="", ylabel="")
     axes.grid(False)
     axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)

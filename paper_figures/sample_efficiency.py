@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.aggregate import improvements
-from paper_figures import style
+from paper_figures import drawing, style
 from paper_figures.results import Results
 from storage import UserError
 
@@ -56,26 +55,21 @@ def draw(drawn: pd.DataFrame) -> Figure:
     Raises:
         UserError: there is nothing to draw.
     """
-    if drawn.empty:
-        raise UserError("Sample efficiency was given no rows: expected those of sample_efficiency.table.")
-    curves = drawn[drawn["panel"] == EFFICIENCY]
+    drawn = style.required(drawn, "The figure of sample efficiency")
+    rows = drawn[drawn["panel"] == EFFICIENCY].assign(source=drawing.OURS)
     pairs = drawn[drawn["panel"] == IMPROVEMENT]
+    looks = style.looks(rows["method"])
     with style.look():
-        methods = curves.drop_duplicates("method")
-        columns = style.legend_columns(list(methods["label"]), _WIDTH)
-        below = style.legend_height(list(methods["label"]), columns)
-        figure = Figure(figsize=(_WIDTH, max(2.3, 1.1 + 0.35 * len(pairs)) + below))
-        left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.0))
-        _efficiency(left, curves)
-        _improvement(right, pairs)
-        style.legend_below(
-            figure,
-            [style.solid_handle(method) for method in methods["method"]],
-            list(methods["label"]),
-            style.runs(curves),
-            "outside lower center",
-            columns,
-        )
+        legend = drawing.Legend(rows, {drawing.OURS: style.runs(rows)}, _WIDTH)
+        figure = Figure(figsize=(_WIDTH, max(2.3, 1.1 + 0.35 * len(pairs)) + legend.height))
+        left, right = figure.subplots(1, 2)
+        plot = drawing.layers(rows).label(x=str(rows["along"].iloc[0]), y="IQM of normalised score")
+        plot.on(left).plot()
+        drawing.separate(left, rows, looks)
+        left.set_title("sample efficiency")
+        style.count_axis(left, int(rows["step"].max()))
+        _improvement(right, pairs, looks[rows["method"].iloc[0]])
+        legend.add_to(figure)
     return figure
 
 
@@ -93,24 +87,10 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
     )
 
 
-def _efficiency(axes: Axes, rows: pd.DataFrame) -> None:
-    for method, curve in rows.groupby("method", sort=False):
-        style.solid_curve(axes, curve, str(method))
-    axes.set_title("sample efficiency")
-    axes.set_ylabel("IQM of normalised score")
-    style.step_axis(axes, int(rows["step"].max()), str(rows["along"].iloc[0]))
-
-
-def _improvement(axes: Axes, rows: pd.DataFrame) -> None:
-    places = np.arange(len(rows))[::-1]
+def _improvement(axes: Axes, rows: pd.DataFrame, look: style.Look) -> None:
     axes.axvline(0.5, color="#777777", linewidth=0.9, linestyle=(0, (1, 1.5)))
-    for place, (_, row) in zip(places, rows.iterrows(), strict=True):
-        look = style.look_of(str(row["method"]))
-        interval = [row["low"], row["high"]]
-        axes.plot(interval, [place] * 2, color=look.colour, alpha=0.3, linewidth=6, solid_capstyle="butt")
-        axes.plot([row["value"]], [place], color=look.colour, marker=look.marker)
-    axes.set_yticks(places, [f"{row['label']}\nover {row['versus_label']}" for _, row in rows.iterrows()])
+    names = [f"{row['label']}\nover {row['versus_label']}" for _, row in rows.iterrows()]
+    style.intervals(axes, rows, names, [look] * len(rows))
     axes.set_xlim(-0.03, 1.03)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_title(f"probability of improvement at {style.moment(rows)}")
     axes.set_xlabel("probability (0.5: no difference)")

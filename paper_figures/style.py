@@ -1,8 +1,8 @@
-"""One look for every figure: colours and names of methods, lines, bands, legends, and how files are written.
+"""One look for every figure: methods' colours, markers and names, seaborn's theme, how files are written.
 
-A colour and a marker are a method, everywhere. The methods of Figure 3 have Okabe and Ito's colours, told
-apart by colour-blind readers; markers tell all methods apart in grey. Solid lines are this suite's results
-with a bootstrap interval, dashed lines the paper's own curves with their deviation.
+A colour, a marker and its filling are a method, everywhere, so that methods are told apart in colour, by the
+colour-blind and in grey. Markers are full for methods that learn online, half full for those that learn
+offline alone, hollow for ablations. The methods of Figure 3 have Okabe and Ito's colours.
 """
 
 from __future__ import annotations
@@ -12,271 +12,196 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import matplotlib.style
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from algorithms.catalogue import LABELS
+from algorithms.catalogue import LABELS, Label, Method
+from storage import UserError
 from storage.files import atomic_path
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one method is drawn."""
+    """Name, colour and marker of one method; `fill` is how much of the marker is."""
 
     name: str
     colour: str
     marker: str
+    fill: Literal["full", "half", "none"] = "full"
+
+    @property
+    def shape(self) -> MarkerStyle:
+        """The marker; of a hollow one the face is white, so that it hides the line."""
+        return MarkerStyle(self.marker, "left" if self.fill == "half" else "full")
+
+    @property
+    def face(self) -> str:
+        """Colour of the marker's inside."""
+        return "#FFFFFF" if self.fill == "none" else self.colour
+
+
+def _of_row(row: Label) -> Look:
+    if not isinstance(row, Method):
+        return Look(row.label, row.colour, row.marker, "none")
+    return Look(row.label, row.colour, row.marker, "full" if "online" in row.starts_from else "half")
 
 
 LOOKS: dict[str, Look] = {
-    **{name: Look(row.label, row.colour, row.marker) for name, row in LABELS.items()},
+    **{name: _of_row(row) for name, row in LABELS.items()},
     "online_share": Look("online samples", "#0571B0", "o"),
     "random_share": Look("random-action data", "#CA0020", "s"),
-    "trained_on": Look("CQL, trained on offline", "#878787", "v"),
-    "cloning_only": Look("cloning only", "#B15928", "d"),
-    "sac_single_online_only": Look("one agent, online replay", "#C51B7D", "s"),
-    "sac_single_balanced": Look("one agent, balanced replay", "#6A51A3", "^"),
-    "sac_ensemble_online_only": Look("ensemble, online replay", "#2171B5", "D"),
-    "cql_single_balanced": Look("CQL-ft, balanced replay", "#807DBA", "v"),
-    "cql_ensemble_online_only": Look("CQL-ft, ensemble", "#DE77AE", "P"),
-    "cql_ensemble_balanced": Look("CQL-ft, ensemble and balanced replay", "#252525", "X"),
+    "trained_on": Look("CQL, trained on offline", "#C0392B", ">", "none"),
+    "cloning_only": Look("cloning only", "#00CC90", "D", "none"),
+    "sac_single_online_only": Look("one agent, online replay", "#D8A800", "s", "none"),
+    "sac_single_balanced": Look("one agent, balanced replay", "#840024", "^", "none"),
+    "sac_ensemble_online_only": Look("ensemble, online replay", "#6CC09C", "D", "none"),
+    "cql_single_balanced": Look("CQL-ft, balanced replay", "#300C84", "v", "none"),
+    "cql_ensemble_online_only": Look("CQL-ft, ensemble", "#54C0FC", "P", "none"),
+    "cql_ensemble_balanced": Look("CQL-ft, ensemble and balanced replay", "#600018", "X", "none"),
 }
-_CUSTOM_COLOURS = ("#661100", "#DC267F", "#117733", "#44AA99", "#999933", "#88CCEE")
-_CUSTOM_MARKERS = ("o", "s", "^", "v", "D", "P", "X")
+_CUSTOM = tuple(
+    zip(
+        ("#3C3000", "#540054", "#183CB4", "#B4B460", "#604854", "#9478F0", "#0084FC", "#9C543C"),
+        ("o", "s", "^", "v", "D", "P", "X", "*"),
+        strict=True,
+    )
+)
+"""Colours and markers of methods that the catalogue does not have."""
 AT_RATE = "_at_"
 """Between a method and its policy's learning rate in a label of the sweep, as in "off2on_at_3e-05"."""
 ESTIMATE = ("value", "low", "high", "runs", "tasks", "band", "unit", "along")
 """The last columns of what a figure draws of the statistics over all datasets."""
-THIN_COLOUR = "#333333"
-DASHED = (0, (4, 2))
-DOTTED = (0, (1, 1.5))
 DEMONSTRATION = (
     "A demonstration of the machinery, from nothing to a figure, on a small task with brief training: not"
     " evidence for or against the paper. A processor of another kind rounds differently, and its curves are"
     " others."
 )
-Place = Literal["outside lower left", "outside lower center", "outside lower right"]
 _ENTRY_WIDTH, _LETTER_WIDTH = 0.55, 0.05
 """Inches of a legend entry's line and gaps, and of a letter in the legend's font."""
 
-SETTINGS = {
+THEME = {
+    **sns.axes_style("ticks"),
+    **sns.plotting_context("paper"),
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
-    "legend.title_fontsize": 7,
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.linewidth": 0.8,
     "axes.grid": True,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 3.2,
+    "xtick.major.width": 0.8,
+    "xtick.major.size": 3,
+    "ytick.major.width": 0.8,
+    "ytick.major.size": 3,
+    "lines.markersize": 4,
+    "lines.markeredgewidth": 0.8,
     "figure.constrained_layout.use": True,
     "figure.dpi": 200,
     "savefig.dpi": "figure",
     "pdf.fonttype": 42,
 }
+"""Seaborn's, in the sizes of a paper's figures."""
 PRINT_DPI = 300
 """Dots an inch of figures that are made of pictures."""
-DENSE = {"lines.linewidth": 1.1, "lines.markersize": 2.4}
+DENSE = {"lines.markersize": 3}
+
+
+def theme(dense: bool = False) -> dict[str, Any]:
+    """Settings of matplotlib; `dense`: finer, for figures of many panels."""
+    return THEME | (DENSE if dense else {})
 
 
 @contextmanager
 def look(dense: bool = False) -> Iterator[None]:
-    """The suite's settings on top of matplotlib's defaults, whatever a user's own matplotlibrc says.
-
-    `dense`: finer lines, for figures of many panels.
-    """
-    with matplotlib.style.context(["default", SETTINGS | (DENSE if dense else {})]):
+    """The suite's theme on top of matplotlib's defaults, whatever a user's own matplotlibrc says."""
+    with matplotlib.style.context(["default", theme(dense)]):
         yield
 
 
-def look_of(method: str) -> Look:
-    """How `method` is drawn; one that is not the paper's goes by its name, and its look follows from it."""
-    if method in LOOKS:
-        return LOOKS[method]
-    if AT_RATE in method:
-        return _look_of_rate(method)
-    digest = zlib.crc32(method.encode())
-    colour = _CUSTOM_COLOURS[digest % len(_CUSTOM_COLOURS)]
-    return Look(method, colour, _CUSTOM_MARKERS[digest % len(_CUSTOM_MARKERS)])
+def looks(methods: Iterable[str]) -> dict[str, Look]:
+    """The look of each of `methods`, which a figure draws together.
+
+    A method that the catalogue does not have goes by its name; its look begins with a hash of the name, and
+    is the next one that none of the others has.
+    """
+    found: dict[str, Look] = {}
+    taken: set[int] = set()
+    for method in dict.fromkeys(methods):
+        if method in LOOKS:
+            found[method] = LOOKS[method]
+        elif AT_RATE in method:
+            found[method] = _look_of_rate(method)
+        else:
+            start = zlib.crc32(method.encode())
+            turn = [(start + more) % len(_CUSTOM) for more in range(len(_CUSTOM))]
+            place = next((index for index in turn if index not in taken), turn[0])
+            taken.add(place)
+            found[method] = Look(method, *_CUSTOM[place])
+    return found
 
 
 def _look_of_rate(label: str) -> Look:
     """From dark for a millionth to bright for a thousandth, so that colours are in the rates' order."""
     exponent = np.log10(float(label.rpartition(AT_RATE)[2]))
-    colour = to_hex(colormaps["plasma"]((exponent + 6) / 3 * 0.85))
-    return Look(label, colour, _CUSTOM_MARKERS[round(-exponent * 2) % len(_CUSTOM_MARKERS)])
+    colour = to_hex(colormaps["plasma"]((exponent + 6) / 3 * 0.85)).upper()
+    return Look(label, colour, _CUSTOM[round(-exponent * 2) % len(_CUSTOM)][1])
+
+
+def name_of(method: str) -> str:
+    """The method's name in captions and legends; one that the catalogue does not have goes by its own."""
+    return LOOKS[method].name if method in LOOKS else method
 
 
 def method_label(method: str, ensemble_size: int) -> str:
     """The method's name for a legend; Off2On's names its ensemble size, as in "Off2On (N = 5)"."""
-    name = look_of(method).name
+    name = name_of(method)
     return f"{name} (N = {ensemble_size})" if method == "off2on" else name
 
 
-class Panel(NamedTuple):
-    """One dataset's place in a figure, and which labels it carries."""
-
-    axes: Axes
-    dataset: str
-    first_in_row: bool
-    last_in_row: bool
-    lowest: bool
-
-
-def panel_grid(panels: int) -> tuple[int, int]:
-    """Rows and columns for so many panels; four columns at most, like the paper's figures."""
-    columns = min(panels, 4)
-    return -(-panels // columns), columns
+def count_axis(axes: Axes, last: int, thousands: bool = True) -> None:
+    """Counts from 0 to `last` on the horizontal axis: of steps in thousands, or of episodes as they are."""
+    margin = 0.02 * max(last, 1)
+    axes.set_xlim(-margin, max(last, 1) + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=not thousands))
+    if thousands:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value else "0"))
 
 
-def panel_figure_width(panels: int, panel_width: float) -> float:
-    """Inches; wide enough for legends."""
-    return max(panel_width * panel_grid(panels)[1], 5.0)
-
-
-def panel_figure(
-    datasets: Sequence[str], panel_width: float, legend_height: float
-) -> tuple[Figure, list[Panel]]:
-    """An empty figure with a panel a dataset, in reading order; sizes in inches."""
-    rows, columns = panel_grid(len(datasets))
-    height = (2.6 if len(datasets) == 1 else 2.2 * rows) + legend_height
-    figure = Figure(figsize=(panel_figure_width(len(datasets), panel_width), height))
-    grid = figure.subplots(rows, columns, squeeze=False).flat
-    for spare in grid[len(datasets) :]:
-        spare.remove()
-    panels = [
-        Panel(
-            grid[index],
-            dataset,
-            first_in_row=index % columns == 0,
-            last_in_row=index % columns == columns - 1 or index == len(datasets) - 1,
-            lowest=index + columns >= len(datasets),
+def intervals(axes: Axes, rows: pd.DataFrame, names: Sequence[str], looks: Sequence[Look]) -> None:
+    """Draw estimates with their intervals, one below the other: rows with value, low and high, and names."""
+    places = np.arange(len(rows))[::-1]
+    columns = rows[["value", "low", "high"]].to_numpy(dtype=np.float64)
+    for place, (value, low, high), own in zip(places, columns, looks, strict=True):
+        axes.plot([low, high], [place] * 2, color=own.colour, alpha=0.3, lw=6, solid_capstyle="butt")
+        axes.plot(
+            [value], [place], color=own.colour, marker=own.shape, mfc=own.face, markerfacecoloralt="white"
         )
-        for index, dataset in enumerate(datasets)
-    ]
-    return figure, panels
+    axes.set_yticks(places, names)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
 
 
-def solid_curve(axes: Axes, rows: pd.DataFrame, method: str, along: str = "step") -> None:
-    """Draw this suite's curve: `rows` has value, low, high (NaN: no interval), in order of `along`."""
-    method_look = look_of(method)
-    axes.fill_between(
-        rows[along], rows["low"], rows["high"], color=method_look.colour, alpha=0.2, linewidth=0
-    )
-    axes.plot(
-        rows[along],
-        rows["value"],
-        color=method_look.colour,
-        marker=method_look.marker,
-        markevery=max(1, len(rows) // 10),
-        zorder=3,
-    )
-
-
-def dashed_curve(axes: Axes, rows: pd.DataFrame, method: str) -> None:
-    """Draw the paper's curve: `rows` has step, value, low, high, in order of step."""
-    colour = look_of(method).colour
-    axes.fill_between(rows["step"], rows["low"], rows["high"], color=colour, alpha=0.1, linewidth=0)
-    axes.plot(rows["step"], rows["value"], color=colour, linestyle=DASHED, linewidth=1.1)
-
-
-def thin_curve(axes: Axes, rows: pd.DataFrame, method: str) -> None:
-    """Draw another reading of this suite's curve, without its interval: `rows` has step and value."""
-    axes.plot(rows["step"], rows["value"], color=THIN_COLOUR, linewidth=0.8, zorder=2.5)
-
-
-def solid_level(axes: Axes, rows: pd.DataFrame, method: str) -> None:
-    """Draw the last value of this suite's curve as a level: `rows` has step and value."""
-    axes.plot(rows["step"], rows["value"], color=look_of(method).colour, linewidth=0.7)
-
-
-def dotted_level(axes: Axes, rows: pd.DataFrame, method: str) -> None:
-    """Draw the last value of the paper's curve as a level: `rows` has step and value."""
-    axes.plot(rows["step"], rows["value"], color=look_of(method).colour, linestyle=DOTTED, linewidth=1.1)
-
-
-def solid_handle(method: str) -> tuple[Patch, Line2D]:
-    """Legend entry of `solid_curve`."""
-    method_look = look_of(method)
-    line = Line2D([], [], color=method_look.colour, marker=method_look.marker)
-    return Patch(color=method_look.colour, alpha=0.2, linewidth=0), line
-
-
-def dashed_handle(method: str) -> tuple[Patch, Line2D]:
-    """Legend entry of `dashed_curve`."""
-    colour = look_of(method).colour
-    line = Line2D([], [], color=colour, linestyle=DASHED, linewidth=1.1)
-    return Patch(color=colour, alpha=0.1, linewidth=0), line
-
-
-def thin_handle() -> Line2D:
-    """Legend entry of `thin_curve`."""
-    return Line2D([], [], color=THIN_COLOUR, linewidth=0.8)
-
-
-def solid_level_handle() -> Line2D:
-    """Legend entry of `solid_level`, whatever the method."""
-    return Line2D([], [], color="#555555", linewidth=0.7)
-
-
-def dotted_level_handle() -> Line2D:
-    """Legend entry of `dotted_level`, whatever the method."""
-    return Line2D([], [], color="#555555", linestyle=DOTTED, linewidth=1.1)
-
-
-def step_axis(axes: Axes, last: int, label: str = "environment steps") -> None:
-    """Steps, or what `label` says, from 0 to `last` on the horizontal axis, in thousands."""
-    margin = 0.02 * max(last, 1)
-    axes.set_xlim(-margin, max(last, 1) + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value else "0"))
-    axes.set_xlabel(label)
-
-
-def episode_axis(axes: Axes, last: int) -> None:
-    """Episodes from 0 to `last` on the horizontal axis."""
-    margin = 0.02 * max(last, 1)
-    axes.set_xlim(-margin, max(last, 1) + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=True))
-    axes.set_xlabel("episodes")
-
-
-def legend_below(
-    figure: Figure,
-    handles: Sequence[Any],
-    labels: Sequence[str],
-    title: str,
-    place: Place,
-    columns: int = 1,
-) -> Legend:
-    """A legend under all panels, its title saying what line and band are; a handle may be several artists."""
-    return figure.legend(
-        handles,
-        labels,
-        title=title,
-        loc=place,
-        ncols=columns,
-        alignment="left",
-        handlelength=2.6,
-        columnspacing=1.4,
+def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
+    """A legend under all panels; a handle may be several artists, drawn over each other."""
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.4
     )
 
 
@@ -290,8 +215,8 @@ def legend_columns(labels: Sequence[str], width: float) -> int:
 
 
 def legend_height(labels: Sequence[str], columns: int) -> float:
-    """Inches that a legend with a title takes below the panels."""
-    return (9 + 3 * -(-len(labels) // columns)) / 20
+    """Inches that a legend takes below the panels."""
+    return 0.25 + 0.15 * -(-len(labels) // columns)
 
 
 def count(number: int, noun: str) -> str:
@@ -305,6 +230,13 @@ def runs(rows: pd.DataFrame) -> str:
     interval = f"{rows['band'].iloc[0]}s" if seeds > 1 else "no interval"
     where = f" on each of {tasks} datasets" if tasks > 1 else " on one dataset"
     return f"{count(seeds, 'seed')}{where}, {interval}"
+
+
+def required(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """`rows`, of which there have to be some. UserError without any; `name` is the figure's."""
+    if rows.empty:
+        raise UserError(f"{name} was given no rows: expected those of its table.")
+    return rows
 
 
 def moment(rows: pd.DataFrame) -> str:

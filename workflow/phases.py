@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
 from storage import UserError
 from workflow.plan import Plan
-
-GENERAL = ("learning_curves", "sample_efficiency", "performance_profiles", "probability_of_improvement")
-"""The figures that any phase has; the others are the paper's, of fine-tuning."""
+from workflow.sections import GENERAL_FIGURES, OFFLINE_FIGURE
 
 
 def check(plan: Plan) -> None:
@@ -31,6 +29,9 @@ def check(plan: Plan) -> None:
         _check_source(where, plan.starts_from(label), known)
     if not plan.methods and plan.configuration["datasets"]:
         _check_offline_only(plan)
+    for figure in plan.configuration["figures"]:
+        if figure.endswith(OFFLINE_FIGURE):
+            _check_offline_figure(plan, figure)
 
 
 def _check_method(where: str, label: str, method: str, rows: Iterable[str]) -> None:
@@ -63,8 +64,9 @@ def _check_offline_only(plan: Plan) -> None:
     if not plan.offline_labels:
         raise UserError("pretraining.methods is missing: without fine_tuning, expected the methods to judge.")
     for figure in plan.configuration["figures"]:
-        if figure not in GENERAL:
-            raise UserError(f"figures has {figure}, which needs fine_tuning: expected of {_names(GENERAL)}.")
+        if figure not in GENERAL_FIGURES:
+            expected = _names(GENERAL_FIGURES)
+            raise UserError(f"figures has {figure}, which needs fine_tuning: expected of {expected}.")
     for dataset in plan.configuration["datasets"]:
         for label in plan.offline_labels:
             if plan.released(dataset, label) and not plan.recorded:
@@ -73,6 +75,19 @@ def _check_offline_only(plan: Plan) -> None:
                     f"datasets.{dataset}.pretrained is '{pretrained}', whose {label} agents have no curve of"
                     " this run to be judged: expected train."
                 )
+
+
+def _check_offline_figure(plan: Plan, figure: str) -> None:
+    """UserError where a figure of the offline phase has not the same methods on every dataset."""
+    trained = {dataset: plan.offline_phases(dataset) for dataset in plan.configuration["datasets"]}
+    first, *others = trained
+    for dataset in (first, *others):
+        if not trained[dataset] or set(trained[dataset]) != set(trained[first]):
+            found = _names(trained[dataset]) or "none"
+            raise UserError(
+                f"figures has {figure}: expected the same methods trained offline on every dataset, found"
+                f" {found} on {dataset}."
+            )
 
 
 def _names(names: Iterable[str]) -> str:

@@ -467,12 +467,16 @@ class Plan(RunPlan):
             for group in self.agent_groups(dataset, label)
         ]
 
+    def offline_curves(self) -> list[str]:
+        """The curve files of all that is trained offline, beside fine-tuning too."""
+        return self._offline_curves(self.offline_phases)
+
     def claimed_curves(self) -> list[str]:
         """The curve files that claims are judged on: offline ones too where a claim names that phase."""
         claims = self.configuration.get("claims")
         entries = read_yaml(Path(claims)) if claims else []
         phases = [entry.get("phase") for entry in entries if isinstance(entry, dict)]
-        more = self._offline_curves(self.offline_phases) if "offline" in phases else []
+        more = self.offline_curves() if "offline" in phases else []
         return list(dict.fromkeys([*self.curves(), *more]))
 
     def figures(self) -> list[str]:
@@ -480,13 +484,13 @@ class Plan(RunPlan):
         report = [] if self.recorded or not self.configuration["datasets"] else ["datasets"]
         return [*self.configuration["figures"], *report]
 
-    def judging(self) -> Json:
-        """The settings of the statistics, and their fingerprint."""
+    def judging(self, offline: bool = False) -> Json:
+        """The settings of the statistics, and their fingerprint; `offline`: of that phase."""
         source = source_hash(*JUDGING, "workflow/steps/statistics.py", "workflow/steps/reproduction.py")
-        order = " ".join(row.name for row in rows_of(self.judged))
-        return with_fingerprint(self.configuration["statistics"], source, order, *self._trained())
+        order = " ".join(row.name for row in rows_of(self._judged(offline)))
+        return with_fingerprint(self.configuration["statistics"], source, order, *self._trained(offline))
 
-    def drawing(self) -> Json:
+    def drawing(self, offline: bool = False) -> Json:
         """What captions and legends say beside the statistics, and a fingerprint."""
         entries = self.configuration["datasets"].values()
         settings = {
@@ -494,12 +498,17 @@ class Plan(RunPlan):
             "authors_agents": any(entry["pretrained"] == AUTHORS for entry in entries),
         }
         source = source_hash(*DRAWING, "workflow/steps/figure.py")
-        return with_fingerprint(settings, source, str(rows_of(self.judged)), *self._trained())
+        return with_fingerprint(
+            settings, source, str(rows_of(self._judged(offline))), *self._trained(offline)
+        )
 
-    def _trained(self) -> list[str]:
+    def _judged(self, offline: bool) -> list[str]:
+        return self.offline_phases(next(iter(self.configuration["datasets"]))) if offline else self.judged
+
+    def _trained(self, offline: bool) -> list[str]:
         """The fingerprints of all that is judged."""
-        settings = self.fine_tuning if self.methods else self.pretraining
-        return self._fingerprints(settings, self.configuration["datasets"], self.judged)
+        settings = self.pretraining if offline or not self.methods else self.fine_tuning
+        return self._fingerprints(settings, self.configuration["datasets"], self._judged(offline))
 
 
 def policies_of(dataset: Json) -> list[str]:

@@ -88,8 +88,15 @@ Datasets = Annotated[list[str], MinLen(1), Different]
 PictureSize = Annotated[int, Interval(ge=16, le=960)]
 Frames = Annotated[int, Interval(ge=2, le=100)]
 Environment = Annotated[str, OneOf(f"{task}-v{version}" for task in REFERENCE_SCORES for version in (4, 5))]
+GENERAL_FIGURES = (
+    "learning_curves", "sample_efficiency", "performance_profiles", "interval_estimates",
+    "probability_of_improvement",
+)  # fmt: skip
+"""Those that any phase has; the others are the paper's, of fine-tuning."""
+OFFLINE_FIGURE = "_offline"
+"""Ends the name of a general figure that is drawn of the offline phase, where it is not the one judged."""
 _FIGURES = (
-    "learning_curves", "sample_efficiency", "performance_profiles", "probability_of_improvement",
+    *GENERAL_FIGURES, *(f"{figure}{OFFLINE_FIGURE}" for figure in GENERAL_FIGURES),
     "figure_01a", "figure_01b", "figure_01c", "figure_03", "figure_04a", "figure_04b",
     "figure_04c", "figure_04d", "figure_08", "figure_09", "figure_10",
     "figure_11", "figure_12", "figure_13", "figure_14",

@@ -12,6 +12,7 @@ from storage import UserError
 from workflow.jobs import Job, Json, numbered
 from workflow.manipulation_plan import OFFLINE, ManipulationPlan
 from workflow.plan import Plan, agents_name, split_name
+from workflow.sections import OFFLINE_FIGURE
 
 SWEEP = "sweep_policy_lr"
 SWEEP_FIGURE = "policy_learning_rate"
@@ -172,13 +173,14 @@ class Table:
 
     # --- judging ------------------------------------------------------------------------------------------
 
-    def _statistics(self, comparison: str, curves: list[str]) -> str:
+    def _statistics(self, comparison: str, curves: list[str], offline: bool = False) -> str:
         """Add the statistics of curves; their table."""
         outputs = {
             "json": f"{self.results}/{comparison}/statistics.json",
             "table": f"{self.results}/{comparison}/statistics.parquet",
         }
-        self._add("statistics", [comparison], "statistics", self.plan.judging(), {"curves": curves}, outputs)
+        settings = self.plan.judging(offline)
+        self._add("statistics", [comparison], "statistics", settings, {"curves": curves}, outputs)
         return outputs["table"]
 
     def _judging(self) -> None:
@@ -206,12 +208,20 @@ class Table:
     def _figure(self, name: str, step: str, settings: Json, **inputs: list[str]) -> None:
         path = f"{self.results}/figures/{name}"
         outputs = {"pdf": f"{path}.pdf", "png": f"{path}.png", "csv": f"{path}.csv", "caption": f"{path}.txt"}
-        self._add("figure", [name], step, settings, inputs, outputs, {"figure": name})
+        self._add(
+            "figure", [name], step, settings, inputs, outputs, {"figure": name.removesuffix(OFFLINE_FIGURE)}
+        )
 
     def _figures(self) -> None:
         plan, images, results = self.plan, self.images, self.results
         drawing, table = plan.drawing(), [f"{results}/statistics/statistics.parquet"]
         for figure in plan.configuration["figures"]:
+            if figure.endswith(OFFLINE_FIGURE):
+                curves = plan.offline_curves()
+                offline = [self._statistics(f"statistics{OFFLINE_FIGURE}", curves, offline=True)]
+                settings = plan.drawing(offline=True)
+                self._figure(figure, "figure", settings, statistics=offline, curves=curves)
+                continue
             likelihoods = plan.likelihoods() if figure == "figure_01a" else []
             inputs = {"statistics": table, "curves": plan.curves(), "likelihoods": likelihoods}
             self._figure(figure, "figure", drawing, **inputs)

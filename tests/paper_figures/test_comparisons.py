@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from analysis.aggregate import statistics
 from analysis.published import METHOD_OF_CURVE, published_curve, published_table
 from analysis.scores import normalised, returns
-from paper_figures import panels, style
+from paper_figures import drawing, style
 from paper_figures.comparison import Comparison
 from paper_figures.figure_09 import OfflineShare
 from paper_figures.index import FIGURES, MANIPULATION_FIGURES
@@ -74,17 +74,17 @@ def test_every_published_curve_lies_beside_ours_in_its_own_panel(
     for method, label in figure.methods.items():
         (curve,) = [c for (n, c), m in METHOD_OF_CURVE.items() if (n, m) == (figure.number, method)]
         source = published_curve(figure.number, dataset, curve).iloc[:4]
-        theirs = table.loc[(panels.PUBLISHED, method)]
+        theirs = table.loc[(drawing.PUBLISHED, method)]
         np.testing.assert_array_equal(theirs["step"], source["step"])
         np.testing.assert_array_equal(theirs["value"], source["mean"])
         np.testing.assert_array_equal(theirs["low"], source["mean"] - source["std"])
-        ours = table.loc[(panels.OURS, method)]
+        ours = table.loc[(drawing.OURS, method)]
         mean = results.statistics.curve(method, dataset, "mean")["estimate"].to_numpy()
         np.testing.assert_array_equal(ours["value"], returns(mean, dataset))
         assert set(ours["label"]) == {label.replace("{size}", "5")} == set(theirs["label"])
-    drawing = figure.draw(figure.table(results))
-    assert [axes.get_title() for axes in drawing.axes] == [dataset]
-    curves = [line for line in drawing.axes[0].lines if len(line.get_xydata()) == 4]
+    picture = figure.draw(figure.table(results))
+    assert [axes.get_title() for axes in picture.axes] == [dataset]
+    curves = [line for line in picture.axes[0].lines if len(line.get_xydata()) == 4]
     dashed = [to_hex(line.get_color()) for line in curves if line.is_dashed()]
     assert dashed == [style.LOOKS[method].colour.lower() for method in figure.methods]
 
@@ -96,8 +96,9 @@ def test_a_task_that_the_paper_has_not_is_drawn_without_published_curves(
     figure = comparison(name)
     results = make_results(tuple(figure.methods), (PENDULUM,), ensemble_size=3, demonstration=True)
     table = figure.table(results)
-    assert set(table["source"]) == {panels.OURS} and set(table["dataset"]) == {PENDULUM}
-    assert [legend.get_title().get_text()[:10] for legend in figure.draw(table).legends] == ["this suite"]
+    assert set(table["source"]) == {drawing.OURS} and set(table["dataset"]) == {PENDULUM}
+    (legend,) = figure.draw(table).legends
+    assert not any(text.get_text().startswith("published") for text in legend.get_texts())
     text = figure.caption(table, results)
     assert text.startswith(f"Counterpart of the paper's Figure {figure.number}, ")
     assert "ublished" not in text and text.endswith(style.DEMONSTRATION)
@@ -146,7 +147,7 @@ def test_figure_3_draws_a_method_of_somebody_elses_beside_the_rest(make_results:
     results = make_results(("off2on", "sac", "my_method"), ("hopper-medium",))
     table = FIGURES["figure_03"].table(results)
     assert list(dict.fromkeys(table["method"])) == ["off2on", "sac", "my_method"]
-    assert set(table.loc[table["method"] == "my_method", "source"]) == {panels.OURS}
+    assert set(table.loc[table["method"] == "my_method", "source"]) == {drawing.OURS}
     assert "my_method" in FIGURES["figure_03"].caption(table, results)
     assert "my_method" not in set(
         FIGURES["figure_11"].table(
@@ -163,13 +164,13 @@ def test_figure_1b_ends_where_the_papers_axis_does_and_draws_asymptotes(make_res
     table = figure.table(results)
     assert table["step"].max() == 50_000
     for source, metric, last in (
-        (panels.OUR_LEVEL, panels.OURS, 100_000),
-        (panels.PUBLISHED_LEVEL, panels.PUBLISHED, 249_000),
+        (drawing.OUR_LEVEL, drawing.OURS, 100_000),
+        (drawing.PUBLISHED_LEVEL, drawing.PUBLISHED, 249_000),
     ):
         levels = table[table["source"] == source]
         assert set(levels["step"]) == {0, 50_000} and set(levels["band"]) == {f"value at step {last:,}"}
         assert set(levels["method"]) == set(table.loc[table["source"] == metric, "method"])
-    published = table[(table["source"] == panels.PUBLISHED_LEVEL) & (table["method"] == "sac_ft")]
+    published = table[(table["source"] == drawing.PUBLISHED_LEVEL) & (table["method"] == "sac_ft")]
     end = published_curve("1b", "halfcheetah-medium", "Uniform")["mean"].iloc[-1]
     np.testing.assert_array_equal(published["value"], [end, end])
     assert end == pytest.approx(6685, abs=1)  # the level printed in the paper's figure [D]
@@ -235,10 +236,10 @@ def test_the_offline_share_lies_beside_the_published_one_in_environment_steps(
     results = make_results(("off2on", "sac"), ("walker2d-random",), more=[shares("walker2d-random", metrics)])
     figure = FIGURES["figure_04a"]
     table = figure.table(results)
-    ours = table[table["source"] == panels.OURS]
+    ours = table[table["source"] == drawing.OURS]
     np.testing.assert_allclose(ours["value"], [0.81, 0.61, 0.41])
     assert list(ours["step"]) == [1000, 2000, 3000]
-    theirs = table[table["source"] == panels.PUBLISHED]
+    theirs = table[table["source"] == drawing.PUBLISHED]
     assert list(theirs["step"]) == [200, 400, 600, 800, 1000, 2000, 3000]
     source = published_curve("9", "walker2d", "random")["mean"]
     np.testing.assert_allclose(theirs["value"], source.iloc[:7], atol=2e-3)
@@ -246,14 +247,14 @@ def test_the_offline_share_lies_beside_the_published_one_in_environment_steps(
     assert len(axes.lines) == (3 if logged else 2) and axes.get_ylabel() == "share of offline samples"
     text = figure.caption(table, results)
     assert "runs ahead by four" in text and "share of all draws" in text
-    assert ("Thin: ours in every 100th batch" in text) == logged
+    assert ("Dash-dotted: ours in every 100th batch" in text) == logged
 
 
 def test_the_offline_share_of_a_task_that_the_paper_has_not(make_results: MakeResults) -> None:
     results = make_results(("off2on", "sac"), (PENDULUM,), more=[shares(PENDULUM, ("offline_fraction",))])
     for name in ("figure_04a", "figure_09"):
         table = FIGURES[name].table(results)
-        assert set(table["source"]) == {panels.OURS}
+        assert set(table["source"]) == {drawing.OURS}
         assert "runs ahead" not in FIGURES[name].caption(table, results)
 
 
@@ -279,7 +280,7 @@ def test_the_sweep_lies_beside_the_published_curve_and_says_how_far_each_rate_is
     results = make_results(labels, ("hopper-random", PENDULUM), steps=steps)
     figure = FIGURES["policy_learning_rate"]
     table = figure.table(results)
-    theirs = table[table["source"] == panels.PUBLISHED]
+    theirs = table[table["source"] == drawing.PUBLISHED]
     assert set(theirs["dataset"]) == {"hopper-random"} and set(theirs["method"]) == {"off2on"}
     source = published_curve("3", "hopper-random", "Ours").set_index("step")["mean"]
     np.testing.assert_array_equal(theirs["value"], source.loc[: steps[-1]])

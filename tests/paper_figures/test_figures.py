@@ -22,8 +22,9 @@ from analysis.aggregate import Statistics, statistics, write_statistics
 from analysis.published import published_curve, published_panels
 from analysis.scores import returns
 from paper_figures import (
+    drawing,
+    interval_estimates,
     learning_curves,
-    panels,
     performance_profiles,
     probability_of_improvement,
     sample_efficiency,
@@ -64,7 +65,7 @@ def drawn_lines(axes: Axes) -> list[np.ndarray]:
 
 def drawn_bands(axes: Axes) -> list[np.ndarray]:
     """Corners of each filled band, as sets of points without repeats."""
-    return [np.unique(path.vertices, axis=0) for band in axes.collections for path in band.get_paths()]
+    return [np.unique(patch.get_path().vertices, axis=0) for patch in axes.patches]
 
 
 def assert_drawn(axes: Axes, rows: pd.DataFrame) -> None:
@@ -86,7 +87,7 @@ def test_figure_3_draws_exactly_its_csv(results: Results, tmp_path: Path) -> Non
     assert [panel.get_title() for panel in axes] == list(DATASETS)
     for panel in axes:
         curves = written[written["dataset"] == panel.get_title()].groupby(["source", "method"])
-        assert len(curves) == len(panel.lines) == len(panel.collections) == 6
+        assert len(curves) == len(panel.lines) == len(panel.patches) == 6
         for _, rows in curves:
             assert_drawn(panel, rows)
 
@@ -97,11 +98,11 @@ def test_figure_3_shows_our_mean_and_the_published_curve_over_the_same_steps(
     table = FIGURES["figure_03"].table(results).set_index(["dataset", "source", "method"]).sort_index()
     for dataset in DATASETS:
         for method, curve in (("off2on", "Ours"), ("sac_ft", "SAC-ft"), ("sac", "SAC")):
-            ours = table.loc[(dataset, panels.OURS, method)]
+            ours = table.loc[(dataset, drawing.OURS, method)]
             mean = result.curve(method, dataset, "mean")
             np.testing.assert_array_equal(ours["value"], returns(mean["estimate"].to_numpy(), dataset))
             np.testing.assert_array_equal(ours["high"], returns(mean["high"].to_numpy(), dataset))
-            theirs = table.loc[(dataset, panels.PUBLISHED, method)]
+            theirs = table.loc[(dataset, drawing.PUBLISHED, method)]
             assert list(theirs["step"]) == [0, 1000, 2000] == list(ours["step"])
             source = published_curve(3, dataset, curve).iloc[:3]
             np.testing.assert_array_equal(theirs["value"], source["mean"])
@@ -119,17 +120,30 @@ def test_figure_3_has_both_units(results: Results) -> None:
     np.testing.assert_allclose(right.get_ylim(), score)
 
 
-def test_published_curves_are_dashed_and_labelled_as_published(results: Results) -> None:
+def test_one_legend_names_methods_and_tells_ours_from_the_published(results: Results) -> None:
     figure = FIGURES["figure_03"].draw(FIGURES["figure_03"].table(replace(results, ensemble_size=3)))
-    titles = [legend.get_title().get_text() for legend in figure.legends]
-    assert titles == [
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "Off2On (N = 3); published Off2On (N = 5)",
+        "SAC-ft",
+        "SAC",
         "this suite (mean, 95% bootstrap interval, 3 seeds)",
         "published (mean ± std, 4 runs)",
     ]
-    labels = [[text.get_text() for text in legend.get_texts()] for legend in figure.legends]
-    assert labels == [["Off2On (N = 3)", "SAC-ft", "SAC"], ["Off2On (N = 5)", "SAC-ft", "SAC"]]
     dashed = [line.is_dashed() for line in figure.axes[0].lines]
     assert dashed.count(True) == 3 == dashed.count(False)
+    assert all(line.get_marker() != "None" for line in figure.axes[0].lines)
+
+
+def test_curves_that_coincide_do_not_hide_each_other(make_curves: MakeCurves) -> None:
+    curves = make_curves(methods=("off2on", "sac_ft"), steps=tuple(range(0, 40_000, 1000)))
+    curves["value"] = 1.0
+    table = FIGURES["figure_03"].table(results_of(curves, statistics(curves, repetitions=5)))
+    ours = [line for line in FIGURES["figure_03"].draw(table).axes[0].lines if not line.is_dashed()]
+    under, over = ours
+    assert under.get_linewidth() > over.get_linewidth()
+    marked = [set(range(first, 40, stride)) for first, stride in (line.get_markevery() for line in ours)]
+    assert all(marked) and not set.intersection(*marked)
 
 
 def test_a_method_has_one_colour_everywhere(results: Results) -> None:
@@ -137,8 +151,6 @@ def test_a_method_has_one_colour_everywhere(results: Results) -> None:
     expected = {style.LOOKS[method].colour.lower() for method in results.statistics.methods}
     for figure in (drawer.draw(drawer.table(results)) for drawer in drawers):
         assert {to_hex(line.get_color()) for line in figure.axes[0].lines} == expected
-    for looks in (set(style.LOOKS.values()), {look.colour for look in style.LOOKS.values()}):
-        assert len(looks) == len(style.LOOKS)
 
 
 @pytest.mark.parametrize("panels", [1, 5, 12])
@@ -222,10 +234,25 @@ def test_probabilities_of_improvement_fill_a_matrix_whose_halves_add_to_one(
         assert cell["low"] + reverse["high"] == pytest.approx(1.0)
     (axes,) = probability_of_improvement.draw(table).axes
     names = [label.get_text() for label in axes.get_yticklabels()]
-    shown = {text.get_position(): text.get_text() for text in axes.texts}
+    shown = {tuple(map(int, text.get_position())): text.get_text() for text in axes.texts}
     for _, row in table.iterrows():
         position = (names.index(row["versus_label"]), names.index(row["label"]))
         assert shown[position] == f"{row['value']:.2f}"
+
+
+def test_interval_estimates_draw_exactly_their_csv(results: Results, tmp_path: Path) -> None:
+    table = write("interval_estimates", results, tmp_path / "estimates")
+    written = pd.read_csv(tmp_path / "estimates.csv", float_precision="round_trip")
+    pd.testing.assert_frame_equal(written, table, check_dtype=False, check_exact=True)
+    assert len(table) == 3 * 4 and not (tmp_path / "estimates.txt").read_text().startswith("Learning")
+    panels = interval_estimates.draw(written).axes
+    assert [panel.get_title() for panel in panels] == ["median", "IQM", "mean", "optimality gap"]
+    for panel, statistic in zip(panels, interval_estimates.AGGREGATES, strict=True):
+        rows = written[written["statistic"] == statistic]
+        assert list(rows["method"]) == list(results.statistics.methods)
+        for k, row in enumerate(rows.itertuples()):
+            interval, point = drawn_lines(panel)[2 * k : 2 * k + 2]
+            assert list(interval[:, 0]) == [row.low, row.high] and list(point[:, 0]) == [row.value]
 
 
 def test_a_matrix_tells_apart_methods_of_one_name(make_curves: MakeCurves) -> None:
@@ -332,11 +359,13 @@ def test_one_method_cannot_be_compared(make_curves: MakeCurves, drawer: PaperFig
 
 
 def test_a_method_of_somebody_elses_has_a_look_of_its_own() -> None:
-    look = style.look_of("my_method")
-    assert look == style.look_of("my_method") and look.name == "my_method" == style.method_label(
-        "my_method", 5
-    )
-    assert look.colour not in {known.colour for known in style.LOOKS.values()}
+    look = style.looks(["my_method"])["my_method"]
+    assert look == style.looks(["off2on", "my_method"])["my_method"]
+    assert look.name == "my_method" == style.method_label("my_method", 5)
+    names = [f"method_{k}" for k in range(8)]
+    together = style.looks(names).values()
+    assert len({one.colour for one in together}) == len({one.marker for one in together}) == len(names)
+    assert not {one.colour for one in together} & {known.colour for known in style.LOOKS.values()}
 
 
 def test_an_unknown_figure_is_named(results: Results, tmp_path: Path) -> None:
@@ -361,7 +390,13 @@ def test_captions_say_what_the_results_are(make_curves: MakeCurves, seeds: tuple
     assert "Not run, hence not drawn: AWAC and BCQ-ft." in text and "emonstration" not in text
     own = FIGURES["figure_03"].caption(panel, replace(results, members_shared=False))
     assert "agents of its own" in own and "same pre-trained agents" not in own
-    drawers = (learning_curves, sample_efficiency, performance_profiles, probability_of_improvement)
+    drawers = (
+        learning_curves,
+        sample_efficiency,
+        performance_profiles,
+        interval_estimates,
+        probability_of_improvement,
+    )
     pilot, *others = (
         drawer.caption(drawer.table(results), replace(results, demonstration=True)) for drawer in drawers
     )

@@ -13,7 +13,7 @@ from matplotlib.image import imsave
 from analysis.aggregate import Bootstrap
 from analysis.published import published_curve
 from analysis.success import comparable
-from paper_figures import panels
+from paper_figures import drawing, panels
 from paper_figures.index import MANIPULATION_FIGURES, write_figure
 from paper_figures.manipulation_results import TASKS, ManipulationResults, Updates
 from storage import UserError
@@ -88,7 +88,7 @@ def test_a_figure_draws_exactly_its_csv(tmp_path: Path, name: str) -> None:
 def test_success_stands_beside_the_published_curve_over_the_same_episodes() -> None:
     drawn = MANIPULATION_FIGURES["figure_05a"].table(results_of())
     theirs = drawn[
-        (drawn["source"] == panels.PUBLISHED)
+        (drawn["source"] == drawing.PUBLISHED)
         & (drawn["dataset"] == "grasp-closed-drawer")
         & (drawn["method"] == "off2on")
     ]
@@ -104,7 +104,7 @@ def test_figure_15_gives_each_published_curve_to_the_method_it_starts_as() -> No
     results = results_of(methods=("off2on", "sac_single_online_only", "sac_ensemble_online_only"))
     figure = MANIPULATION_FIGURES["figure_15"]
     drawn = figure.table(results)
-    of_paper = drawn[(drawn["source"] == panels.PUBLISHED) & (drawn["dataset"] == "grasp-closed-drawer")]
+    of_paper = drawn[(drawn["source"] == drawing.PUBLISHED) & (drawn["dataset"] == "grasp-closed-drawer")]
     starts = of_paper[of_paper["step"] == 0].set_index("method")["value"]
     assert starts["sac_single_online_only"] == pytest.approx(0.40, abs=1e-3)  # one agent, as in Figure 16
     assert starts["sac_ensemble_online_only"] == pytest.approx(0.10, abs=1e-3)
@@ -118,10 +118,10 @@ def test_figure_5b_is_the_blocked_drawer_of_figure_17() -> None:
     assert set(panel["dataset"]) == {"grasp-blocked-drawer"}
     assert set(whole["dataset"]) == set(TASKS)
     assert set(panel["method"]) == {"online_share", "random_share"}
-    ours = [rows[rows["source"] == panels.OURS] for rows in (whole, panel)]
+    ours = [rows[rows["source"] == drawing.OURS] for rows in (whole, panel)]
     same = ours[0][ours[0]["dataset"] == "grasp-blocked-drawer"].reset_index(drop=True)
     pd.testing.assert_frame_equal(same, ours[1].reset_index(drop=True))
-    assert {int(n) for n in panel.loc[panel["source"] == panels.PUBLISHED, "runs"]} == {8}
+    assert {int(n) for n in panel.loc[panel["source"] == drawing.PUBLISHED, "runs"]} == {8}
 
 
 def test_pictures_are_placed_in_the_order_of_the_paper(tmp_path: Path) -> None:

@@ -79,6 +79,11 @@ WRONG = [
     ),
     ("datasets.halfcheetah-random.environment", "Ant-v4", "'Ant-v4': expected one of HalfCheetah-v4"),
     ("figures", ["figure_99"], "figures.0 is 'figure_99': expected one of learning_curves"),
+    (
+        "figures",
+        ["figure_03_offline"],
+        "figures.0 is 'figure_03_offline': expected one of learning_curves",
+    ),
     ("likelihood", DELETE, "figures has figure_01a: expected the key 'likelihood'"),
     (
         "likelihood",

@@ -94,3 +94,19 @@ def test_the_table_is_printed_in_a_page(smoke: dict[str, Any]) -> None:
 def test_a_job_that_there_is_not_is_said_so(smoke: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="no job train/a/b/c: snakemake plan lists those it has"):
         Table(smoke).find("train", ["a", "b", "c"])
+
+
+def test_a_figure_of_the_offline_phase_is_drawn_beside_fine_tuning(smoke: dict[str, Any]) -> None:
+    smoke["figures"] = ["learning_curves", "learning_curves_offline"]
+    table = Table(smoke)
+    online, offline = (table.find("figure", [name]) for name in smoke["figures"])
+    assert offline.about["figure"] == online.about["figure"] == "learning_curves"
+    assert offline.inputs["statistics"] == ["results/smoke/statistics_offline/statistics.parquet"]
+    assert {Path(path).parts[4] for path in offline.inputs["curves"]} == {"cql", "awac", "bcq", "fqe"}
+    statistics = table.find("statistics", ["statistics_offline"])
+    assert statistics.inputs["curves"] == offline.inputs["curves"]
+    before = statistics.fingerprint
+    smoke["fine_tuning"]["schedule"]["steps"] = 300
+    assert Table(smoke).find("statistics", ["statistics_offline"]).fingerprint == before
+    smoke["pretraining"]["schedule"]["updates"] = 200
+    assert Table(smoke).find("statistics", ["statistics_offline"]).fingerprint != before

@@ -1,0 +1,78 @@
+"""Methods are told apart in colour, by the colour-blind and in grey, in every figure that has them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from algorithms.catalogue import LABELS, METHODS, Method
+from paper_figures import style
+from paper_figures.comparison import Comparison
+from paper_figures.index import FIGURES, MANIPULATION_FIGURES
+from paper_figures.manipulation_results import Successes
+
+FIGURES_OF_METHODS = {
+    **{n: tuple(f.methods) for n, f in FIGURES.items() if isinstance(f, Comparison)},
+    **{n: tuple(f.methods) for n, f in MANIPULATION_FIGURES.items() if isinstance(f, Successes)},
+    "image_controls": ("cql", "off2on", "cql_single_balanced", "trained_on", "cloning_only"),
+    "online": tuple(name for name, row in METHODS.items() if "online" in row.starts_from),
+    "offline": tuple(name for name, row in METHODS.items() if "offline" in row.starts_from),
+}
+SIGHTS = {
+    "normal": np.eye(3),
+    # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+WHITE = XYZ.sum(axis=1)
+
+
+def lab(colour: str, sight: str) -> NDArray[np.float64]:
+    """CIE L*a*b* of "#RRGGBB" as some eyes see it."""
+    rgb = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    x, y, z = XYZ @ np.clip(SIGHTS[sight] @ linear, 0, 1) / WHITE
+    fx, fy, fz = (np.cbrt(t) if t > 0.008856 else 7.787 * t + 16 / 116 for t in (x, y, z))
+    return np.array([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)])
+
+
+def apart(one: str, other: str, sight: str) -> float:
+    """dE (CIE 1976); 2 is just told apart side by side."""
+    return float(np.linalg.norm(lab(one, sight) - lab(other, sight)))
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+@pytest.mark.parametrize("figure", FIGURES_OF_METHODS)
+def test_methods_of_one_figure_are_told_apart_in_colour(figure: str, sight: str) -> None:
+    least = 20 if sight == "normal" else 15
+    pairs = combinations(style.looks(FIGURES_OF_METHODS[figure]).values(), 2)
+    close = [(a.name, b.name) for a, b in pairs if apart(a.colour, b.colour, sight) < least]
+    assert not close
+
+
+@pytest.mark.parametrize("figure", FIGURES_OF_METHODS)
+def test_methods_of_one_figure_are_told_apart_in_grey(figure: str) -> None:
+    shapes = Counter((look.marker, look.fill) for look in style.looks(FIGURES_OF_METHODS[figure]).values())
+    assert max(shapes.values()) == 1
+
+
+def test_no_two_rows_of_the_catalogue_look_alike() -> None:
+    looks = [style.LOOKS[name] for name in LABELS]
+    assert len({(look.marker, look.fill) for look in looks}) == len(looks)
+    assert min(apart(a.colour, b.colour, "normal") for a, b in combinations(looks, 2)) > 10
+
+
+def test_a_markers_filling_says_what_a_row_is() -> None:
+    for name, row in LABELS.items():
+        online = isinstance(row, Method) and "online" in row.starts_from
+        expected = "full" if online else "half" if isinstance(row, Method) else "none"
+        assert style.LOOKS[name].fill == expected
