@@ -1,7 +1,7 @@
 # Entry of the workflow: the configuration and the rules of each room. config/README.md explains both.
 if not workflow.configfiles:
 
-    configfile: "config/pilot.yaml"
+    configfile: f"{workflow.current_basedir}/config/pilot.yaml"
 
 
 include: "workflow/rules/common.smk"

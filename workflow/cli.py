@@ -27,6 +27,8 @@ REFUSED = 2
 Json = Mapping[str, Any]
 
 PARENT = "OFF2ON_PARENT"
+FAILURES = "OFF2ON_FAILURES"
+"""The variables that name the Snakemake that started a step, and the file for the last words of failures."""
 _BAR_INTERVAL = 30.0  # seconds between a progress bar's lines in a log
 
 
@@ -78,18 +80,27 @@ def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentPa
             step(options)
         except UserError as error:
             print(f"{Path(sys.argv[0]).stem}: {error}", file=messages)
+            _leave(str(error), options.log)
             status = REFUSED
         except KeyboardInterrupt:
             status = 128 + signal.SIGINT
         except Exception:
             # Written here, while the log is still open.
             traceback.print_exc(file=messages)
+            _leave(f"{traceback.format_exc(limit=0).strip()} (a defect of the suite)", options.log)
             status = 1
         else:
             status = 0
         finally:
             sys.stderr = messages.terminal
     sys.exit(status)
+
+
+def _leave(sentence: str, log: Path | None) -> None:
+    """Add what ended this step to the file that Snakemake's closing words are taken from, if there is one."""
+    if file := os.environ.get(FAILURES):
+        with suppress(OSError), open(file, "a", encoding="utf-8") as failures:
+            failures.write(f"{sentence}\n  log: {log}; when it is mended, the same command goes on\n")
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

@@ -20,6 +20,8 @@ from storage import UserError
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("algorithms", "envs", "offline_data", "storage", "workflow")
 """The packages that a job's code is in."""
+SAMPLES, SAMPLED = 64, 2**16
+"""Parts of a large file that its hash is of, and bytes of each."""
 _NOT_OF_A_RESULT = (
     "algorithms.catalogue",
     "storage.constraints",
@@ -30,6 +32,11 @@ _NOT_OF_A_RESULT = (
     "workflow.settings",
 )
 """What a job imports to be told its settings, which its fingerprint has already; and what they import."""
+
+
+def shipped(place: str) -> str:
+    """Where a run finds what the repository ships: in the working directory, or by the whole path."""
+    return place if Path.cwd() == ROOT or Path(place).exists() else str(ROOT / place)
 
 
 @cache
@@ -131,6 +138,17 @@ def _hash(files: Iterable[tuple[Path, Path]], label: str = "") -> str:
         content = _code(path)
         digest.update(f"{path.relative_to(root).as_posix()} {len(content)} ".encode())
         digest.update(content)
+    return digest.hexdigest()[:12]
+
+
+def sampled_hash(path: Path) -> str:
+    """12 hexadecimal digits for a large file's size and 64 of its parts, evenly spread: all takes seconds."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for part in range(SAMPLES):
+            file.seek(max(0, size - SAMPLED) * part // (SAMPLES - 1))
+            digest.update(file.read(SAMPLED))
     return digest.hexdigest()[:12]
 
 

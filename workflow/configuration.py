@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import importlib
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -96,11 +97,37 @@ def merged_by_snakemake(
     What a file says twice or in two senses shows in the file alone, so each is read once more (`load`).
     UserError also where two files extend another, of which merging kept one.
     """
-    extending = [Path(file) for file in files if "extends" in load(Path(file))]
+    said = {Path(file): load(Path(file)) for file in files}
+    configuration = _typed(configuration, list(said.values()))
+    extending = [file for file, content in said.items() if "extends" in content]
     if len(extending) > 1:
         raise UserError(f"{extending[1]} extends another file beside {extending[0]}: expected one that does.")
     folder = extending[0].parent if extending else CONFIGURATIONS
     return (check if checked else completed)(configuration, folder)
+
+
+def _typed(value: Mapping[str, Any], said: Sequence[Any]) -> dict[str, Any]:
+    """Keys with the types of their values: what --config gives within one comes as text (Snakemake #2374).
+
+    Text that none of the files (`said`) has there becomes the number, true, false or null that it names.
+    """
+    typed: dict[str, Any] = {}
+    for key, own in value.items():
+        there = [each[key] for each in said if isinstance(each, Mapping) and key in each]
+        if isinstance(own, Mapping):
+            typed[key] = _typed(own, there)
+        elif isinstance(own, list) and own not in there:
+            typed[key] = [_read(each) for each in own]
+        else:
+            typed[key] = own if own in there else _read(own)
+    return typed
+
+
+def _read(value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def load(path: Path) -> dict[str, Any]:

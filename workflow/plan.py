@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from algorithms.catalogue import LABELS, METHODS, NOTHING, OFFLINE, ONLINE, Label
 from storage.provenance import configuration_hash
 from storage.yaml_files import read_yaml
-from workflow.code_hash import ROOT, job_hash, source_hash
+from workflow.code_hash import ROOT, job_hash, sampled_hash, shipped, source_hash
 from workflow.jobs import Json, numbered
 
 JUDGING = ("analysis", "envs/reference_scores.py", "storage")
@@ -123,7 +123,7 @@ class RunPlan:
     @property
     def _kept_folder(self) -> str:
         """The folder of what training left."""
-        return f"results/reference/{self.run}" if self.recorded else self.results
+        return shipped(f"results/reference/{self.run}") if self.recorded else self.results
 
     def _online_curves(self, datasets: Iterable[str], labels: Iterable[str]) -> list[str]:
         """The curve files of the fine-tuning with these labels on each of the datasets."""
@@ -177,9 +177,9 @@ class Plan(RunPlan):
         return [self._policy_folder(policy) for policy in policies_of(entry)]
 
     def _policy_folder(self, policy: str) -> str:
-        folders = {"released": f"releases/behaviour/{policy}", AUTHORS: f"releases/{AUTHORS}/{policy}"}
-        source = self.configuration["behaviour_policies"][policy].get("source")
-        return folders.get(source, f"{self.results}/behaviour/{policy}")
+        places = {"released": f"releases/behaviour/{policy}", AUTHORS: f"releases/{AUTHORS}/{policy}"}
+        place = places.get(self.configuration["behaviour_policies"][policy].get("source"))
+        return shipped(place) if place else f"{self.results}/behaviour/{policy}"
 
     def trained_policies(self) -> list[str]:
         """The behaviour policies that datasets are recorded with and that nobody ships."""
@@ -196,12 +196,10 @@ class Plan(RunPlan):
         sources = [job_hash("record")]
         for policy in policies_of(entry):
             folder = self._policy_folder(policy)
-            released = folder.startswith("releases/")
             made = self.behaviour_policy(policy)["fingerprint"]
-            sources.append(existing_hash([folder]) if released else made)
+            sources.append(existing_hash([folder]) if folder.startswith(shipped("releases/")) else made)
         if (file := Path(entry.get("file", ""))).is_file():
-            # Another file of the same name is other data; its content is too long to read for every plan.
-            sources.append(f"{file.stat().st_size} {file.stat().st_mtime_ns}")
+            sources.append(sampled_hash(file))
         return with_fingerprint(settings, *sources)
 
     # --- pre-training -------------------------------------------------------------------------------------
@@ -245,8 +243,8 @@ class Plan(RunPlan):
     def released_agent(self, dataset: str, agent: int) -> str:
         """Where an agent lies that the project ships, or that was imported from the authors'."""
         if self.dataset(dataset)["pretrained"] == AUTHORS:
-            return f"releases/authors/{dataset}/agent_{AUTHORS_SEEDS[agent]}.safetensors"
-        return f"releases/{dataset}/agent_{agent}.safetensors"
+            return shipped(f"releases/authors/{dataset}/agent_{AUTHORS_SEEDS[agent]}.safetensors")
+        return shipped(f"releases/{dataset}/agent_{agent}.safetensors")
 
     def agent_groups(self, dataset: str, offline: str) -> list[list[int]]:
         """The agents of each job that pre-trains a dataset's; none where they are released."""
@@ -541,8 +539,9 @@ def rows_of(names: Iterable[str]) -> list[Label]:
 
 
 def existing_hash(files: Sequence[str]) -> str:
-    """A hash of those files that exist; Snakemake reports the missing ones."""
-    return source_hash(*(file for file in files if (ROOT / file).exists()))
+    """A hash of those shipped files that exist; Snakemake reports the missing ones."""
+    root = ROOT if any(Path(file).is_absolute() for file in files) else Path.cwd()
+    return source_hash(*(file for file in files if (root / file).exists()), root=root)
 
 
 def merged(key: str, *sections: Json) -> dict[str, Any]:

@@ -142,6 +142,56 @@ def test_a_file_of_more_than_one_meaning_is_refused_though_snakemake_reads_it(
     assert "Traceback" not in output
 
 
+def test_a_number_within_a_key_of_the_command_line_is_a_number(snakemake: Snakemake, tiny: str) -> None:
+    """Snakemake makes text of it (#2374)."""
+    process = snakemake("--dry-run", "--configfile", tiny, "--config", "statistics={repetitions: 0}")
+    output, _ = process.communicate()
+    assert "Configuration: statistics.repetitions is 0: expected at least 1" in output
+    process = snakemake("--dry-run", "--configfile", tiny, "--config", "statistics={repetitions: 30}")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+
+
+def test_the_last_words_of_a_failed_run_are_the_sentence_and_the_log(
+    snakemake: Snakemake, tiny: str, tmp_path: Path
+) -> None:
+    data = tmp_path / "data.hdf5"
+    data.write_bytes(b"no HDF5")
+    entry = {"recipe": "d4rl", "file": str(data), "transitions": None, "copies": None, "seed": None}
+    [dataset] = TINY["datasets"]
+    overlay = {"extends": tiny, "name": "spoilt", "datasets": {dataset: entry}}
+    (tmp_path / "spoilt.yaml").write_text(yaml.safe_dump(overlay))
+    output, _ = snakemake("--cores", "1", "--configfile", "spoilt.yaml").communicate()
+    *_, sentence, log = output.rstrip("\n").splitlines()
+    assert sentence.startswith(f"{data} is truncated, damaged or not an HDF5 file")
+    assert "log: results/spoilt/logs/record/" in log and (tmp_path / log.split()[1].rstrip(";")).is_file()
+
+
+def test_released_agents_and_recorded_curves_are_found_from_any_folder(
+    snakemake: Snakemake, tmp_path: Path
+) -> None:
+    configuration = ROOT / "config" / "figure_03.yaml"
+    process = snakemake("--dry-run", "--configfile", str(configuration))
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert "train cql" not in output
+    process = snakemake("--dry-run", "--configfile", str(configuration), "--config", "curves=recorded")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert not list(tmp_path.iterdir()) or [path.name for path in tmp_path.iterdir()] == [".snakemake"]
+
+
+def test_another_workflow_that_takes_this_one_as_a_module_is_told_that_it_cannot(
+    tmp_path: Path,
+) -> None:
+    module = f'module suite:\n    snakefile: "{ROOT}/Snakefile"\nuse rule * from suite\n'
+    (tmp_path / "Snakefile").write_text(module)
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert "This workflow cannot be a module of another" in process.stdout + process.stderr
+
+
 def test_a_killed_run_goes_on_and_a_second_run_is_refused(
     snakemake: Snakemake, tiny: str, tmp_path: Path
 ) -> None:

@@ -1,4 +1,5 @@
 # What all rules share: the table of jobs that they ask, where jobs run, and the names that wildcards may take.
+import atexit
 import sys
 from contextlib import ExitStack
 from os import environ, getpid, pathsep
@@ -10,12 +11,20 @@ from snakemake.utils import min_version
 from storage import UserError
 from storage.checksums import write_checksums
 from storage.files import exclusive
+from workflow import cli
 from workflow.code_hash import ROOT
 from workflow.configuration import merged_by_snakemake
 from workflow.resources import resources_of
 from workflow.table import SWEEP_FIGURE, Table
 
 min_version("9.0")
+
+if not workflow.modifier.is_main_snakefile():
+    # Snakemake leaves out a module's `onstart`, which writes the jobs' settings and keeps other runs out.
+    sys.exit(
+        "This workflow cannot be a module of another: expected its own Snakefile, in any working directory"
+        " (docs/workflow.md)."
+    )
 
 try:
     # Jobs read what was checked when they were planned.
@@ -33,7 +42,10 @@ environ["PATH"] = str(Path(sys.executable).parent) + pathsep + environ["PATH"]
 environ["PYTHONPATH"] = pathsep.join(
     filter(None, [str(ROOT), environ.get("PYTHONPATH")])
 )
-environ["OFF2ON_PARENT"] = str(getpid())
+environ[cli.PARENT] = str(getpid())
+# Steps that fail leave their last word there, which is then the last that a person reads.
+FAILURES = Path(RESULTS, "logs", "failures.txt")
+environ[cli.FAILURES] = str(FAILURES)
 
 
 def names(rule, place=0):
@@ -64,6 +76,17 @@ def of(rule, attribute):
     return answer
 
 
+def needs(rule):
+    """What a rule's job needs. Of a person's own file the content counts, which its fingerprint knows."""
+
+    def answer(wildcards):
+        job = TABLE.find(rule, wildcards)
+        own = job.settings.get("file")
+        return [ancient(path) if path == own else path for path in job.needs]
+
+    return answer
+
+
 def command(rule):
     """What a rule's command takes of its job, and the fingerprint that runs it again."""
     return {name: of(rule, name) for name in ("step", "file", "fingerprint")}
@@ -87,7 +110,14 @@ RUN_LOCK = ExitStack()
 onstart:
     try:
         RUN_LOCK.enter_context(exclusive(RESULTS))
+        FAILURES.unlink(missing_ok=True)
         for job in TABLE.jobs.values():
             job.write()
     except UserError as error:
         sys.exit(str(error))
+
+
+onerror:
+    if FAILURES.exists():
+        # After Snakemake's own account of it, which ends with "At least one job did not complete".
+        atexit.register(print, f"\n{FAILURES.read_text()}", end="", flush=True)

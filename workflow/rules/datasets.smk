@@ -24,7 +24,7 @@ rule behaviour:
 
 rule record:
     input:
-        of("record", "needs"),
+        needs("record"),
     output:
         data=directory("<results>/datasets/{family}/{quality}-local-v0"),
         summary="<results>/datasets/{family}-{quality}.json",
