@@ -195,9 +195,9 @@ class Plan(RunPlan):
         settings = {key: entry[key] for key in RECORDING_KEYS if key in entry}
         sources = [job_hash("record")]
         for policy in policies_of(entry):
-            folder = self._policy_folder(policy)
-            made = self.behaviour_policy(policy)["fingerprint"]
-            sources.append(existing_hash([folder]) if folder.startswith(shipped("releases/")) else made)
+            made = self.behaviour_policy(policy)
+            shipped_ones = [] if made.get("source", "train") == "train" else [self._policy_folder(policy)]
+            sources.append(existing_hash(shipped_ones) if shipped_ones else made["fingerprint"])
         if (file := Path(entry.get("file", ""))).is_file():
             sources.append(sampled_hash(file))
         return with_fingerprint(settings, *sources)
