@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.claims import read_claims
 from envs.locomotion import ENVIRONMENTS
 from offline_data import d4rl_hdf5
 from storage import UserError
@@ -312,6 +313,15 @@ def test_what_is_wrong_is_named_in_one_sentence(
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
 def test_the_shipped_configurations_are_right(name: str) -> None:
     assert read(ROOT / "config" / name)["name"] == Path(name).stem
+
+
+def test_the_claims_of_the_modern_comparison_are_of_its_methods_and_datasets() -> None:
+    modern = read(ROOT / "config" / "modern.yaml")
+    methods = [*modern["fine_tuning"]["methods"]]
+    claims = read_claims(ROOT / modern["claims"], methods=methods)
+    judged = {claim.methods for claim in claims}
+    assert judged == {("off2on", other) for other in ("rlpd", "iql_ft", "wsrl", "cal_ql", "pex")}
+    assert all(set(claim.datasets) == {*modern["datasets"]} for claim in claims)
 
 
 @pytest.mark.parametrize(
