@@ -32,7 +32,7 @@ from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra
 from algorithms.replay.stores import MixedReplay, check_fraction
-from storage.constraints import FewCount, NotNegative, Positive, Rate, Weight
+from storage.constraints import Candidates, FewCount, NotNegative, Positive, Rate, Weight
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,14 @@ class CalQLConfig(sac.SACConfig):
     conservative_weight: NotNegative = 5.0  # [CALQL] cql_min_q_weight, no Lagrange multiplier
     sampled_actions: FewCount = 10  # [CALQL] cql_n_actions, of each kind, and of the target's maximum
     importance_sampling: bool = True  # [CALQL] cql_importance_sample
+    # ours, for speed: unbiased gradient through so many candidates
+    penalty_gradient_actions: Candidates | None = None
+    reduced_precision_penalty: bool = False  # ours, for speed: the penalty's hidden layers in bfloat16
     offline_fraction: Weight = 0.5  # [CALQL] scripts: mixing_ratio, of each batch online
 
     def __post_init__(self) -> None:
-        """UserError for a share of a batch that is none of its rows."""
+        """UserError for a share of a batch that is none of its rows, or what layer norm does not have."""
+        cql.check_penalty(self)
         check_fraction(self.offline_fraction, self.batch_size)
 
 
@@ -125,7 +129,14 @@ def calibrated_penalty(
     actions, log_density = cql.proposals(agents, policy, batch, config)
     n, bounds = config.sampled_actions, torch.full_like(log_density, -math.inf)
     bounds[..., n : 3 * n] = batch.extras["returns_to_go"].unsqueeze(-1)
-    soft_maximum, below = agents.q.bounded_soft_maximum(batch.observations, actions, log_density, bounds)
+    soft_maximum, below = agents.q.bounded_soft_maximum(
+        batch.observations,
+        actions,
+        log_density,
+        bounds,
+        cql.gradient_draws(agents, batch, config),
+        config.reduced_precision_penalty,
+    )
     return soft_maximum - q_data.mean(dim=-1), below / (2 * n)
 
 

@@ -43,16 +43,34 @@ class CQLConfig(sac.SACConfig):
 
     def __post_init__(self) -> None:
         """UserError for a choice that critics with layer norm do not have."""
-        if self.critic_norm != "none" and (self.penalty_gradient_actions or self.reduced_precision_penalty):
-            raise UserError(
-                f"critic_norm is {self.critic_norm}, expected none beside penalty_gradient_actions or"
-                " reduced_precision_penalty"
-            )
+        check_penalty(self)
 
     @property
     def turning_points(self) -> tuple[int, int]:
         """The updates with which cloning ends, and the actor begins to learn."""
         return (self.cloning_updates, self.frozen_actor_updates)
+
+
+class PenaltyConfig(Protocol):
+    """How a penalty is computed; `CQLConfig` has it."""
+
+    @property
+    def critics(self) -> int: ...
+    @property
+    def critic_norm(self) -> str: ...
+    @property
+    def penalty_gradient_actions(self) -> int | None: ...
+    @property
+    def reduced_precision_penalty(self) -> bool: ...
+
+
+def check_penalty(config: PenaltyConfig) -> None:
+    """UserError for a choice that critics with layer norm do not have."""
+    if config.critic_norm != "none" and (config.penalty_gradient_actions or config.reduced_precision_penalty):
+        raise UserError(
+            f"critic_norm is {config.critic_norm}, expected none beside penalty_gradient_actions or"
+            " reduced_precision_penalty"
+        )
 
 
 def td_target(agents: ActorCritics, batch: Batch, config: CQLConfig) -> Tensor:
@@ -123,18 +141,25 @@ def soft_maximum(
     Of the candidates `actions [P, B, m, A]`, for an ensemble one row a run, so many carry the gradient as
     the configuration says.
     """
-    draws = None
-    if config.penalty_gradient_actions is not None:
-        rows = len(batch.actions[0])
-        draws = _systematic_draws(agents.streams, rows, config.penalty_gradient_actions, config.critics)
-        draws = agents.for_members(draws)
     return agents.q.soft_maximum(
         agents.for_members(batch.observations),
         agents.for_members(actions),
         agents.for_members(log_density),
-        draws,
+        gradient_draws(agents, batch, config),
         config.reduced_precision_penalty,
     )
+
+
+def gradient_draws(agents: ActorCritics, batch: Batch, config: PenaltyConfig) -> Tensor | None:
+    """Where the candidates that carry the gradient are drawn, each in [0, 1); None for all of them.
+
+    [P, critics, B, penalty_gradient_actions]
+    """
+    if config.penalty_gradient_actions is None:
+        return None
+    rows = len(batch.actions[0])
+    draws = _systematic_draws(agents.streams, rows, config.penalty_gradient_actions, config.critics)
+    return agents.for_members(draws)
 
 
 def _systematic_draws(streams: Streams, rows: int, count: int, critics: int = 2) -> Tensor:

@@ -225,7 +225,13 @@ class Critics(nn.Module):
         )[0]
 
     def bounded_soft_maximum(
-        self, observations: Tensor, actions: Tensor, log_density: Tensor, bounds: Tensor
+        self,
+        observations: Tensor,
+        actions: Tensor,
+        log_density: Tensor,
+        bounds: Tensor,
+        gradient_draws: Tensor | None = None,
+        reduced_precision: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """`soft_maximum` of max(Q, bound), and how many of a state's candidates lie below theirs. [P, K] each
 
@@ -233,7 +239,9 @@ class Critics(nn.Module):
         gradient. The number is a mean over states.
         """
         if self.net.norm == "none":
-            return self._soft_maximum(observations, actions, log_density, bounds)
+            return self._soft_maximum(
+                observations, actions, log_density, bounds, gradient_draws, reduced_precision
+            )
         q, bounds = self.of_candidates(observations, actions), bounds.unsqueeze(1)
         below = (q.detach() < bounds).to(q.dtype).sum(dim=-1).mean(dim=-1)
         return _plain_soft_maximum(torch.maximum(q, bounds), log_density), below
@@ -382,16 +390,17 @@ def _soft_maximum_block(
     largest = logits.amax(dim=-1, keepdim=True)
     weights = (logits - largest).exp_()
     total = weights.sum(dim=-1, keepdim=True)
-    weights = weights / total
-    if below is not None:
-        weights.masked_fill_(below, 0)
-    weights = weights.view(networks, states, candidates)
+    weights = (weights / total).view(networks, states, candidates)
+    bound = None if below is None else below.view(networks, states, candidates)
     if gradient_draws is not None:
         draws = gradient_draws.reshape(networks, states, -1).contiguous()
         chosen = drawn_candidates(weights, draws)
         action_inputs = action_inputs.gather(2, chosen.unsqueeze(-1).expand(*chosen.shape, actions.shape[-1]))
         _, activations = _forward_block(from_state, action_inputs, parameters)
         weights = torch.full_like(draws, 1 / draws.shape[-1])
+        bound = None if bound is None else bound.gather(2, chosen)
+    if bound is not None:
+        weights = weights.masked_fill(bound, 0)
     _backward_block(to_state, action_inputs, activations, weights, parameters, gradients)
     value = (largest + total.log()).sum(dim=(2, 3))
     return value, None if below is None else below.to(value.dtype).sum(dim=(2, 3))

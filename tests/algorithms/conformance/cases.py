@@ -142,6 +142,9 @@ CASES = [
     Case("off2on", "online", "cql", {"replay": "uniform"}),
     Case("off2on", "online", "cql", {"replay": "online_only"}),
     Case("cql", "offline", NOTHING, {"critics": 3, "critic_norm": "before"}),
+    Case(
+        "cal_ql", "offline", NOTHING, {"penalty_gradient_actions": 3, "reduced_precision_penalty": True}
+    ),
     Case("rlpd", "online", NOTHING, {"critic_norm": "after"}),
     Case("brac_v", "offline", "bc", {"warm_start_updates": 2, "target_divergence": 0.5}),
     Case("brac_v", "offline", "bc", {"divergence": "mmd"}),

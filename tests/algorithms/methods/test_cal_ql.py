@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -160,19 +161,23 @@ def test_an_update_equals_a_slow_float64_statement(importance: bool, norm: str) 
             torch.testing.assert_close(parameter.detach(), expected, **CLOSE, msg=name)
 
 
-def penalty_and_gradients(agents: CalQLAgents, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
+def penalty_and_gradients(
+    agents: CalQLAgents, batch: Batch, config: CalQLConfig = CONFIG
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     policy, q = agents.policy(batch.observations), agents.q(batch.observations, batch.actions)
-    penalty, share = cal_ql.calibrated_penalty(agents, policy, batch, q, CONFIG)
+    penalty, share = cal_ql.calibrated_penalty(agents, policy, batch, q, config)
     return penalty, share, list(torch.autograd.grad(penalty.sum(), list(agents.q.parameters())))
 
 
-def test_with_a_return_of_minus_infinity_the_penalty_is_cqls_to_the_bit() -> None:
+@pytest.mark.parametrize("faster", [{}, {"penalty_gradient_actions": 2, "reduced_precision_penalty": True}])
+def test_with_a_return_of_minus_infinity_the_penalty_is_cqls_to_the_bit(faster: dict[str, Any]) -> None:
     agents, batch = make_agents().float(), make_batch().map(Tensor.float)
     before = agents.streams.state()
-    found, share, gradients = penalty_and_gradients(agents, bounded_at(batch, -math.inf))
+    own = replace(CONFIG, **faster)
+    found, share, gradients = penalty_and_gradients(agents, bounded_at(batch, -math.inf), own)
     agents.streams.restore(before)
     q, policy = agents.q(batch.observations, batch.actions), agents.policy(batch.observations)
-    config = cql.CQLConfig(sampled_actions=CONFIG.sampled_actions)
+    config = cql.CQLConfig(sampled_actions=CONFIG.sampled_actions, **faster)
     expected = cql.conservative_penalty(agents, policy, batch, q, config)
     assert torch.equal(found, expected) and not share.any()
     for ours, theirs in zip(
@@ -228,6 +233,11 @@ def test_online_half_of_a_batch_is_offline_and_each_row_has_its_return() -> None
 def test_a_share_that_is_no_number_of_rows_is_refused() -> None:
     with pytest.raises(UserError, match=r"offline_fraction 0.5 of batch_size 7 is 3.5 rows, expected"):
         replace(CONFIG, batch_size=7)
+
+
+def test_layer_norm_beside_the_faster_penalty_is_refused() -> None:
+    with pytest.raises(UserError, match="critic_norm is before, expected none beside penalty_gradient_actio"):
+        replace(CONFIG, critic_norm="before", reduced_precision_penalty=True)
 
 
 def test_fresh_policies_are_near_zero_with_a_log_deviation_near_minus_one() -> None:

@@ -417,6 +417,28 @@ class TestSoftMaximum:
                 total += (high - low) * gradient.double()
         assert_same_gradients(mean, expected, 2e-5)
 
+    def test_drawn_gradients_of_bounded_values_have_the_full_gradient_as_their_mean(self) -> None:
+        """As above; a drawn candidate that its bound replaced gives none."""
+        agents, states, count, draws = 2, 3, 4, 3
+        critics, inputs = make_critics(agents, (6, 5)), candidates(agents, states, count)
+        q = critics.of_candidates(*inputs[:2]).detach()
+        bounds = torch.full_like(inputs[2], -math.inf)
+        bounds[..., 1:] = q.mean()
+        _, expected = value_and_gradients(critics, critics.bounded_soft_maximum(*inputs, bounds)[0])
+        assert 0 < int((q < bounds.unsqueeze(1)).sum()) < q.numel()
+        logits = torch.maximum(q, bounds.unsqueeze(1)) - inputs[2].unsqueeze(1)
+        breakpoints = (logits.double().softmax(dim=-1).cumsum(dim=-1) * draws).remainder(1.0).flatten()
+        edges = sorted({0.0, 1.0, *breakpoints.tolist()})
+        mean = [torch.zeros_like(gradient.double()) for gradient in expected]
+        for low, high in pairwise(edges):
+            u = (low + high) / 2
+            fractions = ((torch.arange(draws) + u) / draws).float().expand(agents, 2, states, draws)
+            value = critics.bounded_soft_maximum(*inputs, bounds, fractions)[0]
+            _, found = value_and_gradients(critics, value)
+            for total, gradient in zip(mean, found, strict=True):
+                total += (high - low) * gradient.double()
+        assert_same_gradients(mean, [gradient.double() for gradient in expected], 2e-5)
+
     def test_each_state_and_twin_follows_its_own_draws(self) -> None:
         """One draw a state is one candidate: the gradient of that candidate's Q alone."""
         agents, states, count = 2, 3, 4
