@@ -35,7 +35,6 @@ rule all:
         "<results>/reproduction.txt",
         "<results>/verdict",
         rules.figures.input,
-        TABLE.plan.behaviour_measures(),
         TABLE.images.gifs(),
         TABLE.images.curves(),
         TABLE.images.control_curves(),

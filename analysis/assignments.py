@@ -28,6 +28,20 @@ def normalised_mutual_information(found: Labels, true: Labels) -> float:
     return float(np.clip(2 * shared / entropies, 0, 1)) if entropies > 0 else 1.0
 
 
+def principal_components(
+    vectors: NDArray[np.float64], others: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The two directions in which `vectors` vary most: their coordinates, and those of `others` there.
+
+    [N, d], [M, d] -> [2, N], [2, M]. Signs are such that each direction's largest component is positive.
+    """
+    centre = vectors.mean(axis=0)
+    _, _, axes = np.linalg.svd(vectors - centre, full_matrices=False)
+    first = axes[:2]
+    first = first * np.sign(first[np.arange(len(first)), np.abs(first).argmax(axis=1)])[:, None]
+    return first @ (vectors - centre).T, first @ (others - centre).T
+
+
 def _table(found: Labels, true: Labels) -> NDArray[np.int64]:
     """How many members each pair of groups shares. [groups found, true groups]"""
     (_, rows), (_, columns) = (np.unique(labels, return_inverse=True) for labels in (found, true))

@@ -49,22 +49,26 @@ FINGERPRINTS = Kind(
 """Of agents (`algorithms.diagnostics.fingerprint`): `setting` says how, `step` how long they learned."""
 
 
-ASSIGNMENTS = Kind(
-    "assignments of trajectories",
+BEHAVIOURS = Kind(
+    "estimated behaviours",
     pa.schema(
         [
             ("dataset", pa.string()),
             ("method", pa.string()),
             ("agent", pa.int64()),
-            ("trajectory", pa.int64()),
+            ("kind", pa.string()),
+            ("number", pa.int64()),
             ("behaviour", pa.int64()),
             ("source", pa.int64()),
             ("return", pa.float64()),
+            ("x", pa.float64()),
+            ("y", pa.float64()),
         ]
     ),
     b"provenance",
 )
-"""The estimated behaviour and the true source of each trajectory of a dataset, by agent."""
+"""By agent a row a trajectory (its estimated `behaviour`, true `source` and return), a behaviour and, where
+there is one, the learned policy: `kind` says which; `x` and `y` are principal components of the vectors."""
 
 
 def write_table(path: Path | str, table: pa.Table, kind: Kind, header: Mapping[str, Any]) -> None:

@@ -431,10 +431,10 @@ class Plan(RunPlan):
         section = self.configuration.get("behaviours", {})
         return list(product(section.get("datasets", []), section.get("labels", [])))
 
-    def behaviour_measures(self) -> list[str]:
-        """The files of what is measured of them."""
+    def behaviour_tables(self) -> list[str]:
+        """The files of their vectors, and of who made which trajectory."""
         pairs = self.measured_behaviours()
-        return [f"{self.results}/behaviours/{dataset}/{label}.measures.parquet" for dataset, label in pairs]
+        return [f"{self.results}/behaviours/{dataset}/{label}.parquet" for dataset, label in pairs]
 
     # --- what is judged and drawn ---------------------------------------------------------------------------
 
@@ -478,9 +478,10 @@ class Plan(RunPlan):
         return list(dict.fromkeys([*self.curves(), *more]))
 
     def figures(self) -> list[str]:
-        """The figures of the configuration, and the report of the datasets where there are any."""
+        """The figures of the configuration, and those of datasets and of estimated behaviours, if any."""
         report = [] if self.recorded or not self.configuration["datasets"] else ["datasets"]
-        return [*self.configuration["figures"], *report]
+        measured = ["behaviours"] if self.measured_behaviours() and not self.recorded else []
+        return [*self.configuration["figures"], *report, *measured]
 
     def judging(self, offline: bool = False) -> Json:
         """The settings of the statistics, and their fingerprint; `offline`: of that phase."""

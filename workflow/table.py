@@ -142,7 +142,7 @@ class Table:
             "behaviour": plan.recorded_from(dataset),
         }
         place = f"{self.results}/behaviours/{dataset}/{label}"
-        outputs = {"assignments": f"{place}.parquet", "measures": f"{place}.measures.parquet"}
+        outputs = {"behaviours": f"{place}.parquet", "measures": f"{place}.measures.parquet"}
         about = {"dataset": dataset, "label": label, "seeds": agents}
         self._add(
             "behaviours",
@@ -228,6 +228,8 @@ class Table:
         if "datasets" in plan.figures():
             summaries = [f"{results}/datasets/{name}.json" for name in plan.configuration["datasets"]]
             self._figure("datasets", "dataset_report", drawing, summaries=summaries)
+        if "behaviours" in plan.figures():
+            self._figure("behaviours", "behaviours_figure", drawing, behaviours=plan.behaviour_tables())
         if (swept := plan.sweep_curves()) and not plan.recorded:
             statistics = [self._statistics(SWEEP, swept)]
             self._figure(SWEEP_FIGURE, "figure", drawing, statistics=statistics, curves=swept)

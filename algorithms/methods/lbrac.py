@@ -147,6 +147,9 @@ class LatentAgents(Population):
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "q", "trajectories", "policies")
 
+    learns_a_policy: ClassVar[bool] = False
+    """Whether the policy of number K is learned."""
+
     percentiles: Tensor  # [M], of the trajectories' returns, 1 to 100
 
     def __init__(
@@ -229,6 +232,8 @@ class LatentAgents(Population):
 
 class LearnedAgents(LatentAgents):
     """The same agents, which act by the policy that they learn."""
+
+    learns_a_policy: ClassVar[bool] = True
 
     def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over estimated behaviours, the learned policy at the best of them. UserError if unfit."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.assignments import normalised_mutual_information, purity
+from analysis.assignments import normalised_mutual_information, principal_components, purity
 
 
 def labels(text: str) -> np.ndarray:
@@ -50,3 +50,16 @@ def test_names_of_groups_do_not_matter_and_both_lie_between_0_and_1(pairs: list[
         assert measure(7 - found, 3 * true) == pytest.approx(value)
     backwards = normalised_mutual_information(true, found)
     assert backwards == pytest.approx(normalised_mutual_information(found, true))
+
+
+def test_principal_components_are_the_directions_of_largest_variance() -> None:
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(200, 3)) * [0.1, 3.0, 1.0]
+    shift = np.array([0.0, 1.0, 0.0])
+    (first, second), (others_first, _) = principal_components(vectors, vectors[:5] + shift)
+    assert first.std() > 2.5 > 1.2 > second.std() > 0.7
+    np.testing.assert_allclose(abs(np.corrcoef(first, vectors[:, 1])[0, 1]), 1, atol=0.01)
+    np.testing.assert_allclose(
+        np.abs(others_first - first[:5]), 1, atol=0.01
+    )  # the same axes, the same centre
+    assert abs(np.corrcoef(first, second)[0, 1]) < 1e-9

@@ -22,7 +22,7 @@ from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, one_agent
 from storage.curves import read_curves
-from storage.tables import ASSIGNMENTS, read_table
+from storage.tables import BEHAVIOURS, read_table
 from tests.workflow.conftest import Snakemake
 from workflow.code_hash import ROOT
 from workflow.plan import AUTHORS, AUTHORS_SEEDS
@@ -330,10 +330,18 @@ def test_estimated_behaviours_are_measured_against_who_made_what(
             "held_out_log_likelihood",
         }
         assert set(measures["seed"]) == {0, 1, 2} and set(measures["step"]) == {20}
-        table, _ = read_table(folder / f"{label}.parquet", ASSIGNMENTS)
-        rows = table.to_pandas()
+        rows = read_table(folder / f"{label}.parquet", BEHAVIOURS)[0].to_pandas()
+        learned = {"learned": 3} if label == "lbrac_v" else {}
+        assert rows["kind"].value_counts().to_dict() == {"trajectory": 24, "behaviour": 6, **learned}
+        rows = rows[rows["kind"] == "trajectory"]
         assert rows.groupby("agent")["source"].apply(list).tolist() == [[0] * 4 + [1] * 4] * 3
         assert set(rows["behaviour"]) <= {0, 1}
+    assert {path.suffix for path in (tmp_path / "results/tiny/figures").glob("behaviours.*")} == {
+        ".pdf",
+        ".png",
+        ".csv",
+        ".txt",
+    }
 
 
 def test_the_page_on_own_datasets_keeps_its_word(

@@ -27,7 +27,7 @@ rule behaviours:
     input:
         of("behaviours", "needs"),
     output:
-        assignments="<results>/behaviours/{dataset}/{label}.parquet",
+        behaviours="<results>/behaviours/{dataset}/{label}.parquet",
         measures="<results>/behaviours/{dataset}/{label}.measures.parquet",
     log:
         "<logs>/behaviours/{dataset}/{label}.log",

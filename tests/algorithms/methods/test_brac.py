@@ -55,8 +55,7 @@ def make_agents(config: BRACConfig = CONFIG) -> BRACAgents:
 
 
 def make_batch(seed: int = 1) -> Batch:
-    batch = slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed)
-    return Batch(*(field.double() for field in batch))
+    return slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed).map(lambda field: field.double())
 
 
 def distribution(
