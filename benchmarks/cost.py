@@ -40,7 +40,7 @@ from algorithms.training.log import TrainingLog
 from algorithms.training.lookup import find_method
 from algorithms.training.online import OnlineSchedule
 from analysis.aggregate import statistics as judge
-from benchmarks.memory import random_transitions
+from benchmarks.random_data import random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, random_batch
 from envs.locomotion import ENVIRONMENTS, EnvironmentBatch, specification
 from offline_data import recipes

@@ -19,7 +19,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from algorithms.methods.cql import CQL, CQLConfig
@@ -31,35 +30,16 @@ from algorithms.training.jobs import Job
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule, pretrain
 from algorithms.training.online import OnlineSchedule, run_online
+from benchmarks.random_data import ENVIRONMENT, random_transitions
+from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE
 from offline_data.minari_io import read_transitions
 from offline_data.transitions import Transitions
 from storage.files import write_json
 from storage.provenance import hardware, versions
 
-ENVIRONMENT, OBSERVATION_SIZE, ACTION_SIZE = "HalfCheetah-v4", 17, 6
 LIMIT_GB = 2.0
 ONLINE_STEPS = 250_000  # room in the online buffer: the paper's run
 LAST_STEPS = 200  # collected and learned from here
-
-
-def random_transitions(size: int) -> Transitions:
-    """Random numbers in the place of a recorded dataset."""
-    generator = np.random.default_rng(0)
-
-    def normal(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        return generator.standard_normal(shape, dtype=np.float32)
-
-    episode_ends = np.arange(1, size + 1) % 1000 == 0
-    episode_ends[-1] = True
-    return Transitions(
-        observations=normal(size, OBSERVATION_SIZE),
-        actions=np.tanh(normal(size, ACTION_SIZE)),
-        rewards=normal(size),
-        masks=np.ones(size, np.float32),
-        next_observations=normal(size, OBSERVATION_SIZE),
-        episode_ends=episode_ends,
-        metadata={},
-    )
 
 
 def make_job(folder: str) -> Job:

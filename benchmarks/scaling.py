@@ -31,7 +31,8 @@ from algorithms.population.agents import ActorCritics
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OfflineData
 from algorithms.training.acceleration import prepare_process
-from benchmarks.memory import peak_gigabytes, random_transitions
+from benchmarks.memory import peak_gigabytes
+from benchmarks.random_data import random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, Update, random_batch, timed
 from storage.files import write_json
 from storage.provenance import hardware, versions
