@@ -84,6 +84,8 @@ unit-narrow: unit  ## the tests as on a processor without AVX-512, which rounds 
 smoke: $(INSTALLED)
 	snakemake all sweep_policy_lr --cores $(CORES) --configfile config/smoke.yaml
 	python -m workflow.report_page config/smoke.yaml
+	snakemake --cores $(CORES) --configfile config/smoke_images.yaml
+	python -m workflow.report_page config/smoke_images.yaml
 
 benchmarks: export OMP_NUM_THREADS = 1
 benchmarks: export PYTHONPATH = .

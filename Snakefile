@@ -35,6 +35,3 @@ rule all:
         "<results>/reproduction.txt",
         "<results>/verdict",
         rules.figures.input,
-        TABLE.images.gifs(),
-        TABLE.images.curves(),
-        TABLE.images.control_curves(),

@@ -39,6 +39,7 @@ from algorithms.training.fine_tuning import make_learner
 from algorithms.training.log import TrainingLog
 from algorithms.training.lookup import find_method
 from algorithms.training.online import OnlineSchedule
+from algorithms.training.worlds import Locomotion
 from analysis.aggregate import statistics as judge
 from benchmarks.random_data import random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, random_batch
@@ -125,7 +126,7 @@ def online_update(method: str, config: Any) -> Timed:
         transitions,
         members,
         [SEED],
-        ENVIRONMENT,
+        Locomotion(ENVIRONMENT),
     )
     learner = make_learner(*arguments)
     learner.replay.add(random_batch(SEED, 1_000))
@@ -224,7 +225,7 @@ def measure_acting(rounds: int) -> dict[str, float]:
             None,
             [],
             [SEED],
-            ENVIRONMENT,
+            Locomotion(ENVIRONMENT),
         )
         learner = make_learner(*arguments)
         observations = torch.randn(1, 1, OBSERVATION_SIZE)

@@ -48,6 +48,7 @@ from algorithms.training.log import TrainingLog
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule, pretrain
 from algorithms.training.online import OnlineSchedule
+from algorithms.training.worlds import Locomotion
 from benchmarks.contenders import authors_off2on, corl_cql, rlkit_sac
 from benchmarks.random_data import ENVIRONMENT, random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, Update, random_batch
@@ -150,7 +151,7 @@ def our_online(method: str, compute: Compute, rows: int) -> MakeUpdates:
         data,
         members,
         seeds,
-        ENVIRONMENT,
+        Locomotion(ENVIRONMENT),
         compute.device,
     )
     block = random_batch(0, online.steps, SEEDS)

@@ -30,6 +30,7 @@ from algorithms.training.jobs import Job
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule, pretrain
 from algorithms.training.online import OnlineSchedule, run_online
+from algorithms.training.worlds import Locomotion
 from benchmarks.random_data import ENVIRONMENT, random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE
 from offline_data.minari_io import read_transitions
@@ -68,9 +69,8 @@ def fine_tuning(method: str, members: int) -> Callable[[Transitions], None]:
         agents.initialise()
         pretrained = [one_agent(agents, index) for index in range(members)]
         whole = OnlineSchedule(steps=ONLINE_STEPS)
-        learner = make_learner(
-            method, find_method(method, "online"), config, whole, transitions, pretrained, [0], ENVIRONMENT
-        )
+        kind, world = find_method(method, "online"), Locomotion(ENVIRONMENT)
+        learner = make_learner(method, kind, config, whole, transitions, pretrained, [0], world)
         earlier = random_transitions(ONLINE_STEPS - LAST_STEPS)
         fields = (torch.from_numpy(getattr(earlier, name)).unsqueeze(0) for name in FIELDS)
         learner.replay.add(Batch(*fields))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from storage import UserError
+
+Array = NDArray[np.float32]
+RewardScale = float | Literal["return_range"]
 
 
 class Shape(NamedTuple):
@@ -46,3 +50,69 @@ def episode_slices(episode_ends: NDArray[np.bool_]) -> Iterator[slice]:
     for end in np.flatnonzero(episode_ends).tolist():
         yield slice(start, end + 1)
         start = end + 1
+
+
+class EpisodeRows:
+    """Base class of M transitions, episode after episode: what follows from rewards and episodes alone."""
+
+    rewards: Array
+    episode_ends: NDArray[np.bool_]
+    metadata: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        """The number of transitions M."""
+        return len(self.rewards)
+
+    def episodes(self) -> Iterator[slice]:
+        """The rows of each episode, in order."""
+        return episode_slices(self.episode_ends)
+
+    def discounted_returns(self, discount: float) -> Array:
+        """The discounted sum of rewards from each step to the end of its episode. [M]
+
+        G_t = r_t + discount G_{t+1}, with G = 0 beyond the end, whether a terminal or a time-out made it.
+        """
+        returns = self.rewards.astype(np.float64)
+        ends = np.flatnonzero(self.episode_ends)
+        lengths = np.diff(ends, prepend=-1)
+        # All episodes walk backwards together: long recordings have many short episodes.
+        for back in range(1, int(lengths.max())):
+            rows = ends[lengths > back] - back
+            returns[rows] += discount * returns[rows + 1]
+        return returns.astype(np.float32)
+
+    def scaled(self, reward_scale: RewardScale) -> Self:
+        """The same transitions with rewards times `reward_scale`; all other arrays are shared, not copied.
+
+        The scale of "return_range" is 1000 / (largest - smallest return of an episode), as IQL's authors
+        normalise locomotion rewards (ikostrikov/implicit_q_learning, train_offline.py). The metadata have the
+        number. UserError where all returns are equal.
+        """
+        if reward_scale == "return_range":
+            reward_scale = self._range_scale()
+        rewards = self.rewards * np.float32(reward_scale)
+        return self._with(rewards, {"reward_scale": reward_scale})
+
+    def returns(self) -> list[float]:
+        """The undiscounted return of each episode, in their order."""
+        return [float(self.rewards[rows].sum(dtype=np.float64)) for rows in self.episodes()]
+
+    def _range_scale(self) -> float:
+        returns = self.returns()
+        span = max(returns) - min(returns)
+        if span == 0:
+            name = self.metadata.get("dataset_id", "transitions")
+            raise UserError(
+                f"{name}: all episodes return {returns[0]:g}: reward_scale return_range needs others"
+            )
+        return 1000 / span
+
+    def shifted(self, reward: float) -> Self:
+        """The same transitions with `reward` added to every reward; all other arrays are shared."""
+        rewards = self.rewards + np.float32(reward)
+        return self._with(rewards, {"reward_shift": reward})
+
+    def _with(self, rewards: Array, note: Mapping[str, Any]) -> Self:
+        every: Any = self  # a dataclass
+        same: Self = dataclasses.replace(every, rewards=rewards, metadata={**self.metadata, **note})
+        return same

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ import numpy as np
 from minari.data_collector import EpisodeBuffer
 from numpy.typing import NDArray
 
-from envs.manipulation.gymnasium_environment import spaces
-from offline_data.arrays import Shape, check_arrays, check_last_ends, episode_slices
+from offline_data.arrays import EpisodeRows, Shape, check_arrays, check_last_ends
 from offline_data.minari_io import (
     check_local_id,
     described,
@@ -51,20 +50,21 @@ class ImageEpisode:
 
 
 @dataclass(frozen=True)
-class ImageEpisodes:
+class ImageEpisodes(EpisodeRows):
     """N transitions of E episodes, episode after episode, every image once.
 
     Transition n leads from `frames[frame_index[n]]` to `frames[frame_index[n] + 1]`.
 
-    frames [N + E, H, W, 3] uint8; frame_index [N] int64; actions [N, A], rewards [N] and masks [N] (1
-    everywhere, as these tasks never terminate) float32; source [N] int8, as in `ImageEpisode`; episode_ends
-    [N] bool.
+    frames [N + E, H, W, 3] uint8; states [N + E, S] float32, beside them; frame_index [N] int64; actions [N,
+    A], rewards [N] and masks [N] (1 everywhere, as these tasks never terminate) float32; source [N] int8, as
+    in `ImageEpisode`; episode_ends [N] bool.
 
     Raises:
         UserError: shapes or types disagree, a number is not finite, or the images do not fit the episodes.
     """
 
     frames: NDArray[np.uint8]
+    states: NDArray[np.float32]
     frame_index: NDArray[np.int64]
     actions: NDArray[np.float32]
     rewards: NDArray[np.float32]
@@ -82,18 +82,16 @@ class ImageEpisodes:
         if not np.isin(self.source, range(len(SOURCES))).all():
             raise UserError(f"{name}: source holds a value other than those of {', '.join(SOURCES)}")
 
-    def __len__(self) -> int:
-        """The number of transitions N."""
-        return len(self.rewards)
-
-    def episodes(self) -> Iterator[slice]:
-        """The rows of each episode, in order."""
-        return episode_slices(self.episode_ends)
+    @property
+    def observations(self) -> dict[str, NDArray[Any]]:
+        """The frames by what they show. [N + E, ...] each"""
+        return {"image": self.frames, "state": self.states}
 
 
 def _shapes(rows: int, episodes: int) -> dict[str, Shape]:
     return {
         "frames": Shape(np.uint8, 4, rows + episodes),
+        "states": Shape(np.float32, 2, rows + episodes),
         "frame_index": Shape(np.int64, 1, rows),
         "actions": Shape(np.float32, 2, rows),
         "rewards": Shape(np.float32, 1, rows),
@@ -113,6 +111,7 @@ def from_image_episodes(
     return _joined(
         lengths,
         frames=np.concatenate([episode.images for episode in episodes]),
+        states=np.concatenate([episode.states for episode in episodes]),
         actions=np.concatenate([episode.actions for episode in episodes]),
         rewards=np.concatenate([episode.rewards for episode in episodes]),
         sources=[episode.source for episode in episodes],
@@ -127,6 +126,7 @@ def write_image_dataset(
     environment: str,
     options: Mapping[str, Any],
     metadata: Mapping[str, Any],
+    spaces: tuple[Any, Any],
 ) -> None:
     """Write `episodes` as the Minari dataset `dataset_id` under the Minari root `folder`, atomically.
 
@@ -141,6 +141,7 @@ def write_image_dataset(
         environment: such as "GraspClosedDrawer-v0".
         options: what the environment was made with beside its name; Minari recovers it with them.
         metadata: JSON values.
+        spaces: those of observations and of actions; the environment is registered with Gymnasium.
 
     Raises:
         UserError: the id is not a local one, an episode's arrays are of other shapes or types than
@@ -158,7 +159,7 @@ def write_image_dataset(
         ),
         len(episodes),
         _largest_size(episodes),
-        spaces(image_shape, action_size),
+        spaces,
         spec,
         {**metadata, **described(dataset_id, environment, ("gymnasium", "mujoco", "dm-control"))},
     )
@@ -180,6 +181,8 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
     identifier = file.id
     image_shape = stored_shape(identifier, 0, "observations/image")[1:]
     frames = np.empty((steps + episodes, *image_shape), np.uint8)
+    state_size = stored_shape(identifier, 0, "observations/state")[1]
+    states = np.empty((steps + episodes, state_size), np.float32)
     actions = np.empty((steps, stored_shape(identifier, 0, "actions")[1]), np.float32)
     rewards = np.empty(steps, np.float32)
     lengths, sources, start = [], [], 0
@@ -189,7 +192,9 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
         if length == 0 or rows.stop > steps:
             raise ValueError(f"episode {number} has {length} steps, which its metadata do not allow")
         source = np.empty(length + 1, np.int8)
-        read_stored(identifier, number, "observations/image", frames[start + number : rows.stop + number + 1])
+        shown = slice(start + number, rows.stop + number + 1)
+        read_stored(identifier, number, "observations/image", frames[shown])
+        read_stored(identifier, number, "observations/state", states[shown])
         read_stored(identifier, number, "actions", actions[rows])
         read_stored(identifier, number, "rewards", rewards[rows])
         read_stored(identifier, number, "infos/source", source)
@@ -198,13 +203,14 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
         start = rows.stop
     if start != steps:
         raise ValueError(f"it has {start} steps where its metadata say {steps}")
-    joined = _joined(lengths, frames, actions, rewards, sources, {})
+    joined = _joined(lengths, frames, states, actions, rewards, sources, {})
     return {key: array for key, array in vars(joined).items() if key != "metadata"}
 
 
 def _joined(
     lengths: Sequence[int],
     frames: NDArray[np.uint8],
+    states: NDArray[np.float32],
     actions: NDArray[np.float32],
     rewards: NDArray[np.float32],
     sources: Sequence[int],
@@ -215,6 +221,7 @@ def _joined(
     episode_ends[np.cumsum(lengths) - 1] = True
     return ImageEpisodes(
         frames=frames,
+        states=states,
         frame_index=_frame_index(episode_ends),
         actions=actions,
         rewards=rewards,

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from envs.manipulation import make
 from envs.manipulation.controllers import HALF, Noise, Policy, Scripted, scripted, uniform
 from envs.manipulation.environment import ManipulationEnvironment
+from envs.manipulation.gymnasium_environment import spaces
 from offline_data.image_episodes import (
     PRIOR,
     RANDOM,
@@ -41,7 +42,7 @@ class Settings:
     prior, task, random: episodes of each; one at least in all. prior_noise and task_noise: of the scripts.
     prior_rests: whether a prior episode goes on to the horizon when its script is done, as COG's do, or ends
     there (ours for small budgets: agents clone the rest too). seed: of everything. action_form,
-    horizon and state_row: the environment's; None is the task's own horizon. middle_spread and
+    horizon: the environment's; None is the task's own horizon. middle_spread and
     returns: where first stages end and task episodes start, see `ManipulationTask`.
     """
 
@@ -54,7 +55,6 @@ class Settings:
     seed: Seed = 0
     action_form: Literal["full", "position"] = "full"
     horizon: Candidates | None = None
-    state_row: bool = False
     middle_spread: Annotated[float, Interval(ge=0, le=0.05)] = 0.0
     returns: bool = True
 
@@ -84,7 +84,7 @@ def record(task: str, settings: Settings) -> ImageRecording:
     counts = {PRIOR: settings.prior, TASK: settings.task, RANDOM: settings.random}
     if min(counts.values()) < 0 or not any(counts.values()):
         raise UserError(f"episodes of {task} are {list(counts.values())}; expected at least one in all")
-    options = {name: getattr(settings, name) for name in ("action_form", "horizon", "state_row")}
+    options = {name: getattr(settings, name) for name in ("action_form", "horizon")}
     episodes, first_stage = [], dict.fromkeys(SOURCES, 0)
     for source, count in counts.items():
         start = "middle" if source == TASK else "beginning"
@@ -109,7 +109,9 @@ def record(task: str, settings: Settings) -> ImageRecording:
 
 def store(folder: Path | str, dataset_id: str, recording: ImageRecording) -> dict[str, Any]:
     """Write `recording` as the Minari dataset `dataset_id` under `folder`; its summary, read back."""
-    write_image_dataset(folder, dataset_id, recording.episodes, *recording[:2], recording.metadata)
+    first = recording.episodes[0]
+    shown = spaces(first.images.shape[1:], first.actions.shape[1])
+    write_image_dataset(folder, dataset_id, recording.episodes, *recording[:2], recording.metadata, shown)
     return image_summary(read_image_dataset(folder, dataset_id))
 
 
@@ -152,7 +154,7 @@ def _episode(
     observation = environment.reset(int(start.generate_state(1)[0]))
     policy = _policy(environment, source, settings, np.random.default_rng(noise))
     steps, size = environment.horizon, environment.action_size  # a script has at least one step
-    images = np.empty((steps + 1, *environment.image_shape), np.uint8)
+    images = np.empty((steps + 1, *environment.shapes["image"]), np.uint8)
     states = np.empty((steps + 1, len(observation["state"])), np.float32)
     actions, rewards = np.empty((steps, size), np.float32), np.empty(steps, np.float32)
     images[0], states[0] = observation["image"], observation["state"]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.reference_scores import normalised_score
-from offline_data.arrays import Shape, check_arrays, check_last_ends, episode_slices
+from offline_data.arrays import EpisodeRows, Shape, check_arrays, check_last_ends
 from storage import UserError
 
 Array = NDArray[np.float32]
-RewardScale = float | Literal["return_range"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Transitions:
+class Transitions(EpisodeRows):
     """M transitions, episode after episode, as contiguous float32 arrays.
 
     `masks` [M] is 0 where the step led to a terminal state and 1 elsewhere: a time-out ends an episode
@@ -69,61 +67,6 @@ class Transitions:
         check_last_ends(name, self.episode_ends)
         if np.any((self.masks == 0) & ~self.episode_ends):
             raise UserError(f"{name}: a terminal transition does not end its episode")
-
-    def __len__(self) -> int:
-        """The number of transitions M."""
-        return len(self.rewards)
-
-    def episodes(self) -> Iterator[slice]:
-        """The rows of each episode, in order."""
-        return episode_slices(self.episode_ends)
-
-    def discounted_returns(self, discount: float) -> Array:
-        """The discounted sum of rewards from each step to the end of its episode. [M]
-
-        G_t = r_t + discount G_{t+1}, with G = 0 beyond the end, whether a terminal or a time-out made it.
-        """
-        returns = self.rewards.astype(np.float64)
-        ends = np.flatnonzero(self.episode_ends)
-        lengths = np.diff(ends, prepend=-1)
-        # All episodes walk backwards together: long recordings have many short episodes.
-        for back in range(1, int(lengths.max())):
-            rows = ends[lengths > back] - back
-            returns[rows] += discount * returns[rows + 1]
-        return returns.astype(np.float32)
-
-    def scaled(self, reward_scale: RewardScale) -> Transitions:
-        """The same transitions with rewards times `reward_scale`; all other arrays are shared, not copied.
-
-        The scale of "return_range" is 1000 / (largest - smallest return of an episode), as IQL's authors
-        normalise locomotion rewards (ikostrikov/implicit_q_learning, train_offline.py). The metadata have the
-        number. UserError where all returns are equal.
-        """
-        if reward_scale == "return_range":
-            reward_scale = self._range_scale()
-        rewards = self.rewards * np.float32(reward_scale)
-        return dataclasses.replace(
-            self, rewards=rewards, metadata={**self.metadata, "reward_scale": reward_scale}
-        )
-
-    def returns(self) -> list[float]:
-        """The undiscounted return of each episode, in their order."""
-        return [float(self.rewards[rows].sum(dtype=np.float64)) for rows in self.episodes()]
-
-    def _range_scale(self) -> float:
-        returns = self.returns()
-        span = max(returns) - min(returns)
-        if span == 0:
-            name = self.metadata.get("dataset_id", "transitions")
-            raise UserError(
-                f"{name}: all episodes return {returns[0]:g}: reward_scale return_range needs others"
-            )
-        return 1000 / span
-
-    def shifted(self, reward: float) -> Transitions:
-        """The same transitions with `reward` added to every reward; all other arrays are shared."""
-        rewards = self.rewards + np.float32(reward)
-        return dataclasses.replace(self, rewards=rewards, metadata={**self.metadata, "reward_shift": reward})
 
 
 def _shapes(rows: int) -> dict[str, Shape]:

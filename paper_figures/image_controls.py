@@ -28,6 +28,8 @@ def table(results: ManipulationResults) -> pd.DataFrame:
         UserError: the results hold no success of agents trained on images.
     """
     measured = results.curves[results.curves["metric"] == MEASURED]
+    # Of a label with both phases it is the online one.
+    measured = measured[(measured["phase"] == "online") == measured["method"].isin(results.updates)]
     parts = []
     for task in TASKS:
         present = dict.fromkeys(measured.loc[measured["dataset"] == task, "method"])

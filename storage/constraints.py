@@ -54,4 +54,8 @@ LogStdRange = Annotated[tuple[LogStd, LogStd], Predicate(increasing)]
 LogStdRangeAroundZero = Annotated[LogStdRange, Predicate(around_zero)]
 """For agents that start with a deviation of 1: beyond the edges there is no gradient, so that a deviation
 that starts there may stay 1 for ever, and what is cloned with it is cloned hardly at all."""
+WideLogStd = Annotated[float, Interval(ge=-20, le=3)]
+WideLogStdRangeAroundZero = Annotated[
+    tuple[WideLogStd, WideLogStd], Predicate(increasing), Predicate(around_zero)
+]
 PositiveRange = Annotated[tuple[Positive, Positive], Predicate(increasing)]

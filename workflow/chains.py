@@ -7,16 +7,16 @@ Imports torch and, of the methods, those that the configuration names.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields
+from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from algorithms.catalogue import NOTHING, ONLINE, Phase
 from algorithms.methods.interface import Method
-from algorithms.methods.pixels import PixelConfig, PixelFineTuningConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import one_agent
 from algorithms.training import trial
@@ -24,22 +24,41 @@ from algorithms.training.custom import named
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
-from algorithms.training.pixel_training import EpisodeSchedule
 from envs.locomotion import specification
 from storage import UserError
-from workflow import manipulation_plan, paths
+from workflow import paths
 from workflow.code_hash import ROOT
 from workflow.jobs import Json
-from workflow.manipulation_plan import ManipulationPlan
-from workflow.plan import Plan
-from workflow.sections import ELSEWHERE, OWN_CHOICE
+from workflow.plan import TASKS, Plan
+from workflow.sections import ELSEWHERE
 from workflow.settings import build, check
-
-STATE_SIZE = 10  # numbers of the robot's state, in images that carry them
 
 MethodAndConfig = tuple[type[Method], Any]
 Link = str | MethodAndConfig
 """One phase of a chain: an agent's file, or a method and its settings."""
+
+
+class Place(NamedTuple):
+    """An environment, and the form of its actions where it has several."""
+
+    environment: str
+    action_form: str = "full"
+
+    @property
+    def sizes(self) -> trial.Sizes:
+        """What agents see and do there."""
+        if self.environment in TASKS.values():
+            # Imports the tasks' simulator, which nothing else here needs.
+            environment = importlib.import_module("envs.manipulation.environment")
+            return trial.Sizes(environment.SHAPES, environment.action_size(self.action_form))
+        spec = specification(self.environment)
+        return trial.Sizes(spec.observation_size, spec.action_size)
+
+
+def place_of(settings: Json) -> Place:
+    """Where a job's agents act."""
+    form = settings.get("options", {}).get("action_form", "full")
+    return Place(settings["environment"], form)
 
 
 def check_configs(plan: Plan) -> None:
@@ -80,7 +99,7 @@ def check_chains(plan: Plan) -> None:
             with _at(where if source == NOTHING else f"{where}, from agents of {source}"):
                 _compare(config, before)
                 with named(settings["method"]) if ":" in settings["method"] else nullcontext():
-                    _try(settings["environment"], plan.ensemble_size(label), before, (method, config))
+                    _try(place_of(settings), plan.ensemble_size(label), before, (method, config))
 
 
 def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -> tuple[Link, ...] | None:
@@ -106,7 +125,7 @@ def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -
     links = (*before, (method, config))
     with _at(where):
         _compare(config, before)
-        _agent(settings["environment"], *links)
+        _agent(place_of(settings), *links)
     return links
 
 
@@ -128,26 +147,26 @@ def _stored(plan: Plan, dataset: str) -> tuple[Link, ...] | None:
 
 
 @cache
-def _agent(environment: str, *links: Link) -> trial.Agent:
+def _agent(place: Place, *links: Link) -> trial.Agent:
     """An untrained agent at a chain's end, or the file's."""
     last = links[-1]
     if isinstance(last, str):
         return checkpoints.load(Path(last))[0]
-    return one_agent(begin_offline(environment, links[:-1], last).agents, 0)
+    return one_agent(begin_offline(place, links[:-1], last).agents, 0)
 
 
-def begin_offline(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> Method:
+def begin_offline(place: Place, before: tuple[Link, ...], last: MethodAndConfig) -> Method:
     """One agent's pre-training at a chain's end. UserError as where it begins in earnest."""
-    agents = [_agent(environment, *before)] if before else []
-    return trial.begin_offline(*last, specification(environment), agents)
+    agents = [_agent(place, *before)] if before else []
+    return trial.begin_offline(*last, place.sizes, agents)
 
 
-def begin_online(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> Method:
+def begin_online(place: Place, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> Method:
     """One run at a chain's end, from `size` agents of what comes before. UserError as in earnest."""
-    spec = specification(environment)
-    data = trial.offline_data(spec, last[0].needed(last[1])) if before or _replays_offline(last[0]) else None
-    members = [_agent(environment, *before)] * size if before else []
-    return trial.begin(*last, spec, members, offline=data)
+    sizes = place.sizes
+    data = trial.offline_data(sizes, last[0].needed(last[1])) if before or _replays_offline(last[0]) else None
+    members = [_agent(place, *before)] * size if before else []
+    return trial.begin(*last, sizes, members, offline=data)
 
 
 def _replays_offline(method: type[Method]) -> bool:
@@ -157,9 +176,9 @@ def _replays_offline(method: type[Method]) -> bool:
 
 
 @cache
-def _try(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> None:
-    """Once is enough for all datasets of an environment."""
-    begin_online(environment, size, before, last)
+def _try(place: Place, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> None:
+    """Once is enough for all datasets of a place."""
+    begin_online(place, size, before, last)
 
 
 def _compare(config: Any, before: tuple[Link, ...]) -> None:
@@ -169,14 +188,22 @@ def _compare(config: Any, before: tuple[Link, ...]) -> None:
 
 
 def _same_networks(config: Any, source: Any) -> None:
-    for name in {field.name for field in fields(config)} & {field.name for field in fields(source)}:
-        if name.endswith(("hidden_widths", "norm")) or name in ("encoder", "state_size", "critics"):
-            ours, theirs = (getattr(each, name) for each in (config, source))
+    shared = {field.name for field in fields(source)}
+    for name in (field.name for field in fields(config) if field.name in shared):
+        if name.endswith(("hidden_widths", "norm")) or name in ("encoder", "critics"):
+            # A policy without widths of its own has the critics'.
+            ours, theirs = (
+                each.hidden_widths if name == "policy_hidden_widths" and own is None else own
+                for each in (config, source)
+                for own in [getattr(each, name)]
+            )
             if ours != theirs:
                 raise UserError(f"{name} is {_shown(ours)}, expected {_shown(theirs)}, as of its agents")
 
 
 def _shown(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -187,30 +214,3 @@ def _at(where: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{where}: {str(error).removesuffix('.')}.") from error
-
-
-def check_manipulation(plan: ManipulationPlan) -> None:
-    """UserError where a run on images could not begin."""
-    for task in plan.tasks:
-        carried = STATE_SIZE if plan.section["datasets"][task].get("state_row") else 0
-        offline = {}
-        for label in (manipulation_plan.OFFLINE, *plan.controls):
-            settings, where = plan.pretraining(task, label), f"manipulation: {label} on {task}"
-            offline[label] = build(PixelConfig, settings["config"], where, OWN_CHOICE)
-            with _at(where):
-                if offline[label].state_size != carried:
-                    raise UserError(
-                        f"state_size is {offline[label].state_size}, expected {carried}, as state_row in the"
-                        " dataset's settings has it"
-                    )
-                if plan.section.get("controls", {}).get(label, {}).get("continues"):
-                    _same_networks(offline[label], offline[manipulation_plan.OFFLINE])
-        for label in plan.methods:
-            settings, where = (
-                plan.fine_tuning(task, label),
-                f"manipulation.fine_tuning.methods.{label} on {task}",
-            )
-            config = build(PixelFineTuningConfig, settings["config"], where, OWN_CHOICE)
-            build(EpisodeSchedule, settings["schedule"], where)
-            with _at(where):
-                _same_networks(config, offline[manipulation_plan.OFFLINE])

@@ -19,10 +19,9 @@ from algorithms.catalogue import OFFLINE
 from envs.reference_scores import REFERENCE_SCORES
 from storage import UserError
 from storage.yaml_files import read_yaml
-from workflow import manipulation_plan, phases
-from workflow.manipulation_plan import ManipulationPlan
-from workflow.plan import AUTHORS, AUTHORS_SEEDS, RECORDING_KEYS, Plan
-from workflow.sections import RECIPE_KEYS, Configuration
+from workflow import phases
+from workflow.plan import AUTHORS, AUTHORS_SEEDS, FILM, RECORDING_KEYS, TASKS, Plan
+from workflow.sections import IMAGE_FIGURES, RECIPE_KEYS, Configuration
 from workflow.settings import names, validated
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
@@ -31,19 +30,14 @@ COMMITTED = "reference"
 TEMPLATE = "__use_yte__"
 """The key for which Snakemake takes a configuration file for a template, Python expressions and all."""
 
-NO_LOCOMOTION: dict[str, Any] = {
-    "datasets": {},
-    "pretraining": {"agents": 1, "agents_per_job": 1, "schedule": {"updates": 1}},
-    "fine_tuning": {
-        "seeds": [0],
-        "seeds_per_job": 1,
-        "ensemble_size": 1,
-        "members_shared": False,
-        "methods": {},
-    },
-    "figures": [],
+WITHOUT_FINE_TUNING: dict[str, Any] = {
+    "seeds": [0],
+    "seeds_per_job": 1,
+    "ensemble_size": 1,
+    "members_shared": False,
+    "methods": {},
 }
-"""What completes a configuration of the manipulation tasks alone: no dataset, no method, so no such job."""
+"""The section of a configuration that has none: no method, so no such job."""
 
 
 def check(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> dict[str, Any]:
@@ -73,15 +67,14 @@ def check(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> di
     _check_likelihood(configuration)
     _check_behaviours(configuration)
     _check_sweep(configuration)
-    _check_manipulation(configuration)
+    _check_images(configuration)
     chains.check_chains(Plan(configuration))
-    chains.check_manipulation(ManipulationPlan(configuration))
     return configuration
 
 
 def completed(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> dict[str, Any]:
     """What `check` returns, unchecked: in a second, and without torch, for what was checked before."""
-    return {**copy.deepcopy(NO_LOCOMOTION), **extended(configuration, folder)}
+    return {"fine_tuning": copy.deepcopy(WITHOUT_FINE_TUNING), **extended(configuration, folder)}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -191,8 +184,10 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any], source: str, where:
 
 def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
     where = f"datasets.{name}"
+    if name in TASKS or dataset["recipe"] == "scripts":
+        _check_task(where, name, dataset)
     family = dataset["environment"].rpartition("-")[0]
-    if not name.replace("-", "").startswith(family.lower()):
+    if name not in TASKS and not name.replace("-", "").startswith(family.lower()):
         known = ", ".join(REFERENCE_SCORES)
         raise UserError(
             f"{where}: the name has to begin with its environment's family, {family} (families: {known})."
@@ -223,6 +218,23 @@ def _check_actor(where: str, actor: str, policy: Mapping[str, Any]) -> None:
             f"{where} is '{actor}': expected a step among the policy's checkpoints"
             f" ({names(kept) or 'there are none'})."
         )
+
+
+def _check_task(where: str, name: str, dataset: Mapping[str, Any]) -> None:
+    """A task with images is recorded by its own scripts, and its rewards stay what they are."""
+    for key, expected in (
+        ("environment", TASKS.get(name)),
+        ("recipe", "scripts"),
+        ("pretrained", "train"),
+        ("reward_scale", 1.0),
+    ):
+        if expected is None:
+            raise UserError(f"{where}: the recipe scripts is for {names(TASKS)}: expected another recipe.")
+        if (found := dataset.get(key, expected)) != expected:
+            raise UserError(f"{where}.{key} is {found!r}: expected {expected} for this task with images.")
+    scripts = dataset.get("scripts", {"prior": 1, "task": 0, "random": 0})
+    if not scripts["prior"] + scripts["task"] + scripts["random"]:
+        raise UserError(f"{where}.scripts has no episodes: expected at least one in all.")
 
 
 def _check_behaviour_policy(
@@ -331,46 +343,26 @@ def _check_sweep(configuration: Mapping[str, Any]) -> None:
         )
 
 
-def _check_manipulation(configuration: Mapping[str, Any]) -> None:
-    plan = ManipulationPlan(configuration)
-    for task in plan.tasks:
-        dataset = plan.section["datasets"][task]
-        if not dataset["prior"] + dataset["task"] + dataset["random"]:
-            raise UserError(f"manipulation.datasets.{task} has no episodes: expected at least one in all.")
-    for control in plan.controls:
-        if control in (manipulation_plan.OFFLINE, *plan.methods):
+def _check_images(configuration: Mapping[str, Any]) -> None:
+    """Tasks with images stand alone, with figures of their own and a film of a run that there is."""
+    plan = Plan(configuration)
+    for name in configuration["datasets"]:
+        if (name in TASKS) != plan.images:
             raise UserError(
-                f"manipulation.controls.{control}: expected a label that is neither"
-                f" {manipulation_plan.OFFLINE} nor among manipulation.fine_tuning.methods"
-                f" ({names(plan.methods)})."
+                f"datasets has {name} beside tasks with images: expected those alone, or none of them."
             )
-        given, own = plan.section["pretraining"]["agents"], plan.section["controls"][control]
-        if own.get("continues") and own.get("agents", given) > given:
-            raise UserError(
-                f"manipulation.controls.{control}.agents is {own['agents']}: expected at most {given}, the"
-                " agents it continues."
-            )
-    film, tuning = plan.section.get("film", {}), plan.section.get("fine_tuning", {})
-    for key, known in (("label", plan.methods), ("seed", tuning.get("seeds", []))):
+    for figure in configuration["figures"]:
+        if (figure in IMAGE_FIGURES) != plan.images:
+            what = "vectors" if plan.images else "images"
+            raise UserError(f"figures has {figure}, which needs datasets of {what}: expected another one.")
+    if (plan.images or "film" in configuration) and not plan.methods and FILM in configuration["figures"]:
+        raise UserError("figures has film, which needs fine_tuning: expected another one.")
+    film, seeds = configuration.get("film", {}), configuration["fine_tuning"]["seeds"]
+    for key, known in (("label", plan.methods), ("seed", seeds)):
         if key in film and film[key] not in known:
             raise UserError(
-                f"manipulation.film.{key} is {film[key]!r}: expected one of those of"
-                f" manipulation.fine_tuning ({names(map(str, known))})."
+                f"film.{key} is {film[key]!r}: expected one of those of fine_tuning ({names(known)})."
             )
-    needed = _agents_needed(plan)
-    if plan.tasks and (agents := plan.section["pretraining"]["agents"]) < needed:
-        raise UserError(
-            f"manipulation.pretraining.agents is {agents}: expected at least {needed}, for"
-            f" {len(plan.section['fine_tuning']['seeds'])} seeds with their ensembles."
-        )
-
-
-def _agents_needed(plan: ManipulationPlan) -> int:
-    """How many agents the manipulation runs take over; as many as the largest ensemble where they share."""
-    tuning = plan.section.get("fine_tuning", {"seeds": []})
-    members = [m for label in plan.methods for seed in tuning["seeds"] for m in plan.members(label, seed)]
-    largest = max(map(plan.ensemble_size, plan.methods), default=0)
-    return max(max(members, default=-1) + 1, largest)
 
 
 def _check_datasets(key: str, section: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 Time is modelled from floating-point operations (`workflow.operations`, counted while each method runs for a
 moment), steps of the simulator and what else a job does, with rates that were measured once (`cost.json`,
 which names the command and the processor) and are scaled by two short calibrations on the machine at hand.
-Evaluation episodes count at full length, a bound for tasks in which agents fall. The manipulation tasks are
+Evaluation episodes count at full length, a bound for tasks in which agents fall. Tasks with images are
 not in the model.
 """
 

@@ -19,7 +19,7 @@ from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.training import counting, trial
 from envs.locomotion import specification
-from workflow.chains import Link, MethodAndConfig, begin_offline, begin_online
+from workflow.chains import Link, MethodAndConfig, Place, begin_offline, begin_online
 
 
 class Operations(NamedTuple):
@@ -33,21 +33,21 @@ class Operations(NamedTuple):
 @cache
 def of_run(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> Operations:
     """Of one run online, from `size` agents of the phases before."""
-    run = begin_online(environment, size, before, last)
+    run = begin_online(Place(environment), size, before, last)
     return _of(run, run.learn, environment)
 
 
 @cache
 def of_agent(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> Operations:
     """Of one agent's pre-training, once it learns as it does most of the time."""
-    agent, batch = begin_offline(environment, before, last), _batch(environment, last)
+    agent, batch = begin_offline(Place(environment), before, last), _batch(environment, last)
     return _of(agent, lambda: agent.update(batch, PRETRAINED), environment)
 
 
 @cache
 def of_warm_start(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> tuple[int, int]:
     """Of an update that clones, and of one that fits returns. UserError where the method has none."""
-    agent, batch = begin_offline(environment, before, last), _batch(environment, last)
+    agent, batch = begin_offline(Place(environment), before, last), _batch(environment, last)
     cloning = counting.operations(lambda: agent.clone(batch))
     return cloning, counting.operations(lambda: agent.fit_returns(batch, batch.rewards))
 
@@ -55,7 +55,7 @@ def of_warm_start(environment: str, before: tuple[Link, ...], last: MethodAndCon
 @cache
 def of_auroc(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> float:
     """Of one measurement of Figure 10, from one with as many states as the run has transitions."""
-    run, probe = begin_online(environment, size, before, last), action_auroc.ActionAUROC(1, [0])
+    run, probe = begin_online(Place(environment), size, before, last), action_auroc.ActionAUROC(1, [0])
     return (
         counting.operations(lambda: probe.at(run, 1))
         * action_auroc.ActionAUROCConfig().max_states
@@ -85,5 +85,5 @@ def _of(learner: Method, update: Callable[[], object], environment: str) -> Oper
 
 def _batch(environment: str, last: MethodAndConfig) -> Batch:
     method, config = last
-    data = trial.offline_data(specification(environment), method.needed(config), config.batch_size)
+    data = trial.offline_data(Place(environment).sizes, method.needed(config), config.batch_size)
     return data.gather(torch.arange(config.batch_size).unsqueeze(0))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from offline_data.arrays import RewardScale
+from offline_data.image_episodes import ImageEpisodes, read_image_dataset
 from offline_data.minari_io import read_transitions
-from offline_data.transitions import RewardScale, Transitions
+from offline_data.transitions import Transitions
 from storage import UserError
+from workflow.jobs import Json
 
 
 def root_and_id(folder: Path) -> tuple[Path, str]:
@@ -19,7 +22,14 @@ def read(folder: Path, reward_scale: RewardScale) -> Transitions:
     return read_transitions(*root_and_id(folder)).scaled(reward_scale)
 
 
-def reward_scale_of(asked: RewardScale, transitions: Transitions | None) -> float:
+def read_for(settings: Json, folder: Path) -> Transitions | ImageEpisodes:
+    """What a training job learns from, vectors or images. UserError where it is missing or damaged."""
+    if "options" in settings:
+        return read_image_dataset(*root_and_id(folder)).scaled(settings["reward_scale"])
+    return read(folder, settings["reward_scale"])
+
+
+def reward_scale_of(asked: RewardScale, transitions: Transitions | ImageEpisodes | None) -> float:
     """What rewards collected online are multiplied with: as those of the data, already scaled.
 
     UserError where their range is asked for, and there are none.

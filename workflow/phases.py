@@ -27,7 +27,7 @@ def check(plan: Plan) -> None:
         where = f"fine_tuning.methods.{label}"
         _check_method(where, label, plan.method(label), ONLINE)
         _check_source(where, plan.starts_from(label), known)
-    if not plan.methods and plan.configuration["datasets"]:
+    if not plan.methods:
         _check_offline_only(plan)
     for figure in plan.configuration["figures"]:
         if figure.endswith(OFFLINE_FIGURE):
@@ -64,7 +64,7 @@ def _check_offline_only(plan: Plan) -> None:
     if not plan.offline_labels:
         raise UserError("pretraining.methods is missing: without fine_tuning, expected the methods to judge.")
     for figure in plan.configuration["figures"]:
-        if figure not in GENERAL_FIGURES:
+        if figure not in GENERAL_FIGURES and not plan.images:
             expected = _names(GENERAL_FIGURES)
             raise UserError(f"figures has {figure}, which needs fine_tuning: expected of {expected}.")
     for dataset in plan.configuration["datasets"]:

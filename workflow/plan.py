@@ -23,6 +23,8 @@ from workflow.jobs import Json, numbered
 JUDGING = ("analysis", "envs/reference_scores.py", "storage")
 DRAWING = ("paper_figures", *JUDGING)
 
+SCRIPTED = "offline_data.manipulation:record"
+"""What records a task with images."""
 AUTHORS = "authors"
 """As a dataset's `pretrained`: the agents that the paper's authors released, imported by the user."""
 AUTHORS_SEEDS = (0, 4, 8, 12, 16)
@@ -30,9 +32,25 @@ AUTHORS_SEEDS = (0, 4, 8, 12, 16)
 
 RECORDING_KEYS = (
     "environment", "recipe", "transitions", "seed", "copies", "actions", "deviation_scale", "minari_id",
-    "file", "episode_ends", "sources",
+    "file", "episode_ends", "sources", "scripts",
 )  # fmt: skip
 """Of a dataset's entry, what decides its recording."""
+
+
+TASKS = {
+    "pick-place": "PickPlace-v0",
+    "grasp-closed-drawer": "GraspClosedDrawer-v0",
+    "grasp-blocked-drawer": "GraspBlockedDrawer-v0",
+}
+"""The datasets of images by the paper's names, and their environments: `envs.manipulation.ENVIRONMENTS`."""
+IMAGE_FAMILY = "manipulation"
+PICTURED = ("figure_06", "figure_07")
+"""The figures that are made of pictures of the tasks."""
+FILM = "film"
+"""The figure that is made of films of agents."""
+CONTROLS = "image_controls"
+"""The figure that has the curves of all offline labels too."""
+_MADE_WITH = ("action_form", "horizon")
 
 
 class Variation(NamedTuple):
@@ -44,8 +62,8 @@ class Variation(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RunPlan:
-    """Where the jobs of one configuration (`workflow.configuration.check`'s result) keep what they leave."""
+class Plan:
+    """The jobs of one configuration (`workflow.configuration.check`'s result)."""
 
     configuration: Json
 
@@ -75,23 +93,14 @@ class RunPlan:
         compute = self.configuration.get("compute", {})
         return int(compute.get("environment_threads", 1)) + bool(compute.get("evaluation_beside"))
 
-    @property
-    def section(self) -> Json:
-        """The part of the configuration that has `pretraining` and `fine_tuning`."""
-        return self.configuration
-
     @cached_property
     def methods(self) -> list[str]:
         """The labels of the fine-tuning, in the configuration's order."""
-        return list(self.section.get("fine_tuning", {}).get("methods", {}))
-
-    def ensemble_size(self, label: str) -> int:
-        """How many agents a run of `label` takes over."""
-        raise NotImplementedError
+        return list(self.configuration["fine_tuning"]["methods"])
 
     def seed_groups(self) -> list[list[int]]:
         """The seeds of each fine-tuning job of one label and dataset."""
-        tuning = self.section["fine_tuning"]
+        tuning = self.configuration["fine_tuning"]
         return chunks(tuning["seeds"], tuning["seeds_per_job"])
 
     def members(self, label: str, seed: int) -> list[int]:
@@ -100,7 +109,7 @@ class RunPlan:
         [C] member i of the run at position s of S is agent i S + s, so that no two runs share one; where
         members are shared, the runs take theirs in turn from all agents.
         """
-        tuning, agents = self.section["fine_tuning"], self.section["pretraining"]["agents"]
+        tuning, agents = self.configuration["fine_tuning"], self.configuration["pretraining"]["agents"]
         seeds = list(tuning["seeds"])
         position = seeds.index(seed)
         if tuning["members_shared"]:
@@ -109,11 +118,11 @@ class RunPlan:
 
     def _agent_groups(self, agents: int) -> list[list[int]]:
         """So many agents, those of each pre-training job."""
-        return chunks(range(agents), self.section["pretraining"]["agents_per_job"])
+        return chunks(range(agents), self.configuration["pretraining"]["agents_per_job"])
 
     def _trained_agent(self, dataset: str, offline: str, agent: int) -> str:
         """Where an agent lies that fine-tuning or another phase starts from."""
-        group = next(g for g in self._agent_groups(self.section["pretraining"]["agents"]) if agent in g)
+        group = next(g for g in self._agent_groups(self.configuration["pretraining"]["agents"]) if agent in g)
         return f"{self.results}/agents/{dataset}/{offline}/{agents_name(group)}/agent_{agent}.safetensors"
 
     def _kept(self, dataset: str, label: str, job: str) -> str:
@@ -143,22 +152,33 @@ class RunPlan:
 
     def _caption(self) -> Json:
         """What captions say of any figure."""
-        tuning = self.section["fine_tuning"]
+        tuning = self.configuration["fine_tuning"]
         return {
             "ensemble_size": tuning["ensemble_size"],
             "members_shared": tuning["members_shared"],
-            "pretraining_updates": self.section["pretraining"]["schedule"]["updates"],
+            "pretraining_updates": self.configuration["pretraining"]["schedule"]["updates"],
             "demonstration": self.configuration.get("demonstration", False),
         }
 
-
-class Plan(RunPlan):
-    """The locomotion jobs of one configuration."""
+    # --- data ---------------------------------------------------------------------------------------------
 
     def dataset(self, dataset: str) -> Json:
         """The configuration's entry of one dataset."""
         entry: Json = self.configuration["datasets"][dataset]
         return entry
+
+    @property
+    def images(self) -> bool:
+        """Whether the datasets are tasks with images; all are, or none."""
+        return any(dataset in TASKS for dataset in self.configuration["datasets"])
+
+    def _world(self, dataset: str) -> dict[str, Any]:
+        """The environment's name and, for a task with images, what it is made with."""
+        entry = self.dataset(dataset)
+        if "scripts" not in entry:
+            return {"environment": entry["environment"]}
+        made_with = {key: entry["scripts"][key] for key in _MADE_WITH if key in entry["scripts"]}
+        return {"environment": entry["environment"], "options": made_with}
 
     def dataset_folder(self, dataset: str) -> str:
         """Where the Minari dataset lies."""
@@ -193,7 +213,7 @@ class Plan(RunPlan):
         """How one dataset is recorded: its entry less what only training reads."""
         entry = self.dataset(dataset)
         settings = {key: entry[key] for key in RECORDING_KEYS if key in entry}
-        sources = [job_hash("record")]
+        sources = [job_hash("record", SCRIPTED if entry["recipe"] == "scripts" else "")]
         for policy in policies_of(entry):
             made = self.behaviour_policy(policy)
             shipped_ones = [] if made.get("source", "train") == "train" else [self._policy_folder(policy)]
@@ -231,6 +251,8 @@ class Plan(RunPlan):
             wanted.append("cql")
         if dataset in self.configuration.get("behaviours", {}).get("datasets", []):
             wanted += self.configuration["behaviours"]["labels"]
+        if CONTROLS in self.configuration["figures"]:
+            wanted += self.offline_labels
         for label in wanted:
             if (source := self.offline_source(label)) not in (NOTHING, *wanted):
                 wanted.append(source)
@@ -259,7 +281,7 @@ class Plan(RunPlan):
         method = self.offline_method(offline)
         settings = {
             "method": method,
-            "environment": self.dataset(dataset)["environment"],
+            **self._world(dataset),
             "reward_scale": self.dataset(dataset).get("reward_scale", 1.0),
             "schedule": merged("schedule", section, ours, own, theirs),
             "config": merged("config", ours, theirs),
@@ -339,7 +361,7 @@ class Plan(RunPlan):
         size = {"ensemble_size": self.ensemble_size(label)} if self._ensemble(label) else {}
         settings = {
             "method": method,
-            "environment": entry["environment"],
+            **self._world(dataset),
             "reward_scale": entry.get("reward_scale", 1.0),
             "schedule": merged("schedule", *parts),
             "config": {**merged("config", *parts), **size},
@@ -478,10 +500,19 @@ class Plan(RunPlan):
         return list(dict.fromkeys([*self.curves(), *more]))
 
     def figures(self) -> list[str]:
-        """The figures of the configuration, and those of datasets and of estimated behaviours, if any."""
-        report = [] if self.recorded or not self.configuration["datasets"] else ["datasets"]
+        """The figures of the configuration, and those of datasets of vectors and of estimated behaviours.
+
+        Committed curves have no agents to film.
+        """
+        asked = [name for name in self.configuration["figures"] if not (name == FILM and self.recorded)]
+        report = [] if self.recorded or self.images else ["datasets"]
         measured = ["behaviours"] if self.measured_behaviours() and not self.recorded else []
-        return [*self.configuration["figures"], *report, *measured]
+        return [*asked, *report, *measured]
+
+    def figure_curves(self, figure: str) -> list[str]:
+        """The curve files that a figure is given."""
+        controls = self._offline_curves(self.offline_phases) if figure == CONTROLS else []
+        return [*self.curves(), *controls]
 
     def judging(self, offline: bool = False) -> Json:
         """The settings of the statistics, and their fingerprint; `offline`: of that phase."""
@@ -501,6 +532,18 @@ class Plan(RunPlan):
             settings, source, str(rows_of(self._judged(offline))), *self._trained(offline)
         )
 
+    def image_drawing(self) -> Json:
+        """What captions of images say beside the curves, how intervals are drawn, and a fingerprint."""
+        tuning = self.configuration["fine_tuning"]
+        settings = {
+            **self._caption(),
+            "schedules": {label: merged("schedule", tuning, own) for label, own in tuning["methods"].items()},
+            "statistics": self.configuration["statistics"],
+        }
+        source = source_hash(*DRAWING, "workflow/steps/manipulation_figure.py")
+        rows = str(rows_of([*self.offline_labels, *self.methods]))
+        return with_fingerprint(settings, source, rows, *self._trained(offline=False))
+
     def _judged(self, offline: bool) -> list[str]:
         return self.offline_phases(next(iter(self.configuration["datasets"]))) if offline else self.judged
 
@@ -508,6 +551,54 @@ class Plan(RunPlan):
         """The fingerprints of all that is judged."""
         settings = self.pretraining if offline or not self.methods else self.fine_tuning
         return self._fingerprints(settings, self.configuration["datasets"], self._judged(offline))
+
+    # --- pictures and films of tasks with images ------------------------------------------------------------
+
+    @property
+    def _pictures_folder(self) -> str:
+        return f"{self.results}/manipulation"
+
+    def pictures(self) -> Json:
+        """The settings of the pictures of Figures 6 and 7, and their fingerprint."""
+        settings = {"size": 720, "frames": 8, **self.configuration.get("pictures", {})}
+        settings["tasks"] = {task: TASKS[task] for task in self.configuration["datasets"]}
+        return with_fingerprint(settings, job_hash("pictures"))
+
+    def pictures_folders(self, figure: str) -> list[str]:
+        """The folders of the pictures that a figure places; none for figures of curves."""
+        if figure == FILM:
+            return [f"{self._pictures_folder}/films/{task}" for task in self.configuration["datasets"]]
+        return [f"{self._pictures_folder}/pictures"] if figure in PICTURED else []
+
+    def _filmed(self) -> Json:
+        chosen = {"label": self.methods[0], "seed": self.configuration["fine_tuning"]["seeds"][0]}
+        return {
+            **chosen,
+            "starts": 20,
+            "size": 240,
+            "frames": 8,
+            **self.configuration.get("film", {}),
+        }
+
+    def film(self, task: str) -> Json:
+        """Which run's ensemble is filmed on a task and how, and a fingerprint."""
+        filmed = self._filmed()
+        trained = self.fine_tuning(task, filmed["label"])
+        kept = {key: trained[key] for key in ("method", "environment", "options", "config")}
+        return with_fingerprint({**kept, **filmed}, job_hash("film_agents"), trained["fingerprint"])
+
+    def filmed_members(self, task: str) -> list[str]:
+        """The files of the agents that the filmed run started from."""
+        filmed = self._filmed()
+        return self.member_files(task, filmed["label"], [filmed["seed"]])
+
+    def filmed_actors(self, task: str) -> list[str]:
+        """The files of the agents that the filmed run ended with."""
+        filmed = self._filmed()
+        label, seed = filmed["label"], filmed["seed"]
+        group = numbered("seeds", next(g for g in self.seed_groups() if seed in g))
+        folder = f"{self.results}/agents/{task}/{label}/{group}"
+        return [f"{folder}/seed_{seed}_agent_{n}.safetensors" for n in range(self.ensemble_size(label))]
 
 
 def policies_of(dataset: Json) -> list[str]:
@@ -525,7 +616,12 @@ def dataset_id(dataset: str) -> str:
 
 
 def split_name(dataset: str) -> tuple[str, str]:
-    """Family and quality of a dataset's name; only the pendulum's family has hyphens of its own."""
+    """Family and quality of a dataset's name; only the pendulum's family has hyphens of its own.
+
+    Tasks with images are one family.
+    """
+    if dataset in TASKS:
+        return IMAGE_FAMILY, dataset
     pendulum = "inverted-double-pendulum"
     if dataset.startswith(pendulum):
         return pendulum, dataset.removeprefix(pendulum + "-")

@@ -19,7 +19,6 @@ from typing import Any
 from storage import UserError
 from workflow.code_hash import ROOT
 from workflow.configuration import named, read
-from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import Plan
 
 
@@ -47,7 +46,7 @@ def _drawn_from(configuration: Mapping[str, Any]) -> str:
     missing = []
     for curves in (own, "recorded"):
         wanted = {**configuration, "curves": curves}
-        files = [*Plan(wanted).curves(), *ManipulationPlan(wanted).curves()]
+        files = Plan(wanted).curves()
         missing = [file for file in files if not Path(file).exists()]
         if not missing:
             return curves

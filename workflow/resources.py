@@ -26,7 +26,6 @@ _OF_RULE = {
     "reproduction": Resources(runtime=30),
 }
 _IMAGES = Resources(8000, 10_000, 720)
-_ON_IMAGES = ("pretrain_pixels", "fine_tune_pixels")
 
 
 def resources_of(job: Job, attempt: int = 1) -> dict[str, int]:
@@ -35,6 +34,6 @@ def resources_of(job: Job, attempt: int = 1) -> dict[str, int]:
     Time need not grow: what a limit ends goes on where it stopped. So a limit has to leave room for one
     checkpoint_interval, and the attempts together for the whole job.
     """
-    images = job.step.rpartition(".")[2] in _ON_IMAGES
+    images = job.rule == "train" and "options" in job.settings
     found = _IMAGES if images else _OF_RULE.get(job.rule, Resources())
     return found._replace(mem_mb=found.mem_mb * min(attempt, 3))._asdict()

@@ -26,7 +26,7 @@ from storage.constraints import (
     Seed,
     Share,
 )
-from workflow.manipulation_plan import TASKS, VARIANTS
+from workflow.plan import TASKS
 from workflow.settings import FieldsOf, Section, model_of
 
 Item = TypeVar("Item")
@@ -72,8 +72,9 @@ Label = Annotated[str, _like(r"[a-z0-9]+(_[a-z0-9]+)*", "lower-case letters and 
 Dataset = Annotated[
     str,
     _like(
-        r"(halfcheetah|hopper|walker2d|inverted-double-pendulum)-[a-z0-9]+(-[a-z0-9]+)*",
-        "a dataset such as halfcheetah-random (the environment's family, then its recipe)",
+        r"(halfcheetah|hopper|walker2d|inverted-double-pendulum)-[a-z0-9]+(-[a-z0-9]+)*|" + "|".join(TASKS),
+        "a dataset such as halfcheetah-random (the environment's family, then its recipe), or one of "
+        + ", ".join(TASKS),
     ),
 ]
 MinariId = Annotated[
@@ -87,7 +88,9 @@ Seeds = Annotated[list[Seed], MinLen(1), Different]
 Datasets = Annotated[list[str], MinLen(1), Different]
 PictureSize = Annotated[int, Interval(ge=16, le=960)]
 Frames = Annotated[int, Interval(ge=2, le=100)]
-Environment = Annotated[str, OneOf(f"{task}-v{version}" for task in REFERENCE_SCORES for version in (4, 5))]
+_LOCOMOTION = [f"{task}-v{version}" for task in REFERENCE_SCORES for version in (4, 5)]
+Locomotion = Annotated[str, OneOf(_LOCOMOTION)]
+Environment = Annotated[str, OneOf([*_LOCOMOTION, *TASKS.values()])]
 GENERAL_FIGURES = (
     "learning_curves", "sample_efficiency", "performance_profiles", "interval_estimates",
     "probability_of_improvement",
@@ -101,12 +104,11 @@ _FIGURES = (
     "figure_04c", "figure_04d", "figure_08", "figure_09", "figure_10",
     "figure_11", "figure_12", "figure_13", "figure_14",
 )  # fmt: skip
-_MANIPULATION_FIGURES = (
+IMAGE_FIGURES = (
     "figure_05a", "figure_05b", "figure_06", "figure_07", "figure_15",
     "figure_16", "figure_17", "image_controls", "film",
 )  # fmt: skip
-Figures = Annotated[list[Annotated[str, OneOf(_FIGURES)]], Different]
-ManipulationFigures = Annotated[list[Annotated[str, OneOf(_MANIPULATION_FIGURES)]], Different]
+Figures = Annotated[list[Annotated[str, OneOf([*_FIGURES, *IMAGE_FIGURES])]], Different]
 RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "random": (("seed", "transitions", "copies"), ("actions",)),
     "medium": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),
@@ -117,24 +119,16 @@ RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "heterogeneous": (("seed", "transitions", "copies", "sources"), ()),
     "minari": (("minari_id",), ()),
     "d4rl": (("file",), ("episode_ends",)),
+    "scripts": (("scripts",), ()),
 }
 """Keys that a recipe needs, and keys that it may have."""
 
 Compute = Annotated[Any, FieldsOf("algorithms.training.acceleration:Compute", whole=True)]
 Offline = Annotated[Any, FieldsOf("algorithms.training.offline:OfflineSchedule")]
 Online = Annotated[Any, FieldsOf("algorithms.training.online:OnlineSchedule")]
-Episodes = Annotated[Any, FieldsOf("algorithms.training.pixel_training:EpisodeSchedule")]
-_PIXEL_OFFLINE = "algorithms.training.pixel_training:PixelOfflineSchedule"
-PixelOffline = Annotated[Any, FieldsOf(_PIXEL_OFFLINE)]
 LikelihoodConfig = Annotated[Any, FieldsOf("algorithms.diagnostics.likelihood:LikelihoodConfig")]
-ImageDataset = Annotated[
+Scripts = Annotated[
     Any, FieldsOf("offline_data.manipulation:Settings", needed=("prior", "task", "random", "seed"))
-]
-OWN_CHOICE = ("objective", "ensemble_size", "replay")
-"""Settings of learning from images that a variant decides, and there is no choice in offline."""
-Pixels = Annotated[Any, FieldsOf("algorithms.methods.pixels:PixelConfig", less=OWN_CHOICE)]
-PixelFineTuningConfig = Annotated[
-    Any, FieldsOf("algorithms.methods.pixels:PixelFineTuningConfig", less=OWN_CHOICE)
 ]
 ELSEWHERE = ("ensemble_size",)
 """The field of a method's settings that stands elsewhere in a configuration."""
@@ -154,11 +148,8 @@ SETTINGS = {
     "Schedule of pre-training": Offline,
     "Schedule of fine-tuning": Online,
     "Computing": Compute,
-    "Schedule of pre-training on images": PixelOffline,
-    "Schedule of fine-tuning on images": Episodes,
-    "Pre-training on images": Pixels,
-    "Fine-tuning on images": PixelFineTuningConfig,
-    "Datasets of images": ImageDataset,
+    "Encoders of images": Annotated[Any, FieldsOf("algorithms.population.sight:EncoderConfig")],
+    "Datasets of images": Scripts,
     "Likelihoods": LikelihoodConfig,
 }
 """The settings beside methods' own, by their titles in the documentation."""
@@ -241,6 +232,7 @@ class DatasetEntry(Section):
     copies: Candidates = ABSENT
     actions: Literal["uniform", "untrained"] = ABSENT
     deviation_scale: Annotated[float, Interval(gt=0, le=10)] = ABSENT
+    scripts: Scripts = ABSENT
     reward_scale: RewardScale | Literal["return_range"] = 1.0
     pretrained: Literal["authors", "continued", "released", "train"]
     pretraining: DatasetPretraining = ABSENT
@@ -256,7 +248,7 @@ class Medium(Section):
 class BehaviourPolicy(Section):
     """A policy that data are recorded with."""
 
-    environment: Environment
+    environment: Locomotion
     source: Literal["authors", "released", "train"] = "train"
     seed: Seed
     reward_scale: RewardScale = 1.0
@@ -275,18 +267,13 @@ class Pretraining(Section):
     methods: dict[Label, OfflineMethod] = ABSENT
 
 
-class Runs(Section):
-    """The runs of a fine-tuning, and the agents that they take over."""
+class FineTuning(Section):
+    """The runs on every dataset, and the agents that they take over."""
 
     seeds: Seeds
     seeds_per_job: FewCount
     ensemble_size: EnsembleSize
     members_shared: bool
-
-
-class FineTuning(Runs):
-    """The runs on every dataset."""
-
     schedule: Online = ABSENT
     methods: Annotated[dict[Label, OnlineMethod], MinLen(1)]
 
@@ -338,40 +325,6 @@ class Statistics(Drawn):
     fail_on: Annotated[list[Literal["contradicted", "undecided", "not_run"]], Different] = ABSENT
 
 
-class PixelPretraining(Section):
-    """The agents of every manipulation task."""
-
-    agents: FewCount
-    agents_per_job: FewCount
-    schedule: Annotated[Any, FieldsOf(_PIXEL_OFFLINE, needed=("updates",))]
-    config: Pixels = ABSENT
-
-
-class Control(Section):
-    """Offline agents that no fine-tuning starts from."""
-
-    continues: bool = False
-    agents: FewCount = ABSENT
-    schedule: PixelOffline = ABSENT
-    config: Pixels = ABSENT
-
-
-class PixelMethod(Section):
-    """One label of the fine-tuning on images."""
-
-    variant: Annotated[str, OneOf(VARIANTS)]
-    schedule: Episodes = ABSENT
-    config: PixelFineTuningConfig = ABSENT
-
-
-class PixelFineTuning(Runs):
-    """The runs on every manipulation task."""
-
-    schedule: Episodes = ABSENT
-    config: PixelFineTuningConfig = ABSENT
-    methods: Annotated[dict[Label, PixelMethod], MinLen(1)]
-
-
 class Pictures(Section):
     """Pictures of the tasks."""
 
@@ -389,21 +342,6 @@ class Film(Section):
     frames: Frames = 8
 
 
-class Manipulation(Section):
-    """The three tasks with images."""
-
-    datasets: Annotated[
-        dict[Annotated[str, OneOf(TASKS)], ImageDataset],
-        MinLen(1),
-    ]
-    pretraining: PixelPretraining
-    controls: dict[Label, Control] = ABSENT
-    fine_tuning: PixelFineTuning
-    pictures: Pictures = ABSENT
-    film: Film = ABSENT
-    figures: ManipulationFigures = ABSENT
-
-
 class Configuration(Section):
     """Configuration of the Off2On Replication Suite."""
 
@@ -412,22 +350,14 @@ class Configuration(Section):
     curves: Literal["fresh", "recorded"] = "fresh"
     compute: Compute = ABSENT
     behaviour_policies: dict[Name, BehaviourPolicy] = ABSENT
-    datasets: Annotated[dict[Dataset, DatasetEntry], MinLen(1)] = ABSENT
-    pretraining: Pretraining = ABSENT
+    datasets: Annotated[dict[Dataset, DatasetEntry], MinLen(1)]
+    pretraining: Pretraining
     fine_tuning: FineTuning = ABSENT
     sweep_policy_lr: Sweep = ABSENT
     likelihood: Likelihood = ABSENT
     behaviours: Behaviours = ABSENT
-    manipulation: Manipulation = ABSENT
+    pictures: Pictures = ABSENT
+    film: Film = ABSENT
     statistics: Statistics
     claims: Text = ABSENT
-    figures: Figures = ABSENT
-
-    @model_validator(mode="after")
-    def _whole(self) -> Configuration:
-        """Locomotion may be missing where there is manipulation, and then whole; fine-tuning anyhow."""
-        if "datasets" in self.model_fields_set or self.manipulation is None:
-            for key in ("datasets", "pretraining", "figures"):
-                if key not in self.model_fields_set:
-                    raise ValueError(f"the key '{key}' is missing")
-        return self
+    figures: Figures

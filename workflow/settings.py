@@ -10,7 +10,8 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeVar, cast, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, ClassVar, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -147,6 +148,9 @@ def _of_lists(hint: Any) -> Any:
         kind = get_args(kind)[0]
     if is_dataclass(kind):
         return model_of(cast(Any, kind))
+    if get_origin(kind) in (Union, UnionType):
+        members: Any = tuple(map(_of_lists, get_args(kind)))
+        return Union[members]  # noqa: UP007 (made of a tuple)
     return Annotated[hint, Strict(False)] if get_origin(kind) is tuple else hint
 
 

@@ -1,6 +1,6 @@
 """The DAG as one table: a row a job, which the rules ask for its inputs, outputs, settings and fingerprint.
 
-Which jobs there are, with which settings, is `workflow.plan`'s and `workflow.manipulation_plan`'s to say.
+Which jobs there are, with which settings, is `workflow.plan`'s to say.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from typing import Any
 
 from storage import UserError
 from workflow.jobs import Job, Json, numbered
-from workflow.manipulation_plan import OFFLINE, ManipulationPlan
-from workflow.plan import Plan, agents_name, split_name
+from workflow.plan import FILM, Plan, agents_name, split_name
 from workflow.sections import OFFLINE_FIGURE
 
 SWEEP = "sweep_policy_lr"
@@ -22,13 +21,12 @@ class Table:
     """The jobs of one checked configuration, by `Job.name`."""
 
     def __init__(self, configuration: Json) -> None:
-        self.plan, self.images = Plan(configuration), ManipulationPlan(configuration)
+        self.plan = Plan(configuration)
         self.results = self.plan.results
         self.jobs: dict[str, Job] = {}
         if not self.plan.recorded:
             self._data()
             self._training()
-            self._image_training()
         self._judging()
         self._figures()
         for rule in ("plan", "cost"):
@@ -47,7 +45,7 @@ class Table:
 
     def asked_figures(self) -> list[str]:
         """The figures that the configuration asks for."""
-        return [*self.plan.figures(), *self.images.figures]
+        return self.plan.figures()
 
     def _add(
         self,
@@ -75,20 +73,13 @@ class Table:
             self._add("behaviour", [policy], "behaviour", settings, {}, {"folder": folder}, about, threads)
         for dataset in plan.configuration["datasets"]:
             inputs = {"behaviour": plan.recorded_from(dataset)}
-            self._record(split_name(dataset), "record", plan.recording(dataset), inputs)
-        for task in self.images.tasks:
-            names = ("manipulation", task)
-            self._record(names, "record_manipulation", self.images.recording(task), {})
-
-    def _record(
-        self, names: tuple[str, str], step: str, settings: Json, inputs: Mapping[str, Sequence[str]]
-    ) -> None:
-        folder = f"{self.results}/datasets"
-        outputs = {
-            "data": f"{folder}/{names[0]}/{names[1]}-local-v0",
-            "summary": f"{folder}/{'-'.join(names)}.json",
-        }
-        self._add("record", names, step, settings, inputs, outputs, {"dataset": "-".join(names)})
+            names = split_name(dataset)
+            outputs = {
+                "data": plan.dataset_folder(dataset),
+                "summary": f"{results}/datasets/{'-'.join(names)}.json",
+            }
+            about = {"dataset": dataset}
+            self._add("record", names, "record", plan.recording(dataset), inputs, outputs, about)
 
     # --- training -----------------------------------------------------------------------------------------
 
@@ -154,23 +145,6 @@ class Table:
             about,
         )
 
-    def _image_training(self) -> None:
-        images = self.images
-        for task in images.tasks:
-            data = [images.dataset_folder(task)]
-            for label in [OFFLINE, *images.controls]:
-                settings = images.pretraining(task, label)
-                for group in images.agent_groups(label):
-                    start = images.starting_files(task, label, group)
-                    names = (task, label, agents_name(group))
-                    self._train(names, "pretrain_pixels", settings, group, data=data, agents=start)
-            for label in images.methods:
-                settings = images.fine_tuning(task, label)
-                for seeds in images.seed_groups():
-                    members = images.member_files(task, label, seeds)
-                    names = (task, label, numbered("seeds", seeds))
-                    self._train(names, "fine_tune_pixels", settings, seeds, data=data, agents=members)
-
     # --- judging ------------------------------------------------------------------------------------------
 
     def _statistics(self, comparison: str, curves: list[str], offline: bool = False) -> str:
@@ -184,12 +158,13 @@ class Table:
         return outputs["table"]
 
     def _judging(self) -> None:
-        plan, images = self.plan, self.images
-        table = [self._statistics("statistics", plan.curves())] if plan.curves() else []
+        plan = self.plan
+        judged = [] if plan.images else plan.curves()
+        table = [self._statistics("statistics", judged)] if judged else []
         claims = plan.configuration.get("claims")
         inputs = {
             "statistics": table,
-            "curves": [*plan.claimed_curves(), *images.curves()],
+            "curves": plan.claimed_curves(),
             "claims": [claims] if claims else [],
         }
         outputs = {
@@ -200,8 +175,7 @@ class Table:
             "errors": f"{self.results}/reproduction_error.csv",
             "errors_markdown": f"{self.results}/reproduction_error.md",
         }
-        settings = images.judging(plan.judging())
-        self._add("reproduction", (), "reproduction", settings, inputs, outputs)
+        self._add("reproduction", (), "reproduction", plan.judging(), inputs, outputs)
 
     # --- figures ------------------------------------------------------------------------------------------
 
@@ -213,7 +187,10 @@ class Table:
         )
 
     def _figures(self) -> None:
-        plan, images, results = self.plan, self.images, self.results
+        plan, results = self.plan, self.results
+        if plan.images:
+            self._image_figures()
+            return
         drawing, table = plan.drawing(), [f"{results}/statistics/statistics.parquet"]
         for figure in plan.configuration["figures"]:
             if figure.endswith(OFFLINE_FIGURE):
@@ -233,20 +210,22 @@ class Table:
         if (swept := plan.sweep_curves()) and not plan.recorded:
             statistics = [self._statistics(SWEEP, swept)]
             self._figure(SWEEP_FIGURE, "figure", drawing, statistics=statistics, curves=swept)
-        for figure in images.figures:
-            curves, pictures = images.figure_curves(figure), images.pictures_folders(figure)
-            self._figure(figure, "manipulation_figure", images.drawing(), curves=curves, pictures=pictures)
-        if images.tasks:
-            folder = {"folder": f"{results}/manipulation/pictures"}
-            self._add("pictures", (), "pictures", images.pictures(), {}, folder)
-        for task in images.tasks if images.gifs() else []:
-            inputs = {"members": images.filmed_members(task), "actor": [images.filmed_actor(task)]}
+
+    def _image_figures(self) -> None:
+        plan, results = self.plan, self.results
+        for figure in plan.figures():
+            inputs = {"curves": plan.figure_curves(figure), "pictures": plan.pictures_folders(figure)}
+            self._figure(figure, "manipulation_figure", plan.image_drawing(), **inputs)
+        folder = {"folder": f"{results}/manipulation/pictures"}
+        self._add("pictures", (), "pictures", plan.pictures(), {}, folder)
+        for task in plan.configuration["datasets"] if FILM in plan.figures() else []:
+            inputs = {"members": plan.filmed_members(task), "actors": plan.filmed_actors(task)}
             outputs = {
                 "strips": f"{results}/manipulation/films/{task}",
                 "gif": f"{results}/figures/film_{task}.gif",
             }
-            settings = images.film(task)
-            self._add("film_agents", [task], "film_agents", settings, inputs, outputs, {"dataset": task})
+            about = {"dataset": task}
+            self._add("film_agents", [task], "film_agents", plan.film(task), inputs, outputs, about)
 
 
 HEADINGS = ("rule", "step", "label", "jobs", "datasets", "seeds", "starts from", "length")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from algorithms.training.acceleration import Compute, prepare_process
 from algorithms.training.jobs import Job as LoopJob
 from workflow import cli
@@ -25,4 +30,15 @@ def loop_job(job: Job, compute: Compute) -> LoopJob:
         job.fingerprint,
         job.state / job.fingerprint,
         compute,
+        _make(job.settings),
     )
+
+
+def _make(settings: cli.Json) -> Callable[[str], Any] | None:
+    """What makes the environments of a task with images; imports their simulator, which no other job needs.
+
+    Their code is part of the fingerprint of their data.
+    """
+    if "options" not in settings:
+        return None
+    return partial(importlib.import_module("envs.manipulation").make, **settings["options"])

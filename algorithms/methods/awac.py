@@ -25,6 +25,7 @@ from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import Population
 from algorithms.population.networks import Critics, TanhGaussian, mixture_policy
 from algorithms.population.perceptrons import PopulationMLP
+from algorithms.population.sight import EncoderConfig
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from storage.constraints import BatchSize, EnsembleSize, LogStdRange, Positive, Rate, Weight, Widths
@@ -46,6 +47,7 @@ class AWACConfig:
     advantage_temperature: Positive = 2.0  # [rlkit] beta, [AWAC] lambda; in units of (unscaled) reward
     advantage_weighting: Literal["softmax", "exponential"] = "softmax"  # [rlkit]; [AWAC]
     ensemble_size: EnsembleSize = 5  # [P] 6.1, [S] D.1: members of an online run
+    encoder: EncoderConfig | None = None  # of images (ours)
 
 
 class Gaussian(NamedTuple):
@@ -103,6 +105,7 @@ class AWACAgents(Population):
     """P AWAC agents: Gaussian policy, twin critics and their targets."""
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "q")
+    viewers: ClassVar[tuple[str, ...]] = ("policy", "q")
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ takes the bound away where Q is above 0: another method online.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -59,9 +59,14 @@ class ScaledPolicy(Policy):
     """P policies whose log deviation is a learned scale times the network's plus a learned offset. [CALQL]"""
 
     def __init__(
-        self, agents: int, observation_size: int, action_size: int, hidden_widths: tuple[int, ...]
+        self,
+        agents: int,
+        observation_size: int,
+        action_size: int,
+        hidden_widths: Sequence[int],
+        log_std_range: tuple[float, float],
     ) -> None:
-        super().__init__(agents, observation_size, action_size, hidden_widths)
+        super().__init__(agents, observation_size, action_size, hidden_widths, log_std_range)
         self.log_std_scale = nn.Parameter(torch.ones(agents, 1, 1))  # [CALQL] log_std_multiplier
         self.log_std_offset = nn.Parameter(torch.full((agents, 1, 1), -1.0))
 
@@ -98,10 +103,10 @@ class CalQLAgents(ActorCritics):
     handed_on_whole: ClassVar[bool] = True
 
     def _make_networks(self, observation_size: int, config: Any) -> None:
-        sizes = (self.count, observation_size, self.action_size, config.hidden_widths)
-        self.policy = ScaledPolicy(*sizes)
+        sizes, widths = (self.count, observation_size, self.action_size), config.hidden_widths
+        self.policy = ScaledPolicy(*sizes, config.policy_hidden_widths or widths, config.log_std_range)
         self.q, self.target_q = (
-            OrthogonalCritics(*sizes, config.critics, config.critic_norm) for _ in range(2)
+            OrthogonalCritics(*sizes, widths, config.critics, config.critic_norm) for _ in range(2)
         )
 
 

@@ -2,7 +2,8 @@
 
 SAC whose critics also pay for how far a soft maximum of Q over all actions stands above Q of the data's
 actions. The paper gives no CQL hyper-parameters; the defaults are the official CQL code's for D4RL
-MuJoCo, which the authors say they follow ([S] D.1), marked [CQL].
+MuJoCo, which the authors say they follow ([S] D.1), marked [CQL]. From images it is COG's (Singh et al.
+2020), whose numbers config/manipulation.yaml has.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import TanhGaussian
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
+from algorithms.replay.extras import PRIOR, TASK, Needed
 from algorithms.replay.stores import PlainReplayName
 from storage import UserError
 from storage.constraints import Candidates, Count, FewCount, NotNegative, Rate
@@ -40,6 +42,9 @@ class CQLConfig(sac.SACConfig):
     # ours, for speed: unbiased gradient through so many candidates
     penalty_gradient_actions: Candidates | None = None
     reduced_precision_penalty: bool = False  # ours, for speed: the penalty's hidden layers in bfloat16
+    cloning_data: Literal["all", "scripted"] = "all"  # ours: clone what is offline and not random alone
+    cloning_weight: NotNegative = 0.0  # ours: of a cloning term beside the actor's loss, after the warm start
+    clip_targets: bool = False  # ours: targets within [0, 1 / (1 - discount)], for rewards in [0, 1]
 
     def __post_init__(self) -> None:
         """UserError for a choice that critics with layer norm do not have."""
@@ -76,12 +81,17 @@ def check_penalty(config: PenaltyConfig) -> None:
 def td_target(agents: ActorCritics, batch: Batch, config: CQLConfig) -> Tensor:
     """r + discount mask min Q_target(s', a'), a' ~ pi(.|s'); the entropy term if asked for. [P, B]"""
     if not config.deterministic_backup:
-        return sac.td_target(agents, batch, config)
+        return clipped(sac.td_target(agents, batch, config), config)
     with torch.no_grad():
         noise = agents.streams.normal(*batch.actions.shape[1:])
-        actions, _ = agents.policy(batch.next_observations).sample(noise)
+        actions, _ = agents.distribution(batch.next_observations).sample(noise)
         next_q: Tensor = agents.target_q(batch.next_observations, actions).amin(dim=1)
-        return batch.rewards + config.discount * batch.masks * next_q
+        return clipped(batch.rewards + config.discount * batch.masks * next_q, config)
+
+
+def clipped(target: Tensor, config: CQLConfig) -> Tensor:
+    """The target, within what rewards in [0, 1] can sum up to if asked."""
+    return target.clamp(0.0, 1 / (1 - config.discount)) if config.clip_targets else target
 
 
 class ProposalsConfig(Protocol):
@@ -168,15 +178,41 @@ def _systematic_draws(streams: Streams, rows: int, count: int, critics: int = 2)
     return (torch.arange(count, dtype=offsets.dtype, device=offsets.device) + offsets) / count
 
 
+def imitating(agents: ActorCritics, policy: TanhGaussian, observations: Tensor) -> TanhGaussian:
+    """`policy`, that in `observations`, with a gradient down to a shared encoder if cloning teaches it."""
+    if agents.sight is None or not (agents.sight.shared and agents.sight.config.cloning_teaches):
+        return policy
+    return agents.together(agents.policy.forward(observations))  # past what keeps its gradient from features
+
+
+def cloning_loss(policy: TanhGaussian, batch: Batch, config: CQLConfig) -> Tensor:
+    """-E[log pi(a|s)] over the batch's actions that are to be imitated (none: 0). [P]"""
+    log_density = policy.log_density(batch.actions)
+    if config.cloning_data == "all":
+        return -log_density.mean(dim=-1)
+    source = batch.extras["source"]
+    imitated = (source == PRIOR) | (source == TASK)
+    return -torch.where(imitated, log_density, 0.0).sum(dim=-1) / imitated.sum(dim=-1).clamp(min=1)
+
+
 def actor_loss(
-    agents: ActorCritics, policy: TanhGaussian, batch: Batch, cloning: bool
+    agents: ActorCritics, policy: TanhGaussian, batch: Batch, config: CQLConfig, cloning: bool
 ) -> tuple[Tensor, Tensor]:
     """SAC's actor loss, or alpha log pi(a|s) - log pi(a_data|s) while cloning [P]; and log pi(a|s) [P, B]."""
+    cloned = imitating(agents, policy, batch.observations)
     actions, log_density = policy.sample(agents.streams.normal(*batch.actions.shape[1:]))
-    if not cloning:
-        return sac.actor_loss(agents, batch.observations, actions, log_density), log_density
-    entropy_term = agents.entropy_coefficient[:, None] * log_density
-    return (entropy_term - policy.log_density(batch.actions)).mean(dim=-1), log_density
+    if cloning:
+        entropy_term = (agents.entropy_coefficient[:, None] * log_density).mean(dim=-1)
+        return entropy_term + cloning_loss(cloned, batch, config), log_density
+    loss = sac.actor_loss(agents, batch.observations, actions, log_density)
+    if config.cloning_weight:
+        loss = loss + config.cloning_weight * cloning_loss(cloned, batch, config)
+    return loss, log_density
+
+
+def needed(config: CQLConfig) -> Needed:
+    """The source of transitions, where not all are cloned."""
+    return Needed(() if config.cloning_data == "all" else ("source",), config.discount)
 
 
 def update(
@@ -193,10 +229,10 @@ def update(
     """
     target = td_target(agents, batch, config)
     td_error, q = losses.critic_loss(agents, batch, target)
-    policy: TanhGaussian = agents.policy(batch.observations)
+    policy = agents.distribution(batch.observations)
     penalty = penalise(agents, policy, batch, q, config)
     parts = [td_error, config.conservative_weight * penalty, *others]
-    actor, log_density = actor_loss(agents, policy, batch, cloning=step < config.cloning_updates)
+    actor, log_density = actor_loss(agents, policy, batch, config, cloning=step < config.cloning_updates)
     if step >= config.frozen_actor_updates:
         parts += [actor, sac.entropy_coefficient_loss(agents, log_density)]
     agents.step(*parts)
@@ -216,6 +252,11 @@ class CQL(Method):
 
     Config: ClassVar[type[Any]] = CQLConfig
     Agents: ClassVar[Any] = ActorCritics
+
+    @classmethod
+    def needed(cls, config: Any) -> Needed:
+        """Where transitions come from, if some of them alone are cloned."""
+        return needed(config)
 
     def update(self, batch: Batch, step: int) -> Metrics:
         """Update number `step` (from 0) of every agent."""

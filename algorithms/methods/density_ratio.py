@@ -6,13 +6,12 @@ divergence; each of S runs has its own network.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from algorithms.population.encoders import CONVOLUTIONS, EncoderName, Encoders, ImageShape
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.population.streams import Streams
 
@@ -32,6 +31,7 @@ class DensityRatio(nn.Module):
     ) -> None:
         super().__init__()
         self.net = PopulationMLP(runs, observation_size + action_size, hidden_widths, 1)
+        self.image_encoder: Any = None  # where what it is shown are images (`sight`)
         self.activation = activation
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
@@ -40,7 +40,9 @@ class DensityRatio(nn.Module):
         return torch.relu(raw) if self.activation == "relu" else functional.softplus(raw)
 
     def initialise(self, streams: Streams) -> None:
-        """w near 1: a small head on a bias of 1. [C]"""
+        """w near 1: a small head on a bias of 1. [C] Its encoder of images is fresh too."""
+        if self.image_encoder is not None:
+            self.image_encoder.initialise(streams)
         self.net.initialise(3e-3, streams)
         with torch.no_grad():
             self.net.affine_maps()[-1].bias.fill_(1.0)
@@ -67,30 +69,3 @@ def priorities(
     power = 1 / weight_temperature
     normaliser = offline_weights.pow(power).mean(dim=-1, keepdim=True) + TINY
     return (weights.pow(power) / normaliser).clamp(*priority_range)
-
-
-class ImageDensityRatio(DensityRatio):
-    """S density-ratio networks of images, each with an encoder of its own. [S] D.2"""
-
-    def __init__(
-        self,
-        runs: int,
-        image_shape: ImageShape,
-        action_size: int,
-        hidden_widths: tuple[int, ...],
-        activation: Literal["relu", "softplus"],
-        encoder: EncoderName,
-        state_size: int = 0,
-    ) -> None:
-        encoders = Encoders(runs, image_shape, CONVOLUTIONS[encoder], state_size)
-        super().__init__(runs, encoders.feature_size, action_size, hidden_widths, activation)
-        self.encoder = encoders
-
-    def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """w(s, a) of images uint8 [S, B, H, W, C]."""
-        return super().forward(self.encoder(observations), actions)
-
-    def initialise(self, streams: Streams) -> None:
-        """w near 1."""
-        self.encoder.initialise(streams)
-        super().initialise(streams)

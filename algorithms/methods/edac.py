@@ -59,10 +59,14 @@ class EDACConfig(ManyCriticsConfig):
 class EDACAgents(ActorCritics):
     """Actor-critics with the paper's networks and initialisation."""
 
+    viewers: ClassVar[tuple[str, ...]] = ()
+
     def _make_networks(self, observation_size: int, config: Any) -> None:
-        sizes = (self.count, observation_size, self.action_size, config.hidden_widths)
-        self.policy = Policy(*sizes, config.log_std_range)
-        self.q, self.target_q = (Critics(*sizes, config.critics, config.critic_norm) for _ in range(2))
+        sizes, widths = (self.count, observation_size, self.action_size), config.hidden_widths
+        self.policy = Policy(*sizes, config.policy_hidden_widths or widths, config.log_std_range)
+        self.q, self.target_q = (
+            Critics(*sizes, widths, config.critics, config.critic_norm) for _ in range(2)
+        )
 
     def initialise(self) -> None:
         """Weights within 1 / sqrt(inputs), near-zero means and values. [CORL]"""

@@ -33,6 +33,12 @@ class FQEConfig(sac.SACConfig):
     target_update_rate: Rate = 5e-3  # ours: as SAC's
 
 
+class FQEAgents(ActorCritics):
+    """Actor-critics of vectors; the policy's encoder would be the critics' too."""
+
+    viewers: ClassVar[tuple[str, ...]] = ()
+
+
 def start_from(agents: ActorCritics, members: Sequence[Mapping[str, Tensor]]) -> None:
     """Take over the policies of pre-trained agents, one a seed; critics fresh, from the agents' streams.
 
@@ -71,14 +77,14 @@ class FQE(Method):
     """FQE offline, from CQL's agents; it ends in agents of the same kind."""
 
     Config: ClassVar[type[Any]] = FQEConfig
-    Agents: ClassVar[Any] = ActorCritics
+    Agents: ClassVar[Any] = FQEAgents
 
     @classmethod
     def begin_offline(cls, start: OfflineStart, config: Any) -> Self:
         """The policies of the agents of `start`. UserError where there are none, or of other sizes."""
         if not start.agents:
             raise UserError("fqe evaluates the policies of pre-trained agents, and none were given")
-        agents = ActorCritics(start.seeds, start.observation_size, start.action_size, config)
+        agents: Any = cls.population(start, config, 1)
         start_from(agents, start.agents)
         return cls(agents, config)
 

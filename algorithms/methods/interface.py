@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from torch import Tensor
 
 from algorithms.population.agents import Population
+from algorithms.population.sight import Observed, Sight
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra, Needed
@@ -30,12 +31,9 @@ class OfflineStart(NamedTuple):
     """What a method is given to begin pre-training with; P agents learn side by side."""
 
     seeds: Sequence[int]  # of the agents' random streams; they belong to this method alone
-    observation_size: int
+    observation_size: Observed
     action_size: int
     agents: Sequence[Mapping[str, Tensor]]  # to start from, or empty for fresh ones
-    image_shape: tuple[int, int, int] | None = (
-        None  # height, width, channels, of observations that are images
-    )
     returns: Sequence[float] = ()  # of each trajectory of the data, by its number; undiscounted
 
 
@@ -44,21 +42,31 @@ class Start(NamedTuple):
 
     seeds: Sequence[int]  # of the runs' random streams; they belong to this method alone
     draws: Streams  # which the batches are drawn with
-    observation_size: int
+    observation_size: Observed
     action_size: int
     offline: Recorded | None  # None where the configuration gives the method no data
     buffer: Collected  # empty
     members: Sequence[Mapping[str, Tensor]]  # pre-trained agents, run by run
     block_size: int  # environment steps between two rounds of updates
-    image_shape: tuple[int, int, int] | None = (
-        None  # height, width, channels, of observations that are images
-    )
 
     def offline_data(self) -> Recorded:
         """The offline data. UserError where there are none."""
         if self.offline is None:
             raise UserError("the method fine-tunes on offline data, and none were given")
         return self.offline
+
+
+def _sight(method: type[Method], observed: Observed, config: Any) -> Sight | None:
+    encoder = getattr(config, "encoder", None)
+    if isinstance(observed, int):
+        if encoder is not None:
+            raise UserError("encoder is for images, expected none where observations are a vector")
+        return None
+    if encoder is None:
+        raise UserError(
+            f"{method.__name__} is shown {', '.join(observed)} and its settings have no encoder, expected one"
+        )
+    return Sight(observed, encoder)
 
 
 class Method:
@@ -96,9 +104,15 @@ class Method:
 
     @classmethod
     def population(cls, start: OfflineStart | Start, config: Any, members: int) -> Population:
-        """The agents, `members` for each seed, before anything is in them."""
-        sizes = (start.observation_size, start.action_size)
-        agents: Population = cls.Agents(start.seeds, *sizes, config, members)
+        """The agents, `members` for each seed, before anything is in them; with encoders where they see.
+
+        UserError where they are shown named observations and have no encoder, or one and a vector.
+        """
+        sight = _sight(cls, start.observation_size, config)
+        size = start.observation_size if sight is None else sight.feature_size
+        agents: Population = cls.Agents(start.seeds, size, start.action_size, config, members)
+        if sight is not None:
+            sight.open(agents)
         return agents
 
     @classmethod
@@ -130,18 +144,29 @@ class Method:
         agents.start_from(start.members)
         return cls(agents, config, replay, start.draws)
 
-    def explore(self, observations: Tensor) -> Tensor:
-        """Actions for collection: [S, E, obs] -> [S, E, A]."""
-        actions: Tensor = self.agents.explore(observations)
+    def explore(self, observations: Any) -> Tensor:
+        """Actions for collection: [S, E, obs], or named, -> [S, E, A]."""
+        actions: Tensor = self.agents.explore(self.agents.seen(observations))
         return actions
 
-    def exploit(self, observations: Tensor) -> Tensor:
-        """Actions for evaluation: [S, E, obs] -> [S, E, A]; of agents offline, [P, E, obs] -> [P, E, A]."""
-        actions: Tensor = self.agents.exploit(observations)
+    def exploit(self, observations: Any) -> Tensor:
+        """Actions for evaluation: [S, E, obs], or named, -> [S, E, A]; of agents offline, P for S."""
+        agents = self.agents.evaluated()
+        actions: Tensor = agents.exploit(agents.seen(observations))
+        return actions
+
+    def sample(self, observations: Any, streams: Streams) -> Tensor:
+        """Actions sampled from what `exploit` acts by, with the numbers of `streams`."""
+        agents = self.agents.evaluated()
+        seen = agents.seen(observations)
+        actions: Tensor = agents.distribution(seen).actions(streams.normal(seen.shape[1], agents.action_size))
         return actions
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """Update number `step` (from 0; PRETRAINED online) of every agent, on its row of `batch`."""
+        """Update number `step` (from 0; PRETRAINED online) of every agent, on its row of `batch`.
+
+        Observations are what networks read, as `Population.see` makes of a draw.
+        """
         raise NotImplementedError
 
     def update_online(self, batch: Batch) -> Metrics:
@@ -176,5 +201,5 @@ class Method:
         """Draw the batches of the updates that an environment step has, and update, online. [S] each"""
         rows = self.config.batch_size * getattr(self.config, "updates_per_step", 1)
         batch, indices = self.replay.sample(rows, self.draws)
-        metrics = self.update_online(batch)
+        metrics = self.update_online(self.agents.see(batch))
         return metrics | {"offline_fraction": self.replay.offline_share(indices)}

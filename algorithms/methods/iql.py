@@ -27,6 +27,7 @@ from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import Population
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP
+from algorithms.population.sight import EncoderConfig
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from storage.constraints import BatchSize, Count, LogStdRange, Positive, Rate, Share, Weight, Widths
@@ -47,6 +48,7 @@ class IQLConfig:
     expectile: Share = 0.7  # [IQL]
     inverse_temperature: Positive = 3.0  # [IQL] beta, of advantages in units of scaled reward
     largest_weight: Positive = 100.0  # [IQL] actor.py
+    encoder: EncoderConfig | None = None  # of images (ours)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class IQLAgents(Population):
     """P IQL agents: Gaussian policy, value function, twin critics and their targets."""
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "v", "q")
+    viewers: ClassVar[tuple[str, ...]] = ("policy", "q", "v")
+    steps_together: ClassVar[bool] = False
 
     updates: Tensor  # made so far, on the agents' device: a captured CUDA graph reads it. float32, no axis
 
@@ -121,12 +125,11 @@ class IQLAgents(Population):
         )
         self.optimiser = AgentwiseAdam(groups, self.count)
 
-    def initialise(self) -> None:
-        """Fresh networks, each drawn from its own stream, and targets equal to the critics."""
+    def initialise_networks(self) -> None:
+        """Fresh networks, each drawn from its own stream."""
         for network in (self.policy, self.v, self.q):
             _initialise(network.net, self.streams)
         nn.init.zeros_(self.policy.log_std)
-        self.copy_targets()
 
     def distribution(self, observations: Tensor) -> awac.Gaussian:
         """The policy in the states [P, B, observation_size]."""

@@ -2,7 +2,8 @@
 
 S runs learn side by side, each an ensemble of N CQL agents fine-tuned as one: one policy with the
 moments of the N policies' mixture, N twin critics with a target each. Where paper and code differ, the
-configuration names both and the default follows the code ([C]).
+configuration names both and the default follows the code ([C]). Images are seen through the agents' encoders
+and the density networks' own ([S] D.2).
 """
 
 from __future__ import annotations
@@ -14,21 +15,33 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from algorithms.methods import sac
+from algorithms.methods import cql, sac
 from algorithms.methods.density_ratio import DensityRatio, density_ratio_loss, priorities
-from algorithms.methods.interface import Method, Metrics, OfflineStart, Start
+from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.agents import ActorCritics, load_members
 from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
+from algorithms.replay.extras import ONLINE, RANDOM, Needed
 from algorithms.replay.stores import BalancedReplay, OnlineReplay, plain_replay
-from storage.constraints import BatchSize, EnsembleSize, Positive, PositiveRange, Rate, Share, Widths
+from storage.constraints import (
+    BatchSize,
+    EnsembleSize,
+    NotNegative,
+    Positive,
+    PositiveRange,
+    Rate,
+    Share,
+    Widths,
+)
 
 
 @dataclass(frozen=True)
-class EnsembleConfig(sac.SACConfig):
-    """How the members of an ensemble learn together, beside SAC's numbers."""
+class EnsembleConfig(cql.CQLConfig):
+    """How the members of an ensemble learn together, beside SAC's numbers, and CQL's if its penalty stays."""
 
+    policy_learning_rate: Rate = 3e-4  # [S] D.1, SAC's
+    conservative_weight: NotNegative = 0.0  # [P] 4.2: no penalty online; [S] Figures 15, 16 have CQL's too
     critic_regression: Literal["per_member", "mean"] = "per_member"  # [C]; [P] eq. 1 and 5 read as "mean"
 
 
@@ -46,23 +59,32 @@ class Off2OnConfig(EnsembleConfig):
     density_batch_size: BatchSize = 256  # [C]: of each kind; [P] eq. 6's expectation is over all of them
     density_activation: Literal["relu", "softplus"] = "relu"  # [C]; [P] leaves it open
     priority_range: PositiveRange = (1e-3, 1e3)  # [C]; not in [P]
+    exploration_scale: NotNegative = 1.0  # ours: the share of the policy's deviation that collection uses
 
 
 class EnsembleAgents(ActorCritics):
     """S ensembles of N members, each with one policy: its members' mixture, as one Gaussian."""
 
-    def distribution(self, observations: Tensor) -> TanhGaussian:
-        """The ensemble's policy in the states [S, B, ...], or [S N, B, ...] where each member has its own."""
-        return mixture_policy(self.policy(self.for_members(observations)), self.members)
+    def together(self, policies: TanhGaussian) -> TanhGaussian:
+        """The ensemble's policy [S, B, A], of its members' [S N, B, A]."""
+        return mixture_policy(policies, self.members)
 
 
 class Off2OnAgents(EnsembleAgents):
     """S ensembles of N members, their density-ratio networks and one entropy coefficient an ensemble."""
 
+    lookers: ClassVar[tuple[str, ...]] = ("density",)
+
     def __init__(
-        self, seeds: Sequence[int], observation_size: int, action_size: int, config: Off2OnConfig
+        self,
+        seeds: Sequence[int],
+        observation_size: int,
+        action_size: int,
+        config: Off2OnConfig,
+        members: int,
     ) -> None:
-        super().__init__(seeds, observation_size, action_size, config, config.ensemble_size)
+        super().__init__(seeds, observation_size, action_size, config, members)
+        self.exploration_scale = config.exploration_scale
         self.density = DensityRatio(
             len(seeds), observation_size, action_size, config.density_hidden_widths, config.density_activation
         )
@@ -75,14 +97,18 @@ class Off2OnAgents(EnsembleAgents):
         load_members(self, members)
         self.density.initialise(self.streams)
 
+    def explore(self, observations: Tensor) -> Tensor:
+        """Actions for collection, with the configured share of the policy's deviation."""
+        policy = self.distribution(observations)
+        noise = self.streams.normal(*policy.mean.shape[1:])
+        return policy.actions(self.exploration_scale * noise)
 
-def td_target(
-    agents: EnsembleAgents, batch: Batch, config: EnsembleConfig, deterministic_backup: bool = False
-) -> Tensor:
+
+def td_target(agents: EnsembleAgents, batch: Batch, config: EnsembleConfig) -> Tensor:
     """r + discount mask (min Q_target_i(s', a') - alpha log pi(a'|s')) of each member. [S, N, B]
 
     One a' of the mixture policy serves all members. With `critic_regression` "mean" the members share
-    the target of the mean over i. [C]; [P] eq. 1. A deterministic backup has no entropy term.
+    the target of the mean over i. [C]; [P] eq. 1. Beside CQL's penalty it is CQL's.
     """
     with torch.no_grad():
         noise = agents.streams.normal(*batch.actions.shape[1:])
@@ -93,10 +119,10 @@ def td_target(
         values = agents.per_run(next_q.amin(dim=1))
         if config.critic_regression == "mean":
             values = values.mean(dim=1, keepdim=True).expand_as(values)
-        if not deterministic_backup:
+        if not (config.conservative_weight and config.deterministic_backup):
             values = values - (agents.entropy_coefficient[:, None] * log_density).unsqueeze(1)
         bootstrap = config.discount * batch.masks.unsqueeze(1) * values
-        return batch.rewards.unsqueeze(1) + bootstrap
+        return cql.clipped(batch.rewards.unsqueeze(1) + bootstrap, config)
 
 
 def critic_loss(
@@ -112,13 +138,21 @@ def critic_loss(
     return error.square().mean(dim=-1).sum(dim=(1, 2)), q
 
 
-def actor_loss(agents: EnsembleAgents, policy: TanhGaussian, batch: Batch) -> tuple[Tensor, Tensor]:
-    """E[alpha log pi(a|s) - mean_i min(Q_i1, Q_i2)(s, a)], a of the mixture `policy` [S]; log pi [S, B]."""
+def actor_loss(
+    agents: EnsembleAgents, policy: TanhGaussian, batch: Batch, config: EnsembleConfig
+) -> tuple[Tensor, Tensor]:
+    """E[alpha log pi(a|s) - mean_i min(Q_i1, Q_i2)(s, a)], a of the mixture `policy` [S]; log pi [S, B].
+
+    And cloning by its weight, if it has any.
+    """
+    cloned = cql.imitating(agents, policy, batch.observations)
     actions, log_density = policy.sample(agents.streams.normal(*batch.actions.shape[1:]))
     observations = agents.for_members(batch.observations)
     q = agents.per_run(agents.q(observations, agents.for_members(actions), frozen=True).amin(dim=1))
-    loss = agents.entropy_coefficient[:, None] * log_density - q.mean(dim=1)
-    return loss.mean(dim=-1), log_density
+    loss = (agents.entropy_coefficient[:, None] * log_density - q.mean(dim=1)).mean(dim=-1)
+    if config.cloning_weight:
+        loss = loss + config.cloning_weight * cql.cloning_loss(cloned, batch, config)
+    return loss, log_density
 
 
 def density_update(
@@ -156,18 +190,28 @@ def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig
     All losses, the `others` too ([S]: the density networks'), are computed on the old parameters, then all
     networks step. [C]
     """
+    batch = agents.see(batch)
     target = td_target(agents, batch, config)
     critics, q = critic_loss(agents, batch, target, config)
-    actor, log_density = actor_loss(agents, agents.distribution(batch.observations), batch)
-    agents.step(*others, critics, actor, sac.entropy_coefficient_loss(agents, log_density))
+    policy = agents.distribution(batch.observations)
+    losses, metrics = [*others, critics], {"critic_loss": critics}
+    if config.conservative_weight:
+        penalty = cql.conservative_penalty(agents, policy, batch, q.flatten(0, 1), config)
+        losses.append(config.conservative_weight * penalty)
+        metrics = {
+            "td_error": critics,
+            "conservative_penalty": agents.per_run(penalty).mean(dim=(1, 2)),
+        }
+    actor, log_density = actor_loss(agents, policy, batch, config)
+    agents.step(*losses, actor, sac.entropy_coefficient_loss(agents, log_density))
     agents.move_targets(config.target_update_rate)
-    return {
-        "critic_loss": critics.detach(),
-        "actor_loss": actor.detach(),
-        "q_mean": q.detach().mean(dim=(1, 2, 3)),
-        "entropy": -log_density.detach().mean(dim=-1),
+    metrics |= {
+        "actor_loss": actor,
+        "q_mean": q.mean(dim=(1, 2, 3)),
+        "entropy": -log_density.mean(dim=-1),
         "entropy_coefficient": agents.entropy_coefficient,
     }
+    return {name: value.detach() for name, value in metrics.items()}
 
 
 def update(
@@ -177,7 +221,8 @@ def update(
 
     `batch` comes from the balanced replay, `reference` and `online` are `density_update`'s.
     """
-    loss, new_priorities, weighing = density_update(agents.density, batch, reference, online, config)
+    drawn, old, new = (agents.shifted(rows) for rows in (batch, reference, online))
+    loss, new_priorities, weighing = density_update(agents.density, drawn, old, new, config)
     return new_priorities, actor_critic_update(agents, batch, config, loss) | weighing
 
 
@@ -197,17 +242,26 @@ def density_batches(replay: BalancedReplay, config: Off2OnConfig, draws: Streams
     return reference, replay.sample_online(config.density_batch_size, draws)
 
 
+def shares_of_sources(batch: Batch) -> Metrics:
+    """The shares of online and of random samples in a batch that says where they are from ([S] Figure 17)."""
+    if "source" not in batch.extras:
+        return {}
+    named = {"online_share": ONLINE, "random_share": RANDOM}
+    return {n: (batch.extras["source"] == kind).float().mean(dim=-1) for n, kind in named.items()}
+
+
 class Off2On(Method):
     """Off2On; with a plain replay, its ablations of [P] Figure 4c."""
 
     Config: ClassVar[type[Any]] = Off2OnConfig
+    Agents: ClassVar[Any] = Off2OnAgents
     diagnostics: ClassVar[tuple[str, ...]] = ("action_auroc",)
     replay: BalancedReplay | OnlineReplay
 
     @classmethod
-    def population(cls, start: OfflineStart | Start, config: Any, members: int) -> Off2OnAgents:
-        """S ensembles of the configured size."""
-        return Off2OnAgents(start.seeds, start.observation_size, start.action_size, config)
+    def needed(cls, config: Any) -> Needed:
+        """Where transitions come from, if some of them alone are cloned."""
+        return cql.needed(config)
 
     @classmethod
     def make_replay(cls, start: Start, config: Any) -> BalancedReplay | OnlineReplay:
@@ -217,7 +271,7 @@ class Off2On(Method):
     def learn(self) -> Metrics:
         """Draw, update, write the drawn transitions' priorities. [S] algorithm 2"""
         batch, indices = self.replay.sample(self.config.batch_size, self.draws)
-        share = {"offline_fraction": self.replay.offline_share(indices)}
+        share = {"offline_fraction": self.replay.offline_share(indices), **shares_of_sources(batch)}
         if not isinstance(self.replay, BalancedReplay):
             return actor_critic_update(self.agents, batch, self.config) | share
         drawn = density_batches(self.replay, self.config, self.draws)

@@ -47,6 +47,8 @@ class REDSConfig(cql.CQLConfig):
 class REDSAgents(ActorCritics):
     """Actor-critics with one policy more, rho, of what is poor of the data."""
 
+    viewers: ClassVar[tuple[str, ...]] = ()
+
     exported: ClassVar[tuple[str, ...]] = ("policy", "q", "poor")
 
     def _make_networks(self, observation_size: int, config: AgentConfig) -> None:

@@ -57,7 +57,9 @@ class RLPDConfig(ManyCriticsConfig):
 
 
 class RLPDAgents(ActorCritics):
-    """Actor-critics with the paper's initialisation."""
+    """Actor-critics of vectors with the paper's initialisation."""
+
+    viewers: ClassVar[tuple[str, ...]] = ()
 
     def initialise(self) -> None:
         """Xavier's uniform weights in all layers, the actor's two heads apart. [RLPD] default_init"""

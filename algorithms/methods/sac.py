@@ -16,11 +16,13 @@ from torch import Tensor
 from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.agents import ActorCritics, InitialCoefficient
+from algorithms.population.networks import LOG_STD_RANGE
 from algorithms.population.perceptrons import Norm
+from algorithms.population.sight import EncoderConfig
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OnlineReplay, PlainReplayName
 from storage import UserError
-from storage.constraints import BatchSize, FewCount, Rate, Weight, Widths
+from storage.constraints import BatchSize, FewCount, LogStdRangeAroundZero, Rate, Weight, Widths
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class SACConfig:
     """SAC's numbers; the defaults are rlkit's examples/sac.py, named by [S] D.1 as the SAC baseline."""
 
     hidden_widths: Widths = (256, 256)  # [S] D.1, [C]
+    policy_hidden_widths: Widths | None = None  # the critics'; [COG] from images others
+    log_std_range: LogStdRangeAroundZero = LOG_STD_RANGE  # [C]; 0, where fresh agents start, lies inside
     batch_size: BatchSize = 256  # [C]
     discount: Weight = 0.99  # [C]
     target_update_rate: Rate = 5e-3  # [C] tau, every step
@@ -36,13 +40,15 @@ class SACConfig:
     initial_entropy_coefficient: InitialCoefficient = 1.0  # [C] log_alpha is 0 (again); "carried": ours
     critics: FewCount = 2  # [C] twins
     critic_norm: Norm = "none"  # [C]; layer norm before or after the critics' activations
+    averaging_rate: Rate | None = None  # ours: evaluate a moving average of the weights, of this rate
+    encoder: EncoderConfig | None = None  # of images
 
 
 def td_target(agents: ActorCritics, batch: Batch, config: SACConfig) -> Tensor:
     """r + discount mask (min Q_target(s', a') - alpha log pi(a'|s')), a' ~ pi(.|s'). [P, B]  [P] eq. 1"""
     with torch.no_grad():
         noise = agents.streams.normal(*batch.actions.shape[1:])
-        actions, log_density = agents.policy(batch.next_observations).sample(noise)
+        actions, log_density = agents.distribution(batch.next_observations).sample(noise)
         next_q = agents.target_q(batch.next_observations, actions).amin(dim=1)
         soft_value: Tensor = next_q - agents.entropy_coefficient[:, None] * log_density
         return batch.rewards + config.discount * batch.masks * soft_value
@@ -65,7 +71,7 @@ def update(agents: ActorCritics, batch: Batch, config: SACConfig) -> Metrics:
     target = td_target(agents, batch, config)
     critics, q = losses.critic_loss(agents, batch, target)
     noise = agents.streams.normal(*batch.actions.shape[1:])
-    actions, log_density = agents.policy(batch.observations).sample(noise)
+    actions, log_density = agents.distribution(batch.observations).sample(noise)
     actor = actor_loss(agents, batch.observations, actions, log_density)
     agents.step(critics, actor, entropy_coefficient_loss(agents, log_density))
     agents.move_targets(config.target_update_rate)

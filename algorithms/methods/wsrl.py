@@ -31,7 +31,15 @@ from algorithms.population.perceptrons import Norm, of_subsets
 from algorithms.replay.batch import Batch, slices
 from algorithms.replay.stores import OnlineReplay
 from storage import UserError
-from storage.constraints import Count, FewCount, NotNegative, Positive, Rate, UpToHundredEitherWay
+from storage.constraints import (
+    Count,
+    FewCount,
+    NotNegative,
+    Positive,
+    Rate,
+    UpToHundredEitherWay,
+    WideLogStdRangeAroundZero,
+)
 
 LOG_STD_RANGE = (math.log(1e-5), math.log(10.0))  # [WSRL] actor_critic_nets.py: of the deviation, 1e-5 to 10
 
@@ -43,6 +51,7 @@ class WSRLConfig(rlpd.ManyCriticsConfig):
     initial_entropy_coefficient: Positive = 1.0  # [WSRL] online it goes on as it was
     policy_learning_rate: Rate = 1e-4  # [WSRL] cql_config.py, of the temperature too
     policy_norm: Norm = "before"  # [WSRL] mlp.py
+    log_std_range: WideLogStdRangeAroundZero = LOG_STD_RANGE
     drawn_with_replacement: bool = True  # [WSRL] sac.py and cql.py: jax.random.randint
     # [WSRL] sac.py: one output layer of all critics, as `ensemblize` has the hidden ones alone; false: ten
     shared_critic_output: bool = True
@@ -63,6 +72,7 @@ class WSRLAgents(ActorCritics):
     """Actor-critics with layer norm in the policy too, whose temperature is a softplus."""
 
     handed_on_whole: ClassVar[bool] = True
+    viewers: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -78,9 +88,12 @@ class WSRLAgents(ActorCritics):
             self.log_entropy_coefficient.fill_(math.log(math.expm1(config.initial_entropy_coefficient)))
 
     def _make_networks(self, observation_size: int, config: Any) -> None:
-        sizes = (self.count, observation_size, self.action_size, config.hidden_widths)
-        self.policy = Policy(*sizes, LOG_STD_RANGE, config.policy_norm)
-        self.q, self.target_q = (Critics(*sizes, config.critics, config.critic_norm) for _ in range(2))
+        sizes, widths = (self.count, observation_size, self.action_size), config.hidden_widths
+        policy_widths = config.policy_hidden_widths or widths
+        self.policy = Policy(*sizes, policy_widths, config.log_std_range, config.policy_norm)
+        self.q, self.target_q = (
+            Critics(*sizes, widths, config.critics, config.critic_norm) for _ in range(2)
+        )
 
     def initialise(self) -> None:
         """Orthogonal weights of gain sqrt(2), 0.01 in the last hidden layer. [WSRL] kernel_scale_final"""

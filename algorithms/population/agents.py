@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.checkpoints import fit, section
-from algorithms.population.networks import Critics, Distribution, Policy, TanhGaussian
+from algorithms.population.networks import Critics, Distribution, Policy, TanhGaussian, mixture_policy
 from algorithms.population.perceptrons import Norm
+from algorithms.population.sight import Named, Sight
 from algorithms.population.streams import Streams
 from storage import UserError
-from storage.constraints import Positive
+from storage.constraints import Positive, Rate
 
 InitialCoefficient = Positive | Literal["carried"]
 """An entropy coefficient to begin with, or that with which the agents before ended."""
@@ -27,6 +28,12 @@ class AgentConfig(Protocol):
 
     @property
     def hidden_widths(self) -> Sequence[int]: ...
+    @property
+    def policy_hidden_widths(self) -> Sequence[int] | None: ...
+    @property
+    def log_std_range(self) -> tuple[float, float]: ...
+    @property
+    def averaging_rate(self) -> Rate | None: ...
     @property
     def initial_entropy_coefficient(self) -> InitialCoefficient: ...
     @property
@@ -57,8 +64,18 @@ class Population(nn.Module):
     """The target networks, and which network each follows."""
     handed_on_whole: ClassVar[bool] = False
     """Whether an agent is handed on with its targets, other parameters and optimiser's moments too."""
+    viewers: ClassVar[tuple[str, ...]] = ()
+    """The networks that read an encoder's features, the policy first; none where the agents cannot see."""
+    steps_together: ClassVar[bool] = True
+    """Whether an update makes one step of all networks, or one after the other from one look at a batch."""
+    lookers: ClassVar[tuple[str, ...]] = ()
+    """The networks of each run that are shown the images themselves, whatever encoders there are."""
 
     optimiser: torch.optim.Optimizer
+    sight: Sight | None = None
+    """How named observations are seen; nothing where they are a vector."""
+    image_encoder: Any
+    """The shared encoder, where there is one."""
 
     def __init__(self, seeds: Sequence[int], action_size: int, members: int = 1) -> None:
         super().__init__()
@@ -66,12 +83,25 @@ class Population(nn.Module):
         self.members = members
         self.action_size = action_size
         self.streams = Streams(seeds)
+        self.image_encoder = None
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""
+        if self.sight is not None:
+            self.sight.initialise(self)
+        if self.sight is None or self.sight.shared:
+            self.initialise_networks()
+        self.copy_targets()
+
+    def initialise_networks(self) -> None:
+        """Fresh networks, each drawn from its own stream; encoders apart."""
         for network in self.exported:
             self.get_submodule(network).initialise(self.streams)  # type: ignore[operator]
-        self.copy_targets()
+
+    @property
+    def handed_on(self) -> tuple[str, ...]:
+        """The exported networks, and a shared encoder."""
+        return self.exported if self.image_encoder is None else ("image_encoder", *self.exported)
 
     def copy_targets(self) -> None:
         """Set the target networks equal to what they follow."""
@@ -91,12 +121,37 @@ class Population(nn.Module):
         """What one agent is handed on with beside its networks; nothing by default."""
         return {}
 
+    def load_averages(self, members: Sequence[Mapping[str, Tensor]]) -> None:
+        """Be evaluated by the averages of agents that were handed on and loaded, where they have any."""
+
     def carry_over(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over what else of agents that were handed on is to go on; nothing by default."""
+
+    def see(self, batch: Any) -> Any:
+        """The batch as networks read it: features in place of named observations, vectors as they are."""
+        return batch if self.sight is None else self.sight.see(self, batch)
+
+    def shifted(self, batch: Any) -> Any:
+        """The batch as networks read it that look for themselves: images cropped, vectors as they are."""
+        if self.sight is None:
+            return batch
+        return batch._replace(observations=self.sight.cropped(self, batch.observations, 1))
+
+    def seen(self, observations: Tensor | Named) -> Tensor:
+        """States [S, B, ...] as the acting policy reads them: features of whole images, a vector as it is."""
+        if isinstance(observations, Tensor):
+            return observations
+        if self.sight is None:
+            raise UserError(f"agents without an encoder were shown {', '.join(observations)}")
+        return self.sight.look(self, observations)
 
     def distribution(self, observations: Tensor) -> Distribution:
         """What each run (with one member: each agent) acts by, in the states [S, B, ...]."""
         raise NotImplementedError
+
+    def evaluated(self) -> Self:
+        """The agents as they are evaluated: themselves, or with other weights in the place of what acts."""
+        return self
 
     def explore(self, observations: Tensor) -> Tensor:
         """Actions for collection, sampled: [S, E, obs] -> [S, E, A]."""
@@ -172,6 +227,10 @@ class ActorCritics(Population):
     """
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "q")
+    viewers: ClassVar[tuple[str, ...]] = ("policy", "q")
+
+    averaged: nn.ModuleDict | None
+    """Moving averages of what acts, which evaluation goes by; nothing where there are none."""
 
     def __init__(
         self,
@@ -182,6 +241,7 @@ class ActorCritics(Population):
         members: int = 1,
     ) -> None:
         super().__init__(seeds, action_size, members)
+        self.averaging_rate, self.averaged = config.averaging_rate, None
         self._make_networks(observation_size, config)
         self.coefficient_is_carried = config.initial_entropy_coefficient == CARRIED
         coefficient = 1.0 if self.coefficient_is_carried else float(config.initial_entropy_coefficient)
@@ -189,10 +249,11 @@ class ActorCritics(Population):
         self.optimiser = self._optimiser(config)
 
     def _make_networks(self, observation_size: int, config: AgentConfig) -> None:
-        sizes = (observation_size, self.action_size, config.hidden_widths)
-        self.policy = Policy(self.count, *sizes)
+        sizes = (self.count, observation_size, self.action_size)
+        widths = config.hidden_widths
+        self.policy = Policy(*sizes, config.policy_hidden_widths or widths, config.log_std_range)
         self.q, self.target_q = (
-            Critics(self.count, *sizes, config.critics, config.critic_norm) for _ in range(2)
+            Critics(*sizes, widths, config.critics, config.critic_norm) for _ in range(2)
         )
 
     def initialise(self) -> None:
@@ -203,10 +264,38 @@ class ActorCritics(Population):
             )
         super().initialise()
 
+    def _acting(self) -> dict[str, nn.Module]:
+        """What acting needs, as it learns."""
+        encoder = {} if self.image_encoder is None else {"image_encoder": self.image_encoder}
+        return {**encoder, "policy": self.policy}
+
+    def copy_targets(self) -> None:
+        """Set the targets, and the averages where there are any, equal to what they follow."""
+        super().copy_targets()
+        if self.averaging_rate is not None:
+            self.averaged = nn.ModuleDict(copy.deepcopy(self._acting()))
+
+    def move_targets(self, rate: float) -> None:
+        """target <- (1 - rate) target + rate network, of each target; and the averages by their own rate."""
+        super().move_targets(rate)
+        if self.averaged is not None and self.averaging_rate is not None:
+            for name, module in self._acting().items():
+                move_towards(self.averaged[name], module, self.averaging_rate)
+
     def handed_over(self, index: int) -> dict[str, Tensor]:
-        """The logarithm of the entropy coefficient of the agent's run. [1]"""
+        """The logarithm of the entropy coefficient of the agent's run [1], and the averages."""
         run = index // self.members
-        return {COEFFICIENT: self.log_entropy_coefficient.detach()[run : run + 1].clone()}
+        averages = {} if self.averaged is None else self.averaged.state_dict()
+        return {
+            COEFFICIENT: self.log_entropy_coefficient.detach()[run : run + 1].clone(),
+            **{f"averaged.{name}": rows_of_agent(self, tensor, index) for name, tensor in averages.items()},
+        }
+
+    def load_averages(self, members: Sequence[Mapping[str, Tensor]]) -> None:
+        """Be evaluated by the averages of agents that were handed on and loaded, where they have any."""
+        if self.averaged is not None:
+            parts = [section(member, "averaged.") for member in members]
+            self.averaged.load_state_dict({name: torch.cat([p[name] for p in parts]) for name in parts[0]})
 
     def carry_over(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """The entropy coefficient where the configuration says so: a run's is its members' geometric mean.
@@ -226,8 +315,23 @@ class ActorCritics(Population):
 
     def distribution(self, observations: Tensor) -> TanhGaussian:
         """The policy that each run (with one member: each agent) acts by, in the states [S, B, ...]."""
-        policy: TanhGaussian = self.policy(observations)
-        return policy
+        return self.together(self.policy(self.for_members(observations)))
+
+    def together(self, policies: TanhGaussian) -> TanhGaussian:
+        """What the `policies` of a run's members act by as one.
+
+        A single member acts by its own; one that sees by the moments of its mixture with nobody, which rounds
+        otherwise, as an ensemble of one does (so the recorded curves began).
+        """
+        return policies if self.sight is None else mixture_policy(policies, self.members)
+
+    def evaluated(self) -> Self:
+        """These agents with the averages in the place of what acts; themselves where there are none."""
+        if self.averaged is None:
+            return self
+        evaluated = copy.copy(self)
+        evaluated._modules = {**self._modules, **self.averaged}
+        return evaluated
 
     @property
     def entropy_coefficient(self) -> Tensor:
@@ -247,15 +351,13 @@ class ActorCritics(Population):
 @torch.no_grad()
 def move_towards(target: nn.Module, followed: nn.Module, rate: float) -> None:
     """Every parameter of `target` <- (1 - rate) target + rate followed."""
-    moved: list[Tensor] = list(target.parameters())
-    if moved:  # an encoder that is no network of its own has none
-        torch._foreach_lerp_(moved, list(followed.parameters()), rate)
+    torch._foreach_lerp_(list(target.parameters()), list(followed.parameters()), rate)
 
 
 def one_agent(agents: Population, index: int) -> dict[str, Tensor]:
     """The exported networks of one agent, as a population of one: named "policy.…", "q.…"."""
     tensors = {}
-    for network in agents.exported:
+    for network in agents.handed_on:
         for name, tensor in agents.get_submodule(network).state_dict().items():
             tensors[f"{network}.{name}"] = rows_of_agent(agents, tensor, index)
     tensors |= agents.handed_over(index)
@@ -280,7 +382,7 @@ def load_members(agents: Population, members: Iterable[Mapping[str, Tensor]]) ->
     UserError where they are too few, too many, or networks of other sizes.
     """
     rows = list(members)
-    for network in agents.exported:
+    for network in agents.handed_on:
         load_network(agents, network, rows)
     if agents.handed_on_whole:
         _load_the_rest(agents, rows)

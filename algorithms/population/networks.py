@@ -166,6 +166,7 @@ class Critics(nn.Module):
     ) -> None:
         super().__init__()
         self.agents, self.count = agents, count
+        self.own_features: slice | None = None  # of an observation, those of the critics' own encoders
         self.net = PopulationMLP(count * agents, observation_size + action_size, hidden_widths, 1, norm)
 
     def forward(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
@@ -192,7 +193,11 @@ class Critics(nn.Module):
 
     def state_inputs(self, observations: Tensor) -> Tensor:
         """What each critic sees of the observations, agent 0's first. [K P, B, observation_size]"""
-        return observations.repeat_interleave(self.count, dim=0)
+        if self.own_features is None:
+            return observations.repeat_interleave(self.count, dim=0)
+        own = observations[..., self.own_features]
+        by_critic = own.reshape(*own.shape[:2], self.count, -1)
+        return by_critic.transpose(1, 2).flatten(0, 1)
 
     def initialise(self, streams: Streams) -> None:
         """Near-zero values. [C] init_w = 3e-3"""

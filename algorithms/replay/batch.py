@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -15,14 +15,16 @@ class Batch(NamedTuple):
     """Transitions drawn for every agent; P agents, B transitions each, float32.
 
     `masks` is 0 where the next state is terminal (no bootstrap) and 1 elsewhere, time-outs included.
-    `extras` are what a method declares that it needs beside them (`algorithms.replay.extras`).
+    `extras` are what a method declares that it needs beside them (`algorithms.replay.extras`). Observations
+    are tensors; as they are drawn they may be named ones, "image" uint8 [P, B, H, W, C] and others, of which
+    the agents make tensors (`Population.see`).
     """
 
-    observations: Tensor  # [P, B, observation_size]
+    observations: Any  # [P, B, observation_size]
     actions: Tensor  # [P, B, action_size]
     rewards: Tensor  # [P, B]
     masks: Tensor  # [P, B]
-    next_observations: Tensor  # [P, B, observation_size]
+    next_observations: Any  # [P, B, observation_size]
     extras: Mapping[str, Tensor] = MappingProxyType({})  # [P, B, ...] each, by name
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
@@ -41,7 +43,13 @@ def combined(batches: Sequence[Batch], function: Callable[..., Tensor]) -> Batch
         if other.extras.keys() != names:
             found, expected = (", ".join(sorted(each)) or "none" for each in (other.extras, names))
             raise UserError(f"a batch has the extras {found}, expected {expected}, as beside it")
-    fields = [function(*(getattr(batch, name) for batch in batches)) for name in FIELDS]
+
+    def each(parts: Sequence[Any]) -> Any:
+        if isinstance(parts[0], Mapping):
+            return {name: function(*(part[name] for part in parts)) for name in parts[0]}
+        return function(*parts)
+
+    fields = [each([getattr(batch, name) for batch in batches]) for name in FIELDS]
     extras = {name: function(*(batch.extras[name] for batch in batches)) for name in names}
     return Batch._make([*fields, extras])
 

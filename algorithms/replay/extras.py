@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from algorithms.population.checkpoints import fit
+from offline_data.image_episodes import ImageEpisodes
 from offline_data.transitions import Transitions
 from storage import UserError
 
@@ -23,6 +24,12 @@ the episode has a next step, else 0 [P, B]; the number of the episode, int64 [P,
 sources the episode is from, int8 [P, B]."""
 EPISODE_ENDS = "episode_ends"
 """The extra of what is collected: whether a step is its episode's last. bool [S, n]"""
+
+
+PRIOR, TASK, RANDOM = 0, 1, 2
+"""Of `source`, where an offline transition comes from. The first two are scripted."""
+ONLINE = 3
+"""Of `source`, what a run has collected itself."""
 
 
 class Needed(NamedTuple):
@@ -35,12 +42,12 @@ class Needed(NamedTuple):
 NO_EXTRAS = Needed()
 
 
-def recorded_extras(transitions: Transitions, needed: Needed) -> dict[str, NDArray[Any]]:
+def recorded_extras(transitions: Transitions | ImageEpisodes, needed: Needed) -> dict[str, NDArray[Any]]:
     """The extras of a dataset's M transitions. [M, ...] each. UserError where the data do not have one."""
     return {name: _recorded(transitions, name, needed.discount) for name in needed.names}
 
 
-def _recorded(transitions: Transitions, name: Extra, discount: float) -> NDArray[Any]:
+def _recorded(transitions: Transitions | ImageEpisodes, name: Extra, discount: float) -> NDArray[Any]:
     dataset = transitions.metadata.get("dataset_id", "the dataset")
     if name == "returns_to_go":
         if longer := transitions.metadata.get("episode_ends", {}).get("longer_than_time_limit"):
@@ -55,6 +62,8 @@ def _recorded(transitions: Transitions, name: Extra, discount: float) -> NDArray
         return (~transitions.episode_ends).astype(np.float32)
     if name == "trajectory":
         return np.cumsum(transitions.episode_ends) - transitions.episode_ends
+    if isinstance(transitions, ImageEpisodes):
+        return transitions.source
     raise UserError(f"{dataset} does not say {name} of its episodes, and the method needs it")
 
 

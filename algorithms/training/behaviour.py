@@ -18,6 +18,7 @@ from algorithms.training.fine_tuning import make_learner
 from algorithms.training.jobs import Job
 from algorithms.training.online import OnlineSchedule, run_online
 from algorithms.training.probes import Probe
+from algorithms.training.worlds import Locomotion
 from storage import UserError
 
 METHOD = SAC
@@ -62,9 +63,11 @@ def train_behaviour(
                 f" {online.evaluation_interval}, up to {online.steps}"
             )
     device = job.compute.device
-    learner = make_learner("sac", METHOD, config, online, None, [], [seed], job.environment, device)
+    world = Locomotion(job.environment, job.compute)
+    learner = make_learner("sac", METHOD, config, online, None, [], [seed], world, device)
     snapshots = job.state_folder / "snapshots"
-    result = run_online(online, "sac", learner, [seed], job, reward_scale, [_KeptActors(snapshots)])
+    probes = [_KeptActors(snapshots)]
+    result = run_online(online, "sac", learner, [seed], job, reward_scale, probes, world)
     scores = result.curve[result.curve.metric == "normalised_score"].set_index("step").value
     medium, expert = choose_snapshots(scores, medium_score)
     log = {name: rows[0].cpu() for name, rows in learner.replay.state().items()}

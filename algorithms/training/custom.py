@@ -14,10 +14,10 @@ from torch import Tensor
 from algorithms.methods.interface import Method, Metrics, OfflineStart
 from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams
-from algorithms.replay.stores import OfflineData
-from algorithms.training.trial import begin, random
-from envs.locomotion import EnvironmentSpecification, specification
-from offline_data.transitions import Transitions
+from algorithms.replay.stores import OfflineData, Recordings
+from algorithms.training.trial import Sizes, begin
+from algorithms.training.trial import observations as seen
+from envs.locomotion import specification
 from storage import UserError
 from storage.curves import METRIC_FORM, METRIC_NAME
 
@@ -28,7 +28,7 @@ def try_method(
     name: str,
     method: type[Method],
     config: Any,
-    transitions: Transitions | None,
+    transitions: Recordings | None,
     members: Sequence[dict[str, Tensor]],
     environment: str,
 ) -> None:
@@ -39,22 +39,26 @@ def try_method(
     """
     needed = method.needed(config)
     offline = None if transitions is None else OfflineData.from_transitions(transitions, needed=needed)
-    spec = specification(environment)
+    sizes = _sizes(environment) if offline is None else Sizes(*offline.sizes)
 
     def learners(neighbour: int) -> tuple[Method, Callable[[int], Metrics]]:
-        learner = begin(method, config, spec, [*members, *members], (10 + neighbour, 20), offline)
+        learner = begin(method, config, sizes, [*members, *members], (10 + neighbour, 20), offline)
         return learner, lambda _: learner.learn()
 
-    _try(name, learners, spec, ("explore", "exploit"))
+    _try(name, learners, sizes, ("explore", "exploit"))
+
+
+def _sizes(environment: str) -> Sizes:
+    spec = specification(environment)
+    return Sizes(spec.observation_size, spec.action_size)
 
 
 def try_offline_method(
     name: str,
     method: type[Method],
     config: Any,
-    transitions: Transitions,
+    transitions: Recordings,
     start: Sequence[Mapping[str, Tensor]],
-    environment: str,
 ) -> None:
     """The same for the offline phase of `method`: two agents, from the first of `start` or fresh ones.
 
@@ -62,47 +66,58 @@ def try_offline_method(
     """
     data = OfflineData.from_transitions(transitions, needed=method.needed(config))
     returns = transitions.returns()
-    spec = specification(environment)
 
     def learners(neighbour: int) -> tuple[Method, Callable[[int], Metrics]]:
         seeds = [10 + neighbour, 20]
-        draws, sizes = Streams([seed + 1 for seed in seeds]), (spec.observation_size, spec.action_size)
-        learner = method.begin_offline(OfflineStart(seeds, *sizes, [*start[:1]] * 2, returns=returns), config)
+        draws = Streams([seed + 1 for seed in seeds])
+        start_of_two = OfflineStart(seeds, *data.sizes, [*start[:1]] * 2, returns=returns)
+        learner = method.begin_offline(start_of_two, config)
 
         def update(step: int) -> Metrics:
-            return learner.update(data.gather(draws.integers(len(data), config.batch_size)), step)
+            batch = data.gather(draws.integers(len(data), config.batch_size))
+            return learner.update(learner.agents.see(batch), step)
 
         return learner, update
 
-    _try(name, learners, spec, ("exploit",))
+    _try(name, learners, Sizes(*data.sizes), ("exploit",))
 
 
 def _try(
     name: str,
     learners: Callable[[int], tuple[Method, Callable[[int], Metrics]]],
-    spec: EnvironmentSpecification,
+    sizes: Sizes,
     acts: Sequence[str],
 ) -> None:
     """Let two agents or runs, beside one neighbour and beside another, act, learn and be handed on."""
-    observations = random(5, 1, 8, spec.observation_size).expand(2, -1, -1)
+    shown = seen(5, sizes.observation_size, 8)[0]
+    shown = (
+        {name: _for_two(rows) for name, rows in shown.items()} if isinstance(shown, dict) else _for_two(shown)
+    )
     actions = []
     for neighbour in (0, 1):
         with named(name):
             learner, update = learners(neighbour)
             with torch.no_grad():
                 for act in acts:
-                    taken = getattr(learner, act)(observations)
-                    _check_actions(name, taken, (2, 8, spec.action_size))
+                    taken = getattr(learner, act)(shown)
+                    _check_actions(name, taken, (2, 8, sizes.action_size))
             for step in range(_UPDATES):
                 _check_metrics(name, update(step))
             with torch.no_grad():
-                actions.append(learner.exploit(observations)[1])
+                actions.append(learner.exploit(shown)[1])
             one_agent(learner.agents, 0)
     if not torch.equal(*actions):
         raise UserError(
             f"the method {name} mixes runs: what run 1 does depends on run 0's data; nothing in a loss may"
             " leave its place on the first axis"
         )
+
+
+def _for_two(rows: Any) -> Any:
+    """The same rows, named or not, for two runs. [2, n, ...]"""
+    if isinstance(rows, Mapping):
+        return {name: _for_two(each) for name, each in rows.items()}
+    return rows.unsqueeze(0).expand(2, *rows.shape)
 
 
 def _check_actions(name: str, actions: Tensor, shape: tuple[int, ...]) -> None:

@@ -11,13 +11,12 @@ from torch import Tensor
 from algorithms.methods.interface import Method, Start
 from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams, derived_seed
-from algorithms.replay.stores import OfflineData, OnlineBuffer
+from algorithms.replay.stores import OfflineData, OnlineBuffer, Recordings
 from algorithms.training.acceleration import one_by_one
-from algorithms.training.jobs import Job, check_sizes
+from algorithms.training.jobs import Job
 from algorithms.training.online import OnlineSchedule, run_online
 from algorithms.training.probes import Probe
-from envs.locomotion import specification
-from offline_data.transitions import Transitions
+from algorithms.training.worlds import World, check_sizes, world_of
 from storage import UserError
 
 Members = Sequence[Mapping[str, Tensor]]
@@ -28,7 +27,7 @@ def fine_tune(
     method: type[Method],
     config: Any,
     online: OnlineSchedule,
-    transitions: Transitions | None,
+    transitions: Recordings | None,
     members: Members,
     seeds: Sequence[int],
     job: Job,
@@ -46,10 +45,11 @@ def fine_tune(
     """
     if not method.__module__.startswith("algorithms.methods."):
         job = job._replace(compute=one_by_one(job.compute))
+    world = world_of(job, len(seeds))
     learner = make_learner(
-        label, method, config, online, transitions, members, seeds, job.environment, job.compute.device
+        label, method, config, online, transitions, members, seeds, world, job.compute.device
     )
-    curve = run_online(online, label, learner, seeds, job, reward_scale, probes).curve
+    curve = run_online(online, label, learner, seeds, job, reward_scale, probes, world).curve
     if trained is not None:
         trained += [one_agent(learner.agents, index) for index in range(learner.agents.count)]
     return curve
@@ -60,35 +60,28 @@ def make_learner(
     method: type[Method],
     config: Any,
     online: OnlineSchedule,
-    transitions: Transitions | None,
+    transitions: Recordings | None,
     members: Members,
     seeds: Sequence[int],
-    environment: str,
+    world: World,
     device: str = "cpu",
 ) -> Method:
-    """`method` at the start of its online phase, on `device`; the arguments are `fine_tune`'s."""
+    """`method` at the start of its online phase in `world`, on `device`; the arguments are `fine_tune`'s."""
     if not isinstance(config, method.Config):
         raise UserError(f"{label} was given {type(config).__name__}, expected {method.Config.__name__}")
-    spec = specification(environment)
-    if transitions is not None:
-        check_sizes(transitions, environment)
-    needed = method.needed(config)
+    needed, sizes = method.needed(config), (world.observation, world.action_size)
+    offline = None if transitions is None else OfflineData.from_transitions(transitions, device, needed)
+    if offline is not None and transitions is not None:
+        check_sizes(offline, world, transitions.metadata.get("dataset_id", "the dataset"))
+    capacity = world.horizon * (online.steps + online.initial_steps)
     start = Start(
-        seeds=[derived_seed(seed, label) for seed in seeds],
-        draws=Streams([derived_seed(seed, label, "batches") for seed in seeds], device),
-        observation_size=spec.observation_size,
-        action_size=spec.action_size,
-        offline=None if transitions is None else OfflineData.from_transitions(transitions, device, needed),
-        buffer=OnlineBuffer(
-            len(seeds),
-            online.steps + online.initial_steps,
-            spec.observation_size,
-            spec.action_size,
-            device,
-            needed,
-        ),
-        members=members,
-        block_size=online.block_size,
+        [derived_seed(seed, label) for seed in seeds],
+        Streams([derived_seed(seed, label, "batches") for seed in seeds], device),
+        *sizes,
+        offline,
+        OnlineBuffer(len(seeds), capacity, *sizes, device, needed, world.horizon),
+        members,
+        world.horizon * online.block_size,
     )
     learner = method.begin(start, config)
     learner.agents.move_to(device)

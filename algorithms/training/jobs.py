@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from algorithms.training.acceleration import Compute
-from envs.locomotion import specification
-from offline_data.transitions import Transitions
-from storage import UserError
 
 
 class Job(NamedTuple):
-    """What a training job is called in its curve, where its resumable state lives, what it computes on."""
+    """What a training job is called in its curve, where its resumable state lives, what it computes on.
+
+    `make` makes the environment of that name where it is one of episodes; without it it is MuJoCo's.
+    """
 
     run: str
     dataset: str
@@ -23,18 +24,7 @@ class Job(NamedTuple):
     configuration_hash: str
     state_folder: Path
     compute: Compute = Compute()
-
-
-def check_sizes(transitions: Transitions, environment: str) -> None:
-    """UserError where the data's observations or actions are not of the sizes of `environment`."""
-    spec = specification(environment)
-    expected = (spec.observation_size, spec.action_size)
-    found = (transitions.observations.shape[1], transitions.actions.shape[1])
-    if found != expected:
-        name = transitions.metadata.get("dataset_id", "the dataset")
-        raise UserError(
-            f"{name} has observations and actions of sizes {found}, expected {expected} for {environment}"
-        )
+    make: Callable[[str], Any] | None = None
 
 
 def progress_bar(job: Job, total: int, initial: int, unit: str) -> tqdm[Any]:

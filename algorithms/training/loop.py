@@ -20,6 +20,7 @@ from algorithms.training.jobs import Job, progress_bar
 from algorithms.training.log import TrainingLog
 from algorithms.training.measuring import Measured, Measuring, measured_steps
 from algorithms.training.stopping import STATUS, StopRequest
+from algorithms.training.worlds import World
 
 
 class Schedule(Protocol):
@@ -38,31 +39,30 @@ class Schedule(Protocol):
 class Loop:
     """The state of one training job: learner, batches' random streams, log, and the present step.
 
-    A subclass says how far the loop goes in one stretch, what is measured at a row of the curve, and what
-    else a checkpoint keeps.
+    A subclass says how far the loop goes in one stretch, and what else a checkpoint keeps.
     """
 
-    headline: ClassVar[str]
-    """The measured metric that the progress bar shows."""
-    measures_beside: ClassVar[bool] = False
-    """Whether what `_measurement` returns may be called while the agents learn."""
     phase: ClassVar[str]
-    unit: ClassVar[str]
-    """What a step is."""
     schedule: Schedule
 
     def __init__(
         self,
         label: str,
         learner: Method,
+        world: World,
+        unit: str,
         draws: Streams,
         seeds: Sequence[int],
         job: Job,
         ends: Sequence[int],
         first_step: int = 0,
     ) -> None:
-        """`draws` draw the batches; a row of the curve ends at each of `ends`, whose last is the loop's."""
-        self.learner, self.draws, self.seeds, self.job = learner, draws, seeds, job
+        """`unit` is what a step is; `draws` draw the batches.
+
+        A row of the curve ends at each of `ends`, whose last is the loop's.
+        """
+        self.learner, self.world, self.unit = learner, world, unit
+        self.draws, self.seeds, self.job = draws, seeds, job
         self.ends, self.step, self.first_step = ends, first_step, first_step
         self.log = TrainingLog(
             job.run,
@@ -73,7 +73,7 @@ class Loop:
             phase=self.phase,
             unit=self.unit,
         )
-        self.measuring = Measuring(self.log, job.compute.evaluation_beside and self.measures_beside)
+        self.measuring = Measuring(self.log, job.compute.evaluation_beside and world.measures_beside)
         streams = (draws, learner.agents.streams)
         self.updates = Updates(self._update, streams, job.compute.updates_per_graph)
         self.checkpoint = job.state_folder / "checkpoint.safetensors"
@@ -94,7 +94,7 @@ class Loop:
 
     def _measurement(self) -> Callable[[], Measured]:
         """A function that measures how good the agents are now."""
-        raise NotImplementedError
+        return self.world.measurement(self.learner, self.seeds, self.step, self.schedule.evaluation_episodes)
 
     def _updates_until(self, step: int) -> int:
         """Updates that have been made when `step` is reached."""
@@ -133,7 +133,7 @@ class Loop:
         """What is due at the present step: a row of the curve, a checkpoint."""
         if self.step % self.schedule.evaluation_interval == 0 or self.step in self.ends:
             self._evaluate()
-            bar.set_postfix({self.headline: self.measuring.shown(self.headline)})
+            bar.set_postfix({self.world.headline: self.measuring.shown(self.world.headline)})
         if self.step == self.ends[-1]:
             self.measuring.finish()
         if self.step % self.schedule.checkpoint_interval == 0 or self.step == self.ends[-1]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 from torch import Tensor
@@ -13,13 +13,11 @@ from tqdm import tqdm
 from algorithms.methods.interface import Method, Metrics, OfflineStart
 from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams, derived_seed
-from algorithms.replay.stores import OfflineData
-from algorithms.training.evaluation import evaluation_of
-from algorithms.training.jobs import Job, check_sizes
+from algorithms.replay.stores import OfflineData, Recordings
+from algorithms.training.jobs import Job
 from algorithms.training.log import LARGEST_Q
-from algorithms.training.loop import Loop, Schedule
-from algorithms.training.measuring import Measured
-from offline_data.transitions import Transitions
+from algorithms.training.loop import Loop
+from algorithms.training.worlds import check_sizes, world_of
 from storage import UserError
 from storage.constraints import Count, FewCount, LargestQ, PositiveCount
 from storage.files import exclusive
@@ -60,7 +58,7 @@ def pretrain(
     method: type[Method],
     config: Any,
     schedule: OfflineSchedule,
-    transitions: Transitions,
+    transitions: Recordings,
     seeds: Sequence[int],
     job: Job,
     starting: StartingAgents | None = None,
@@ -76,59 +74,64 @@ def pretrain(
     the starting agents are of other sizes or have had all updates already.
     """
     with exclusive(job.state_folder):
-        loop = _VectorLoop(label, method, config, schedule, transitions, seeds, job, starting)
+        loop = OfflineLoop(label, method, config, schedule, transitions, seeds, job, starting)
         loop.run()
     return loop.result()
 
 
-class UpdateSchedule(Schedule, Protocol):
-    """An offline schedule; `OfflineSchedule` is one."""
-
-    @property
-    def updates(self) -> int: ...
-
-
 class OfflineLoop(Loop):
-    """The state of one pre-training job.
-
-    A subclass makes its data before, and one update and one measurement after.
-    """
+    """The state of one pre-training job."""
 
     phase: ClassVar[str] = "offline"
-    unit: ClassVar[str] = "update"
-    schedule: UpdateSchedule
+    schedule: OfflineSchedule
 
     def __init__(
         self,
         label: str,
-        schedule: UpdateSchedule,
+        method: type[Method],
+        config: Any,
+        schedule: OfflineSchedule,
+        transitions: Recordings,
         seeds: Sequence[int],
         job: Job,
         starting: StartingAgents | None,
-        phase_ends: Sequence[int] = (),
     ) -> None:
-        """`phase_ends` are updates after which other metrics follow; the last is that of a warm start."""
+        self.config, self.schedule = config, schedule
+        world = world_of(job, len(seeds))
+        needed = method.needed(config)
+        if schedule.monte_carlo_warm_start and "returns_to_go" not in needed.names:
+            needed = needed._replace(names=(*needed.names, "returns_to_go"))
+        self.data = OfflineData.from_transitions(transitions, job.compute.device, needed)
+        check_sizes(self.data, world, transitions.metadata.get("dataset_id", "the dataset"))
+        # Updates after which other metrics follow; the last is that of a warm start.
+        self.warm_start = schedule.cloning_warm_start + schedule.monte_carlo_warm_start
+        phase_ends = (schedule.cloning_warm_start, self.warm_start)
         first_step = starting.updates if starting else 0
-        warm_start = max(phase_ends, default=0)
-        self._check_start(schedule, first_step, warm_start)
-        self.schedule = schedule
+        self._check_start(schedule, first_step, self.warm_start)
         # Agents trained further are not to see the batches of their first updates again.
         again = f" from {first_step}" if first_step else ""
         draws = [derived_seed(seed, f"{label} batches" + again) for seed in seeds]
+        own = [derived_seed(seed, label + again) for seed in seeds]
         agents = starting.agents if starting else ()
-        learner = self._make_learner([derived_seed(seed, label + again) for seed in seeds], agents)
+        start = OfflineStart(own, *self.data.sizes, agents, returns=transitions.returns())
+        learner = method.begin_offline(start, config)
         learner.agents.move_to(job.compute.device)
-        own = [warm_start + step for step in learner.turning_points()]
-        self.turning_points = (*phase_ends, *own)
-        ends = (*phase_ends, warm_start + schedule.updates)
-        super().__init__(label, learner, Streams(draws, job.compute.device), seeds, job, ends, first_step)
+        self.turning_points = (*phase_ends, *(self.warm_start + step for step in learner.turning_points()))
+        ends = (*phase_ends, self.warm_start + schedule.updates)
+        streams = Streams(draws, job.compute.device)
+        super().__init__(label, learner, world, "update", streams, seeds, job, ends, first_step)
 
-    def _make_learner(self, seeds: Sequence[int], agents: Sequence[Mapping[str, Tensor]]) -> Method:
-        """The learner before its first update, from `agents` or (where they are none) fresh ones."""
-        raise NotImplementedError
+    def _update(self) -> Metrics:
+        indices = self.draws.integers(len(self.data), self.config.batch_size)
+        batch = self.learner.agents.see(self.data.gather(indices))
+        if self.step < self.schedule.cloning_warm_start:
+            return self.learner.clone(batch)
+        if self.step < self.warm_start:
+            return self.learner.fit_returns(batch, batch.extras["returns_to_go"])
+        return self.learner.update(batch, self.step - self.warm_start)
 
     @staticmethod
-    def _check_start(schedule: UpdateSchedule, first_step: int, warm_start: int) -> None:
+    def _check_start(schedule: OfflineSchedule, first_step: int, warm_start: int) -> None:
         if first_step >= schedule.updates:
             raise UserError(
                 f"updates is {schedule.updates}: expected more than {first_step}, the updates that"
@@ -152,52 +155,3 @@ class OfflineLoop(Loop):
         """The agents as they are now, and their curve."""
         agents = [one_agent(self.learner.agents, index) for index in range(len(self.seeds))]
         return PretrainedAgents(agents, self.log.frame())
-
-
-class _VectorLoop(OfflineLoop):
-    """The loop on vectors in MuJoCo's tasks, with its warm starts."""
-
-    headline = "normalised_score"
-    measures_beside = True
-    schedule: OfflineSchedule
-
-    def __init__(
-        self,
-        label: str,
-        method: type[Method],
-        config: Any,
-        schedule: OfflineSchedule,
-        transitions: Transitions,
-        seeds: Sequence[int],
-        job: Job,
-        starting: StartingAgents | None,
-    ) -> None:
-        self.method, self.config = method, config
-        check_sizes(transitions, job.environment)
-        needed = method.needed(config)
-        if schedule.monte_carlo_warm_start and "returns_to_go" not in needed.names:
-            needed = needed._replace(names=(*needed.names, "returns_to_go"))
-        self.data = OfflineData.from_transitions(transitions, job.compute.device, needed)
-        self.returns = transitions.returns()
-        self.sizes = (transitions.observations.shape[1], transitions.actions.shape[1])
-        self.warm_start = schedule.cloning_warm_start + schedule.monte_carlo_warm_start
-        phase_ends = (schedule.cloning_warm_start, self.warm_start)
-        super().__init__(label, schedule, seeds, job, starting, phase_ends)
-
-    def _make_learner(self, seeds: Sequence[int], agents: Sequence[Mapping[str, Tensor]]) -> Method:
-        return self.method.begin_offline(
-            OfflineStart(seeds, *self.sizes, agents, returns=self.returns), self.config
-        )
-
-    def _update(self) -> Metrics:
-        indices = self.draws.integers(len(self.data), self.config.batch_size)
-        batch = self.data.gather(indices)
-        if self.step < self.schedule.cloning_warm_start:
-            return self.learner.clone(batch)
-        if self.step < self.warm_start:
-            return self.learner.fit_returns(batch, batch.extras["returns_to_go"])
-        return self.learner.update(batch, self.step - self.warm_start)
-
-    def _measurement(self) -> Callable[[], Measured]:
-        episodes, compute = self.schedule.evaluation_episodes, self.job.compute
-        return evaluation_of(self.learner, self.job.environment, self.seeds, self.step, episodes, compute)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from algorithms.methods.interface import Method, OfflineStart, Start
+from algorithms.population.encoders import IMAGE, STATE
+from algorithms.population.sight import Observed
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import FIELDS, Batch, combined
 from algorithms.replay.extras import EPISODE_ENDS, Needed
 from algorithms.replay.stores import OfflineData, OnlineBuffer
-from envs.locomotion import EnvironmentSpecification
+from offline_data.image_episodes import TASK, ImageEpisode, from_image_episodes
 from offline_data.transitions import Transitions
 
 ROWS = 64
@@ -25,10 +27,17 @@ EPISODES = 100
 Agent = Mapping[str, Tensor]
 
 
+class Sizes(NamedTuple):
+    """What agents see and do."""
+
+    observation_size: Observed
+    action_size: int
+
+
 def begin(
     method: type[Method],
     config: Any,
-    spec: EnvironmentSpecification,
+    sizes: Sizes,
     members: Sequence[Agent],
     seeds: Sequence[int] = (0,),
     offline: OfflineData | None = None,
@@ -40,43 +49,56 @@ def begin(
     start = Start(
         seeds,
         Streams([seed + 1 for seed in seeds]),
-        spec.observation_size,
-        spec.action_size,
+        *sizes,
         offline,
-        OnlineBuffer(len(seeds), ROWS, spec.observation_size, spec.action_size, needed=method.needed(config)),
+        OnlineBuffer(len(seeds), ROWS, *sizes, needed=method.needed(config), horizon=ROWS),
         members,
         ROWS,
     )
     learner = method.begin(start, config)
-    rows = [made_up(seed, spec) for seed in seeds]
+    rows = [made_up(seed, sizes) for seed in seeds]
     learner.replay.add(combined(rows, lambda *each: torch.stack(each)))
     return learner
 
 
-def begin_offline(
-    method: type[Method], config: Any, spec: EnvironmentSpecification, agents: Sequence[Agent] = ()
-) -> Method:
+def begin_offline(method: type[Method], config: Any, sizes: Sizes, agents: Sequence[Agent] = ()) -> Method:
     """One agent's pre-training, from `agents` if there is one. UserError as where it begins in earnest."""
-    sizes = (spec.observation_size, spec.action_size)
     return method.begin_offline(OfflineStart([0], *sizes, agents, returns=range(EPISODES)), config)
 
 
-def made_up(seed: int, spec: EnvironmentSpecification, rows: int = ROWS) -> Batch:
+def made_up(seed: int, sizes: Sizes, rows: int = ROWS) -> Batch:
     """`rows` random transitions. [rows, ...] each"""
-    observations, actions = spec.observation_size, spec.action_size
+    before, after = observations(seed, sizes.observation_size, rows)
     return Batch(
-        random(seed, rows, observations),
-        random(seed + 2, rows, actions).tanh(),
+        before,
+        random(seed + 2, rows, sizes.action_size).tanh(),
         random(seed + 3, rows),
         torch.ones(rows),
-        random(seed + 4, rows, observations),
+        after,
         {EPISODE_ENDS: torch.arange(1, rows + 1) == rows},
     )
 
 
-def offline_data(spec: EnvironmentSpecification, needed: Needed, rows: int = ROWS) -> OfflineData:
+def observations(seed: int, observed: Observed, rows: int) -> tuple[Any, Any]:
+    """Random ones before and after `rows` steps, of one episode where they are named."""
+    if isinstance(observed, int):
+        return random(seed, rows, observed), random(seed + 4, rows, observed)
+    frames = {name: random(seed, rows + 1, *shape) for name, shape in observed.items()}
+    frames[IMAGE] = (255 * frames[IMAGE].sigmoid()).to(torch.uint8)
+    before, after = ({name: each[i : rows + i] for name, each in frames.items()} for i in (0, 1))
+    return before, after
+
+
+def offline_data(sizes: Sizes, needed: Needed, rows: int = ROWS) -> OfflineData:
     """`rows` random transitions, as a dataset's of one episode, with the extras that are `needed`."""
-    batch = made_up(1, spec, rows)
+    batch = made_up(1, sizes, rows)
+    if not isinstance(sizes.observation_size, int):
+        shown = {
+            name: torch.cat([each, batch.next_observations[name][-1:]]).numpy()
+            for name, each in batch.observations.items()
+        }
+        episode = ImageEpisode(shown[IMAGE], shown[STATE], batch.actions.numpy(), batch.rewards.numpy(), TASK)
+        return OfflineData.from_transitions(from_image_episodes([episode]), needed=needed)
     arrays = {name: getattr(batch, name).numpy() for name in FIELDS}
     ends = batch.extras[EPISODE_ENDS].numpy()
     return OfflineData.from_transitions(Transitions(**arrays, episode_ends=ends), needed=needed)

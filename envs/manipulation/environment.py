@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from envs.manipulation.actions import action_form as _action_form
-from envs.manipulation.frames import STATE_SIZE, with_state
 from envs.manipulation.physics import IMAGE_SIZE
 from envs.manipulation.rendering import Camera, control
 from envs.manipulation.scene import Quality
-from envs.manipulation.task import STARTS, SUBSTEPS, ManipulationTask
+from envs.manipulation.task import STARTS, STATE_SIZE, SUBSTEPS, ManipulationTask
 from storage import UserError
 
 Observation = dict[str, NDArray[Any]]
+SHAPES: dict[str, tuple[int, ...]] = {"image": (IMAGE_SIZE, IMAGE_SIZE, 3), "state": (STATE_SIZE,)}
+"""What an observation names."""
 
 _WIDEST_SPREAD = 0.05  # of the hand's start: the box that it is led in goes 5 cm back from there
 
@@ -29,11 +30,16 @@ class Step(NamedTuple):
     info: dict[str, bool]
 
 
+def action_size(form: str) -> int:
+    """How many numbers an action of this form has. UserError for an unknown one."""
+    return _action_form(form).size
+
+
 class ManipulationEnvironment:
     """One task with its simulator and its camera.
 
     name: such as "PickPlace-v0". horizon: steps of an episode. action_size: numbers of an action, each in
-    [-1, 1]. image_shape: of what the agent sees. state_size: numbers of the robot's state in it.
+    [-1, 1]. shapes: of what an observation names.
 
     Args:
         task: the class of the task.
@@ -41,7 +47,6 @@ class ManipulationEnvironment:
         horizon: steps until an episode is cut off; the task's own by default.
         start: "beginning" or "middle", see `task.STARTS`.
         middle_spread, returns: where the middle of a drawer's task is, see `ManipulationTask`.
-        state_row: whether what the agent sees has the robot's state in a row of its own, see `frames`.
 
     Raises:
         UserError: an option is none of these.
@@ -55,7 +60,6 @@ class ManipulationEnvironment:
         start: str = "beginning",
         middle_spread: float = 0.0,
         returns: bool = True,
-        state_row: bool = False,
     ) -> None:
         self.name = task.name
         self.horizon = task.horizon if horizon is None else horizon
@@ -69,8 +73,7 @@ class ManipulationEnvironment:
             )
         self.task = task(_action_form(action_form), start, self.horizon, middle_spread, returns)
         self.action_size = self.task.form.size
-        self.state_size = STATE_SIZE if state_row else 0
-        self.image_shape = (IMAGE_SIZE + state_row, IMAGE_SIZE, 3)
+        self.shapes = SHAPES
         self.physics = task.physics.from_xml_string(task.scene(Quality.AGENT))
         self._environment = control.Environment(
             self.physics, self.task, n_sub_steps=SUBSTEPS, legacy_step=False
@@ -81,12 +84,12 @@ class ManipulationEnvironment:
     def reset(self, seed: int) -> Observation:
         """Begin the episode that `seed` decides; its first observation.
 
-        `image` [48, 48, 3] uint8, `state` [10] float32, see `ManipulationTask.get_observation`; with
-        `state_row`, `image` [49, 48, 3].
+        `image` [48, 48, 3] uint8, `state` [10] float32, see `ManipulationTask.get_observation`.
         """
         self.task.random = np.random.default_rng(seed)
         self._running = True
-        return self._seen(self._environment.reset().observation)
+        observation: Observation = self._environment.reset().observation
+        return observation
 
     def step(self, action: ArrayLike) -> Step:
         """Do `action` [action_size].
@@ -99,14 +102,7 @@ class ManipulationEnvironment:
             raise UserError(f"{self.name} has no running episode; expected a reset before the next step")
         result = self._environment.step(action)
         self._running = not result.last()
-        return Step(
-            self._seen(result.observation), result.reward, result.last(), {"success": result.reward > 0}
-        )
-
-    def _seen(self, observation: Observation) -> Observation:
-        if not self.state_size:
-            return observation
-        return {**observation, "image": with_state(observation["image"], observation["state"])}
+        return Step(result.observation, result.reward, result.last(), {"success": result.reward > 0})
 
     def render(self, size: int, camera: str = "front") -> NDArray[np.uint8]:
         """The scene as it is, in print quality: [size, size, 3] with shadows and smooth edges.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from envs.manipulation import make
 from envs.manipulation.environment import Observation
-from envs.manipulation.frames import STATE_SIZE
+from envs.manipulation.task import STATE_SIZE
 
 _PRINT_SIZE = 480
 
@@ -38,7 +38,7 @@ class GymnasiumEnvironment(gymnasium.Env):
     def __init__(self, name: str, render_mode: str | None = None, **options: Any) -> None:
         self.render_mode = render_mode
         self.plain = make(name, **options)
-        self.observation_space, self.action_space = spaces(self.plain.image_shape, self.plain.action_size)
+        self.observation_space, self.action_space = spaces(self.plain.shapes["image"], self.plain.action_size)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

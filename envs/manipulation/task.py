@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from envs.manipulation.actions import ActionForm, Command
 from envs.manipulation.physics import DOWN, NEUTRAL, Physics
 from envs.manipulation.rendering import control
-from envs.manipulation.scene import Quality
+from envs.manipulation.scene import FINGER_OPEN, Quality
 from storage import UserError
 
 SUBSTEPS = 10
@@ -33,6 +33,12 @@ height the finger tips are 6 mm above the table."""
 
 STARTS = ("beginning", "middle")
 """Where an episode starts: the whole task, or its second stage, the first one done."""
+
+STATE_SIZE = 10
+"""Numbers of the state, see `ManipulationTask.get_observation`."""
+STATE_MIDDLE = np.array([*NEUTRAL, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5])
+STATE_UNIT = np.array([0.1, 0.1, 0.1, 1.0, 1.0, 1.0, 1.0, FINGER_OPEN, FINGER_OPEN, 0.5])
+"""The hand's way from its start in decimetres, and the rest between -1 and 1: as large as features are."""
 
 PhysicsT = TypeVar("PhysicsT", bound=Physics)
 
@@ -140,7 +146,8 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
         """`image` [48, 48, 3] uint8 and `state` [10] float32.
 
         The state is COG's: hand position 3, quaternion 4, fingers 2, 1 for an open gripper and 0 for a closed
-        one. Learners see the image alone, unless it carries the state: `frames`.
+        one; each less its middle and in its `STATE_UNIT`. Learners see the image alone, unless their encoder
+        reads the state too.
         """
         state = np.concatenate(
             [
@@ -150,7 +157,8 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
                 [float(self.is_open)],
             ]
         )
-        return {"image": physics.image(), "state": state.astype(np.float32)}
+        scaled = (state.astype(np.float32) - STATE_MIDDLE) / STATE_UNIT
+        return {"image": physics.image(), "state": scaled.astype(np.float32)}
 
     def get_reward(self, physics: PhysicsT) -> float:
         """1 where the task is done, else 0."""

@@ -185,7 +185,7 @@ def test_the_plain_rlpd_learns_as_ours() -> None:
 @pytest.mark.parametrize("members", [1, 3])
 def test_the_authors_gradients_and_priorities_are_ours(members: int) -> None:
     config = off2on.Off2OnConfig(hidden_widths=WIDTHS, density_hidden_widths=WIDTHS, ensemble_size=members)
-    agents = off2on.Off2OnAgents([0], OBSERVATION, ACTION, config)
+    agents = off2on.Off2OnAgents([0], OBSERVATION, ACTION, config, config.ensemble_size)
     randomise(agents)
     agents.density.initialise(agents.streams)
     make_certain(agents)

@@ -69,16 +69,11 @@ def test_the_summary_counts_what_is_there(tmp_path: Path) -> None:
     assert told["sources"]["random"]["steps"] == 30
 
 
-def test_images_may_carry_the_state_and_task_episodes_start_around_the_middle() -> None:
-    spread = dataclasses.replace(
-        CLEAN, prior=1, task=4, random=0, horizon=3, state_row=True, middle_spread=0.03
-    )
-    recording = record(NAME, spread)
-    assert recording.options["state_row"]
-    prior, *task = recording.episodes
-    assert {episode.images.shape for episode in recording.episodes} == {(4, 49, 48, 3)}
-    np.testing.assert_allclose(prior.states[0, :3], [0, 0.15, 0.2], atol=0.005)
-    assert np.ptp([episode.states[0, :3] for episode in task], axis=0).max() > 0.01
+def test_task_episodes_may_start_around_the_middle() -> None:
+    spread = dataclasses.replace(CLEAN, prior=1, task=4, random=0, horizon=3, middle_spread=0.03)
+    prior, *task = record(NAME, spread).episodes
+    np.testing.assert_allclose(prior.states[0, :3], [0, 0, 0], atol=0.05)  # decimetres from the start
+    assert np.ptp([episode.states[0, :3] for episode in task], axis=0).max() > 0.1
 
 
 def test_prior_episodes_may_end_with_their_script() -> None:

@@ -22,7 +22,7 @@ DATASET = "halfcheetah-random"
 @pytest.fixture
 def offline(smoke: dict[str, Any]) -> dict[str, Any]:
     """The smoke configuration without its fine-tuning and what belongs to it."""
-    for key in ("fine_tuning", "sweep_policy_lr", "likelihood", "manipulation"):
+    for key in ("fine_tuning", "sweep_policy_lr", "likelihood"):
         del smoke[key]
     return smoke | {"figures": ["learning_curves"]}
 

@@ -18,6 +18,7 @@ from storage import UserError
 from workflow import plan
 from workflow.code_hash import ROOT
 from workflow.configuration import check, merged_by_snakemake, read
+from workflow.plan import TASKS
 from workflow.sections import Configuration
 
 DELETE = object()
@@ -140,12 +141,6 @@ WRONG = [
     ),
     ("fine_tuning.methods.off2on.config.priority_range", [1, 1], "is [1, 1]: expected the lower end first"),
     ("fine_tuning.methods.awac", {"config": {"log_std_range": [2, -20]}}, "is [2, -20]: expected the lower"),
-    ("manipulation.pretraining.config.log_std_range", [2, -5], "is [2, -5]: expected the lower end first"),
-    (
-        "manipulation.fine_tuning.config.priority_range",
-        [1.0e3, 1.0e-3],
-        "is [1000.0, 0.001]: expected the lower end first",
-    ),
     ("name", "reference", "name is 'reference': expected another one, results/reference holds the committed"),
     ("fine_tuning.seeds", [], "fine_tuning.seeds is empty"),
     ("fine_tuning.seeds", [1, 1], "fine_tuning.seeds is [1, 1]: expected no repetition"),
@@ -247,11 +242,6 @@ WRONG = [
         "pendulum.schedule: evaluation_interval is 1000, expected a multiple of block_size, 300",
     ),
     (
-        "manipulation.fine_tuning.schedule.checkpoint_interval",
-        3,
-        "off2on on pick-place: checkpoint_interval is 3, expected a multiple of block_size, 2",
-    ),
-    (
         "fine_tuning.methods.off2on.config.hidden_widths",
         [8],
         "on halfcheetah-random, from agents of cql: hidden_widths is [8], expected [32, 32], as of",
@@ -261,12 +251,6 @@ WRONG = [
         [8],
         "pretraining.methods.fqe on halfcheetah-random: hidden_widths is [8], expected [32, 32]",
     ),
-    (
-        "manipulation.pretraining.config.hidden_widths",
-        [8],
-        "manipulation.fine_tuning.methods.off2on on pick-place: hidden_widths is [16], expected [8]",
-    ),
-    ("manipulation.pretraining.config.state_size", 0, "state_size is 0, expected 10, as state_row in"),
     (
         "fine_tuning.methods.sac_ft.starts_from",
         "awac",
@@ -462,7 +446,7 @@ def test_the_demonstration_of_all_methods_is_the_default_and_more() -> None:
 def test_the_rules_of_d4rl_files_and_the_environments_are_those_there_are() -> None:
     schema = Configuration.model_json_schema()["$defs"]["DatasetEntry"]["properties"]
     assert set(schema["episode_ends"]["enum"]) == set(d4rl_hdf5.RULES)
-    assert set(schema["environment"]["enum"]) == set(ENVIRONMENTS)
+    assert set(schema["environment"]["enum"]) == {*ENVIRONMENTS, *TASKS.values()}
 
 
 @settings(max_examples=60, deadline=None)

@@ -45,7 +45,6 @@ def test_a_core_left_over_takes_the_next_job() -> None:
 
 
 def test_the_jobs_are_those_of_the_dag(smoke: dict[str, Any], snakemake: Snakemake, tmp_path: Path) -> None:
-    del smoke["manipulation"]
     (tmp_path / "smoke.yaml").write_text(yaml.safe_dump(smoke))
     output, _ = snakemake("-n", "--cores", "1", "--configfile", "smoke.yaml").communicate()
     stats = output[output.index("Job stats") :]
@@ -84,7 +83,7 @@ def test_released_agents_cost_nothing(smoke: dict[str, Any]) -> None:
 
 
 def test_without_fine_tuning_the_judged_offline_phases_are_what_it_costs(smoke: dict[str, Any]) -> None:
-    for key in ("fine_tuning", "sweep_policy_lr", "likelihood", "manipulation"):
+    for key in ("fine_tuning", "sweep_policy_lr", "likelihood"):
         del smoke[key]
     found = Counter(job.stage for job in estimate(smoke | {"figures": ["learning_curves"]}).values())
     assert found == {"behaviour": 1, "record": 2, "pretrain": 8, "statistics": 1, "figures": 3}

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from algorithms import catalogue
 from storage import UserError
 from workflow import code_hash
 from workflow.code_hash import ROOT, job_hash
-from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import Plan, dataset_id, split_name
 from workflow.table import Table
 
@@ -314,24 +314,25 @@ def test_an_edit_to_a_behaviour_policy_concerns_its_datasets(smoke: dict[str, An
         assert (fingerprint == after.pretraining(dataset, "cql")["fingerprint"]) is same
 
 
-EVERY = {"behaviour", "recording", "pretraining", "fqe", "bcq", "off2on", "sac", "bcq_ft", "pixels", "film"}
+IMAGES = yaml.safe_load((ROOT / "config" / "smoke_images.yaml").read_text())
+EVERY = {"behaviour", "recording", "pretraining", "fqe", "bcq", "off2on", "sac", "bcq_ft", "images", "film"}
 
 
 @pytest.mark.parametrize(
     ("file", "changed"),
     [
         ("algorithms/methods/bcq.py", {"bcq", "bcq_ft"}),
-        ("algorithms/methods/off2on.py", {"off2on", "pixels", "film"}),
+        ("algorithms/methods/off2on.py", {"off2on", "images", "film"}),
         ("algorithms/methods/fqe.py", {"fqe"}),
         # Off2On starts from CQL's agents here, FQE evaluates them.
-        ("algorithms/methods/cql.py", {"pretraining", "fqe", "off2on", "pixels", "film"}),
+        ("algorithms/methods/cql.py", {"pretraining", "fqe", "off2on", "images", "film"}),
         # CQL, FQE and Off2On are made of it; so are behaviour policies, which that dataset is not from.
         ("algorithms/methods/sac.py", EVERY - {"recording", "bcq", "bcq_ft"}),
         ("algorithms/training/offline.py", EVERY - {"behaviour", "recording", "sac"}),
-        ("algorithms/training/online.py", {"behaviour", "off2on", "sac", "bcq_ft", "pixels", "film"}),
+        ("algorithms/training/online.py", {"behaviour", "off2on", "sac", "bcq_ft", "images", "film"}),
         ("algorithms/population/streams.py", EVERY),
         ("storage/__init__.py", EVERY),
-        ("workflow/steps/pretrain.py", {"pretraining", "fqe", "bcq", "off2on", "bcq_ft", "pixels", "film"}),
+        ("workflow/steps/pretrain.py", {"pretraining", "fqe", "bcq", "off2on", "bcq_ft", "images", "film"}),
         # What a job is told is in its settings, whoever reads them.
         ("workflow/cli.py", set()),
         ("workflow/plan.py", set()),
@@ -355,7 +356,8 @@ def test_an_edit_to_a_file_concerns_the_jobs_that_import_it_and_those_after_them
 
 def training_fingerprints(configuration: dict[str, Any]) -> dict[str, str]:
     """The fingerprints of jobs that record and train."""
-    jobs, images = Plan(configuration), ManipulationPlan(configuration)
+    jobs, images = Plan(configuration), Plan(IMAGES)
+    task = "pick-place"
     settings = {
         "behaviour": jobs.behaviour_policy("inverted-double-pendulum"),
         "recording": jobs.recording(DATASET),
@@ -365,8 +367,8 @@ def training_fingerprints(configuration: dict[str, Any]) -> dict[str, str]:
         "off2on": jobs.fine_tuning(DATASET, "off2on"),
         "sac": jobs.fine_tuning(DATASET, "sac"),
         "bcq_ft": jobs.fine_tuning(DATASET, "bcq_ft"),
-        "pixels": images.fine_tuning(images.tasks[0], images.methods[0]),
-        "film": images.film(images.tasks[0]),
+        "images": images.fine_tuning(task, "off2on"),
+        "film": images.film(task),
     }
     return {name: value["fingerprint"] for name, value in settings.items()}
 
@@ -377,7 +379,7 @@ def test_a_new_method_concerns_no_job_and_a_colour_those_that_draw(
     def all_fingerprints() -> dict[str, str]:
         return {**fingerprints(Plan(smoke)), **training_fingerprints(smoke)} | {
             "drawing": Plan(smoke).drawing()["fingerprint"],
-            "drawing images": ManipulationPlan(smoke).drawing()["fingerprint"],
+            "drawing images": Plan(IMAGES).image_drawing()["fingerprint"],
         }
 
     before = all_fingerprints()
@@ -389,7 +391,7 @@ def test_a_new_method_concerns_no_job_and_a_colour_those_that_draw(
     for table in (catalogue.LABELS, catalogue.METHODS, catalogue.OFFLINE, catalogue.ONLINE):
         monkeypatch.setitem(table, "awac", drawn)  # type: ignore[call-overload]
     after = all_fingerprints()
-    assert {name for name in before if before[name] != after[name]} == {"drawing"}
+    assert {name for name in before if before[name] != after[name]} == {"drawing", "drawing images"}
 
 
 def fingerprints(jobs: Plan) -> dict[str, str]:

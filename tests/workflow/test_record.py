@@ -13,7 +13,8 @@ from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.training.behaviour import train_behaviour
 from algorithms.training.jobs import Job
-from algorithms.training.online import OnlineSchedule, collection_seed
+from algorithms.training.online import OnlineSchedule
+from algorithms.training.worlds import collection_seed
 from offline_data import recipes
 from offline_data.minari_io import sha256
 from offline_data.transitions import from_episodes

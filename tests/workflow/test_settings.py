@@ -11,11 +11,11 @@ import pytest
 from torch import Tensor
 
 from algorithms.diagnostics.likelihood import LikelihoodConfig
-from algorithms.methods.pixels import PixelConfig, PixelFineTuningConfig
+from algorithms.methods.cql import CQLConfig
+from algorithms.population.sight import EncoderConfig
 from algorithms.training.acceleration import Compute
 from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
-from algorithms.training.pixel_training import EpisodeSchedule, PixelOfflineSchedule
 from offline_data.manipulation import Settings
 from storage import UserError
 from tests.algorithms.by_name import METHODS, OFFLINE_METHODS
@@ -25,13 +25,10 @@ from workflow.settings import build, check
 METHOD_CONFIGS = {method.Config for method in (METHODS | OFFLINE_METHODS).values()}
 KINDS = [
     Compute,
-    EpisodeSchedule,
+    EncoderConfig,
     LikelihoodConfig,
     OfflineSchedule,
     OnlineSchedule,
-    PixelConfig,
-    PixelFineTuningConfig,
-    PixelOfflineSchedule,
     *sorted(METHOD_CONFIGS, key=str),
 ]
 UNBOUNDED = {"int", "float", "tuple[int, ...]", "tuple[float, float]"}
@@ -56,13 +53,16 @@ def test_every_number_has_bounds(kind: Any) -> None:
             {"held_out_fraction": 1.0},
             "held_out_fraction is 1.0: expected less than 1.",
         ),
-        (PixelConfig, {"log_std_range": [-5, 0]}, "is [-5, 0]: expected a range with 0 inside of it."),
-        (PixelConfig, {"log_std_range": [0, 2]}, "is [0, 2]: expected a range with 0 inside of it."),
+        (CQLConfig, {"log_std_range": [-5, 0]}, "is [-5, 0]: expected a range with 0 inside of it."),
+        (CQLConfig, {"log_std_range": [0, 2]}, "is [0, 2]: expected a range with 0 inside of it."),
         (
-            PixelConfig,
+            CQLConfig,
             {"log_std_range": [1, -1]},
             "is [1, -1]: expected the lower end first and a higher",
         ),
+        (CQLConfig, {"encoder": {"padding": -1}}, "here.encoder.padding is -1: expected at least 0."),
+        (CQLConfig, {"encoder": 3}, "here.encoder is 3: expected keys with values."),
+        (CQLConfig, {"policy_hidden_widths": [0]}, "policy_hidden_widths.0 is 0: expected at least 1."),
         (OnlineSchedule, {"block_size": 3}, "here: evaluation_interval is 1000, expected a multiple of"),
         (OnlineSchedule, [], "here is []: expected keys with values."),
         (Compute, {"device": "tpu"}, "here.device is 'tpu': expected one of cpu, cuda."),

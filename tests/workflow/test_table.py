@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from storage import UserError
 from workflow.code_hash import ROOT
@@ -24,15 +25,17 @@ def test_what_a_job_needs_another_leaves_or_is_shipped(smoke: dict[str, Any]) ->
         assert set(job.needs) <= set(left), job.name
 
 
-def test_one_rule_trains_every_phase_of_vectors_and_of_images(smoke: dict[str, Any]) -> None:
-    steps = {job.step for job in Table(smoke).jobs.values() if job.rule == "train"}
-    names = ("pretrain", "fine_tune", "pretrain_pixels", "fine_tune_pixels")
-    assert steps == {f"workflow.steps.{name}" for name in names}
+@pytest.mark.parametrize("name", ["smoke", "smoke_images"])
+def test_the_same_steps_record_and_train_vectors_and_images(name: str) -> None:
+    configuration = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
+    jobs = [job for job in Table(configuration).jobs.values() if job.rule in ("record", "train")]
+    names = ("record", "pretrain", "fine_tune")
+    assert {job.step for job in jobs} == {f"workflow.steps.{step}" for step in names}
 
 
 def test_committed_curves_leave_nothing_to_train(smoke: dict[str, Any]) -> None:
     rules = {job.rule for job in Table(smoke | {"curves": "recorded"}).jobs.values()}
-    assert rules == {"statistics", "reproduction", "figure", "pictures", "plan", "cost"}
+    assert rules == {"statistics", "reproduction", "figure", "plan", "cost"}
 
 
 def test_a_job_of_a_hundred_seeds_has_a_short_name_of_its_own(smoke: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-# Pictures and films of the manipulation tasks. Without the section `manipulation` nothing asks for these rules.
+# Pictures and films of the manipulation tasks. Without such datasets nothing asks for these rules.
 
 
 rule pictures:

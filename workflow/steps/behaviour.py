@@ -6,7 +6,8 @@ from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.training.acceleration import arithmetic
 from algorithms.training.behaviour import train_behaviour
-from algorithms.training.online import OnlineSchedule, collection_seed
+from algorithms.training.online import OnlineSchedule
+from algorithms.training.worlds import collection_seed
 from offline_data import recipes
 from storage.curves import write_curves
 from storage.files import atomic_path, write_json

@@ -16,6 +16,8 @@ def main(options: argparse.Namespace) -> None:
     """Calibrate, estimate, print."""
     acceleration.prepare_process()
     plan = Plan(jobs.read(options.file).settings)
+    if plan.images:
+        raise UserError("the datasets are tasks with images: the model of the cost knows vectors alone")
     if plan.configuration.get("compute", {}).get("device") == "cuda":
         raise UserError("compute.device is cuda: the model of the cost knows CPUs alone; expected cpu")
     speed = cost.calibrate()
@@ -25,8 +27,6 @@ def main(options: argparse.Namespace) -> None:
     model = cost.Model(speed)
     print(cost.table(cost.Estimate(plan, model).jobs, options.cores))
     print(cost.origin(model.measured["hardware"], hardware()))
-    if plan.configuration.get("manipulation"):
-        print("The manipulation tasks are not in the model.")
 
 
 if __name__ == "__main__":

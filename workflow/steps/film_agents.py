@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from algorithms.methods.pixels import PixelAgents
+from algorithms.methods.interface import OfflineStart
 from algorithms.population import checkpoints
-from algorithms.population.agents import load_members
+from algorithms.population.agents import Population, load_members
 from algorithms.population.streams import derived_seed
 from algorithms.training import acceleration
+from algorithms.training.lookup import find_method
 from envs.manipulation import make, pictures
 from envs.manipulation.controllers import NONE, scripted
 from envs.manipulation.environment import ManipulationEnvironment, Observation
@@ -24,7 +25,7 @@ from envs.manipulation.pictures import Reel
 from storage.files import atomic_path
 from workflow import cli
 from workflow.jobs import Job
-from workflow.steps.fine_tune_pixels import fine_tuning_config
+from workflow.settings import build
 
 BEFORE, AFTER, SCRIPT = "before", "after", "script"
 _STEP = 80  # milliseconds that a step takes in the GIF: half as fast as in the simulator
@@ -39,22 +40,30 @@ def script(environment: ManipulationEnvironment, start: int) -> Reel:
 
 
 @torch.no_grad()
-def agent(agents: PixelAgents, environment: ManipulationEnvironment, start: int) -> Reel:
+def agent(agents: Population, environment: ManipulationEnvironment, start: int) -> Reel:
     """The episode that an ensemble plays deterministically, as it is evaluated."""
 
     def act(observation: Observation) -> NDArray[np.float32]:
-        image = torch.from_numpy(np.array(observation["image"]))
-        action: NDArray[np.float32] = agents.acting(image[None, None]).mode()[0, 0].numpy()
+        shown = {name: torch.from_numpy(np.array(rows))[None, None] for name, rows in observation.items()}
+        action: NDArray[np.float32] = agents.exploit(agents.seen(shown))[0, 0].numpy()
         return action
 
     return pictures.play(environment, environment.reset(start), act)
 
 
-def ensemble(settings: cli.Json, environment: ManipulationEnvironment) -> PixelAgents:
-    """One ensemble of the job's sizes, with nothing in it yet."""
-    config = replace(fine_tuning_config(settings), averaging_rate=None)
-    sizes = (environment.image_shape, environment.action_size)
-    return PixelAgents([settings["seed"]], *sizes, config, settings["ensemble_size"])
+def ensemble(
+    settings: cli.Json, environment: ManipulationEnvironment, files: Sequence[Path], averaged: bool
+) -> Population:
+    """One ensemble of the agents in `files`, acting by their averaged weights if `averaged` and there."""
+    method = find_method(settings["method"], "online")
+    config = build(method.Config, settings["config"], "config")
+    start = OfflineStart([settings["seed"]], environment.shapes, environment.action_size, ())
+    agents = method.population(start, config, len(files))
+    members = [checkpoints.load(path)[0] for path in files]
+    load_members(agents, members)
+    if averaged:
+        agents.load_averages(members)
+    return agents.evaluated()
 
 
 def outcomes(
@@ -71,9 +80,8 @@ def main(job: Job) -> None:
     acceleration.prepare_process()
     settings, task = job.settings, job.about["dataset"]
     environment = make(settings["environment"], **settings["options"])
-    before, after = (ensemble(settings, environment) for _ in range(2))
-    load_members(before, [checkpoints.load(path)[0] for path in job.paths("members")])
-    after.load_actor(checkpoints.load(job.required("actor"))[0])
+    before = ensemble(settings, environment, job.paths("members"), averaged=False)
+    after = ensemble(settings, environment, job.paths("actors"), averaged=True)
     players = {
         SCRIPT: partial(script, environment),
         BEFORE: partial(agent, before, environment),

@@ -39,7 +39,7 @@ def main(job: Job) -> None:
     compute, data, seeds = prepare(settings), job.path("data"), job.about["seeds"]
     method = find_method(settings["method"], "online")
     config = build(method.Config, settings["config"], "config")
-    transitions = paths.read(data, settings["reward_scale"]) if data else None
+    transitions = paths.read_for(settings, data) if data else None
     members = [checkpoints.load(path)[0] for path in job.paths("agents")]
     if ":" in settings["method"]:
         one_run = members[: len(members) // len(seeds)]

@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from algorithms.diagnostics.likelihood import LikelihoodConfig, compare, gather
 from algorithms.population import checkpoints
+from algorithms.replay.stores import OfflineData
 from algorithms.training import acceleration
-from algorithms.training.jobs import check_sizes
+from algorithms.training.worlds import Locomotion, check_sizes
 from storage.provenance import collect
 from storage.tables import LIKELIHOODS, write_table
 from workflow import cli, paths
@@ -23,7 +24,7 @@ def main(job: Job) -> None:
     config = build(LikelihoodConfig, settings["config"], "config")
     environment, seed = settings["environment"], settings["seed"]
     offline = paths.read(job.required("data"), reward_scale=1.0)
-    check_sizes(offline, environment)
+    check_sizes(OfflineData.from_transitions(offline), Locomotion(environment), job.about["dataset"])
     online = gather(checkpoints.load(job.required("agents"))[0], environment, config.evaluated_pairs, seed)
     found = compare(offline, online, seed, config)
     rows = [pd.DataFrame({"source": source, "value": values}) for source, values in found.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from algorithms.training.pixel_training import EpisodeSchedule
+from algorithms.training.online import OnlineSchedule
 from analysis.aggregate import Bootstrap
 from analysis.success import comparable
 from paper_figures.index import MANIPULATION_FIGURES, write_figure
@@ -16,7 +16,7 @@ from workflow.steps.statistics import bootstrap_settings
 
 def updates(schedule: cli.Json) -> Updates:
     """When a schedule's updates are made. UserError for a setting that it has not."""
-    online = build(EpisodeSchedule, schedule, "schedules")
+    online = build(OnlineSchedule, schedule, "schedules")
     return Updates(online.block_size, online.updates_per_episode, online.first_block_multiplier)
 
 

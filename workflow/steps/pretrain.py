@@ -46,14 +46,14 @@ def main(job: Job) -> None:
     """Train, write one safetensors file an agent, and the curve."""
     settings = job.settings
     compute, seeds = prepare(settings), job.about["seeds"]
-    transitions = paths.read(job.required("data"), settings["reward_scale"])
+    transitions = paths.read_for(settings, job.required("data"))
     name = settings["method"]
     method = find_method(name, "offline")
     config = build(method.Config, settings["config"], "config")
     start = starting_agents(job.paths("agents"), name)
     if ":" in name:
         agents = start.agents if start else ()
-        try_offline_method(name, method, config, transitions, agents, settings["environment"])
+        try_offline_method(name, method, config, transitions, agents)
         compute = one_by_one(compute)
     trained = pretrain(
         job.about["label"],

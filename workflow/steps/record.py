@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from storage import UserError
 from storage.files import read_json, write_json
 from workflow import cli, paths
 from workflow.jobs import Job
+from workflow.settings import build
 
 ACTORS = {"medium": ("medium",), "expert": ("expert",), "medium-expert": ("medium", "expert")}
 """The behaviour policy's actors that a recipe rolls out, in turn."""
@@ -98,6 +100,13 @@ def _rollout(environment: str, actor: Path, seed: int, deviation_scale: float) -
 def main(job: Job) -> None:
     """Record, store, read back, summarise."""
     root, dataset_id = paths.root_and_id(job.output("data"))
+    if job.settings["recipe"] == "scripts":
+        # Imports the tasks' simulator, which no other recipe needs.
+        scripts = importlib.import_module("offline_data.manipulation")
+        settings = build(scripts.Settings, job.settings["scripts"], "scripts")
+        made = scripts.record(job.settings["environment"], settings)
+        write_json(job.output("summary"), scripts.store(root, dataset_id, made))
+        return
     if job.settings["recipe"] == "heterogeneous":
         recording = mixed(job.settings, job.paths("behaviour"))
     else:

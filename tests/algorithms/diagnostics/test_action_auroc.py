@@ -23,7 +23,7 @@ CONFIG = ActionAUROCConfig(random_actions=5, max_states=7)
 
 def make_agents(members: int = MEMBERS, runs: int = len(SEEDS)) -> Off2OnAgents:
     config = Off2OnConfig(hidden_widths=(7, 5), ensemble_size=members, density_hidden_widths=(6, 5))
-    agents = Off2OnAgents(SEEDS[:runs], OBSERVATION, ACTION, config)
+    agents = Off2OnAgents(SEEDS[:runs], OBSERVATION, ACTION, config, config.ensemble_size)
     slow.randomise(agents, seed=0)
     return agents
 

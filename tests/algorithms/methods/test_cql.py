@@ -269,7 +269,9 @@ class TestActor:
     def test_cloning_equals_the_formula_sample_by_sample(self) -> None:
         agents, batch = make_agents(), make_batch()
         noise = same_streams(agents).normal(SIZE, ACTION)
-        loss, log_density = cql.actor_loss(agents, agents.policy(batch.observations), batch, cloning=True)
+        loss, log_density = cql.actor_loss(
+            agents, agents.policy(batch.observations), batch, CONFIG, cloning=True
+        )
         exact = slow.float64_parameters(agents)
         losses, densities = [], []
         for agent in range(len(SEEDS)):
@@ -301,7 +303,7 @@ class TestActor:
     def test_otherwise_it_is_sacs(self) -> None:
         agents, batch = make_agents(), make_batch()
         noise = same_streams(agents).normal(SIZE, ACTION)
-        loss, _ = cql.actor_loss(agents, agents.policy(batch.observations), batch, cloning=False)
+        loss, _ = cql.actor_loss(agents, agents.policy(batch.observations), batch, CONFIG, cloning=False)
         exact = slow.float64_parameters(agents)
         expected, _ = slow.actor_loss(exact, batch.observations, noise, alpha(exact))
         torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=1e-5)

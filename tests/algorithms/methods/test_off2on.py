@@ -38,7 +38,7 @@ MEAN_CONFIG = dataclasses.replace(CONFIG, critic_regression="mean")
 
 
 def make_agents(config: Off2OnConfig = CONFIG) -> Off2OnAgents:
-    agents = Off2OnAgents(SEEDS, OBSERVATION, ACTION, config)
+    agents = Off2OnAgents(SEEDS, OBSERVATION, ACTION, config, config.ensemble_size)
     slow.randomise(agents, seed=0)
     with torch.no_grad():
         agents.density.net.affine_maps()[-1].bias.fill_(1.0)  # as it starts: most weights above zero
@@ -253,7 +253,7 @@ class TestLosses:
     def test_the_actor_loss_and_its_gradient_equal_slow_loops(self) -> None:
         agents, batch = make_agents(), make_batch()
         noise = same_streams(agents).normal(SIZE, ACTION)
-        loss, log_density = off2on.actor_loss(agents, agents.distribution(batch.observations), batch)
+        loss, log_density = off2on.actor_loss(agents, agents.distribution(batch.observations), batch, CONFIG)
         exact = slow.float64_parameters(agents)
         expected, expected_density = slow_actor_loss(exact, batch, noise)
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
@@ -263,7 +263,7 @@ class TestLosses:
     def test_the_gradient_reaches_mean_and_deviation_of_every_member(self) -> None:
         agents = make_agents()
         batch = make_batch()
-        loss, _ = off2on.actor_loss(agents, agents.distribution(batch.observations), batch)
+        loss, _ = off2on.actor_loss(agents, agents.distribution(batch.observations), batch, CONFIG)
         loss.sum().backward()
         head = agents.policy.net.affine_maps()[-1].bias.grad
         assert head is not None and head.shape == (len(SEEDS) * MEMBERS, 1, 2 * ACTION)
@@ -324,7 +324,7 @@ class TestUpdate:
 
     def test_one_member_learns_as_sac_does(self) -> None:
         config = dataclasses.replace(CONFIG, ensemble_size=1)
-        ensemble = Off2OnAgents(SEEDS, OBSERVATION, ACTION, config)
+        ensemble = Off2OnAgents(SEEDS, OBSERVATION, ACTION, config, config.ensemble_size)
         single = ActorCritics(SEEDS, OBSERVATION, ACTION, config)
         slow.randomise(single, seed=0)
         ensemble.load_state_dict(single.state_dict(), strict=False)
@@ -418,7 +418,7 @@ class TestStart:
     def test_a_started_ensemble_keeps_nothing_else_of_pre_training(self) -> None:
         """[C] Fresh Adam states, an entropy coefficient of one, weights w near one."""
         pretrained = self.pretrained()
-        agents = Off2OnAgents(SEEDS, OBSERVATION, ACTION, CONFIG)
+        agents = Off2OnAgents(SEEDS, OBSERVATION, ACTION, CONFIG, CONFIG.ensemble_size)
         agents.start_from([one_agent(pretrained, index) for index in range(pretrained.count)])
         assert not agents.optimiser.state
         assert torch.equal(agents.entropy_coefficient, torch.ones(len(SEEDS)))

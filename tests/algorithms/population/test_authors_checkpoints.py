@@ -258,7 +258,7 @@ def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Off2OnAgents:
     """The five released agents as one ensemble."""
     written = import_agents(RELEASE, tmp_path_factory.mktemp("ours"))
     assert [path.name for path in written] == [f"agent_{seed}.safetensors" for seed in SCORES]
-    agents = Off2OnAgents([0], 17, 6, Off2OnConfig(ensemble_size=5))
+    agents = Off2OnAgents([0], 17, 6, Off2OnConfig(ensemble_size=5), 5)
     agents.start_from([checkpoints.load(path)[0] for path in written])
     return agents
 

@@ -36,7 +36,7 @@ def test_an_ensemble_goes_on_with_the_geometric_mean_of_its_members(
     members: list[dict[str, torch.Tensor]],
 ) -> None:
     sizes = {"hidden_widths": WIDTHS, "density_hidden_widths": WIDTHS, "ensemble_size": 2}
-    agents = Off2OnAgents([0, 1], 3, 2, Off2OnConfig(**sizes, initial_entropy_coefficient="carried"))
+    agents = Off2OnAgents([0, 1], 3, 2, Off2OnConfig(**sizes, initial_entropy_coefficient="carried"), 2)
     agents.start_from(members)
     torch.testing.assert_close(agents.entropy_coefficient, torch.tensor([0.2, 0.4]))
     handed_on = one_agent(agents, 3)

@@ -114,7 +114,7 @@ def test_blocks_of_other_shapes_are_refused() -> None:
     ("field", "array", "message"),
     [
         (0, np.zeros((4, 3)), "observations are float64, expected float32"),
-        (1, np.zeros((3, 2), np.float32), "actions have 3 rows beside 4 observations"),
+        (1, np.zeros((3, 2), np.float32), "actions have 3 rows beside 4 rewards"),
         (2, np.zeros((4, 1), np.float32), r"rewards have shape \[4, 1\]"),
     ],
 )

@@ -89,11 +89,11 @@ def test_what_a_method_gets_wrong_is_said_in_one_sentence_with_its_name(method: 
 def test_an_offline_phase_is_tried_from_fresh_agents_and_from_those_of_another() -> None:
     data = made_up_transitions([40, 20])
     for start in ([], members(3)):
-        try_offline_method("theirs:Right", Right, CONFIG, data, start, "InvertedDoublePendulum-v4")
+        try_offline_method("theirs:Right", Right, CONFIG, data, start)
     for method, sentence in ((MixesRuns, "MixesRuns mixes runs"), (Raises, "Raises raised KeyError: 2")):
         with pytest.raises(UserError, match=sentence):
             name = f"theirs:{method.__name__}"
-            try_offline_method(name, method, CONFIG, data, [], "InvertedDoublePendulum-v4")
+            try_offline_method(name, method, CONFIG, data, [])
 
 
 def test_what_a_start_lacks_is_said_with_the_method_s_name() -> None:

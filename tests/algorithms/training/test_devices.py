@@ -7,75 +7,87 @@ from typing import Any
 import pytest
 import torch
 
+from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.methods.interface import OfflineStart, Start
-from algorithms.methods.pixels import PixelConfig, PixelFineTuning, PixelFineTuningConfig, PixelPretraining
+from algorithms.methods.off2on import Off2On, Off2OnConfig
 from algorithms.population.agents import one_agent
-from algorithms.replay.image_replay import ImageBuffer, ImageData
-from tests.algorithms import pixel_task
+from algorithms.population.encoders import EncoderName
+from algorithms.population.sight import EncoderConfig
+from algorithms.replay.stores import OfflineData, OnlineBuffer
+from tests.algorithms.image_task import ACTION, HORIZON, SHAPES, record
 from tests.algorithms.meta_device import DEVICE, DrawsWithoutNumbers, EveryTensorOn, _draws_without_numbers  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("_draws_without_numbers")
 
 SEEDS = [0, 1]
-PIXELS: dict[str, Any] = {
+SIZES: dict[str, Any] = {
     "hidden_widths": (8,), "policy_hidden_widths": (8,), "batch_size": 6, "averaging_rate": 0.01,
 }  # fmt: skip
 
 
-def begun_pixels(device: torch.device | str, **numbers: Any) -> PixelFineTuning:
+def begun(device: torch.device | str, networks: EncoderName, **numbers: Any) -> Off2On:
     """Fine-tuning from images that has collected two episodes."""
-    config = PixelFineTuningConfig(**PIXELS, ensemble_size=2, density_hidden_widths=(8,), **numbers)
-    fresh = OfflineStart(range(4), 0, pixel_task.ACTION, [], pixel_task.SHAPE)
-    agents = PixelPretraining.begin_offline(fresh, PixelConfig(**PIXELS, encoder=config.encoder)).agents
-    sizes = (pixel_task.HORIZON, pixel_task.SHAPE, pixel_task.ACTION, device)
-    start = Start(
-        seeds=SEEDS,
-        draws=DrawsWithoutNumbers(SEEDS, device),
-        observation_size=0,
-        action_size=pixel_task.ACTION,
-        offline=ImageData(pixel_task.record(6), device),
-        buffer=ImageBuffer(len(SEEDS), 2, *sizes),
-        members=[one_agent(agents, index) for index in range(4)],
-        block_size=2 * pixel_task.HORIZON,
-        image_shape=pixel_task.SHAPE,
+    config = Off2OnConfig(
+        encoder=EncoderConfig(networks=networks),
+        ensemble_size=2,
+        density_hidden_widths=(8,),
+        **SIZES,
+        **numbers,
     )
-    learner = PixelFineTuning.begin(start, config)
+    fresh = OfflineStart(range(4), SHAPES, ACTION, [])
+    agents = CQL.begin_offline(fresh, CQLConfig(**SIZES, encoder=config.encoder)).agents
+    start = Start(
+        SEEDS,
+        DrawsWithoutNumbers(SEEDS, device),
+        SHAPES,
+        ACTION,
+        OfflineData.from_transitions(record(6), device),
+        OnlineBuffer(len(SEEDS), 2 * HORIZON, SHAPES, ACTION, device, horizon=HORIZON),
+        [one_agent(agents, index) for index in range(4)],
+        2 * HORIZON,
+    )
+    learner = Off2On.begin(start, config)
     learner.agents.move_to(device)
-    start.buffer.size = 2 * pixel_task.HORIZON  # what is collected on "meta" has no content to be compared
+    start.buffer.size = 2 * HORIZON  # what is collected on "meta" has no content to be compared
     return learner
 
 
-@pytest.mark.parametrize("encoder", ["shared", "original"])
+@pytest.mark.parametrize("networks", ["shared", "own"])
 @pytest.mark.parametrize("replay", ["balanced", "uniform", "online_only"])
-@pytest.mark.parametrize("objective", ["cql", "sac"])
-def test_an_online_update_from_images_stays_on_its_device(encoder: str, replay: str, objective: str) -> None:
-    learner = begun_pixels(
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_an_online_update_from_images_stays_on_its_device(
+    networks: EncoderName, replay: str, weight: float
+) -> None:
+    learner = begun(
         DEVICE,
-        encoder=encoder,
+        networks,
         replay=replay,
-        objective=objective,
+        conservative_weight=weight,
         cloning_weight=0.1,
         cloning_data="scripted",
     )
     with EveryTensorOn(DEVICE) as watched:
         learner.learn()
         with torch.no_grad():
-            images = torch.empty(2, 1, *pixel_task.SHAPE, dtype=torch.uint8, device=DEVICE)
-            learner.explore(images)
-            learner.exploit(images)
+            shown = {
+                "image": torch.empty(2, 1, *SHAPES["image"], dtype=torch.uint8, device=DEVICE),
+                "state": torch.empty(2, 1, *SHAPES["state"], device=DEVICE),
+            }
+            learner.explore(shown)
+            learner.exploit(shown)
     assert watched.operations["convolution"] and watched.operations["_fused_adam_"]
 
 
-@pytest.mark.parametrize("encoder", ["shared", "original"])
-def test_an_offline_update_from_images_stays_on_its_device(encoder: Any) -> None:
-    start = OfflineStart(SEEDS, 0, pixel_task.ACTION, [], pixel_task.SHAPE)
-    learner = PixelPretraining.begin_offline(start, PixelConfig(**PIXELS, encoder=encoder))
+@pytest.mark.parametrize("networks", ["shared", "own"])
+def test_an_offline_update_from_images_stays_on_its_device(networks: EncoderName) -> None:
+    config = CQLConfig(**SIZES, encoder=EncoderConfig(networks=networks, state=True), cloning_updates=1)
+    learner = CQL.begin_offline(OfflineStart(SEEDS, SHAPES, ACTION, []), config)
     learner.agents.move_to(DEVICE)
-    data, draws = ImageData(pixel_task.record(6), DEVICE), DrawsWithoutNumbers(SEEDS, DEVICE)
-    for step in (0, 20_000):  # while cloning, and after
+    data, draws = OfflineData.from_transitions(record(6), DEVICE), DrawsWithoutNumbers(SEEDS, DEVICE)
+    for step in (0, 1):  # while cloning, and after
         with EveryTensorOn(DEVICE) as watched:
-            indices = draws.integers(len(data), 6)
-            learner.update_images(data.gather(indices), data.source[indices], step)
+            batch = data.gather(draws.integers(len(data), 6))
+            learner.update(learner.agents.see(batch), step)
         assert watched.operations["convolution"] and watched.operations["_fused_adam_"]
 
 

@@ -27,6 +27,7 @@ from algorithms.training.jobs import Job
 from algorithms.training.lookup import find_method
 from algorithms.training.online import OnlineSchedule
 from algorithms.training.probes import Probe
+from algorithms.training.worlds import Locomotion
 from offline_data.transitions import Transitions
 from storage import UserError
 from tests.algorithms.by_name import METHODS
@@ -115,7 +116,7 @@ def begin(
         data or made_up_transitions(LENGTHS),
         members_of(method) if members is None else members,
         SEEDS,
-        ENVIRONMENT,
+        Locomotion(ENVIRONMENT),
     )
 
 
@@ -139,7 +140,8 @@ def test_a_run_is_the_same_bit_for_bit_whoever_its_neighbour_is(tmp_path: Path) 
 def test_what_does_not_fit_is_refused() -> None:
     def refusal(method: str, config: Any, data: Transitions | None, members: Members) -> str:
         with pytest.raises(UserError) as raised:
-            make_learner(method, METHODS[method], config, ONLINE, data, members, SEEDS, ENVIRONMENT)
+            world = Locomotion(ENVIRONMENT)
+            make_learner(method, METHODS[method], config, ONLINE, data, members, SEEDS, world)
         return str(raised.value)
 
     sac, off2on, data = config_of("sac_ft"), config_of("off2on"), made_up_transitions(LENGTHS)

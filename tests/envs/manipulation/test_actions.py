@@ -16,6 +16,7 @@ from envs.manipulation.physics import DOWN, NEUTRAL, Physics
 from envs.manipulation.scene import OBJECT_HALF
 from envs.simulator import mujoco
 from storage import UserError
+from tests.envs.manipulation.states import robot_state
 
 Get = Callable[..., ManipulationEnvironment]
 
@@ -64,8 +65,8 @@ def test_toggling_moves_the_fingers_and_holding_leaves_them(environment_of: Get)
     environment = environment_of("GraspClosedDrawer-v0")
     environment.reset(0)
     for gripper, is_open in ((-0.4, True), (-0.6, False), (-0.6, False), (0.4, False), (0.6, True)):
-        state = environment.step(full(gripper=gripper)).observation["state"]
-        assert bool(state[9]) == is_open
+        state = robot_state(environment.step(full(gripper=gripper)).observation)
+        assert state[9] == is_open
         # Wide enough for the object, or too narrow.
         assert (state[7:9] > OBJECT_HALF if is_open else state[7:9] < OBJECT_HALF).all()
 
@@ -131,7 +132,7 @@ def test_no_step_moves_the_hand_more_than_6_centimetres(environment_of: Get) -> 
 def turned(environment: ManipulationEnvironment) -> float:
     """How far the hand is turned about the vertical, in degrees, when it has come to rest."""
     for _ in range(8):
-        state = environment.step(full()).observation["state"]
+        state = robot_state(environment.step(full()).observation)
     return float(np.rad2deg(2 * np.arctan2(state[6], state[3])))
 
 
@@ -151,7 +152,7 @@ def test_the_position_form_keeps_the_hand_straight_down(environment_of: Get) -> 
     environment.reset(0)
     random = np.random.default_rng(1)
     for _ in range(30):
-        state = environment.step(np.append(random.uniform(-1, 1, 3), 1)).observation["state"]
+        state = robot_state(environment.step(np.append(random.uniform(-1, 1, 3), 1)).observation)
         assert abs(state[3]) > np.cos(np.deg2rad(10))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from envs.manipulation.controllers import HALF, NONE, scripted
 from envs.manipulation.environment import ManipulationEnvironment
 from envs.manipulation.scene import CABINET_Y, DRAWER_TRAVEL, OBJECT_HALF, TRAY, joints_of_hand_down
 from storage import UserError
+from tests.envs.manipulation.states import robot_state
 
 ROOT = Path(__file__).resolve().parents[3]
 DRAWERS = ("GraspClosedDrawer-v0", "GraspBlockedDrawer-v0")
@@ -107,9 +107,9 @@ def test_an_episode_ends_at_the_papers_horizon_and_never_before(
     environment = environment_of(name)
     observation = environment.reset(0)
     assert environment.horizon == horizon
-    assert observation["image"].shape == environment.image_shape == (48, 48, 3)
+    assert observation["image"].shape == environment.shapes["image"] == (48, 48, 3)
     assert observation["image"].dtype == np.uint8
-    assert observation["state"].shape == (10,)
+    assert observation["state"].shape == environment.shapes["state"] == (10,)
     assert observation["state"].dtype == np.float32
     policy = scripted(environment, "whole", NONE, np.random.default_rng(0))
     steps = [environment.step(policy()) for _ in range(horizon)]
@@ -122,21 +122,18 @@ def test_an_episode_ends_at_the_papers_horizon_and_never_before(
         environment.step(still(environment))
 
 
-def test_a_row_more_carries_the_state_and_leaves_the_picture_as_it_is(environment_of: Get) -> None:
-    plain, felt = (environment_of("GraspClosedDrawer-v0", state_row=row) for row in (False, True))
-    assert (plain.state_size, felt.state_size) == (0, 10)
-    first, second = plain.reset(3), felt.reset(3)
+def test_the_state_is_the_hand_s_in_units_as_large_as_features_are(environment_of: Get) -> None:
+    environment = environment_of("GraspClosedDrawer-v0")
+    observation = environment.reset(3)
     for action in np.random.default_rng(0).uniform(-1, 1, (5, 8)):
-        assert second["image"].shape == felt.image_shape == (49, 48, 3)
-        np.testing.assert_array_equal(second["image"][:-1], first["image"])
-        np.testing.assert_array_equal(second["state"], first["state"])
-        row = second["image"][-1].tobytes()
-        x, y, z, *quaternion, left, right, is_open = struct.unpack("10f", row[:40])
+        x, y, z, *quaternion, left, right, is_open = observation["state"]
         told = [0.1 * x, 0.15 + 0.1 * y, 0.2 + 0.1 * z, *quaternion, 0.037 * left, 0.037 * right]
-        np.testing.assert_allclose(told, first["state"][:9], atol=1e-6)
-        assert is_open == 2 * first["state"][9] - 1
-        assert row[40:] == bytes(104)
-        first, second = plain.step(action).observation, felt.step(action).observation
+        physics = environment.physics
+        parts = [physics.hand_position(), physics.hand_quaternion(), physics.finger_positions()]
+        np.testing.assert_allclose(told, np.concatenate(parts), atol=1e-6)
+        assert is_open == 2 * environment.task.is_open - 1
+        assert np.abs(observation["state"]).max() < 2.5
+        observation = environment.step(action).observation
 
 
 def test_in_the_middle_the_hand_may_start_around_its_start(environment_of: Get) -> None:
@@ -144,7 +141,7 @@ def test_in_the_middle_the_hand_may_start_around_its_start(environment_of: Get) 
     around = environment_of("GraspClosedDrawer-v0", start="middle", middle_spread=0.03)
     offsets = []
     for seed in range(30):
-        hands = [environment.reset(seed)["state"][:3] for environment in (exact, around)]
+        hands = [robot_state(environment.reset(seed))[:3] for environment in (exact, around)]
         offsets.append(hands[1] - hands[0])
         objects = [environment.physics.object_position() for environment in (exact, around)]
         np.testing.assert_allclose(objects[0], objects[1], atol=1e-6)

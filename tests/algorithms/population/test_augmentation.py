@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from algorithms.population.augmentation import PADDING, crop, draw_offsets
 from algorithms.population.streams import Streams
-from algorithms.replay.augmentation import PADDING, crop, draw_offsets
 
 
 def slow_crop(image: Tensor, down: int, right: int, padding: int) -> Tensor:

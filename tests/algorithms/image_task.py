@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.replay.image_replay import PRIOR, RANDOM, TASK
+from offline_data.image_episodes import (
+    PRIOR,
+    RANDOM,
+    TASK,
+    ImageEpisode,
+    ImageEpisodes,
+    from_image_episodes,
+)
 
 SIZE, HORIZON, ACTION = 12, 4, 2
 SHAPE = (SIZE, SIZE, 3)
+SHAPES: dict[str, tuple[int, ...]] = {"image": SHAPE, "state": (2,)}
 
 
 class Spot:
@@ -22,7 +29,7 @@ class Spot:
     that has to be seen because crops shift what lies where.
     """
 
-    horizon, action_size, image_shape, state_size = HORIZON, ACTION, SHAPE, 0
+    horizon, action_size, shapes = HORIZON, ACTION, SHAPES
 
     def reset(self, seed: int) -> Mapping[str, Any]:
         generator = np.random.default_rng(seed)
@@ -39,7 +46,7 @@ class Spot:
     def observation(self) -> Mapping[str, Any]:
         image = np.empty(SHAPE, np.uint8)
         image[:] = (25 * self.red, 100, 250 - 25 * self.red)
-        return {"image": image}
+        return {"image": image, "state": np.array([self.red, self.time], np.float32)}
 
 
 def make(name: str) -> Spot:
@@ -48,42 +55,24 @@ def make(name: str) -> Spot:
     return Spot()
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """Episodes as `algorithms.replay.image_replay.ImageEpisodes` names their arrays."""
-
-    frames: NDArray[np.uint8]
-    frame_index: NDArray[np.int64]
-    actions: NDArray[np.float32]
-    rewards: NDArray[np.float32]
-    masks: NDArray[np.float32]
-    source: NDArray[np.int8]
-
-
-def record(episodes: int, seed: int = 0) -> Recorded:
+def record(episodes: int, seed: int = 0) -> ImageEpisodes:
     """Episodes in turn from a noisy script that sometimes errs (PRIOR, TASK) and from random actions."""
     generator = np.random.default_rng(seed)
-    frames, index, actions, rewards, source = [], [], [], [], []
+    made = []
     environment = Spot()
     for episode in range(episodes):
         kind = (PRIOR, TASK, RANDOM)[episode % 3]
-        frames.append(environment.reset(int(generator.integers(2**31)))["image"])
+        shown, actions, rewards = [environment.reset(int(generator.integers(2**31)))], [], []
         for _ in range(HORIZON):
             action = generator.uniform(-0.9, 0.9, ACTION)
             if kind != RANDOM:
                 aim = (5 - environment.red) / 2.5 * (1 if generator.random() < 0.8 else -1)
                 action[0] = np.clip(aim + 0.1 * generator.normal(), -0.9, 0.9)
-            index.append(len(frames) - 1)
             observation, reward, _, _ = environment.step(action.astype(np.float32))
-            frames.append(observation["image"])
+            shown.append(observation)
             actions.append(action)
             rewards.append(reward)
-            source.append(kind)
-    return Recorded(
-        np.stack(frames),
-        np.array(index, np.int64),
-        np.array(actions, np.float32),
-        np.array(rewards, np.float32),
-        np.ones(len(index), np.float32),
-        np.array(source, np.int8),
-    )
+        images, states = (np.stack([each[name] for each in shown]) for name in ("image", "state"))
+        numbers = (np.array(each, np.float32) for each in (actions, rewards))
+        made.append(ImageEpisode(images, states, *numbers, kind))
+    return from_image_episodes(made, {"dataset_id": "made-up"})

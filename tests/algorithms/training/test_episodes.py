@@ -13,34 +13,34 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms.methods.pixels import PixelAgents, PixelConfig, PixelFineTuning, PixelFineTuningConfig
+from algorithms.methods.awac import AWAC, AWACConfig
+from algorithms.methods.cql import CQL, CQLConfig
+from algorithms.methods.interface import OfflineStart
+from algorithms.methods.off2on import Off2On, Off2OnConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import one_agent
+from algorithms.population.sight import EncoderConfig
 from algorithms.population.streams import Streams
-from algorithms.training.episodes import Stage, evaluate_success
+from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.jobs import Job
 from algorithms.training.log import TrainingLog
-from algorithms.training.pixel_training import (
-    EpisodeSchedule,
-    PixelOfflineSchedule,
-    fine_tune_pixels,
-    pretrain_pixels,
-)
+from algorithms.training.offline import OfflineSchedule, pretrain
+from algorithms.training.online import OnlineSchedule
+from algorithms.training.worlds import Episodes
 from storage import UserError
 from storage.curves import write_curves
-from tests.algorithms.pixel_task import ACTION, HORIZON, SHAPE, Spot, make, record
+from tests.algorithms.image_task import ACTION, HORIZON, SHAPES, Spot, make, record
 
 SEEDS = [3, 8]
 TINY: dict[str, Any] = {
-    "encoder": "shared",
+    "encoder": EncoderConfig(networks="shared"),
     "hidden_widths": (8,),
     "policy_hidden_widths": (8,),
     "batch_size": 8,
 }
-OFFLINE = PixelOfflineSchedule(
-    updates=30, evaluation_interval=15, evaluation_episodes=1, checkpoint_interval=10
-)
-ONLINE = EpisodeSchedule(
+COG: dict[str, Any] = {"sampled_actions": 1, "log_std_range": (-5.0, 2.0)}
+OFFLINE = OfflineSchedule(updates=30, evaluation_interval=15, evaluation_episodes=1, checkpoint_interval=10)
+ONLINE = OnlineSchedule(
     steps=5,  # two blocks and a part of one
     block_size=2,
     updates_per_episode=5,
@@ -49,8 +49,8 @@ ONLINE = EpisodeSchedule(
     evaluation_episodes=1,
     checkpoint_interval=2,
 )
-CQL = PixelConfig(cloning_updates=12, averaging_rate=0.1, **TINY)
-OFF2ON = PixelFineTuningConfig(
+CQL_CONFIG = CQLConfig(cloning_updates=12, averaging_rate=0.1, conservative_weight=1.0, **COG, **TINY)
+OFF2ON = Off2OnConfig(
     ensemble_size=2,
     density_hidden_widths=(8,),
     density_batch_size=8,
@@ -58,37 +58,34 @@ OFF2ON = PixelFineTuningConfig(
     averaging_rate=0.1,
     cloning_weight=0.2,
     cloning_data="scripted",
+    **COG,
     **TINY,
 )
 
 
 def job(folder: Path, configuration: str = "this") -> Job:
-    return Job("test", "made-up", "spot", configuration, folder / "state")
+    return Job("test", "made-up", "spot", configuration, folder / "state", make=make)
 
 
 def pretrained(count: int) -> list[dict[str, Tensor]]:
-    agents = PixelAgents(range(count), SHAPE, ACTION, CQL)
-    agents.initialise()
+    agents = CQL.begin_offline(OfflineStart(range(count), SHAPES, ACTION, ()), CQL_CONFIG).agents
     return [one_agent(agents, index) for index in range(count)]
 
 
 def train(kind: str, folder: Path, configuration: str = "this") -> pd.DataFrame:
     """A whole job; its curve is also written to `folder`."""
     folder.mkdir(exist_ok=True)
+    this = job(folder, configuration)
     if kind == "pretrain":
-        result = pretrain_pixels("cql", CQL, OFFLINE, record(6), SEEDS, job(folder, configuration), make)
-        for seed, agent in zip(SEEDS, result.agents, strict=True):
-            checkpoints.save(folder / f"agent_{seed}.safetensors", agent, {"seed": seed})
-        curve = result.curve
+        result = pretrain("cql", CQL, CQL_CONFIG, OFFLINE, record(6), SEEDS, this)
+        agents, curve = result.agents, result.curve
     else:
-        config = OFF2ON if kind == "off2on" else replace(OFF2ON, replay="online_only", objective="cql")
-        given = pretrained(4)
-        tuned = fine_tune_pixels(
-            kind, config, ONLINE, record(6), given, SEEDS, job(folder, configuration), make
-        )
-        for seed, actor in zip(SEEDS, tuned.actors, strict=True):
-            checkpoints.save(folder / f"seed_{seed}.safetensors", actor, {"seed": seed})
-        curve = tuned.curve
+        penalty = {"replay": "online_only", "conservative_weight": 1.0}
+        config = OFF2ON if kind == "off2on" else replace(OFF2ON, **penalty)
+        agents = []
+        curve = fine_tune(kind, Off2On, config, ONLINE, record(6), pretrained(4), SEEDS, this, trained=agents)
+    for number, agent in enumerate(agents):
+        checkpoints.save(folder / f"agent_{number}.safetensors", agent, {"number": number})
     write_curves(folder / "curve.parquet", curve, {"kind": kind})
     return curve
 
@@ -163,19 +160,19 @@ def test_online_the_curve_counts_episodes_and_blocks_get_their_updates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    learn, play = PixelFineTuning.learn, Stage.play
+    learn, play = Off2On.learn, Episodes.play
 
-    def learning(self: PixelFineTuning) -> Any:
+    def learning(self: Off2On) -> Any:
         calls.append("learn")
         return learn(self)
 
-    def playing(self: Stage, act: Any, seeds: Any) -> Any:
+    def playing(self: Episodes, act: Any, seeds: Any) -> Any:
         collecting = getattr(act, "__name__", "") == "explore"
         calls.append("collect" if collecting else "evaluate")
         return play(self, act, seeds)
 
-    monkeypatch.setattr(PixelFineTuning, "learn", learning)
-    monkeypatch.setattr(Stage, "play", playing)
+    monkeypatch.setattr(Off2On, "learn", learning)
+    monkeypatch.setattr(Episodes, "play", playing)
     curve = train("off2on", tmp_path)
     evaluation = ["evaluate"] * 2
     assert calls == [
@@ -196,37 +193,44 @@ def test_online_the_curve_counts_episodes_and_blocks_get_their_updates(
 
 
 def test_an_episode_is_what_the_environment_showed() -> None:
-    stage = Stage(make, "spot", 2)
+    stage = Episodes(make, "spot", 2)
     chosen = torch.rand(2, HORIZON, ACTION) * 2 - 1
     moments = iter(range(HORIZON))
 
-    def act(images: Tensor) -> Tensor:
-        assert images.shape == (2, 1, *SHAPE) and images.dtype == torch.uint8
+    def act(shown: Any) -> Tensor:
+        assert shown["image"].shape == (2, 1, *SHAPES["image"]) and shown["image"].dtype == torch.uint8
         return chosen[:, next(moments)].unsqueeze(1)
 
     episode = stage.play(act, [5, 6])
     assert torch.equal(episode.actions, chosen) and episode.masks.all()
     for run, seed in enumerate((5, 6)):
         environment = Spot()
-        frames, rewards = [environment.reset(seed)["image"]], []
+        shown, rewards = [environment.reset(seed)], []
         for action in chosen[run].numpy():
             observation, reward, _, _ = environment.step(action)
-            frames.append(observation["image"])
+            shown.append(observation)
             rewards.append(reward)
-        assert np.array_equal(episode.observations[run], np.stack(frames[:-1]))
-        assert np.array_equal(episode.next_observations[run], np.stack(frames[1:]))
+        for name in SHAPES:
+            rows = np.stack([each[name] for each in shown])
+            assert np.array_equal(episode.observations[name][run], rows[:-1])
+            assert np.array_equal(episode.next_observations[name][run], rows[1:])
         assert episode.rewards[run].tolist() == rewards
 
 
-def test_success_is_the_share_of_episodes_with_a_rewarded_last_step() -> None:
-    def to_the_middle(images: Tensor) -> Tensor:
-        red = images[:, 0, 5, 5, 0].float() / 25
+class Player:
+    """Agents that go to the middle, or by chance away from it."""
+
+    def exploit(self, shown: Any) -> Tensor:
+        red = shown["image"][:, 0, 5, 5, 0].float() / 25
         return torch.stack([(5 - red) / 2.5, torch.zeros(2)], dim=1).clamp(-1, 1).unsqueeze(1)
 
-    def leave(images: Tensor, streams: Streams) -> Tensor:
+    def sample(self, shown: Any, streams: Streams) -> Tensor:
         return torch.full((2, 1, ACTION), -1.0)
 
-    found = evaluate_success(Stage(make, "spot", 2), to_the_middle, leave, SEEDS, 0, episodes=3)
+
+def test_success_is_the_share_of_episodes_with_a_rewarded_last_step() -> None:
+    player: Any = Player()
+    found: Any = Episodes(make, "spot", 2).measurement(player, SEEDS, 0, episodes=3)()
     assert found["success_deterministic"].tolist() == [1, 1]
     assert found["success_stochastic"].tolist() == [0, 0]
     assert (found["return"] >= 2).all()
@@ -236,7 +240,7 @@ def test_an_episode_of_another_length_is_refused() -> None:
     class Short(Spot):
         horizon = HORIZON - 1
 
-    stage = Stage(lambda name: Short(), "spot", 1)
+    stage = Episodes(lambda name: Short(), "spot", 1)
     with pytest.raises(UserError, match="not cut after 3 steps, expected a horizon of 3"):
         stage.play(lambda images: torch.zeros(1, 1, ACTION), [0])
 
@@ -244,18 +248,32 @@ def test_an_episode_of_another_length_is_refused() -> None:
 def test_data_of_another_task_is_refused(tmp_path: Path) -> None:
     episodes = record(3)
     other = replace(episodes, actions=episodes.actions[:, :1].copy())
-    with pytest.raises(UserError, match=r"made-up has images and actions of sizes .* expected .* for spot"):
-        pretrain_pixels("cql", CQL, OFFLINE, other, SEEDS, job(tmp_path), make)
+    sentence = r"made-up has observations and actions of sizes .* expected .* for spot"
+    with pytest.raises(UserError, match=sentence):
+        pretrain("cql", CQL, CQL_CONFIG, OFFLINE, other, SEEDS, job(tmp_path))
 
 
-def test_a_state_that_images_do_not_carry_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"state_size is 10, expected 0, the numbers of the robot's state"):
-        pretrain_pixels("cql", replace(CQL, state_size=10), OFFLINE, record(3), SEEDS, job(tmp_path), make)
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"initial_steps": 2}, "initial_steps is 2, expected 0: spot is collected from by episodes"),
+        ({"fresh_episodes": False}, "fresh_episodes is False, expected True"),
+    ],
+)
+def test_a_schedule_of_single_steps_is_refused(
+    settings: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    schedule = replace(ONLINE, **settings)
+    with pytest.raises(UserError, match=sentence):
+        fine_tune("x", Off2On, OFF2ON, schedule, record(6), pretrained(4), SEEDS, job(tmp_path))
 
 
-def test_a_schedule_that_misses_its_blocks_is_refused() -> None:
-    with pytest.raises(UserError, match="checkpoint_interval is 15, expected a multiple of block_size, 10"):
-        EpisodeSchedule(checkpoint_interval=15)
+def test_another_method_learns_by_episodes_too(tmp_path: Path) -> None:
+    config = AWACConfig(ensemble_size=1, **TINY)
+    result = pretrain("awac", AWAC, config, OFFLINE, record(6), SEEDS, job(tmp_path))
+    curve = fine_tune("awac", AWAC, config, ONLINE, record(6), result.agents, SEEDS, job(tmp_path / "online"))
+    assert set(curve["unit"]) == {"episode"}
+    assert {"success_deterministic", "critic_loss", "offline_fraction"} <= set(curve["metric"])
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
@@ -265,14 +283,14 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> Non
 
 
 LEARNING: dict[str, Any] = {
-    "encoder": "shared",
+    "encoder": EncoderConfig(networks="shared"),
+    "sampled_actions": 1,
     "hidden_widths": (32, 32),
     "policy_hidden_widths": (32, 32),
     "batch_size": 32,
     "discount": 0.5,
     "target_update_rate": 0.05,
     "clip_targets": True,
-    "conservative_weight": 0.1,
     "log_std_range": (-5.0, 0.5),
     "initial_entropy_coefficient": 0.01,
     "policy_learning_rate": 3e-3,
@@ -281,25 +299,34 @@ LEARNING: dict[str, Any] = {
 }
 
 
-def test_a_trivial_task_is_learned_from_pixels_in_seconds(tmp_path: Path) -> None:
-    config = PixelConfig(cloning_updates=250, **LEARNING)
-    schedule = PixelOfflineSchedule(400, 400, evaluation_episodes=10, checkpoint_interval=400)
-    result = pretrain_pixels("cql", config, schedule, record(300), [0, 1], job(tmp_path), make)
+def test_a_trivial_task_is_learned_from_images_in_seconds(tmp_path: Path) -> None:
+    config = CQLConfig(cloning_updates=250, conservative_weight=0.1, **LEARNING)
+    schedule = OfflineSchedule(400, evaluation_interval=400, evaluation_episodes=10, checkpoint_interval=400)
+    result = pretrain("cql", CQL, config, schedule, record(300), [0, 1], job(tmp_path))
     wide = result.curve.pivot(index="step", columns=["metric", "seed"], values="value")
     assert (wide["success_deterministic"].loc[0] < 0.5).all()
     assert (wide["success_deterministic"].loc[400] > 0.8).all()
     # discount 0.5: near 2 where every step is rewarded, 0 where none is
     assert wide["q_mean"].loc[400].between(1.0, 2.0).all()
 
-    online = PixelFineTuningConfig(
+    online = Off2OnConfig(
         ensemble_size=2,
         density_hidden_widths=(16,),
         density_batch_size=32,
         initial_online_fraction=0.5,
+        weight_temperature=2.5,
         **LEARNING,
     )
-    episodes = EpisodeSchedule(10, 5, 10, 2, 5, evaluation_episodes=10, checkpoint_interval=10)
-    arguments = (episodes, record(300), result.agents, [0], job(tmp_path / "online"), make)
-    curve = fine_tune_pixels("off2on", online, *arguments).curve
+    episodes = OnlineSchedule(
+        steps=10,
+        block_size=5,
+        updates_per_episode=10,
+        first_block_multiplier=2,
+        evaluation_interval=5,
+        evaluation_episodes=10,
+        checkpoint_interval=10,
+    )
+    this = job(tmp_path / "online")
+    curve = fine_tune("off2on", Off2On, online, episodes, record(300), result.agents, [0], this)
     wide = curve.pivot(index="step", columns="metric", values="value")
     assert wide["success_deterministic"].loc[10] > 0.8
