@@ -264,7 +264,8 @@ class Critics(nn.Module):
         if reduced_precision and observations.is_cpu and not this_processor().bfloat16:
             warnings.warn(SLOW_BFLOAT16, stacklevel=2)
         precision = torch.bfloat16 if reduced_precision else observations.dtype
-        result: tuple[Tensor, Tensor] = _SoftMaximum.apply(  # type: ignore[no-untyped-call]
+        function = _SoftMaximum if in_cache_blocks(observations) else _WholeSoftMaximum
+        result: tuple[Tensor, Tensor] = function.apply(  # type: ignore[no-untyped-call]
             self.state_inputs(observations),
             actions,
             log_density,
@@ -297,6 +298,11 @@ def _plain_soft_maximum(q: Tensor, log_density: Tensor) -> Tensor:
     return (q - log_density.unsqueeze(1)).logsumexp(dim=-1).mean(dim=-1)
 
 
+def in_cache_blocks(tensor: Tensor) -> bool:
+    """Whether the penalty is made in cache-sized blocks, as on a CPU; a GPU wants few large products."""
+    return tensor.is_cpu
+
+
 class _SoftMaximum(torch.autograd.Function):
     """Value and gradients of `Critics.soft_maximum` in one pass over cache-sized blocks of states.
 
@@ -326,10 +332,9 @@ class _SoftMaximum(torch.autograd.Function):
         to_state = torch.empty_like(from_state)
         working = [first[0][:, observation_size:], *(tensor.to(precision) for tensor in middle), *last]
         sums = [gradients[0][:, observation_size:], *gradients[2:]]
-        whole = not state_inputs.is_cpu  # a GPU wants few large products, a CPU wants its cache
-        block = states if whole else max(1, PENALTY_BLOCK_ROWS // candidates)
-        for agent in (slice(None),) if whole else (slice(i, i + 1) for i in range(agents)):
-            own = slice(None) if whole else slice(count * agent.start, count * agent.stop)
+        block = max(1, PENALTY_BLOCK_ROWS // candidates)
+        for agent in (slice(i, i + 1) for i in range(agents)):
+            own = slice(count * agent.start, count * agent.stop)
             for start in range(0, states, block):
                 rows = slice(start, start + block)
                 block_value, block_below = _soft_maximum_block(
@@ -386,7 +391,25 @@ def _soft_maximum_block(
     networks = len(from_state)
     action_inputs = actions.repeat_interleave(networks // agents, dim=0)
     q, activations = _forward_block(from_state, action_inputs, parameters)
-    logits, below = q.view(agents, -1, states, candidates), None
+    weights, value, below = _softmax(q.view(agents, -1, states, candidates), log_density, bounds)
+    number = None if below is None else _number(below, value)
+    if gradient_draws is not None:
+        action_inputs, weights, below = _drawn(action_inputs, weights, below, gradient_draws)
+        _, activations = _forward_block(from_state, action_inputs, parameters)
+    if below is not None:
+        weights = weights.masked_fill(below, 0)
+    _backward_block(to_state, action_inputs, activations, weights, parameters, gradients)
+    return value, number
+
+
+def _softmax(
+    logits: Tensor, log_density: Tensor, bounds: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Candidates' weights [K P, b, m]; sums of log sum exp [P, K]; which lie below bounds [K P, b, m].
+
+    Of Q `logits [P, K, b, m]`, as `_soft_maximum_block` says.
+    """
+    below = None
     if bounds is not None:
         below = logits < bounds.unsqueeze(1)
         logits = torch.maximum(logits, bounds.unsqueeze(1))
@@ -395,20 +418,137 @@ def _soft_maximum_block(
     largest = logits.amax(dim=-1, keepdim=True)
     weights = (logits - largest).exp_()
     total = weights.sum(dim=-1, keepdim=True)
-    weights = (weights / total).view(networks, states, candidates)
-    bound = None if below is None else below.view(networks, states, candidates)
-    if gradient_draws is not None:
-        draws = gradient_draws.reshape(networks, states, -1).contiguous()
-        chosen = drawn_candidates(weights, draws)
-        action_inputs = action_inputs.gather(2, chosen.unsqueeze(-1).expand(*chosen.shape, actions.shape[-1]))
-        _, activations = _forward_block(from_state, action_inputs, parameters)
-        weights = torch.full_like(draws, 1 / draws.shape[-1])
-        bound = None if bound is None else bound.gather(2, chosen)
-    if bound is not None:
-        weights = weights.masked_fill(bound, 0)
-    _backward_block(to_state, action_inputs, activations, weights, parameters, gradients)
+    weights = weights / total
     value = (largest + total.log()).sum(dim=(2, 3))
-    return value, None if below is None else below.to(value.dtype).sum(dim=(2, 3))
+    return weights.flatten(0, 1), value, None if below is None else below.flatten(0, 1)
+
+
+def _drawn(
+    actions: Tensor, weights: Tensor, below: Tensor | None, gradient_draws: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Those of `actions [K P, b, m, A]` that the draws [P, K, b, k] fall on, weighted alike; those below."""
+    draws = gradient_draws.reshape(*weights.shape[:2], -1).contiguous()
+    chosen = drawn_candidates(weights, draws)
+    found = actions.gather(2, chosen.unsqueeze(-1).expand(*chosen.shape, actions.shape[-1]))
+    return (
+        found,
+        torch.full_like(draws, 1 / draws.shape[-1]),
+        None if below is None else below.gather(2, chosen),
+    )
+
+
+def _number(below: Tensor, like: Tensor) -> Tensor:
+    """How many of `below [K P, b, m]` are so, as `like`. [P, K]"""
+    return below.to(like.dtype).sum(dim=(1, 2)).view_as(like)
+
+
+class _WholeSoftMaximum(_SoftMaximum):
+    """The same for a GPU, which is bound by passes over the activations of all candidates of all networks.
+
+    Each layer is one product: its input has a unit that is always 1, whose weights are the biases, so that
+    no pass adds them or sums up their gradient. Widths are padded to what tensor cores read fastest. A lower
+    `precision` holds from the inputs to the head's factors; Q itself is summed in float32.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        state_inputs: Tensor,
+        actions: Tensor,
+        log_density: Tensor,
+        bounds: Tensor | None,
+        gradient_draws: Tensor | None,
+        precision: torch.dtype,
+        *parameters: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        agents, states, candidates = actions.shape[:3]
+        networks = len(state_inputs)
+        pairs = list(zip(parameters[::2], parameters[1::2], strict=True))
+        hidden = [_with_biases(weight, bias, precision) for weight, bias in pairs[:-1]]
+        head, head_bias = pairs[-1]
+        last = _with_biases(head, torch.zeros_like(head_bias), precision)[..., :1]  # Q's level stays whole
+        chosen = actions.repeat_interleave(networks // agents, dim=0)
+        activations = _whole_forward(_joined(state_inputs, chosen, precision), hidden)
+        q = _wide_product(activations[-1], last, log_density.dtype) + head_bias
+        weights, value, below = _softmax(q.view(agents, -1, states, candidates), log_density, bounds)
+        number = torch.zeros_like(value) if below is None else _number(below, value) / states
+        if gradient_draws is not None:
+            chosen, weights, below = _drawn(chosen, weights, below, gradient_draws)
+            activations = _whole_forward(_joined(state_inputs, chosen, precision), hidden)
+        if below is not None:
+            weights = weights.masked_fill(below, 0)
+        sums = (weights / states).reshape(networks, -1, 1).to(precision)
+        found, to_first = _whole_backward(sums, activations, [*hidden, last])
+        gradients = []
+        for (weight, _), joint in zip(pairs, found, strict=True):
+            inputs, outputs = weight.shape[1:]
+            both = joint[:, : inputs + 1, :outputs].to(weight.dtype)
+            gradients += [both[:, :inputs], both[:, inputs:]]
+        if ctx.needs_input_grad[0]:
+            width, of_states = pairs[0][0].shape[2], slice(state_inputs.shape[-1])
+            of_candidates = to_first.view(networks, states, -1, to_first.shape[-1])
+            to_state = of_candidates.sum(dim=2, dtype=log_density.dtype)[..., :width]
+            gradients.append(torch.bmm(to_state, pairs[0][0][:, of_states].transpose(1, 2)))
+        ctx.save_for_backward(*gradients)
+        value = value / states
+        ctx.mark_non_differentiable(number)
+        return value, number
+
+
+def _padded(width: int) -> int:
+    """The next multiple of 8 with room for the unit that is always 1."""
+    return 8 * (width // 8 + 1)
+
+
+def _with_biases(weight: Tensor, bias: Tensor, precision: torch.dtype) -> Tensor:
+    """Weights [K, in, out] with the biases as a row, padded, handing on the unit that is always 1."""
+    networks, inputs, outputs = weight.shape
+    joint = torch.zeros(networks, _padded(inputs), _padded(outputs), dtype=precision, device=weight.device)
+    joint[:, :inputs, :outputs] = weight
+    joint[:, inputs : inputs + 1, :outputs] = bias
+    joint[:, inputs, outputs] = 1
+    return joint
+
+
+def _joined(states: Tensor, actions: Tensor, precision: torch.dtype) -> Tensor:
+    """Rows (state, action, 1, 0, ...) of [K, b, obs] and [K, b, m, A]. [K, b m, padded]"""
+    networks, _, per_state, action_size = actions.shape
+    width = states.shape[-1] + action_size
+    end = states.new_zeros(_padded(width) - width)
+    end[0] = 1
+    parts = (states.unsqueeze(2).expand(-1, -1, per_state, -1), actions, end.expand(*actions.shape[:3], -1))
+    return torch.cat([part.to(precision) for part in parts], dim=-1).view(networks, -1, _padded(width))
+
+
+def _wide_product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    """A product that is not rounded to its factors' precision."""
+    if left.dtype == dtype:
+        return torch.bmm(left, right)
+    if left.is_cuda:
+        return torch.bmm(left, right, out_dtype=dtype)
+    return torch.bmm(left.to(dtype), right.to(dtype))
+
+
+def _whole_forward(inputs: Tensor, layers: Sequence[Tensor]) -> list[Tensor]:
+    """The inputs and each layer's activations, [K, rows, width] each."""
+    activations = [inputs]
+    for layer in layers:
+        activations.append(torch.bmm(activations[-1], layer).relu_())
+    return activations
+
+
+def _whole_backward(
+    to_outputs: Tensor, activations: Sequence[Tensor], layers: Sequence[Tensor]
+) -> tuple[list[Tensor], Tensor]:
+    """Gradients of sum(to_outputs Q), `to_outputs [K, rows, 1]`: the layers', and that before the first."""
+    found = [torch.bmm(to_outputs.transpose(1, 2), activations[-1]).transpose(1, 2)]
+    gradient = to_outputs * layers[-1].transpose(1, 2)
+    for index in range(len(layers) - 2, -1, -1):
+        zero_where_inactive(gradient, activations[index + 1])
+        found.append(torch.bmm(activations[index].transpose(1, 2), gradient))
+        if index:
+            gradient = torch.bmm(gradient, layers[index].transpose(1, 2))
+    return found[::-1], gradient
 
 
 def drawn_candidates(weights: Tensor, draws: Tensor) -> Tensor:
@@ -456,7 +596,7 @@ def _backward_block(
     for layer in range(len(activations) - 1, 0, -1):
         zero_where_inactive(gradient, activations[layer])
         gradients[2 * layer - 1].add_(torch.bmm(activations[layer - 1].transpose(1, 2), gradient))
-        gradients[2 * layer].add_(gradient.sum(dim=1, keepdim=True, dtype=torch.float32))
+        gradients[2 * layer].add_(gradient.sum(dim=1, keepdim=True, dtype=to_state.dtype))
         gradient = torch.bmm(gradient, parameters[2 * layer - 1].transpose(1, 2))
     zero_where_inactive(gradient, activations[0])
     gradient = gradient.to(to_state.dtype)

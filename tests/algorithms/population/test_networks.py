@@ -6,10 +6,13 @@ import math
 import warnings
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from algorithms.population import networks
 from algorithms.population.networks import Critics, Policy, TanhGaussian
@@ -518,3 +521,82 @@ def naive_in_log_space(critics: Critics, inputs: Candidates) -> tuple[Tensor, li
             for _ in range(3):  # not at every update
                 critics.soft_maximum(*inputs, reduced_precision=reduced)
         assert [str(warning.message) for warning in said] == [networks.SLOW_BFLOAT16] * warned
+
+
+class TestOnAGpu:
+    """The soft maximum as a GPU makes it, tried on the CPU."""
+
+    @pytest.fixture(autouse=True)
+    def _whole(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(networks, "in_cache_blocks", lambda tensor: False)
+
+    @pytest.mark.parametrize("hidden", [(7,), (7, 6), (8, 16, 5)])
+    @pytest.mark.parametrize("agents", [1, 3])
+    def test_value_and_gradient_equal_autograd_of_the_formula(
+        self, hidden: tuple[int, ...], agents: int
+    ) -> None:
+        critics, inputs = make_critics(agents, hidden), candidates(agents, 5, 4)
+        expected_value, expected_gradients, _ = naive_soft_maximum(critics, inputs)
+        value, found = value_and_gradients(critics, critics.soft_maximum(*inputs))
+        torch.testing.assert_close(value.double(), expected_value, rtol=1e-5, atol=1e-5)
+        assert_same_gradients(found, expected_gradients, 1e-5)
+
+    @pytest.mark.parametrize("bounded", [False, True])
+    @pytest.mark.parametrize("drawn", [False, True])
+    def test_it_equals_the_cpus_in_float64(
+        self, bounded: bool, drawn: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        critics = make_critics(3, (7, 6)).double()
+        observations, actions, log_density = (tensor.double() for tensor in candidates(3, 5, 4))
+        observations.requires_grad_()
+        bounds = normal(3, 5, 4, seed=8).double() if bounded else None
+        draws = (torch.arange(2) + uniform(3, 2, 5, 1, seed=9)).double() / 2 if drawn else None
+        found = []
+        for blocks in (False, True):
+            monkeypatch.setattr(networks, "in_cache_blocks", lambda tensor, blocks=blocks: blocks)
+            value, below = critics._soft_maximum(observations, actions, log_density, bounds, draws)
+            total = (value * upstream(3)).sum()
+            found.append([value, below, *torch.autograd.grad(total, [observations, *critics.parameters()])])
+        for ours, cpus in zip(*found, strict=True):
+            torch.testing.assert_close(ours, cpus, rtol=1e-12, atol=1e-13)
+
+    def test_bfloat16_from_end_to_end_has_the_gradient_to_a_hundredth(self) -> None:
+        states, count = 128, 30
+        critics = Critics(1, OBSERVATION, ACTION, (256, 256))
+        for index, layer in enumerate(critics.net.affine_maps()):
+            slow.randomise(layer, seed=index, scale=math.sqrt(2 / layer.weight.shape[1]))
+        inputs = candidates(1, states, count)
+        with torch.no_grad():
+            critics.net.affine_maps()[-1].bias.sub_(200)
+        value, found = value_and_gradients(critics, critics.soft_maximum(*inputs, reduced_precision=True))
+        exact = critics.double()
+        exact_value, expected = value_and_gradients(
+            exact, exact.soft_maximum(*(tensor.double() for tensor in inputs))
+        )
+        torch.testing.assert_close(value.double(), exact_value, rtol=0, atol=0.01)
+        assert_same_gradients(found, expected, 1e-2)
+
+    def test_so_many_passes_are_made_over_the_candidates_activations(self) -> None:
+        """With its gradient: 21, where biases and sums of their own took 29."""
+        critics = Critics(2, OBSERVATION, ACTION, (64, 64)).to("meta")
+        inputs = [tensor.to("meta") for tensor in candidates(2, 16, 30)]
+        with Passes(4 * 16 * 30 * 72) as passes:
+            critics.soft_maximum(*inputs).sum().backward()
+        assert passes.made == 21
+
+
+class Passes(TorchDispatchMode):
+    """Counts readings and writings of tensors with `size` numbers; what only looks at one makes none."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size, self.made = size, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if not func.is_view and func.overloadpacket.__name__ not in ("detach", "empty"):
+            written = [found, (kwargs or {}).get("grad_input"), (kwargs or {}).get("out")]
+            written = list({id(leaf): leaf for leaf in written if isinstance(leaf, Tensor)}.values())
+            read = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
+            self.made += sum(leaf.numel() == self.size for leaf in (*written, *read))
+        return found
