@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from algorithms.catalogue import LABELS
 from paper_figures import style
@@ -52,6 +53,8 @@ def draw_sweep(drawn: pd.DataFrame) -> Figure:
             _methods(grid[0, column], own)
             _temperatures(grid[1, column], own)
             grid[1, column].set_xlabel("weight of the penalty, alpha")
+            grid[1, column].xaxis.set_major_formatter("{x:g}")
+            grid[1, column].xaxis.set_minor_formatter(NullFormatter())
         for axes in grid[:, 0]:
             axes.set_ylabel("return [% of the optimum]")
         for axes in grid[:, -1]:
