@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from algorithms.catalogue import LABELS
-from envs.reference_scores import REFERENCE_SCORES, normalised_score, reference_scores
+from envs.reference_scores import KNOWN, normalised_score, reference_scores
 from storage import UserError
 
 Scores = NDArray[np.float64]
@@ -108,12 +108,12 @@ def environment_family(dataset: str) -> str:
         UserError: no environment with reference scores begins the name.
     """
     letters = dataset.replace("-", "").lower()
-    for family in REFERENCE_SCORES:
+    for family in KNOWN:
         if letters.startswith(family.lower()):
             return family
     raise UserError(
         f"The dataset {dataset!r} has no reference scores: expected a name that begins with one of"
-        f" {', '.join(family.lower() for family in REFERENCE_SCORES)}."
+        f" {', '.join(family.lower() for family in KNOWN)}."
     )
 
 

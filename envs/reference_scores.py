@@ -17,6 +17,11 @@ REFERENCE_SCORES: dict[str, tuple[float, float]] = {
     "InvertedDoublePendulum": (60.0, 9359.0),
 }
 
+# Of the gridworlds (`envs.gridworld`), 0 and the expected return of the epsilon-greedy optimal policy; ours.
+MAZES: dict[str, tuple[float, float]] = {"Maze3": (0.0, 943.024708), "Maze5": (0.0, 876.796518)}
+KNOWN = REFERENCE_SCORES | MAZES
+"""All of them; simulated environments are `REFERENCE_SCORES`' alone."""
+
 
 def reference_scores(environment: str) -> tuple[float, float]:
     """(minimum, maximum) return of an environment named like "HalfCheetah-v4".
@@ -24,10 +29,10 @@ def reference_scores(environment: str) -> tuple[float, float]:
     Raises UserError for an environment that has no reference scores.
     """
     family = environment.rsplit("-v", 1)[0]
-    if family not in REFERENCE_SCORES:
-        known = ", ".join(REFERENCE_SCORES)
+    if family not in KNOWN:
+        known = ", ".join(KNOWN)
         raise UserError(f"environment {environment!r} has no reference scores; those that have: {known}")
-    return REFERENCE_SCORES[family]
+    return KNOWN[family]
 
 
 def normalised_score(returns: ArrayLike, environment: str) -> NDArray[np.float64]:
