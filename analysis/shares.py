@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.aggregate import Bootstrap, interval_estimate
+from analysis.intervals import Bootstrap, interval_estimate
 from analysis.scores import Scores
 from storage import UserError
 

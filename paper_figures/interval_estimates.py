@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.aggregate import ALL
+from analysis.statistics import ALL
 from paper_figures import style
 from paper_figures.results import Results
 
 COLUMNS = ("method", "label", "statistic", "step", *style.ESTIMATE)
 AGGREGATES = {"median": "median", "iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap"}
-"""Statistics of `analysis.aggregate.STATISTICS`, in rliable's order, and their panels' titles."""
+"""Statistics of `analysis.statistics.STATISTICS`, in rliable's order, and their panels' titles."""
 
 _WIDTH = 7.0  # inches
 

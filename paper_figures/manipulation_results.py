@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.aggregate import Bootstrap
+from analysis.intervals import Bootstrap
 from analysis.published import METHOD_OF_CURVE, METRIC_OF_CURVE, SUCCESS, published_table, runs_behind
 from analysis.shares import share_curve
 from paper_figures import drawing, panels, style

@@ -7,7 +7,6 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.aggregate import improvements
 from paper_figures import style
 from paper_figures.results import Results
 from storage import UserError
@@ -26,7 +25,7 @@ def table(results: Results) -> pd.DataFrame:
         UserError: there is a single method, and so no pair to compare.
     """
     statistics = results.statistics
-    pairs = improvements(statistics).rename(columns={"estimate": "value"})
+    pairs = statistics.improvements().rename(columns={"estimate": "value"})
     if pairs.empty:
         found = ", ".join(statistics.methods)
         raise UserError(f"The statistics hold one method, {found}: expected at least two to compare.")

@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.aggregate import improvements
 from paper_figures import drawing, style
 from paper_figures.results import Results
 from storage import UserError
@@ -40,7 +39,7 @@ def table(results: Results) -> pd.DataFrame:
         )
         for method in statistics.methods
     ]
-    pairs = improvements(statistics)
+    pairs = statistics.improvements()
     pairs = pairs[pairs["method"] == statistics.methods[0]]
     versus_label = pairs["versus"].map(lambda method: style.method_label(method, ensemble_size))
     parts.append(pairs.assign(panel=IMPROVEMENT, versus_label=versus_label, unit="probability"))

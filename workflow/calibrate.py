@@ -27,9 +27,9 @@ from offline_data.minari_io import sha256
 from offline_data.transitions import Transitions
 from storage import UserError
 from storage.provenance import collect
+from storage.settings import build
 from storage.tables import FINGERPRINTS, read_table, write_table
 from workflow import cli, paths, training_process
-from workflow.settings import build
 
 TRAINING_METRICS = ("normalised_score", "td_error", "conservative_penalty", "q_mean", "entropy_coefficient")
 """Of the training curve, kept beside the fingerprint as training_<name>."""

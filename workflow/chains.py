@@ -27,13 +27,13 @@ from algorithms.training.online import OnlineSchedule
 from algorithms.training.pixel_training import EpisodeSchedule
 from envs.locomotion import specification
 from storage import UserError
+from storage.settings import build, check
 from workflow import manipulation_plan, paths
 from workflow.code_hash import ROOT
 from workflow.jobs import Json
 from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import Plan
 from workflow.sections import ELSEWHERE, OWN_CHOICE
-from workflow.settings import build, check
 
 STATE_SIZE = 10  # numbers of the robot's state, in images that carry them
 

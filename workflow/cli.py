@@ -18,8 +18,6 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from storage import UserError
-from workflow import jobs
-from workflow.jobs import Job
 
 REFUSED = 2
 """Exit status where a person has to mend something; the log's last line says what."""
@@ -50,13 +48,6 @@ def json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError("not a JSON object")
     return value
-
-
-def run_job(step: Callable[[Job], None], description: str | None) -> NoReturn:
-    """Run the job of the file that the command line names (`workflow.jobs`), as `run` does."""
-    command = parser(description)
-    command.add_argument("file", type=Path, help="the job's file, results/<name>/jobs/<rule>/<job>.json")
-    run(lambda options: step(jobs.read(options.file)), command)
 
 
 def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentParser) -> NoReturn:

@@ -29,7 +29,7 @@ _NOT_OF_A_RESULT = (
     "workflow.configuration",
     "workflow.jobs",
     "workflow.sections",
-    "workflow.settings",
+    "storage.settings",
 )
 """What a job imports to be told its settings, which its fingerprint has already; and what they import."""
 

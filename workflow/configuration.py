@@ -18,12 +18,12 @@ from typing import Any
 from algorithms.catalogue import OFFLINE
 from envs.reference_scores import REFERENCE_SCORES
 from storage import UserError
+from storage.settings import names, validated
 from storage.yaml_files import read_yaml
 from workflow import manipulation_plan, phases
 from workflow.manipulation_plan import ManipulationPlan
 from workflow.plan import AUTHORS, AUTHORS_SEEDS, RECORDING_KEYS, Plan
 from workflow.sections import RECIPE_KEYS, Configuration
-from workflow.settings import names, validated
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
 COMMITTED = "reference"

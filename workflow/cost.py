@@ -29,11 +29,11 @@ from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
 from envs.locomotion import EnvironmentSpecification, specification
 from storage.files import read_json
+from storage.settings import build
 from workflow import chains, operations
 from workflow.jobs import Json, numbered
 from workflow.operations import Operations
 from workflow.plan import Plan, agents_name, policies_of, split_name
-from workflow.settings import build
 
 MEASURED = Path(__file__).parent / "cost.json"
 FLOAT = 4

@@ -26,8 +26,8 @@ from storage.constraints import (
     Seed,
     Share,
 )
+from storage.settings import FieldsOf, Section, model_of
 from workflow.manipulation_plan import TASKS, VARIANTS
-from workflow.settings import FieldsOf, Section, model_of
 
 Item = TypeVar("Item")
 

@@ -18,9 +18,9 @@ from typing import Any, get_args
 from algorithms.catalogue import METHODS
 from algorithms.training.lookup import import_method
 from storage.files import atomic_path
+from storage.settings import FieldsOf, model_of
 from workflow.code_hash import ROOT
 from workflow.sections import SETTINGS, Configuration
-from workflow.settings import FieldsOf, model_of
 
 PAGE, SCHEMA = ROOT / "docs" / "settings.md", ROOT / "docs" / "configuration.schema.json"
 

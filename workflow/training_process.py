@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from algorithms.training.acceleration import Compute, prepare_process
 from algorithms.training.jobs import Job as LoopJob
+from storage.settings import build
 from workflow import cli
 from workflow.jobs import Job
-from workflow.settings import build
 
 
 def prepare(settings: cli.Json) -> Compute:

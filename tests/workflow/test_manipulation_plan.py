@@ -15,11 +15,11 @@ from envs.manipulation import ENVIRONMENTS
 from envs.manipulation.controllers import Noise
 from offline_data.manipulation import Settings
 from storage import UserError
+from storage.settings import build
 from tests.workflow.test_configuration import DELETE, spoilt
 from workflow import manipulation_plan
 from workflow.configuration import check
 from workflow.manipulation_plan import ManipulationPlan
-from workflow.settings import build
 from workflow.steps.fine_tune_pixels import fine_tuning_config
 from workflow.table import Table
 

@@ -97,7 +97,3 @@ def main(job: Job) -> None:
 def film(environment: ManipulationEnvironment, reel: Reel, settings: cli.Json) -> list[Any]:
     """Every moment of an episode, in print quality."""
     return pictures.draw(environment, reel.states, settings["size"], "overview")
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

@@ -13,10 +13,10 @@ from offline_data.image_episodes import read_image_dataset
 from storage import UserError
 from storage.curves import write_curves
 from storage.provenance import collect
+from storage.settings import build, check
 from workflow import cli, paths
 from workflow.jobs import Job
 from workflow.sections import OWN_CHOICE
-from workflow.settings import build, check
 from workflow.training_process import loop_job, prepare
 
 
@@ -46,7 +46,3 @@ def main(job: Job) -> None:
     provenance = collect(settings, job.about["seeds"], arithmetic())
     checkpoints.save_numbered(job.output("agents"), "seed", job.about["seeds"], trained.actors, provenance)
     write_curves(job.output("curves"), trained.curve, provenance)
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

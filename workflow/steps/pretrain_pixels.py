@@ -12,10 +12,10 @@ from envs.manipulation import make
 from offline_data.image_episodes import read_image_dataset
 from storage.curves import write_curves
 from storage.provenance import collect
-from workflow import cli, paths
+from storage.settings import build
+from workflow import paths
 from workflow.jobs import Job
 from workflow.sections import OWN_CHOICE
-from workflow.settings import build
 from workflow.steps.pretrain import starting_agents
 from workflow.training_process import loop_job, prepare
 
@@ -37,7 +37,3 @@ def main(job: Job) -> None:
     provenance = collect(settings, seeds, arithmetic())
     checkpoints.save_numbered(job.output("agents"), "agent", seeds, trained.agents, provenance)
     write_curves(job.output("curves"), trained.curve, provenance)
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

@@ -104,7 +104,3 @@ def main(job: Job) -> None:
         recording = recorded(job.settings, job.path("behaviour"))
     summary = recipes.store(root, dataset_id, recording)
     write_json(job.output("summary"), summary)
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

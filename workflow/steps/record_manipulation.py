@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from offline_data.manipulation import Settings, record, store
 from storage.files import write_json
-from workflow import cli, paths
+from storage.settings import build
+from workflow import paths
 from workflow.jobs import Job
-from workflow.settings import build
 
 
 def main(job: Job) -> None:
@@ -15,7 +15,3 @@ def main(job: Job) -> None:
     root, dataset_id = paths.root_and_id(job.output("data"))
     recording = record(job.settings["environment"], settings)
     write_json(job.output("summary"), store(root, dataset_id, recording))
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)
