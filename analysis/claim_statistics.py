@@ -68,7 +68,7 @@ def shortfall_difference(first: Scores, second: Scores, steps: Steps) -> float:
 
 
 def lowest_peak(curves: Scores, _steps: Steps) -> float:
-    """The highest point of the mean curve of each task, on the task where it is lowest."""
+    """Return the highest point of the mean curve of each task, on the task where it is lowest."""
     return float(curves.mean(axis=0).max(axis=-1).min())
 
 

@@ -76,7 +76,7 @@ class Claim:
         return STATISTICS[self.statistic].unit or UNITS[self.metrics[0]]
 
     def sides(self, datasets: Collection[str]) -> list[tuple[str, str, list[str]]]:
-        """(method, metric, its datasets) for each side of the statistic, of those in `datasets`."""
+        """List (method, metric, its datasets) of each side of the statistic, of those in `datasets`."""
         own = [name for name in self.datasets or datasets if name in datasets]
         sides = [(method, metric, own) for method in self.methods for metric in self.metrics]
         if self.versus:
@@ -86,7 +86,7 @@ class Claim:
 
 
 def read_claims(*paths: Path, methods: Collection[str] = ()) -> list[Claim]:
-    """The claims of YAML files, checked; without a path the paper's.
+    """Return the claims of YAML files, checked; without a path the paper's.
 
     `methods` are labels that are known beside the paper's.
 
@@ -124,7 +124,7 @@ def _claim(entry: Any, where: str, methods: Collection[str]) -> Claim:
 
 
 def _datasets(entry: Mapping[str, Any], where: str) -> dict[str, list[str]]:
-    """The key `datasets`, where it is text or an empty list: `all` is none by name."""
+    """Return the key `datasets`, where it is text or an empty list: `all` is none by name."""
     if isinstance(entry.get("datasets"), str):
         if entry["datasets"] != "all":
             raise UserError(f"{where}: datasets is {entry['datasets']!r}: expected a list or all.")

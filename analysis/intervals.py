@@ -118,7 +118,7 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 
 def _kept(path: Path) -> tuple[Scores, Scores] | None:
-    """What a file of the cache holds; None where there is no file, or not a whole one."""
+    """Read a file of the cache; None where there is no file, or not a whole one."""
     try:
         content = read_json(path)
         if content.pop("sha256") != _checksum(content):
@@ -131,7 +131,7 @@ def _kept(path: Path) -> tuple[Scores, Scores] | None:
 
 
 def _content_hash(name: str, arrays: Sequence[Scores], bootstrap: Bootstrap) -> str:
-    """A hash of all that an interval depends on: scores, settings, this room's code and the libraries."""
+    """Hash all that an interval depends on: scores, settings, this room's code and the libraries."""
     digest = hashlib.sha256(_code_hash().encode())
     settings = [name, bootstrap.repetitions, bootstrap.seed, bootstrap.confidence]
     digest.update(json.dumps([*settings, *(array.shape for array in arrays)]).encode())

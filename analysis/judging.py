@@ -69,7 +69,7 @@ class Judgement:
 
 
 def judge(claims: Sequence[Claim], curves: pd.DataFrame, bootstrap: Bootstrap) -> list[Judgement]:
-    """The verdict on each claim from `curves` (columns of `storage.curves`), in the order of `claims`."""
+    """Return verdict on each claim from `curves` (columns of `storage.curves`), in the order of `claims`."""
     return [_judge(claim, curves, bootstrap) for claim in claims]
 
 
@@ -101,7 +101,7 @@ def _judge(claim: Claim, curves: pd.DataFrame, bootstrap: Bootstrap) -> Judgemen
 def _outcome(
     claim: Claim, curves: pd.DataFrame, datasets: Collection[str], last_step: int, bootstrap: Bootstrap
 ) -> Outcome | None:
-    """The claim's statistic on `datasets` up to `last_step`; None where the sides share too few steps."""
+    """Return claim's statistic on `datasets` up to `last_step`; None where the sides share too few steps."""
     statistic = STATISTICS[claim.statistic]
     sides = claim.sides(datasets)
     measured = [run_values(curves, method, names, metric) for method, metric, names in sides]
@@ -132,7 +132,7 @@ def _outcome(
 
 
 def verdict_of(low: float, high: float, threshold: float, margin: float | None = None) -> str:
-    """The verdict of an interval: the claim is "above `threshold`", or "within `margin` of 0"."""
+    """Return the verdict of an interval: the claim is "above `threshold`", or "within `margin` of 0"."""
     if margin is None:
         claimed, opposite = low > threshold, high < threshold
     else:

@@ -82,7 +82,7 @@ def reproduction_errors(curves: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFr
 
 
 def error_table(errors: pd.DataFrame) -> str:
-    """The rows of `reproduction_errors` as a Markdown table, and a note that explains it."""
+    """Return the rows of `reproduction_errors` as a Markdown table, and a note that explains it."""
     headings = ("figure", "dataset", "method", "step", "ours", "published", "difference", "seeds")
     note = (
         "Normalised score; in 4a and 9 the share of offline samples, in 4b and 10 the AUROC in percent; in"
@@ -108,7 +108,7 @@ def write_errors(errors: pd.DataFrame, csv_path: Path, markdown_path: Path) -> N
 def _errors(
     ours: pd.DataFrame, theirs: pd.DataFrame, method: str, dataset: str, metric: str, bootstrap: Bootstrap
 ) -> pd.DataFrame:
-    """The rows of one published curve `theirs`, all columns but its own name; `ours` has its counterpart."""
+    """Compare one published curve `theirs` with its counterpart in `ours`: all columns but its own name."""
     places = theirs["step"].to_numpy(dtype=np.int64)
     by_episodes = metric in _OF_EPISODES
     if metric == TRUE_SHARE:
@@ -145,7 +145,7 @@ def _errors(
 
 
 def _mean_over_runs(values: Scores) -> Scores:
-    """[runs, 1, steps] -> [steps]"""
+    """Average over runs: [runs, 1, steps] -> [steps]."""
     return np.asarray(values.mean(axis=(0, 1)), dtype=np.float64)
 
 

@@ -40,7 +40,7 @@ class ScoreArrays:
 
 
 def judged_phase(curves: pd.DataFrame) -> str:
-    """The phase that is judged where none is named: online where `curves` have one, else offline."""
+    """Return the phase that is judged where none is named: online where `curves` have one, else offline."""
     return "online" if (curves["phase"] == "online").any() else "offline"
 
 
@@ -104,7 +104,7 @@ def score_arrays(
 def run_values(
     curves: pd.DataFrame, method: str, datasets: Sequence[str], metric: str = "return"
 ) -> tuple[Scores, NDArray[np.int64]]:
-    """What the runs of one method measured: values [runs, tasks, steps], and the steps [steps] all share.
+    """Return the measurements of one method's runs [runs, tasks, steps], and the steps [steps] they share.
 
     `curves` has the columns of `storage.curves`; task k is `datasets[k]`; returns are normalised scores,
     other metrics as they are. Where datasets have different seeds, there are as many runs as the fewest
@@ -153,7 +153,7 @@ def normalised(returns: Scores, dataset: str) -> Scores:
 
 
 def returns(scores: Scores, dataset: str) -> Scores:
-    """The inverse of `normalised`: normalised scores (any shape) as undiscounted returns."""
+    """Return the inverse of `normalised`: normalised scores (any shape) as undiscounted returns."""
     low, high = reference_scores(environment_family(dataset))
     return np.asarray(low + np.asarray(scores, dtype=np.float64) / 100.0 * (high - low), dtype=np.float64)
 

@@ -74,6 +74,6 @@ def environment_steps(gradient_steps: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _mean_over_runs(shares: Scores) -> Scores:
-    """[runs, 1, steps] -> [steps]"""
+    """Average over runs: [runs, 1, steps] -> [steps]."""
     mean: Scores = shares.mean(axis=(0, 1))
     return mean

@@ -150,7 +150,7 @@ def write_statistics(statistics: Statistics, json_path: Path, parquet_path: Path
 
 
 def read_statistics(parquet_path: Path) -> Statistics:
-    """The statistics that `write_statistics` wrote as Parquet.
+    """Return the statistics that `write_statistics` wrote as Parquet.
 
     Raises:
         UserError: the file is missing, truncated, damaged or something else.

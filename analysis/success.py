@@ -53,7 +53,7 @@ def last_evaluations(curves: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def success_rows(curves: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """A row a method and task of `comparable` online curves: trailing success at the first and last step.
+    """Tabulate trailing success at the first and last step, a row a method and task of `comparable` curves.
 
     Columns method, dataset, seeds, last_step (the last that all runs share, an episode), start, end, end_low,
     end_high (NaN for one seed).
@@ -70,7 +70,7 @@ def success_rows(curves: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
 
 
 def success_markdown(rows: pd.DataFrame) -> str:
-    """The rows of `success_rows` as a Markdown table, and a note that explains it."""
+    """Return the rows of `success_rows` as a Markdown table, and a note that explains it."""
     note = (
         "Success of deterministic evaluation episodes, mean over seeds; each value is the mean of up to"
         f" {WINDOW} evaluations, as in the paper's figures."
@@ -79,7 +79,7 @@ def success_markdown(rows: pd.DataFrame) -> str:
 
 
 def success_lines(rows: pd.DataFrame) -> str:
-    """The same for the terminal, a line a row; empty without rows."""
+    """Return the same for the terminal, a line a row; empty without rows."""
     lines = []
     for _, row in rows.iterrows():
         method, dataset, seeds, last, start, end, interval = closing_cells(row, digits=2)
@@ -90,6 +90,6 @@ def success_lines(rows: pd.DataFrame) -> str:
 
 
 def _ends(values: Scores) -> Scores:
-    """[runs, 1, 2] -> [2]"""
+    """Average over runs: [runs, 1, 2] -> [2]."""
     mean: Scores = values.mean(axis=(0, 1))
     return mean

@@ -17,7 +17,7 @@ _HEADINGS = ("method", "dataset", "seeds", "steps", "start", "end", "interval of
 
 
 def summary_table(statistics: Statistics) -> str:
-    """The closing table as plain text: one line per method and dataset, and a line that explains it.
+    """Return the closing table as plain text: one line per method and dataset, and a line that explains it.
 
     Start and end are interquartile means over seeds of the normalised score.
     """
@@ -25,14 +25,14 @@ def summary_table(statistics: Statistics) -> str:
 
 
 def markdown_table(statistics: Statistics) -> str:
-    """The closing table as Markdown, with the cells of `summary_table`."""
+    """Return the closing table as Markdown, with the cells of `summary_table`."""
     return _table(statistics, "pipe")
 
 
 def table_text(
     headings: Sequence[str], rows: Iterable[Sequence[str]], note: str, texts: int = 2, form: str = "pipe"
 ) -> str:
-    """A table as text and a note below it; the first `texts` columns are left-aligned, the others right.
+    """Return table as text and a note below it; the first `texts` columns are left-aligned, the others right.
 
     `form` is one of tabulate's: "pipe" for Markdown, "simple" for the terminal, "github" for Markdown whose
     cells are too long to be padded.
@@ -64,7 +64,7 @@ def _table(statistics: Statistics, form: str) -> str:
 
 
 def closing_cells(row: pd.Series, digits: int = 1) -> tuple[str, ...]:
-    """A row of a closing table as text; `row` has the columns of `analysis.aggregate.closing_rows`."""
+    """Return a row of a closing table as text; `row` has the columns of `analysis.aggregate.closing_rows`."""
     one_run = math.isnan(row["end_low"])
     return (
         str(row["method"]),

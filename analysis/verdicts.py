@@ -36,7 +36,7 @@ def reproduction(
     bootstrap: Bootstrap,
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The whole of `reproduction.json`: verdicts, and `errors` (of `analysis.reproduction_error`).
+    """Return the whole of `reproduction.json`: verdicts, and `errors` (of `analysis.reproduction_error`).
 
     Keys are sorted, claims are in the order of their ids, and what is missing is null.
     """
@@ -87,7 +87,7 @@ def verdict_lines(judgements: Sequence[Judgement]) -> str:
 
 
 def verdict_table(judgements: Sequence[Judgement]) -> str:
-    """The verdicts as a Markdown table, and a note that explains it."""
+    """Return the verdicts as a Markdown table, and a note that explains it."""
     headings = ("claim", "figure", "ours", "published", "published, this part", "verdict", "on", "notes")
     rows = []
     for judgement in judgements:

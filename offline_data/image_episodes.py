@@ -46,7 +46,7 @@ class ImageEpisode:
     source: int
 
     def __len__(self) -> int:
-        """The number of steps T."""
+        """Return the number of steps T."""
         return len(self.rewards)
 
 
@@ -83,11 +83,11 @@ class ImageEpisodes:
             raise UserError(f"{name}: source holds a value other than those of {', '.join(SOURCES)}")
 
     def __len__(self) -> int:
-        """The number of transitions N."""
+        """Return the number of transitions N."""
         return len(self.rewards)
 
     def episodes(self) -> Iterator[slice]:
-        """The rows of each episode, in order."""
+        """Return the rows of each episode, in order."""
         return episode_slices(self.episode_ends)
 
 
@@ -210,7 +210,7 @@ def _joined(
     sources: Sequence[int],
     metadata: Mapping[str, Any],
 ) -> ImageEpisodes:
-    """What follows from the `lengths` [E] and `sources` [E] of episodes whose arrays lie end to end."""
+    """Index the transitions of concatenated episodes with these `lengths` [E] and `sources` [E]."""
     episode_ends = np.zeros(len(rewards), dtype=np.bool_)
     episode_ends[np.cumsum(lengths) - 1] = True
     return ImageEpisodes(
@@ -226,7 +226,7 @@ def _joined(
 
 
 def _frame_index(episode_ends: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The frame that each transition starts at: every episode before it has one more than it has steps."""
+    """Return frame that each transition starts at: every episode before it has one more than it has steps."""
     ended_before: NDArray[np.int64] = np.cumsum(episode_ends) - episode_ends
     return np.arange(len(episode_ends)) + ended_before
 

@@ -35,7 +35,7 @@ class Episode:
     truncated: bool
 
     def __len__(self) -> int:
-        """The number of steps T."""
+        """Return the number of steps T."""
         return len(self.rewards)
 
 
@@ -71,15 +71,15 @@ class Transitions:
             raise UserError(f"{name}: a terminal transition does not end its episode")
 
     def __len__(self) -> int:
-        """The number of transitions M."""
+        """Return the number of transitions M."""
         return len(self.rewards)
 
     def episodes(self) -> Iterator[slice]:
-        """The rows of each episode, in order."""
+        """Return the rows of each episode, in order."""
         return episode_slices(self.episode_ends)
 
     def discounted_returns(self, discount: float) -> Array:
-        """The discounted sum of rewards from each step to the end of its episode. [M]
+        """Return the discounted sum of rewards from each step to the end of its episode. [M]
 
         G_t = r_t + discount G_{t+1}, with G = 0 beyond the end, whether a terminal or a time-out made it.
         """
@@ -93,7 +93,7 @@ class Transitions:
         return returns.astype(np.float32)
 
     def scaled(self, reward_scale: RewardScale) -> Transitions:
-        """The same transitions with rewards times `reward_scale`; all other arrays are shared, not copied.
+        """Return same transitions with rewards times `reward_scale`; all other arrays are shared, not copied.
 
         The scale of "return_range" is 1000 / (largest - smallest return of an episode), as IQL's authors
         normalise locomotion rewards (ikostrikov/implicit_q_learning, train_offline.py). The metadata have the
@@ -107,7 +107,7 @@ class Transitions:
         )
 
     def returns(self) -> list[float]:
-        """The undiscounted return of each episode, in their order."""
+        """Return the undiscounted return of each episode, in their order."""
         return [float(self.rewards[rows].sum(dtype=np.float64)) for rows in self.episodes()]
 
     def _range_scale(self) -> float:
@@ -121,7 +121,7 @@ class Transitions:
         return 1000 / span
 
     def shifted(self, reward: float) -> Transitions:
-        """The same transitions with `reward` added to every reward; all other arrays are shared."""
+        """Return the same transitions with `reward` added to every reward; all other arrays are shared."""
         rewards = self.rewards + np.float32(reward)
         return dataclasses.replace(self, rewards=rewards, metadata={**self.metadata, "reward_shift": reward})
 
@@ -211,7 +211,7 @@ _BINS = 40
 
 
 def summary(transitions: Transitions, environment: str) -> dict[str, Any]:
-    """What a person asks of a dataset first, as JSON values.
+    """Summarise a dataset as JSON values.
 
     Returns and lengths are of episodes as they lie in the data: one that the end of the recording cut
     counts with what it has, so `cut_or_timed_out` says how many did not end in a terminal state.

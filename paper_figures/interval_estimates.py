@@ -17,7 +17,7 @@ _WIDTH = 7.0  # inches
 
 
 def table(results: Results) -> pd.DataFrame:
-    """The rows of the figure, columns `COLUMNS`: one per method and aggregate [normalised score]."""
+    """Return the rows of the figure, columns `COLUMNS`: one per method and aggregate [normalised score]."""
     statistics = results.statistics
     found = statistics.table
     last = found[(found["dataset"] == ALL) & (found["step"] == statistics.steps[-1])]
@@ -46,7 +46,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
-    """The caption's text for the rows of `table`."""
+    """Return the caption of the rows of `table`."""
     warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     return (
         f"Aggregates of the normalised score after {int(drawn['step'].iloc[0]):,} {results.along}"

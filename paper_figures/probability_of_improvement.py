@@ -17,7 +17,7 @@ _CELL = 0.45  # inches
 
 
 def table(results: Results) -> pd.DataFrame:
-    """What the figure draws, columns `COLUMNS`: a row per ordered pair of methods.
+    """Tabulate the figure, columns `COLUMNS`: a row per ordered pair of methods.
 
     Ties count half, so that the probability of the reverse pair is what is missing to one.
 
@@ -64,7 +64,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
-    """The caption's text for the rows of `table`."""
+    """Return the caption of the rows of `table`."""
     warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     bold = ", bold where the interval leaves out 0.5" if int(drawn["runs"].iloc[0]) > 1 else ""
     return (

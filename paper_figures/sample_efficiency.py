@@ -18,7 +18,7 @@ _WIDTH = 7.0  # inches
 
 
 def table(results: Results) -> pd.DataFrame:
-    """What the figure draws, columns `COLUMNS`: IQM per method and step, then the first method's pairs.
+    """Tabulate the figure, columns `COLUMNS`: IQM per method and step, then the first method's pairs.
 
     Raises:
         UserError: there is a single method, and so no pair to compare.
@@ -73,7 +73,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
-    """The caption's text for the rows of `table`."""
+    """Return the caption of the rows of `table`."""
     curves = drawn[drawn["panel"] == EFFICIENCY]
     last, first = int(curves["step"].max()), curves["label"].iloc[0]
     warning = f" {style.DEMONSTRATION}" if results.demonstration else ""

@@ -73,7 +73,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Return what the JSON file `path` holds.
+    """Read the JSON file `path`.
 
     Raises:
         UserError: the file is missing, cannot be read or is not JSON.

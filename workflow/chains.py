@@ -84,7 +84,7 @@ def check_chains(plan: Plan) -> None:
 
 
 def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -> tuple[Link, ...] | None:
-    """What makes the agents of an offline method; None where they are still to be imported.
+    """List the links that make the agents of an offline method; None where they are still to be imported.
 
     Those that are `stored` are read, or untrained ones stand in for them. UserError where their pre-training
     could not begin.
@@ -111,7 +111,7 @@ def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -
 
 
 def _stored(plan: Plan, dataset: str) -> tuple[Link, ...] | None:
-    """The first of a dataset's agents that are there; None where they are still to be imported.
+    """Return the first of a dataset's agents that are there; None where they are still to be imported.
 
     UserError where they act in another environment.
     """
@@ -129,7 +129,7 @@ def _stored(plan: Plan, dataset: str) -> tuple[Link, ...] | None:
 
 @cache
 def _agent(environment: str, *links: Link) -> trial.Agent:
-    """An untrained agent at a chain's end, or the file's."""
+    """Return an untrained agent at a chain's end, or the file's."""
     last = links[-1]
     if isinstance(last, str):
         return checkpoints.load(Path(last))[0]
@@ -182,7 +182,7 @@ def _shown(value: Any) -> Any:
 
 @contextmanager
 def _at(where: str) -> Iterator[None]:
-    """A UserError says where in the configuration it comes from."""
+    """Yield a UserError says where in the configuration it comes from."""
     try:
         yield
     except UserError as error:

@@ -31,7 +31,7 @@ _BAR_INTERVAL = 30.0  # seconds between a progress bar's lines in a log
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with what every step has: --log."""
+    """Return a parser with what every step has: --log."""
     result = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -40,7 +40,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """A JSON object on a command line, as a `type` of argparse."""
+    """Return a JSON object on a command line, as a `type` of argparse."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -193,5 +193,5 @@ class _Messages:
         return self.terminal.encoding
 
     def fileno(self) -> int:
-        """The terminal's: tqdm asks for its width."""
+        """Return the terminal's: tqdm asks for its width."""
         return self.terminal.fileno()

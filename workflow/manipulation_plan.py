@@ -81,7 +81,7 @@ class ManipulationPlan(RunPlan):
         return with_fingerprint(settings, job_hash("record_manipulation"))
 
     def _environment(self, task: str) -> dict[str, Any]:
-        """The environment's name and what it is made with, beside the defaults of `envs.manipulation`."""
+        """Return environment's name and what it is made with, beside the defaults of `envs.manipulation`."""
         dataset = self.section["datasets"][task]
         made_with = {key: dataset[key] for key in _MADE_WITH if key in dataset}
         return {"environment": TASKS[task], "options": made_with}
@@ -89,20 +89,20 @@ class ManipulationPlan(RunPlan):
     # --- pre-training -------------------------------------------------------------------------------------
 
     def _control(self, offline: str) -> Json:
-        """What a control has of its own; nothing for what fine-tuning starts from."""
+        """Return a control's own settings; none for the agents that fine-tuning starts from."""
         control: Json = {} if offline == OFFLINE else self.section["controls"][offline]
         return control
 
     def agent_groups(self, offline: str = OFFLINE) -> list[list[int]]:
-        """The agents of each job that pre-trains a task's, or makes a control of them."""
+        """Return the agents of each job that pre-trains a task's, or makes a control of them."""
         return self._agent_groups(self._control(offline).get("agents", self.section["pretraining"]["agents"]))
 
     def _agent_files(self, task: str, agents: Iterable[int]) -> list[str]:
-        """The files of agents that fine-tuning or a control starts from."""
+        """Return the files of agents that fine-tuning or a control starts from."""
         return [self._trained_agent(task, OFFLINE, agent) for agent in agents]
 
     def pretraining(self, task: str, offline: str) -> Json:
-        """The settings of the pre-training, or of a control, on one task, and their fingerprint."""
+        """Return the settings of the pre-training, or of a control, on one task, and their fingerprint."""
         section, control = self.section["pretraining"], self._control(offline)
         settings = {
             "method": OFFLINE,
@@ -117,15 +117,15 @@ class ManipulationPlan(RunPlan):
         return with_fingerprint(settings, *before)
 
     def starting_files(self, task: str, offline: str, agents: Iterable[int]) -> list[str]:
-        """The agents that a control continues, in their order; none where fresh ones are made."""
+        """Return the agents that a control continues, in their order; none where fresh ones are made."""
         return self._agent_files(task, agents) if self._control(offline).get("continues") else []
 
     def control_curves(self) -> list[str]:
-        """The curve files of all controls; none where committed curves are drawn."""
+        """Return the curve files of all controls; none where committed curves are drawn."""
         return [] if self.recorded else self.offline_curves(self.controls)
 
     def offline_curves(self, labels: Sequence[str]) -> list[str]:
-        """The curve files of offline training, this run's own or the committed ones."""
+        """Return the curve files of offline training, this run's own or the committed ones."""
         return [
             self._kept(task, label, agents_name(group))
             for task in self.tasks
@@ -141,7 +141,7 @@ class ManipulationPlan(RunPlan):
         return section["ensemble_size"] if "_ensemble_" in section["methods"][label]["variant"] else 1
 
     def fine_tuning(self, task: str, label: str) -> Json:
-        """The settings of one label on one task, and their fingerprint."""
+        """Return the settings of one label on one task, and their fingerprint."""
         section = self.section["fine_tuning"]
         own = section["methods"][label]
         settings = {
@@ -157,22 +157,22 @@ class ManipulationPlan(RunPlan):
         return with_fingerprint(settings, job_hash("fine_tune_pixels"), configuration_hash(agents))
 
     def member_files(self, task: str, label: str, seeds: Iterable[int]) -> list[str]:
-        """The agents' files of a group of seeds, each seed's in turn."""
+        """Return the agents' files of a group of seeds, each seed's in turn."""
         return self._agent_files(task, [agent for seed in seeds for agent in self.members(label, seed)])
 
     def curves(self) -> list[str]:
-        """The curve files of all fine-tuning, this run's own or the committed ones."""
+        """Return the curve files of all fine-tuning, this run's own or the committed ones."""
         return self._online_curves(self.tasks, self.methods)
 
     # --- what is judged -----------------------------------------------------------------------------------
 
     def judging(self, locomotion: Json) -> Json:
-        """The settings of `Plan.judging`, and a fingerprint of its jobs and of these."""
+        """Return the settings of `Plan.judging`, and a fingerprint of its jobs and of these."""
         settings = {key: value for key, value in locomotion.items() if key != "fingerprint"}
         return with_fingerprint(settings, locomotion["fingerprint"], *self._trained())
 
     def _trained(self) -> list[str]:
-        """The fingerprints of all curves; none of committed ones."""
+        """Return the fingerprints of all curves; none of committed ones."""
         return self._fingerprints(self.fine_tuning, self.tasks, self.methods)
 
     # --- figures ------------------------------------------------------------------------------------------
@@ -183,18 +183,18 @@ class ManipulationPlan(RunPlan):
         return [name for name in self.section.get("figures", []) if not (name == FILM and self.recorded)]
 
     def figure_curves(self, figure: str) -> list[str]:
-        """The curve files that a figure is given."""
+        """Return the curve files that a figure is given."""
         offline = self.offline_curves([OFFLINE, *self.controls]) if figure == CONTROLS else []
         return [*self.curves(), *offline]
 
     def pictures(self) -> Json:
-        """The settings of the pictures of Figures 6 and 7, and their fingerprint."""
+        """Return the settings of the pictures of Figures 6 and 7, and their fingerprint."""
         settings = {"size": 720, "frames": 8, **self.section.get("pictures", {})}
         settings["tasks"] = {task: TASKS[task] for task in self.tasks}
         return with_fingerprint(settings, job_hash("pictures"))
 
     def pictures_folders(self, figure: str) -> list[str]:
-        """The folders of the pictures that a figure places; none for figures of curves."""
+        """Return the folders of the pictures that a figure places; none for figures of curves."""
         if figure == FILM:
             return [f"{self._folder}/films/{task}" for task in self.tasks]
         return [f"{self._folder}/pictures"] if figure in PICTURED else []
@@ -218,22 +218,22 @@ class ManipulationPlan(RunPlan):
         return with_fingerprint({**kept, **filmed}, job_hash("film_agents"), trained["fingerprint"])
 
     def filmed_members(self, task: str) -> list[str]:
-        """The files of the agents that the filmed run started from."""
+        """Return the files of the agents that the filmed run started from."""
         filmed = self._filmed()
         return self.member_files(task, filmed["label"], [filmed["seed"]])
 
     def filmed_actor(self, task: str) -> str:
-        """The file of the ensemble that the filmed run ended with."""
+        """Return the file of the ensemble that the filmed run ended with."""
         filmed = self._filmed()
         group = numbered("seeds", next(g for g in self.seed_groups() if filmed["seed"] in g))
         return f"{self.results}/agents/{task}/{filmed['label']}/{group}/seed_{filmed['seed']}.safetensors"
 
     def gifs(self) -> list[str]:
-        """The films, where there are any."""
+        """Return the films, where there are any."""
         return [f"{self.results}/figures/film_{task}.gif" for task in self.tasks if FILM in self.figures]
 
     def drawing(self) -> Json:
-        """What captions say beside the curves, how intervals are drawn, and a fingerprint."""
+        """Return the settings of captions and of intervals, and a fingerprint."""
         section = self.section["fine_tuning"]
         settings = {
             **self._caption(),

@@ -10,17 +10,17 @@ from storage import UserError
 
 
 def root_and_id(folder: Path) -> tuple[Path, str]:
-    """The Minari root and the dataset's id: results/x/halfcheetah/random-local-v0 lies under results/x."""
+    """Return Minari root and the dataset's id: results/x/halfcheetah/random-local-v0 lies under results/x."""
     return folder.parent.parent, f"{folder.parent.name}/{folder.name}"
 
 
 def read(folder: Path, reward_scale: RewardScale) -> Transitions:
-    """The transitions in `folder`, rewards scaled. UserError where it is missing or damaged."""
+    """Return the transitions in `folder`, rewards scaled. UserError where it is missing or damaged."""
     return read_transitions(*root_and_id(folder)).scaled(reward_scale)
 
 
 def reward_scale_of(asked: RewardScale, transitions: Transitions | None) -> float:
-    """What rewards collected online are multiplied with: as those of the data, already scaled.
+    """Return the factor of rewards collected online: that of the data, already scaled.
 
     UserError where their range is asked for, and there are none.
     """

@@ -17,7 +17,7 @@ def prepare(settings: cli.Json) -> Compute:
 
 
 def loop_job(job: Job, compute: Compute) -> LoopJob:
-    """What a training loop is told of its job; another fingerprint has another state."""
+    """Make the training loop's description of its job; another fingerprint has another state."""
     return LoopJob(
         job.about["run"],
         job.about["dataset"],

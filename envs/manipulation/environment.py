@@ -109,7 +109,7 @@ class ManipulationEnvironment:
         return {**observation, "image": with_state(observation["image"], observation["state"])}
 
     def render(self, size: int, camera: str = "front") -> NDArray[np.uint8]:
-        """The scene as it is, in print quality: [size, size, 3] with shadows and smooth edges.
+        """Return the scene as it is, in print quality: [size, size, 3] with shadows and smooth edges.
 
         `size`: 960 at most. `camera`: "front", the agent's, or "overview", which shows the whole arm.
         """

@@ -23,7 +23,7 @@ _UNIT = np.array([0.1, 0.1, 0.1, 1.0, 1.0, 1.0, 1.0, FINGER_OPEN, FINGER_OPEN, 0
 
 
 def with_state(image: NDArray[Any], state: NDArray[Any]) -> NDArray[np.uint8]:
-    """The image [H, W, 3] with one row more, [H + 1, W, 3], uint8.
+    """Return the image [H, W, 3] with one row more, [H + 1, W, 3], uint8.
 
     The row begins with the bytes of `state` [10] as float32 in this machine's order, less its middle and in
     the units above; the rest of it is zero.

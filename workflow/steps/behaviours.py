@@ -58,7 +58,7 @@ def main(job: Job) -> None:
 def _vectors(
     tensors: Mapping[str, Tensor], made: Labels, true: Labels, returns: Sequence[float]
 ) -> pd.DataFrame:
-    """A row a trajectory, then a row a behaviour and one of the learned policy."""
+    """Return a row a trajectory, then a row a behaviour and one of the learned policy."""
     trajectories, policies = directions(tensors)
     (x, y), (policies_x, policies_y) = principal_components(trajectories, policies)
     numbers = np.arange(len(policies))

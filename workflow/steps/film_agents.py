@@ -32,7 +32,7 @@ _GAP = 4
 
 
 def script(environment: ManipulationEnvironment, start: int) -> Reel:
-    """The episode of the task's script without noise."""
+    """Return the episode of the task's script without noise."""
     observation = environment.reset(start)
     policy = scripted(environment, "whole", NONE, np.random.default_rng(start))
     return pictures.play(environment, observation, lambda _: policy())
@@ -40,7 +40,7 @@ def script(environment: ManipulationEnvironment, start: int) -> Reel:
 
 @torch.no_grad()
 def agent(agents: PixelAgents, environment: ManipulationEnvironment, start: int) -> Reel:
-    """The episode that an ensemble plays deterministically, as it is evaluated."""
+    """Return the episode that an ensemble plays deterministically, as it is evaluated."""
 
     def act(observation: Observation) -> NDArray[np.float32]:
         image = torch.from_numpy(np.array(observation["image"]))

@@ -26,7 +26,7 @@ from workflow.training_process import loop_job, prepare
 
 
 def probes_of(method: type[Method], online: OnlineSchedule, seeds: Sequence[int]) -> list[Probe]:
-    """What the paper's figures show of the runs of `seeds` besides their learning."""
+    """Make the probes of the runs of `seeds` that the paper's figures show."""
     probes: list[Probe] = [OfflineShare()]
     if online.diagnostics_interval and "action_auroc" in method.diagnostics:
         probes.append(ActionAUROC(online.diagnostics_interval, seeds))

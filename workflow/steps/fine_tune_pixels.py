@@ -21,7 +21,7 @@ from workflow.training_process import loop_job, prepare
 
 
 def fine_tuning_config(settings: cli.Json) -> PixelFineTuningConfig:
-    """The variant's settings with the job's own. UserError for an unknown variant or setting."""
+    """Return the variant's settings with the job's own. UserError for an unknown variant or setting."""
     if settings["variant"] not in VARIANTS:
         raise UserError(f"unknown variant {settings['variant']!r}, expected one of {', '.join(VARIANTS)}")
     check(PixelFineTuningConfig, settings["config"], "config", OWN_CHOICE)

@@ -20,7 +20,7 @@ from workflow.training_process import loop_job, prepare
 
 
 def starting_agents(files: Sequence[Path], method: str) -> StartingAgents | None:
-    """The agents to start from, None where there are none; UserError where their updates differ."""
+    """Return the agents to start from, None where there are none; UserError where their updates differ."""
     if not files:
         return None
     loaded = [checkpoints.load(path) for path in files]

@@ -20,7 +20,7 @@ ACTORS = {"medium": ("medium",), "expert": ("expert",), "medium-expert": ("mediu
 
 
 def recorded(settings: cli.Json, behaviour: Path | None) -> recipes.Recording:
-    """The episodes of `settings["recipe"]`; D4RL's recipes but random need a behaviour policy's folder."""
+    """Return episodes of `settings["recipe"]`; D4RL's recipes but random need a behaviour policy's folder."""
     environment, recipe = settings["environment"], settings["recipe"]
     if recipe == "minari":
         return recipes.published(environment, settings["minari_id"])
@@ -59,7 +59,7 @@ UNIFORM_ACTOR = "uniform"
 
 
 def mixed(settings: cli.Json, behaviours: Sequence[Path]) -> recipes.Recording:
-    """The episodes of the recipe heterogeneous, from the folders of its behaviour policies."""
+    """Return the episodes of the recipe heterogeneous, from the folders of its behaviour policies."""
     folders, environment = {folder.name: folder for folder in behaviours}, settings["environment"]
     sources = [
         _source(environment, entry, folders, settings["seed"] + number)
