@@ -559,7 +559,7 @@ FILES: list[tuple[str, Any, str]] = [
         job_file({"fingerprint": "0", "sac": {"discount": 2}}),
         "sac.discount is 2: expected at most 1",
     ),
-    ("record", job_file({}), "lack the key 'environment'"),
+    ("record", job_file({}), "lack the key 'recipe'"),
     (
         "record",
         job_file({"environment": ENVIRONMENT, "recipe": "d4rl", "file": "no.hdf5"}),
