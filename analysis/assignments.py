@@ -9,7 +9,7 @@ Labels = NDArray[np.int64]
 
 
 def purity(found: Labels, true: Labels) -> float:
-    """The share of members whose true group is the commonest in the group that they were put in. [N] each
+    """Return share of members whose true group is the commonest in the group that they were put in. [N] each
 
     It is 1 where no group mixes members of several true ones; many small groups are pure by themselves.
     """
@@ -31,7 +31,7 @@ def normalised_mutual_information(found: Labels, true: Labels) -> float:
 def principal_components(
     vectors: NDArray[np.float64], others: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The two directions in which `vectors` vary most: their coordinates, and those of `others` there.
+    """Return the two directions in which `vectors` vary most: their coordinates, and those of `others` there.
 
     [N, d], [M, d] -> [2, N], [2, M]. Signs are such that each direction's largest component is positive.
     """

@@ -152,7 +152,7 @@ def runs_behind(figure: str | int) -> int:
 
 
 def published_dataset(figure: str | int, panel: str, curve: str) -> str:
-    """The dataset of a curve: its panel, except in 4a and 9, whose panels are environments."""
+    """Return the dataset of a curve: its panel, except in 4a and 9, whose panels are environments."""
     return f"{panel}-{curve}" if METRIC_OF_CURVE[str(figure), curve] == TRUE_SHARE else panel
 
 
@@ -199,7 +199,7 @@ def published_panels(figure: str | int) -> list[str]:
 
 @cache
 def published_table() -> pd.DataFrame:
-    """The whole table, columns `COLUMNS`; cached, so callers must not write into it."""
+    """Return the whole table, columns `COLUMNS`; cached, so callers must not write into it."""
     # Not `pq.read_table`: it would read columns out of folder names like `seed=1`.
     with pq.ParquetFile(TABLE) as file:
         table: pd.DataFrame = file.read().to_pandas()
@@ -207,7 +207,7 @@ def published_table() -> pd.DataFrame:
 
 
 def thinned(digitised: pd.DataFrame) -> pd.DataFrame:
-    """The rows the suite keeps of the full digitised table (columns figure, panel, curve, x, mean, std).
+    """Return rows the suite keeps of the full digitised table (columns figure, panel, curve, x, mean, std).
 
     `x` is in thousands of steps, or in episodes; the result has `COLUMNS` with `step` in steps or episodes.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.aggregate import Bootstrap, interval_estimate, run_values
+from analysis.intervals import Bootstrap, interval_estimate
 from analysis.published import (
     FIGURES,
     METHOD_OF_CURVE,
@@ -16,8 +16,9 @@ from analysis.published import (
     published_dataset,
     published_table,
 )
-from analysis.scores import Scores, normalised
+from analysis.scores import Scores, normalised, run_values
 from analysis.shares import LOGGED_SHARE, TRUE_SHARE, environment_steps
+from analysis.summary import table_text
 from storage.files import atomic_path
 
 STEPS = (0, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
@@ -81,17 +82,15 @@ def reproduction_errors(curves: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFr
 
 
 def error_table(errors: pd.DataFrame) -> str:
-    """The rows of `reproduction_errors` as a Markdown table, and a note that explains it."""
+    """Return the rows of `reproduction_errors` as a Markdown table, and a note that explains it."""
     headings = ("figure", "dataset", "method", "step", "ours", "published", "difference", "seeds")
-    lines = ["| " + " | ".join(headings) + " |", "| --- | --- | --- |" + " ---: |" * 5]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for _, row in errors.iterrows()]
     note = (
         "Normalised score; in 4a and 9 the share of offline samples, in 4b and 10 the AUROC in percent; in"
         " 5a, 15 and 16 success over episodes, in 5b and 17 shares of online and of random samples."
         " Ours: mean over seeds. Published: mean ± standard deviation of the paper's runs. Difference: ours"
         " less published, with our bootstrap interval; the published mean is taken as it is."
     )
-    return "\n".join([*lines, "", note]) + "\n"
+    return table_text(headings, (_cells(row) for _, row in errors.iterrows()), note, texts=3)
 
 
 def write_errors(errors: pd.DataFrame, csv_path: Path, markdown_path: Path) -> None:
@@ -109,7 +108,7 @@ def write_errors(errors: pd.DataFrame, csv_path: Path, markdown_path: Path) -> N
 def _errors(
     ours: pd.DataFrame, theirs: pd.DataFrame, method: str, dataset: str, metric: str, bootstrap: Bootstrap
 ) -> pd.DataFrame:
-    """The rows of one published curve `theirs`, all columns but its own name; `ours` has its counterpart."""
+    """Compare one published curve `theirs` with its counterpart in `ours`: all columns but its own name."""
     places = theirs["step"].to_numpy(dtype=np.int64)
     by_episodes = metric in _OF_EPISODES
     if metric == TRUE_SHARE:
@@ -146,7 +145,7 @@ def _errors(
 
 
 def _mean_over_runs(values: Scores) -> Scores:
-    """[runs, 1, steps] -> [steps]"""
+    """Average over runs: [runs, 1, steps] -> [steps]."""
     return np.asarray(values.mean(axis=(0, 1)), dtype=np.float64)
 
 

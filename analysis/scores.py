@@ -40,7 +40,7 @@ class ScoreArrays:
 
 
 def judged_phase(curves: pd.DataFrame) -> str:
-    """The phase that is judged where none is named: online where `curves` have one, else offline."""
+    """Return the phase that is judged where none is named: online where `curves` have one, else offline."""
     return "online" if (curves["phase"] == "online").any() else "offline"
 
 
@@ -101,6 +101,30 @@ def score_arrays(
     )
 
 
+def run_values(
+    curves: pd.DataFrame, method: str, datasets: Sequence[str], metric: str = "return"
+) -> tuple[Scores, NDArray[np.int64]]:
+    """Return the measurements of one method's runs [runs, tasks, steps], and the steps [steps] they share.
+
+    `curves` has the columns of `storage.curves`; task k is `datasets[k]`; returns are normalised scores,
+    other metrics as they are. Where datasets have different seeds, there are as many runs as the fewest
+    seeds, in the order of the seeds: the bootstrap pairs no runs across tasks. A dataset without rows leaves
+    no runs.
+    """
+    rows = curves[(curves["method"] == method) & (curves["metric"] == metric)]
+    tables = [
+        rows[rows["dataset"] == dataset].pivot(index="seed", columns="step", values="value").dropna(axis=1)
+        for dataset in datasets
+    ]
+    runs = min(len(table) for table in tables)
+    steps = sorted(set.intersection(*(set(table.columns) for table in tables)))
+    values = np.stack([table[steps].to_numpy(dtype=np.float64)[:runs] for table in tables], axis=1)
+    if metric == "return":
+        for task, dataset in enumerate(datasets):
+            values[:, task] = normalised(values[:, task], dataset)
+    return values, np.array(steps, dtype=np.int64)
+
+
 def environment_family(dataset: str) -> str:
     """Family of the environment that `dataset` was recorded in: "halfcheetah-random" gives "HalfCheetah".
 
@@ -129,7 +153,7 @@ def normalised(returns: Scores, dataset: str) -> Scores:
 
 
 def returns(scores: Scores, dataset: str) -> Scores:
-    """The inverse of `normalised`: normalised scores (any shape) as undiscounted returns."""
+    """Return the inverse of `normalised`: normalised scores (any shape) as undiscounted returns."""
     low, high = reference_scores(environment_family(dataset))
     return np.asarray(low + np.asarray(scores, dtype=np.float64) / 100.0 * (high - low), dtype=np.float64)
 

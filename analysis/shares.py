@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.aggregate import Bootstrap, interval_estimate
+from analysis.intervals import Bootstrap, interval_estimate
 from analysis.scores import Scores
 from storage import UserError
 
@@ -74,6 +74,6 @@ def environment_steps(gradient_steps: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _mean_over_runs(shares: Scores) -> Scores:
-    """[runs, 1, steps] -> [steps]"""
+    """Average over runs: [runs, 1, steps] -> [steps]."""
     mean: Scores = shares.mean(axis=(0, 1))
     return mean

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.aggregate import Bootstrap, interval_estimate, run_values
+from analysis.intervals import Bootstrap, interval_estimate
 from analysis.published import SUCCESS
-from analysis.scores import Scores
-from analysis.summary import closing_cells
+from analysis.scores import Scores, run_values
+from analysis.summary import closing_cells, table_text
 
 MEASURED = "success_deterministic"
 """The metric of our curves that the trailing mean is of; COG evaluates so, and the paper does not say."""
@@ -53,7 +53,7 @@ def last_evaluations(curves: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def success_rows(curves: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """A row a method and task of `comparable` online curves: trailing success at the first and last step.
+    """Tabulate trailing success at the first and last step, a row a method and task of `comparable` curves.
 
     Columns method, dataset, seeds, last_step (the last that all runs share, an episode), start, end, end_low,
     end_high (NaN for one seed).
@@ -70,32 +70,26 @@ def success_rows(curves: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
 
 
 def success_markdown(rows: pd.DataFrame) -> str:
-    """The rows of `success_rows` as a Markdown table, and a note that explains it."""
-    lines = ["| " + " | ".join(_HEADINGS) + " |", "| --- | --- |" + " ---: |" * 5]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for _, row in rows.iterrows()]
+    """Return the rows of `success_rows` as a Markdown table, and a note that explains it."""
     note = (
         "Success of deterministic evaluation episodes, mean over seeds; each value is the mean of up to"
         f" {WINDOW} evaluations, as in the paper's figures."
     )
-    return "\n".join([*lines, "", note]) + "\n"
+    return table_text(_HEADINGS, (closing_cells(row, digits=2) for _, row in rows.iterrows()), note)
 
 
 def success_lines(rows: pd.DataFrame) -> str:
-    """The same for the terminal, a line a row; empty without rows."""
+    """Return the same for the terminal, a line a row; empty without rows."""
     lines = []
     for _, row in rows.iterrows():
-        method, dataset, seeds, last, start, end, interval = _cells(row)
+        method, dataset, seeds, last, start, end, interval = closing_cells(row, digits=2)
         lines.append(
             f"{dataset}, {method}: success {start} to {end} ({interval}), {seeds} seeds, {last} episodes"
         )
     return "".join(f"{line}\n" for line in lines)
 
 
-def _cells(row: pd.Series) -> tuple[str, ...]:
-    return closing_cells(row, digits=2)
-
-
 def _ends(values: Scores) -> Scores:
-    """[runs, 1, 2] -> [2]"""
+    """Average over runs: [runs, 1, 2] -> [2]."""
     mean: Scores = values.mean(axis=(0, 1))
     return mean

@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from tabulate import tabulate
 
-from analysis.aggregate import Statistics, closing_rows
+from analysis.statistics import Statistics, closing_rows
 from storage.files import atomic_path
 
 _HEADINGS = ("method", "dataset", "seeds", "steps", "start", "end", "interval of the end")
-_TEXT = ("method", "dataset")
 
 
 def summary_table(statistics: Statistics) -> str:
-    """The closing table as plain text: one line per method and dataset, and a line that explains it.
+    """Return the closing table as plain text: one line per method and dataset, and a line that explains it.
 
     Start and end are interquartile means over seeds of the normalised score.
     """
-    lines = [_headings(statistics), *_cells(statistics)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    texts = [_aligned(line, widths) for line in lines]
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([texts[0], rule, *texts[1:], "", _note(statistics)]) + "\n"
+    return _table(statistics, "simple")
 
 
 def markdown_table(statistics: Statistics) -> str:
-    """The closing table as Markdown, with the cells of `summary_table`."""
-    rule = tuple("---" if name in _TEXT else "---:" for name in _HEADINGS)
-    lines = [_headings(statistics), rule, *_cells(statistics)]
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"{body}\n\n{_note(statistics)}\n"
+    """Return the closing table as Markdown, with the cells of `summary_table`."""
+    return _table(statistics, "pipe")
+
+
+def table_text(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], note: str, texts: int = 2, form: str = "pipe"
+) -> str:
+    """Return table as text and a note below it; the first `texts` columns are left-aligned, the others right.
+
+    `form` is one of tabulate's: "pipe" for Markdown, "simple" for the terminal, "github" for Markdown whose
+    cells are too long to be padded.
+    """
+    sides = ["left"] * texts + ["right"] * (len(headings) - texts)
+    layout: dict[str, Any] = {"stralign": None} if form == "github" else {"colalign": sides}
+    lines = tabulate(list(rows), headings, tablefmt=form, disable_numparse=True, **layout)
+    return f"{lines}\n\n{note}\n"
 
 
 def write_summary(statistics: Statistics, csv_path: Path, markdown_path: Path, further: str = "") -> None:
@@ -48,16 +57,14 @@ def write_summary(statistics: Statistics, csv_path: Path, markdown_path: Path, f
         temporary.write_text(markdown_table(statistics) + further, encoding="utf-8")
 
 
-def _headings(statistics: Statistics) -> tuple[str, ...]:
-    return tuple(f"{statistics.unit}s" if name == "steps" else name for name in _HEADINGS)
-
-
-def _cells(statistics: Statistics) -> list[tuple[str, ...]]:
-    return [closing_cells(row) for _, row in closing_rows(statistics).iterrows()]
+def _table(statistics: Statistics, form: str) -> str:
+    headings = [f"{statistics.unit}s" if name == "steps" else name for name in _HEADINGS]
+    rows = [closing_cells(row) for _, row in closing_rows(statistics).iterrows()]
+    return table_text(headings, rows, _note(statistics), form=form)
 
 
 def closing_cells(row: pd.Series, digits: int = 1) -> tuple[str, ...]:
-    """A row of a closing table as text; `row` has the columns of `analysis.aggregate.closing_rows`."""
+    """Return a row of a closing table as text; `row` has the columns of `analysis.aggregate.closing_rows`."""
     one_run = math.isnan(row["end_low"])
     return (
         str(row["method"]),
@@ -68,14 +75,6 @@ def closing_cells(row: pd.Series, digits: int = 1) -> tuple[str, ...]:
         f"{row['end']:.{digits}f}",
         "none (one run)" if one_run else f"{row['end_low']:.{digits}f} to {row['end_high']:.{digits}f}",
     )
-
-
-def _aligned(line: tuple[str, ...], widths: list[int]) -> str:
-    cells = (
-        cell.ljust(width) if name in _TEXT else cell.rjust(width)
-        for name, cell, width in zip(_HEADINGS, line, widths, strict=True)
-    )
-    return "  ".join(cells).rstrip()
 
 
 def _note(statistics: Statistics) -> str:

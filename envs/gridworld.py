@@ -127,7 +127,7 @@ class Gridworld:
         return np.asarray(self.rewards[:, None] + self.maze.discount * values[..., self.next_states])
 
     def visits(self, policies: Values) -> Values:
-        """Expected visits of each state in an episode of `HORIZON` steps of policies [P, S, A]. [P, S]"""
+        """Compute expected visits of states in an episode of `HORIZON` steps of policies [P, S, A]. [P, S]"""
         at = np.zeros(policies.shape[:2])
         at[:, self.start] = 1.0
         moves = np.zeros((len(policies), len(self.cells), len(self.cells)))
@@ -141,7 +141,7 @@ class Gridworld:
         return total
 
     def returns(self, q: Values) -> Values:
-        """Expected undiscounted return of the epsilon-greedy policies of q [P, S, A]. [P]"""
+        """Compute the expected undiscounted return of the epsilon-greedy policies of q [P, S, A]. [P]"""
         return np.asarray(self.visits(epsilon_greedy(q)) @ self.rewards)
 
 

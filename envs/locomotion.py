@@ -237,7 +237,7 @@ class EnvironmentSpecification:
 
 @cache
 def specification(name: str) -> EnvironmentSpecification:
-    """The specification of an environment, by its Gymnasium name. Raises UserError for an unknown name."""
+    """Return specification of an environment, by its Gymnasium name. Raises UserError for an unknown name."""
     task = _task(name)
     physics = PhysicsBatch(load_model(task.model_path), copies=1, threads=1)
     low, high = physics.model.actuator_ctrlrange.T.copy()
@@ -402,7 +402,7 @@ _WORD = 2**64
 
 
 def _encode(generator: np.random.Generator) -> NDArray[np.uint64]:
-    """A PCG64 generator's state as [6] uint64: its two 128-bit numbers, high word first, and its buffer."""
+    """Pack a PCG64 generator's state into [6] uint64: two 128-bit numbers, high word first, and a buffer."""
     state: dict[str, Any] = dict(generator.bit_generator.state)
     counter, increment = state["state"]["state"], state["state"]["inc"]
     words = (*divmod(counter, _WORD), *divmod(increment, _WORD), state["has_uint32"], state["uinteger"])

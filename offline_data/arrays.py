@@ -60,15 +60,15 @@ class EpisodeRows:
     metadata: Mapping[str, Any]
 
     def __len__(self) -> int:
-        """The number of transitions M."""
+        """Return the number of transitions M."""
         return len(self.rewards)
 
     def episodes(self) -> Iterator[slice]:
-        """The rows of each episode, in order."""
+        """Return the rows of each episode, in order."""
         return episode_slices(self.episode_ends)
 
     def discounted_returns(self, discount: float) -> Array:
-        """The discounted sum of rewards from each step to the end of its episode. [M]
+        """Return the discounted sum of rewards from each step to the end of its episode. [M]
 
         G_t = r_t + discount G_{t+1}, with G = 0 beyond the end, whether a terminal or a time-out made it.
         """
@@ -82,7 +82,7 @@ class EpisodeRows:
         return returns.astype(np.float32)
 
     def scaled(self, reward_scale: RewardScale) -> Self:
-        """The same transitions with rewards times `reward_scale`; all other arrays are shared, not copied.
+        """Return the same transitions with rewards times `reward_scale`; all else is shared, not copied.
 
         The scale of "return_range" is 1000 / (largest - smallest return of an episode), as IQL's authors
         normalise locomotion rewards (ikostrikov/implicit_q_learning, train_offline.py). The metadata have the
@@ -94,7 +94,7 @@ class EpisodeRows:
         return self._with(rewards, {"reward_scale": reward_scale})
 
     def returns(self) -> list[float]:
-        """The undiscounted return of each episode, in their order."""
+        """Return the undiscounted return of each episode, in their order."""
         return [float(self.rewards[rows].sum(dtype=np.float64)) for rows in self.episodes()]
 
     def _range_scale(self) -> float:
@@ -108,7 +108,7 @@ class EpisodeRows:
         return 1000 / span
 
     def shifted(self, reward: float) -> Self:
-        """The same transitions with `reward` added to every reward; all other arrays are shared."""
+        """Return the same transitions with `reward` added to every reward; all other arrays are shared."""
         rewards = self.rewards + np.float32(reward)
         return self._with(rewards, {"reward_shift": reward})
 

@@ -27,7 +27,7 @@ class _Cut(NamedTuple):
 
 
 def environment_seeds(seed: int, copies: int) -> list[int]:
-    """The seed of each copy: unrelated ones for neighbouring values of `seed`."""
+    """Return the seed of each copy: unrelated ones for neighbouring values of `seed`."""
     return [int(word) for word in np.random.SeedSequence(seed).generate_state(copies)]
 
 

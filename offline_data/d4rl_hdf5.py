@@ -43,7 +43,7 @@ _ROWS_NAMED = 10
 
 
 def recording(path: Path | str, environment: str, episode_ends: str = CHECKED) -> Recording:
-    """The episodes of the D4RL file `path` in its order, by one of `RULES`, and where they come from.
+    """Return the episodes of the D4RL file `path` in its order, by one of `RULES`, and where they come from.
 
     Those that the rule leaves no step of are left out. Where the file has no `timeouts`, an episode ends at a
     terminal or at the environment's time limit. The last row, where it ends no episode, only gives the
@@ -190,7 +190,7 @@ def _at_time_limit(ends: NDArray[np.bool_], environment: str) -> NDArray[np.bool
 
 
 def _read(path: Path, environment: str) -> dict[str, NDArray[Any]]:
-    """The arrays of the file, checked: float32 numbers and bool flags, all of one length."""
+    """Return the arrays of the file, checked: float32 numbers and bool flags, all of one length."""
     if not path.is_file():
         raise UserError(f"{path} does not exist; expected an HDF5 file in D4RL's layout")
     try:
@@ -212,7 +212,7 @@ def _read(path: Path, environment: str) -> dict[str, NDArray[Any]]:
 
 
 def _stored(file: Any, key: str, path: Path) -> Any:
-    """The HDF5 dataset `key`, of which every number lies in this very file."""
+    """Return the HDF5 dataset `key`, of which every number lies in this very file."""
     link = file.get(key, getlink=True)
     if link is None:
         raise UserError(f"{path} lacks {key!r}; expected D4RL's layout: {', '.join(_REQUIRED)}")
@@ -259,7 +259,7 @@ def _check_shapes(stored: dict[str, Any], path: Path, environment: str) -> None:
 
 
 def _array(key: str, dataset: Any) -> NDArray[Any]:
-    """The whole array, a column as a vector; HDF5 converts, so memory holds it once."""
+    """Return the whole array, a column as a vector; HDF5 converts, so memory holds it once."""
     array: NDArray[Any] = np.empty(dataset.shape, dataset.dtype if key in _FLAGS else np.float32)
     dataset.read_direct(array)
     return array.reshape(len(array), -1)[:, 0].copy() if key in (*_FLAGS, "rewards") else array

@@ -52,7 +52,7 @@ def registered(environment: str) -> Any:
 
 
 def parsed(stored: Any) -> dict[str, Any]:
-    """The specification in a dataset's metadata, with `id`, `kwargs` and `additional_wrappers`.
+    """Return the specification in a dataset's metadata, with `id`, `kwargs` and `additional_wrappers`.
 
     Raises:
         ValueError: it is not JSON as Gymnasium writes it; the message goes on after "an env_spec that".
@@ -73,7 +73,7 @@ def parsed(stored: Any) -> dict[str, Any]:
 
 
 def differences(specification: Mapping[str, Any], environment: str) -> list[str]:
-    """What makes a `parsed` specification another environment than Gymnasium's of that name; empty: nothing.
+    """Name the differences of a `parsed` specification from Gymnasium's of that name; empty: none.
 
     Wrappers that only watch or record, arguments that only decide what is drawn, and arguments that are the
     defaults make no difference.

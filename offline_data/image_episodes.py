@@ -45,7 +45,7 @@ class ImageEpisode:
     source: int
 
     def __len__(self) -> int:
-        """The number of steps T."""
+        """Return the number of steps T."""
         return len(self.rewards)
 
 
@@ -216,7 +216,7 @@ def _joined(
     sources: Sequence[int],
     metadata: Mapping[str, Any],
 ) -> ImageEpisodes:
-    """What follows from the `lengths` [E] and `sources` [E] of episodes whose arrays lie end to end."""
+    """Index the transitions of concatenated episodes with these `lengths` [E] and `sources` [E]."""
     episode_ends = np.zeros(len(rewards), dtype=np.bool_)
     episode_ends[np.cumsum(lengths) - 1] = True
     return ImageEpisodes(
@@ -233,7 +233,7 @@ def _joined(
 
 
 def _frame_index(episode_ends: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The frame that each transition starts at: every episode before it has one more than it has steps."""
+    """Return frame that each transition starts at: every episode before it has one more than it has steps."""
     ended_before: NDArray[np.int64] = np.cumsum(episode_ends) - episode_ends
     return np.arange(len(episode_ends)) + ended_before
 

@@ -2,7 +2,7 @@
 
 As in COG, no episode need show the whole task: prior episodes do its first stage, with all rewards zeroed;
 task episodes start where that ended and do the second. Their sizes in COG are not in its code; its file names
-say 10,000 prior and 10,000 task trajectories for the drawers, 10,000 and 5,000 for PickPlace [C]. In Off2On
+say 10,000 prior and 10,000 task trajectories for the drawers, 10,000 and 5,000 for PickPlace [COG]. In Off2On
 half of that data is replaced by 100,000 uniform random rollouts, or transitions: it does not say which
 ([S] D.2). How many of each is a setting here.
 """
@@ -116,7 +116,7 @@ def store(folder: Path | str, dataset_id: str, recording: ImageRecording) -> dic
 
 
 def image_summary(episodes: ImageEpisodes) -> dict[str, Any]:
-    """What a person asks of the data first, as JSON values: of each source, and of all.
+    """Summarise the data as JSON values: of each source, and of all.
 
     `success`: the share of episodes that are in success at their last step; prior data are rewarded nowhere,
     and so in none. `first_stage`: the share that reached the first stage's end at some step (the whole of
@@ -169,7 +169,7 @@ def _episode(
         rewards[time] = outcome.reward
         reached = reached or environment.task.first_stage_done(environment.physics)
     if source == PRIOR:
-        rewards[:] = 0.0  # [C]
+        rewards[:] = 0.0  # [COG]
     return (
         ImageEpisode(images[: steps + 1], states[: steps + 1], actions[:steps], rewards[:steps], source),
         reached,

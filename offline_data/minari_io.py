@@ -135,7 +135,7 @@ def write_buffers(
 
 
 def published_root(dataset_id: str) -> Path:
-    """The folder that Minari keeps `dataset_id` under, downloaded by Minari where it is not there yet.
+    """Return the folder that Minari keeps `dataset_id` under, downloaded by Minari where it is not there yet.
 
     The folder is Minari's own: MINARI_DATASETS_PATH, or ~/.minari/datasets.
 
@@ -207,7 +207,7 @@ def marked_ends(folder: Path | str, dataset_id: str) -> dict[str, Any]:
 def read_arrays(
     folder: Path | str, dataset_id: str, read: Callable[[Any, int, int], dict[str, NDArray[Any]]]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The metadata of a Minari dataset, and what `read(file, episodes, steps)` makes of its checked data.
+    """Return metadata of a Minari dataset, and what `read(file, episodes, steps)` makes of its checked data.
 
     `read` raises ValueError for data that contradict the metadata, which say how many episodes and steps.
 
@@ -238,7 +238,7 @@ def read_arrays(
 
 
 def sha256(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file."""
+    """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -336,7 +336,7 @@ def _buffer(
 
 
 def described(dataset_id: str, environment: str, required: Sequence[str]) -> dict[str, Any]:
-    """The metadata that every dataset has; `required` are the packages that its environment needs."""
+    """Return the metadata that every dataset has; `required` are the packages that its environment needs."""
     installed = versions()
     return {
         "dataset_id": dataset_id,
@@ -411,7 +411,7 @@ def _read_marks(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]]
 
 
 def stored_shape(file: Any, episode: int, key: str) -> tuple[int, ...]:
-    """The shape of an episode's array in the opened HDF5 file's identifier `file`."""
+    """Return the shape of an episode's array in the opened HDF5 file's identifier `file`."""
     shape: tuple[int, ...] = _open(file, episode, key).shape
     return shape
 
@@ -425,7 +425,7 @@ def read_stored(file: Any, episode: int, key: str, out: NDArray[Any]) -> None:
 
 
 def _open(file: Any, episode: int, key: str) -> Any:
-    """The HDF5 dataset `key` of an episode, of which every number lies in this very file."""
+    """Return the HDF5 dataset `key` of an episode, of which every number lies in this very file."""
     *groups, name = f"episode_{episode}/{key}".encode().split(b"/")
     place = file
     for group in groups:
@@ -440,6 +440,6 @@ def _open(file: Any, episode: int, key: str) -> Any:
 
 
 def _check_in_file(group: Any, name: bytes) -> None:
-    """A link could lead to any file that this process may read."""
+    """Refuse links: one could lead to any file that this process may read."""
     if group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
         raise ValueError(f"{name.decode()} is a link; expected the data themselves")

@@ -74,7 +74,7 @@ def random(
 
 
 def random_actions(environment: str, seed: int, actions: RandomActions = UNIFORM) -> Policy:
-    """The policy of `random`."""
+    """Return the policy of `random`."""
     spec = specification(environment)
     generator = _generator(seed)
     low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
@@ -138,7 +138,7 @@ class Source(NamedTuple):
 def heterogeneous(
     environment: str, sources: Sequence[Source], steps: int, copies: int, threads: int
 ) -> Recording:
-    """Data of several policies, one after the other, with who made each episode.
+    """Record data of several policies, one after the other, with who made each episode.
 
     With equal shares and SAC's actors it is the heterogeneous-k of Zhang and Kashima (2023); with uniform
     actions, an actor, and that actor disturbed, in the shares 1, 2 and 2, it is BRAC's data (Wu et al. 2019).
@@ -330,7 +330,7 @@ def write_action_log(
 
 
 def resimulate(path: Path | str) -> list[Episode]:
-    """The episodes of an action log, simulated again: equal to those recorded, to the last bit.
+    """Return the episodes of an action log, simulated again: equal to those recorded, to the last bit.
 
     An episode that a block's end cut is marked truncated, not terminal. Memory: the episodes.
 
@@ -367,7 +367,7 @@ def store(folder: Path | str, dataset_id: str, recording: Recording) -> dict[str
 def described(
     environment: str, episodes: list[Episode], recipe: str, seeds: Sequence[int], **others: Any
 ) -> Recording:
-    """A recording with the metadata that all have: recipe, seeds, steps; `others` are JSON values."""
+    """Return a recording with the metadata that all have: recipe, seeds, steps; `others` are JSON values."""
     metadata = {
         "recipe": recipe,
         "algorithm_name": recipe,
@@ -389,7 +389,7 @@ def _read_log(path: Path) -> dict[str, NDArray[Any]]:
 def _read_safetensors(
     path: Path, keys: Sequence[str], kind: str
 ) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
-    """The arrays `keys` of a file that should be `kind`, and its header."""
+    """Return the arrays `keys` of a file that should be `kind`, and its header."""
     try:
         with safe_open(path, framework="numpy") as file:
             missing = sorted(set(keys) - set(file.keys()))
@@ -451,7 +451,7 @@ def _reset_to(
 def _simulate(
     environments: EnvironmentBatch, first: NDArray[np.float64], actions: NDArray[np.float32]
 ) -> Episode:
-    """The episode that begins at `first`, where the environment is, and takes `actions` [T, A].
+    """Return the episode that begins at `first`, where the environment is, and takes `actions` [T, A].
 
     It is shorter than they are where the environment ends it before.
     """
@@ -473,7 +473,7 @@ def _simulate(
 
 
 def _fingerprint(episodes: Sequence[Episode]) -> str:
-    """The hexadecimal SHA-256 of all that an environment said."""
+    """Return the hexadecimal SHA-256 of all that an environment said."""
     digest = hashlib.sha256()
     for episode in episodes:
         digest.update(episode.observations.tobytes())
@@ -483,5 +483,5 @@ def _fingerprint(episodes: Sequence[Episode]) -> str:
 
 
 def _simulator() -> str:
-    """What decides the last bits of a simulation."""
+    """Return the versions that decide the last bits of a simulation."""
     return f"mujoco {versions()['mujoco']} on {platform.machine()}"

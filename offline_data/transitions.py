@@ -33,7 +33,7 @@ class Episode:
     truncated: bool
 
     def __len__(self) -> int:
-        """The number of steps T."""
+        """Return the number of steps T."""
         return len(self.rewards)
 
 
@@ -154,7 +154,7 @@ _BINS = 40
 
 
 def summary(transitions: Transitions, environment: str) -> dict[str, Any]:
-    """What a person asks of a dataset first, as JSON values.
+    """Summarise a dataset as JSON values.
 
     Returns and lengths are of episodes as they lie in the data: one that the end of the recording cut
     counts with what it has, so `cut_or_timed_out` says how many did not end in a terminal state.

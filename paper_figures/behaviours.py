@@ -25,7 +25,7 @@ _MAP = "viridis"
 
 
 def table(paths: Iterable[Path]) -> pd.DataFrame:
-    """What the figure draws of agent 0 of each file of the step `behaviours`, columns `COLUMNS`.
+    """Return what the figure draws of agent 0 of each file of the step `behaviours`, columns `COLUMNS`.
 
     `kind` is trajectory, behaviour or learned; `percentile` of a trajectory's return among its dataset's.
 
@@ -62,7 +62,7 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame) -> str:
-    """The caption's text for the rows of `table`."""
+    """Return the caption's text for the rows of `table`."""
     counts = drawn[drawn["kind"] == "trajectory"].groupby(["dataset", "method"], sort=False)
     groups = ", ".join(
         f"{method} on {dataset}: {rows['behaviour'].nunique()}" for (dataset, method), rows in counts

@@ -34,7 +34,7 @@ class Comparison:
     open: bool = False
 
     def table(self, results: Results) -> pd.DataFrame:
-        """What the figure draws, columns `panels.COLUMNS`, in undiscounted return over environment steps.
+        """Tabulate the figure, columns `panels.COLUMNS`, in undiscounted return over environment steps.
 
         Ours is the mean over seeds with its bootstrap interval: the same estimator as the published mean,
         which comes with one standard deviation and is cut to the steps we have.
@@ -64,7 +64,7 @@ class Comparison:
         return panels.draw(drawn, f"Figure {self.number}")
 
     def caption(self, drawn: pd.DataFrame, results: Results) -> str:
-        """The caption's text for the rows of `table`."""
+        """Return the caption of the rows of `table`."""
         notes = list(self.notes) if (drawn["source"] == drawing.PUBLISHED).any() else []
         missing = [method for method in self.methods if method not in set(drawn["method"])]
         if missing:

@@ -44,7 +44,7 @@ _HEIGHT = 0.62  # of the fullest bin, in rows
 
 
 def table(summaries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """What the figure draws, columns `COLUMNS`: a row per dataset and bin of normalised returns.
+    """Tabulate the figure, columns `COLUMNS`: a row per dataset and bin of normalised returns.
 
     `summaries` are those of `offline_data.transitions.summary`. `mean` is over the dataset's episodes,
     `d4rl_mean` that of D4RL's dataset (NaN: not known).
@@ -56,7 +56,7 @@ def table(summaries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def draw(summaries: Sequence[Mapping[str, Any]]) -> Figure:
-    """A panel an environment, in it a row a dataset: a histogram of its episodes, their mean and D4RL's.
+    """Return panel an environment, in it a row a dataset: a histogram of its episodes, their mean and D4RL's.
 
     Raises:
         UserError: there is nothing to draw, or as `table`.
@@ -88,7 +88,7 @@ def write(summaries: Sequence[Mapping[str, Any]], path: Path) -> pd.DataFrame:
 
 
 def caption(drawn: pd.DataFrame) -> str:
-    """The caption's text for the rows of `table`."""
+    """Return the caption of the rows of `table`."""
     known = drawn[drawn["d4rl_mean"].notna()].drop_duplicates("dataset")
     sources = known.groupby("d4rl_source", sort=False)["dataset"]
     named = "; of ".join(f"{style.listed(datasets)} ({source})" for source, datasets in sources)

@@ -87,7 +87,7 @@ def draw(
 
 
 def layers(rows: pd.DataFrame, along: str = "step", dense: bool = False) -> so.Plot:
-    """The bands and lines of `rows`, not yet placed on a figure."""
+    """Return the bands and lines of `rows`, not yet placed on a figure."""
     looks = style.looks(rows["method"])
     plot = so.Plot(rows)
     # Each layer names all that it takes of its own rows; what it does not name, seaborn takes of all rows.
@@ -151,7 +151,7 @@ class Legend:
 
 
 def _method_handle(look: style.Look) -> Line2D:
-    """A method's colour and marker, without the line, which is a source's."""
+    """Return a method's colour and marker, without the line, which is a source's."""
     return Line2D(
         [], [], color=look.colour, marker=look.shape, markerfacecolor=look.face,
         markerfacecoloralt="white", markersize=5, linewidth=3, alpha=0.9, solid_capstyle="butt",

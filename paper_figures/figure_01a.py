@@ -53,7 +53,7 @@ def read_likelihoods(paths: Iterable[Path]) -> pd.DataFrame:
 
 
 def table(results: Results) -> pd.DataFrame:
-    """What the figure draws, columns `COLUMNS`, of the results' log likelihoods.
+    """Tabulate the figure, columns `COLUMNS`, of the results' log likelihoods.
 
     Raises:
         UserError: as `read_likelihoods`.
@@ -62,7 +62,7 @@ def table(results: Results) -> pd.DataFrame:
 
 
 def table_of(likelihoods: pd.DataFrame) -> pd.DataFrame:
-    """What the figure draws, columns `COLUMNS`, from log likelihoods (columns dataset, source, value).
+    """Tabulate the figure, columns `COLUMNS`, from log likelihoods (columns dataset, source, value).
 
     A row a bin (`low` to `high` in nats, `density` per nat), then a row of mean and standard deviation for
     each kind of samples, ours and, where the paper has the dataset, published.
@@ -108,7 +108,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
-    """The caption's text for the rows of `table_of`."""
+    """Return the caption of the rows of `table_of`."""
     published = (drawn["source"] == PUBLISHED).any()
     sentences = [
         "Figure 1a of the paper." if published else "Counterpart of the paper's Figure 1a.",
@@ -160,7 +160,7 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _dashed(line: Line2D, samples: str) -> Line2D:
-    """The look of a published mean, its deviation to either side."""
+    """Return the look of a published mean, its deviation to either side."""
     line.set(
         color=_COLOURS[samples],
         linestyle=STROKES[PUBLISHED].linestyle,

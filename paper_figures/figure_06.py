@@ -23,7 +23,7 @@ class Pictures:
     stacked: bool = False
 
     def table(self, results: ManipulationResults) -> pd.DataFrame:
-        """The pictures that there are, in the paper's order: columns task, file, height, width (pixels).
+        """Return pictures that there are, in the paper's order: columns task, file, height, width (pixels).
 
         Raises:
             UserError: there is none of this kind, or one cannot be read.
@@ -57,7 +57,7 @@ class Pictures:
         return figure
 
     def caption(self, drawn: pd.DataFrame, results: ManipulationResults) -> str:
-        """The caption's text for the rows of `table`."""
+        """Return the caption of the rows of `table`."""
         sentences = [
             f"Counterpart of the paper's Figure {self.number}: {self.subject}",
             "This suite's own tasks after COG's, drawn by MuJoCo in print quality; the agent sees 48 x 48"

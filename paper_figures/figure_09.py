@@ -22,7 +22,7 @@ class OfflineShare:
     number: str
 
     def table(self, results: Results) -> pd.DataFrame:
-        """What the figure draws, columns `panels.COLUMNS`: shares of draws over environment steps.
+        """Tabulate the figure, columns `panels.COLUMNS`: shares of draws over environment steps.
 
         Ours is the share of all draws since the evaluation before, mean over seeds with its interval, and,
         where the run recorded it, the share of every 100th batch. The published index of gradient steps is
@@ -51,7 +51,7 @@ class OfflineShare:
         return panels.draw(drawn, f"Figure {self.number}")
 
     def caption(self, drawn: pd.DataFrame, results: Results) -> str:
-        """The caption's text for the rows of `table`."""
+        """Return the caption of the rows of `table`."""
         subject = "The share of offline samples among those that balanced replay draws."
         notes = ["Ours is the share of all draws since the evaluation before."]
         if (drawn["source"] == drawing.LOGGED).any():

@@ -29,7 +29,7 @@ class ActionAUROC:
     number: str
 
     def table(self, results: Results) -> pd.DataFrame:
-        """What the figure draws, columns `panels.COLUMNS`: AUROC over environment steps, a curve a `label`.
+        """Tabulate the figure, columns `panels.COLUMNS`: AUROC over environment steps, a curve a `label`.
 
         Ours is the mean over seeds with its bootstrap interval; the published curves are cut to our steps.
 
@@ -56,7 +56,7 @@ class ActionAUROC:
         return panels.draw(rows, f"Figure {self.number}")
 
     def caption(self, drawn: pd.DataFrame, results: Results) -> str:
-        """The caption's text for the rows of `table`."""
+        """Return the caption of the rows of `table`."""
         subject = (
             "How well Q tells all state-action pairs that were collected online from the same states with"
             " uniform random actions, 50 a state: the area under the ROC curve with Q as the confidence, 50%"

@@ -23,7 +23,7 @@ class DrawnShares:
     tasks: tuple[str, ...]
 
     def table(self, results: ManipulationResults) -> pd.DataFrame:
-        """What the figure draws, columns `panels.COLUMNS`; the column `method` holds the share's metric.
+        """Tabulate the figure, columns `panels.COLUMNS`; the column `method` holds the share's metric.
 
         Raises:
             UserError: the results hold no such shares of Off2On on the figure's tasks.
@@ -49,7 +49,7 @@ class DrawnShares:
         return panels.draw(drawn, f"Figure {self.number}")
 
     def caption(self, drawn: pd.DataFrame, results: ManipulationResults) -> str:
-        """The caption's text for the rows of `table`."""
+        """Return the caption of the rows of `table`."""
         subject = "The shares of online samples and of random-action data among those balanced replay draws."
         note = (
             "Ours is the share of all draws since the evaluation before, so it has no point at episode 0,"

@@ -22,7 +22,7 @@ _NAME = "The figure of films"
 
 
 def table(results: ManipulationResults) -> pd.DataFrame:
-    """The film strips that there are: `success` of the episode shown, `successes` of all `episodes` played.
+    """List the film strips: `success` of the episode shown, `successes` of all `episodes` played.
 
     Raises:
         UserError: there is none, or its outcomes cannot be read.
@@ -64,7 +64,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: ManipulationResults) -> str:
-    """The caption's text for the rows of `table`."""
+    """Return the caption of the rows of `table`."""
     sentences = [
         f"Episodes on {style.listed(drawn['task'])} from one start, evenly spread moments from left to right:"
         " the script without noise, one seed's agents as they came from offline training, and what they are"

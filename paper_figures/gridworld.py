@@ -87,7 +87,7 @@ def _temperatures(axes: Axes, own: pd.DataFrame) -> None:
 
 
 def sweep_caption(drawn: pd.DataFrame) -> str:
-    """What the sweep shows, in numbers."""
+    """Describe what the sweep shows, in numbers."""
     seeds = int(drawn["seeds"].iloc[0])
     sentences = [
         "Return of the epsilon-greedy policy of each method, in percent of that of the optimal one, over the"
@@ -138,7 +138,7 @@ def draw_maps(drawn: pd.DataFrame) -> Figure:
 
 
 def maps_caption(drawn: pd.DataFrame) -> str:
-    """What the maps show."""
+    """Describe what the maps show."""
     place = drawn.iloc[0]
     percents = drawn.groupby("method", sort=False)["percent"].first()
     parts = [f"{LOOKS[str(method)][0]} {percent:.0f}" for method, percent in percents.items()]

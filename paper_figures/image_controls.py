@@ -22,7 +22,7 @@ _NAME = "The figure of controls"
 
 
 def table(results: ManipulationResults) -> pd.DataFrame:
-    """What the figure draws, columns `panels.COLUMNS`: success at each evaluation; `step` counts updates.
+    """Tabulate the figure, columns `panels.COLUMNS`: success at each evaluation; `step` counts updates.
 
     Raises:
         UserError: the results hold no success of agents trained on images.
@@ -59,7 +59,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: ManipulationResults) -> str:
-    """The caption's text for the rows of `table`."""
+    """Return the caption of the rows of `table`."""
     methods = [method for method in dict.fromkeys(drawn["method"]) if method in results.updates]
     tuned = style.listed(style.method_label(method, results.ensemble_size) for method in methods)
     sentences = [

@@ -39,13 +39,13 @@ class Drawing(Protocol[Source]):
     """A module, or an object, that says what it draws of results, draws it, and captions it."""
 
     def table(self, results: Source, /) -> pd.DataFrame:
-        """What the figure draws, a row a point. UserError where the results lack what it needs."""
+        """Tabulate the figure, a row a point. UserError where the results lack what it needs."""
 
     def draw(self, drawn: pd.DataFrame, /) -> Figure:
         """Draw the rows of `table`. UserError where there are none."""
 
     def caption(self, drawn: pd.DataFrame, results: Source, /) -> str:
-        """What lines and bands are, and what a reader has to know."""
+        """Explain lines and bands, and all else that a reader has to know."""
 
 
 PaperFigure = Drawing[Results]
@@ -55,7 +55,7 @@ _DECLARED = read_yaml(Path(__file__).with_name("comparisons.yaml"))
 
 
 def _declared(kind: Callable[..., Drawing[Source]], section: str) -> dict[str, Drawing[Source]]:
-    """The figures of a section of comparisons.yaml, by name."""
+    """Return the figures of a section of comparisons.yaml, by name."""
     entries = _DECLARED[section].items()
     return {name: kind(**{**entry, "notes": tuple(entry.get("notes", ()))}) for name, entry in entries}
 
@@ -103,7 +103,7 @@ def write(name: str, results: Results, path: Path) -> pd.DataFrame:
 
 
 def write_figure(figure: Drawing[Source], results: Source, path: Path) -> pd.DataFrame:
-    """The same for a figure itself."""
+    """Return the same for a figure itself."""
     drawn = figure.table(results)
     style.save(figure.draw(drawn), path, drawn)
     with atomic_path(path.with_name(path.name + ".txt")) as temporary:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.aggregate import ALL
+from analysis.statistics import ALL
 from paper_figures import style
 from paper_figures.results import Results
 
 COLUMNS = ("method", "label", "statistic", "step", *style.ESTIMATE)
 AGGREGATES = {"median": "median", "iqm": "IQM", "mean": "mean", "optimality_gap": "optimality gap"}
-"""Statistics of `analysis.aggregate.STATISTICS`, in rliable's order, and their panels' titles."""
+"""Statistics of `analysis.statistics.STATISTICS`, in rliable's order, and their panels' titles."""
 
 _WIDTH = 7.0  # inches
 
 
 def table(results: Results) -> pd.DataFrame:
-    """The rows of the figure, columns `COLUMNS`: one per method and aggregate [normalised score]."""
+    """Return the rows of the figure, columns `COLUMNS`: one per method and aggregate [normalised score]."""
     statistics = results.statistics
     found = statistics.table
     last = found[(found["dataset"] == ALL) & (found["step"] == statistics.steps[-1])]
@@ -46,7 +46,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
-    """The caption's text for the rows of `table`."""
+    """Return the caption of the rows of `table`."""
     warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     return (
         f"Aggregates of the normalised score after {int(drawn['step'].iloc[0]):,} {results.along}"

@@ -29,7 +29,7 @@ IQM = "iqm"
 
 
 def table(results: Results) -> pd.DataFrame:
-    """What the figure draws, columns `COLUMNS`: a row per method, dataset and step, then per seed as well.
+    """Tabulate the figure, columns `COLUMNS`: a row per method, dataset and step, then per seed as well.
 
     Kind "iqm" is the interquartile mean over seeds with its interval, kind "seed" one run. Scores are
     normalised.
@@ -80,7 +80,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
-    """The caption's text for the rows of `table`."""
+    """Return the caption of the rows of `table`."""
     iqm = drawn[drawn["kind"] == IQM]
     seeds = int(iqm["runs"].iloc[0])
     lines = (
@@ -98,7 +98,7 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
 
 
 def _sources(drawn: pd.DataFrame) -> dict[str, str]:
-    """The legend's words for thick and thin lines."""
+    """Return the legend's words for thick and thin lines."""
     if (drawn["runs"] == 1).all():
         return {drawing.OURS: "one seed, no interval"}
     iqm = drawn[drawn["kind"] == IQM].iloc[0]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.aggregate import Bootstrap
+from analysis.intervals import Bootstrap
 from analysis.published import METHOD_OF_CURVE, METRIC_OF_CURVE, SUCCESS, published_table, runs_behind
 from analysis.shares import share_curve
 from paper_figures import drawing, panels, style
@@ -66,7 +66,7 @@ class Successes:
     notes: tuple[str, ...] = ()
 
     def table(self, results: ManipulationResults) -> pd.DataFrame:
-        """What the figure draws, columns `panels.COLUMNS`: trailing success over episodes.
+        """Tabulate the figure, columns `panels.COLUMNS`: trailing success over episodes.
 
         Raises:
             UserError: the results hold none of the figure's methods.
@@ -90,7 +90,7 @@ class Successes:
         return panels.draw(drawn, f"Figure {self.number}")
 
     def caption(self, drawn: pd.DataFrame, results: ManipulationResults) -> str:
-        """The caption's text for the rows of `table`."""
+        """Return the caption of the rows of `table`."""
         missing = [name for method, name in self.methods.items() if method not in set(drawn["method"])]
         notes = [
             "Success: the share of deterministic evaluation episodes with a rewarded last step; each point is"
@@ -126,7 +126,7 @@ def curve_pair(
 def caption(
     drawn: pd.DataFrame, results: ManipulationResults, number: str, subject: str, notes: Iterable[str]
 ) -> str:
-    """The caption's text for rows with the columns `panels.COLUMNS`."""
+    """Return the caption's text for rows with the columns `panels.COLUMNS`."""
     ours = drawn[drawn["source"] == drawing.OURS]
     theirs = drawn[drawn["source"] == drawing.PUBLISHED]
     last, seeds = int(ours["step"].max()), int(ours["runs"].min())

@@ -43,7 +43,7 @@ PAPER_SIZE = 5
 
 
 def published_curves(figure: str, dataset: str) -> dict[str, pd.DataFrame]:
-    """The paper's curves of one figure on one dataset, by our method: columns step, mean, std [D].
+    """Return the paper's curves of one figure on one dataset, by our method: columns step, mean, std [D].
 
     Empty where the figure has no such panel. Cached, so callers must not write into them.
     """
@@ -74,7 +74,7 @@ def published_rows(curve: pd.DataFrame, **names: str) -> pd.DataFrame:
 
 
 def level_rows(curve: pd.DataFrame, last: int) -> pd.DataFrame:
-    """The last value of `curve`, rows of a table, as a level from step 0 to `last`."""
+    """Return the last value of `curve`, rows of a table, as a level from step 0 to `last`."""
     end = pd.concat([curve.iloc[-1:]] * 2, ignore_index=True)
     sources = {OURS: OUR_LEVEL, PUBLISHED: PUBLISHED_LEVEL}
     band = f"value at step {int(curve['step'].iloc[-1]):,}"
@@ -109,7 +109,7 @@ def draw(drawn: pd.DataFrame, figure_name: str) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: Results, number: str, subject: str, notes: Iterable[str]) -> str:
-    """The caption's text for rows with the columns `COLUMNS`.
+    """Return the caption's text for rows with the columns `COLUMNS`.
 
     `number` is the paper's of the figure, `subject` a sentence on what it compares, `notes` sentences on
     what its reader has to know.
@@ -162,7 +162,7 @@ def _heading(drawn: pd.DataFrame, number: str) -> str:
 
 
 def _ours(ours: pd.DataFrame, results: Results) -> str:
-    """What our curves are, and what each method started from."""
+    """Describe our curves and the agents that each method started from."""
     seeds, methods = int(ours["runs"].iloc[0]), list(dict.fromkeys(ours["method"]))
     interval = f"with its {ours['band'].iloc[0]}" if seeds > 1 else "without an interval"
     own = [style.name_of(method) for method in methods if _trained_offline_by_itself(method)]
@@ -215,7 +215,7 @@ def _score_axis(axes: Axes, dataset: str) -> SecondaryAxis:
 
 
 def _sources(drawn: pd.DataFrame) -> dict[str, str]:
-    """The legend's words for each source's lines and bands."""
+    """Return the legend's words for each source's lines and bands."""
     words = {}
     for name, rows in drawn.groupby("source", sort=False):
         source, band, runs = str(name), str(rows["band"].iloc[0]), int(rows["runs"].iloc[0])

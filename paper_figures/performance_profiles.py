@@ -12,7 +12,7 @@ COLUMNS = ("method", "label", "step", "threshold", *style.ESTIMATE)
 
 
 def table(results: Results) -> pd.DataFrame:
-    """What the figure draws, columns `COLUMNS`: a row per method and threshold [normalised score]."""
+    """Tabulate the figure, columns `COLUMNS`: a row per method and threshold [normalised score]."""
     statistics = results.statistics
     parts = []
     for method in statistics.methods:
@@ -41,7 +41,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
-    """The caption's text for the rows of `table`."""
+    """Return the caption of the rows of `table`."""
     warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     return (
         "Performance profiles: the share of all runs, on all datasets together, whose normalised score after"

@@ -18,7 +18,7 @@ PUBLISHED_FIGURE = "3"
 
 
 def table(results: Results) -> pd.DataFrame:
-    """What the figure draws, columns `panels.COLUMNS`, in undiscounted return over environment steps.
+    """Tabulate the figure, columns `panels.COLUMNS`, in undiscounted return over environment steps.
 
     The statistics' methods are the sweep's labels, such as "off2on_at_3e-05".
     """
@@ -50,7 +50,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
-    """The caption's text for the rows of `table`: what is drawn, and how far each rate is from the paper."""
+    """Return the caption of the rows of `table`, with each rate's distance from the paper."""
     ours = drawn[drawn["source"] == drawing.OURS]
     seeds, steps = int(ours["runs"].iloc[0]), int(ours["step"].max())
     name = style.method_label(_swept(results.statistics.methods), results.ensemble_size)
@@ -73,7 +73,7 @@ def _swept(labels: tuple[str, ...]) -> str:
 
 
 def _distances(dataset: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
-    """The mean distance of each rate's curve from the published mean, after the start."""
+    """Return the mean distance of each rate's curve from the published mean, after the start."""
     found = []
     for label, curve in ours[ours["step"] > 0].groupby("label", sort=False):
         published = np.interp(curve["step"], theirs["step"], theirs["value"])

@@ -7,7 +7,6 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.aggregate import improvements
 from paper_figures import style
 from paper_figures.results import Results
 from storage import UserError
@@ -18,7 +17,7 @@ _CELL = 0.45  # inches
 
 
 def table(results: Results) -> pd.DataFrame:
-    """What the figure draws, columns `COLUMNS`: a row per ordered pair of methods.
+    """Tabulate the figure, columns `COLUMNS`: a row per ordered pair of methods.
 
     Ties count half, so that the probability of the reverse pair is what is missing to one.
 
@@ -26,7 +25,7 @@ def table(results: Results) -> pd.DataFrame:
         UserError: there is a single method, and so no pair to compare.
     """
     statistics = results.statistics
-    pairs = improvements(statistics).rename(columns={"estimate": "value"})
+    pairs = statistics.improvements().rename(columns={"estimate": "value"})
     if pairs.empty:
         found = ", ".join(statistics.methods)
         raise UserError(f"The statistics hold one method, {found}: expected at least two to compare.")
@@ -65,7 +64,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
-    """The caption's text for the rows of `table`."""
+    """Return the caption of the rows of `table`."""
     warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     bold = ", bold where the interval leaves out 0.5" if int(drawn["runs"].iloc[0]) > 1 else ""
     return (

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.aggregate import Bootstrap, Statistics
+from analysis.intervals import Bootstrap
+from analysis.statistics import Statistics
 from storage.curves import UNITS
 
 
@@ -22,7 +23,7 @@ class Results:
     released. `members_shared`: the seeds of one method start
     from the same pre-trained agents. `demonstration`: the run is too small to judge the paper by.
     `likelihoods` are the files of Figure 1a. `cache` is a folder that keeps intervals by content
-    (`analysis.aggregate.Bootstrap`).
+    (`analysis.intervals.Bootstrap`).
     """
 
     statistics: Statistics

@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.aggregate import improvements
 from paper_figures import drawing, style
 from paper_figures.results import Results
 from storage import UserError
@@ -19,7 +18,7 @@ _WIDTH = 7.0  # inches
 
 
 def table(results: Results) -> pd.DataFrame:
-    """What the figure draws, columns `COLUMNS`: IQM per method and step, then the first method's pairs.
+    """Tabulate the figure, columns `COLUMNS`: IQM per method and step, then the first method's pairs.
 
     Raises:
         UserError: there is a single method, and so no pair to compare.
@@ -40,7 +39,7 @@ def table(results: Results) -> pd.DataFrame:
         )
         for method in statistics.methods
     ]
-    pairs = improvements(statistics)
+    pairs = statistics.improvements()
     pairs = pairs[pairs["method"] == statistics.methods[0]]
     versus_label = pairs["versus"].map(lambda method: style.method_label(method, ensemble_size))
     parts.append(pairs.assign(panel=IMPROVEMENT, versus_label=versus_label, unit="probability"))
@@ -74,7 +73,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
-    """The caption's text for the rows of `table`."""
+    """Return the caption of the rows of `table`."""
     curves = drawn[drawn["panel"] == EFFICIENCY]
     last, first = int(curves["step"].max()), curves["label"].iloc[0]
     warning = f" {style.DEMONSTRATION}" if results.demonstration else ""

@@ -125,19 +125,19 @@ DENSE = {"lines.markersize": 3}
 
 
 def theme(dense: bool = False) -> dict[str, Any]:
-    """Settings of matplotlib; `dense`: finer, for figures of many panels."""
+    """Return matplotlib's settings; `dense`: finer, for figures of many panels."""
     return THEME | (DENSE if dense else {})
 
 
 @contextmanager
 def look(dense: bool = False) -> Iterator[None]:
-    """The suite's theme on top of matplotlib's defaults, whatever a user's own matplotlibrc says."""
+    """Yield the suite's theme on top of matplotlib's defaults, whatever a user's own matplotlibrc says."""
     with matplotlib.style.context(["default", theme(dense)]):
         yield
 
 
 def looks(methods: Iterable[str]) -> dict[str, Look]:
-    """The look of each of `methods`, which a figure draws together.
+    """Return the look of each of `methods`, which a figure draws together.
 
     A method that the catalogue does not have goes by its name; its look begins with a hash of the name, and
     is the next one that none of the others has.
@@ -166,18 +166,18 @@ def _look_of_rate(label: str) -> Look:
 
 
 def name_of(method: str) -> str:
-    """The method's name in captions and legends; one that the catalogue does not have goes by its own."""
+    """Return method's name in captions and legends; one that the catalogue does not have goes by its own."""
     return LOOKS[method].name if method in LOOKS else method
 
 
 def method_label(method: str, ensemble_size: int) -> str:
-    """The method's name for a legend; Off2On's names its ensemble size, as in "Off2On (N = 5)"."""
+    """Return the method's name for a legend; Off2On's names its ensemble size, as in "Off2On (N = 5)"."""
     name = name_of(method)
     return f"{name} (N = {ensemble_size})" if method == "off2on" else name
 
 
 def count_axis(axes: Axes, last: int, thousands: bool = True) -> None:
-    """Counts from 0 to `last` on the horizontal axis: of steps in thousands, or of episodes as they are."""
+    """Set the horizontal axis to 0 to `last`: steps in thousands, or episodes as they are."""
     margin = 0.02 * max(last, 1)
     axes.set_xlim(-margin, max(last, 1) + margin)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=not thousands))
@@ -199,14 +199,14 @@ def intervals(axes: Axes, rows: pd.DataFrame, names: Sequence[str], looks: Seque
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
-    """A legend under all panels; a handle may be several artists, drawn over each other."""
+    """Place a legend under all panels; a handle may be several artists, drawn over each other."""
     figure.legend(
         handles, labels, loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.4
     )
 
 
 def legend_columns(labels: Sequence[str], width: float) -> int:
-    """The most columns in which a legend with these labels is no wider than `width` inches, at least one."""
+    """Count the columns of a legend that is at most `width` inches wide; at least one."""
     for columns in range(len(labels), 1, -1):
         parts = np.array_split(np.array([len(label) for label in labels]), columns)
         if sum(_ENTRY_WIDTH + _LETTER_WIDTH * part.max() for part in parts) <= width:
@@ -225,7 +225,7 @@ def count(number: int, noun: str) -> str:
 
 
 def runs(rows: pd.DataFrame) -> str:
-    """What intervals rest on, as in "3 seeds on each of 2 datasets, 95% bootstrap intervals"."""
+    """Describe the runs behind intervals, as in "3 seeds on each of 2 datasets, 95% bootstrap intervals"."""
     seeds, tasks = int(rows["runs"].iloc[0]), int(rows["tasks"].iloc[0])
     interval = f"{rows['band'].iloc[0]}s" if seeds > 1 else "no interval"
     where = f" on each of {tasks} datasets" if tasks > 1 else " on one dataset"
@@ -245,7 +245,7 @@ def moment(rows: pd.DataFrame) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """The different names in their order, as in "a, b and c"."""
+    """Return the different names in their order, as in "a, b and c"."""
     *most, last = dict.fromkeys(names)
     return f"{', '.join(most)} and {last}" if most else last
 

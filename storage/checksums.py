@@ -67,7 +67,7 @@ def _sha256(path: Path) -> str:
 
 
 def main() -> None:
-    """The command line: how many files are whole, or one sentence and exit status 2."""
+    """Run the command line: print how many files are whole, or one sentence with exit status 2."""
     parser = argparse.ArgumentParser(description="Check a finished run's figures, statistics and tables.")
     parser.add_argument("folder", type=Path, help="such as results/pilot")
     options = parser.parse_args()

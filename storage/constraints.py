@@ -1,6 +1,6 @@
 """Types of settings: which values each may have, for whoever reads it and for the check of configurations.
 
-They stand in the dataclasses beside their numbers. Python does not check them: `workflow.settings` does,
+They stand in the dataclasses beside their numbers. Python does not check them: `storage.settings` does,
 wherever settings come from a file or a command line.
 """
 

@@ -142,7 +142,7 @@ def _check_whole(frame: pd.DataFrame, provenance: Mapping[str, Any], path: Path 
 
 
 def _end(provenance: Mapping[str, Any]) -> int | None:
-    """The last step that a job was to make, as far as its provenance says; warm starts come on top."""
+    """Return the last step that a job was to make, as far as its provenance says; warm starts come on top."""
     configuration = provenance.get("configuration")
     schedule = configuration.get("schedule") if isinstance(configuration, Mapping) else None
     end = schedule.get("steps", schedule.get("updates")) if isinstance(schedule, Mapping) else None

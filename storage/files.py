@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from storage import UserError
 
@@ -73,7 +73,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Return what the JSON file `path` holds.
+    """Read the JSON file `path`.
 
     Raises:
         UserError: the file is missing, cannot be read or is not JSON.
@@ -96,36 +96,22 @@ def exclusive(folder: Path | str) -> Iterator[None]:
     Raises:
         UserError: another run holds the folder, or it cannot be written.
     """
-    lock = Path(folder) / ".lock"
+    place = Path(folder) / ".lock"
+    lock = FileLock(place, timeout=_PATIENCE)
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        place.write_text(f"{os.getpid()}\n")
+    except Timeout as error:
+        holder = place.read_text(errors="replace").strip() or "unknown"
+        raise UserError(f"{folder} is already being written by another run (process {holder})") from error
     except OSError as error:
+        lock.release()
         raise UserError(f"{folder} could not be locked for writing: {error.strerror or error}") from error
     try:
-        _acquire(descriptor, folder)
         yield
     finally:
-        os.close(descriptor)
-
-
-def _acquire(descriptor: int, folder: Path | str) -> None:
-    """Lock the open file and write this process's number into it. UserError as `exclusive`."""
-    end = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() > end:
-                holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-                message = f"{folder} is already being written by another run (process {holder})"
-                raise UserError(message) from error
-        except OSError as error:
-            raise UserError(f"{folder} could not be locked for writing: {error.strerror or error}") from error
-        time.sleep(0.1)
+        lock.release()
 
 
 def _prefix(path: Path) -> str:

@@ -96,20 +96,20 @@ def hardware() -> dict[str, Any]:
 
 
 def restrictions(environment: Mapping[str, str]) -> str:
-    """The variables of `environment` that restrict a library's instructions, with values, or "unset"."""
+    """Return variables of `environment` that restrict a library's instructions, with values, or "unset"."""
     found = (f"{name}={environment[name]}" for name in _RESTRICTIONS if environment.get(name))
     return " ".join(found) or "unset"
 
 
 def gpus(folder: Path) -> dict[str, list[str]]:
-    """The entry of `hardware` on NVIDIA's GPUs, by model, from the driver's `folder`; none without GPUs."""
+    """List NVIDIA's GPUs by model, from the driver's `folder`, an entry of `hardware`; none without GPUs."""
     text = "".join(file.read_text() for file in sorted(folder.glob("*/information")))
     models = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Model:")]
     return {"gpus": models} if models else {}
 
 
 def processor(information: str) -> dict[str, str]:
-    """The entries of `hardware` on the processor, from the text of Linux's /proc/cpuinfo, or from none."""
+    """Return entries of `hardware` on the processor, from the text of Linux's /proc/cpuinfo, or from none."""
     lines = (line.partition(":") for line in information.partition("\n\n")[0].splitlines())
     said = {name.strip(): value.strip() for name, _, value in lines}
     flags = said.get("flags", said.get("Features", "")).split()

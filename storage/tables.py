@@ -84,7 +84,7 @@ def write_table(path: Path | str, table: pa.Table, kind: Kind, header: Mapping[s
 
 
 def read_table(path: Path | str, kind: Kind) -> tuple[pa.Table, dict[str, Any]]:
-    """The table and the header that `write_table` wrote.
+    """Return the table and the header that `write_table` wrote.
 
     Parquet's own checksums cover its pages and not its footer, hence one of ours; a file without it is of
     before there was one.

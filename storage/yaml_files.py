@@ -53,7 +53,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what the YAML file `path` holds. No tag builds an object.
+    """Read the YAML file `path`. No tag builds an object.
 
     Raises:
         UserError: the file is missing or is not YAML, a mapping in it has a key twice, or a word that is not

@@ -27,9 +27,9 @@ from offline_data.minari_io import sha256
 from offline_data.transitions import Transitions
 from storage import UserError
 from storage.provenance import collect
+from storage.settings import build
 from storage.tables import FINGERPRINTS, read_table, write_table
 from workflow import cli, paths, training_process
-from workflow.settings import build
 
 TRAINING_METRICS = ("normalised_score", "td_error", "conservative_penalty", "q_mean", "entropy_coefficient")
 """Of the training curve, kept beside the fingerprint as training_<name>."""
@@ -67,7 +67,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _measured_before(output: Path, identity: str) -> pd.DataFrame:
-    """The rows that an interrupted run of these settings has written; none where it wrote none."""
+    """Return the rows that an interrupted run of these settings has written; none where it wrote none."""
     table = FINGERPRINTS.schema.empty_table()
     if output.exists():
         table, provenance = read_table(output, FINGERPRINTS)
@@ -80,7 +80,7 @@ def _measured_before(output: Path, identity: str) -> pd.DataFrame:
 def _trained(
     options: argparse.Namespace, config: CQLConfig, transitions: Transitions, job: Job, updates: int
 ) -> PretrainedAgents:
-    """The agents after `updates`, from where the last interval left them."""
+    """Return the agents after `updates`, from where the last interval left them."""
     schedule = OfflineSchedule(
         updates=updates, evaluation_interval=options.interval, checkpoint_interval=options.interval
     )
@@ -92,7 +92,7 @@ def _trained(
 def _measured(
     options: argparse.Namespace, trained: PretrainedAgents, transitions: Transitions, updates: int
 ) -> pd.DataFrame:
-    """The rows of `storage.tables.FINGERPRINTS` after `updates`."""
+    """Return the rows of `storage.tables.FINGERPRINTS` after `updates`."""
     names = [str(agent) for agent in options.agents]
     own = rows(
         options.setting, names, updates, fingerprints(trained.agents, options.environment, transitions)

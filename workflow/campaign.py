@@ -55,7 +55,7 @@ class Member(NamedTuple):
 
 
 def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """The same configuration with tiny numbers and results of its own; networks keep their sizes."""
+    """Return the same configuration with tiny numbers and results of its own; networks keep their sizes."""
     tiny, plan = copy.deepcopy(dict(configuration)), Plan(completed(configuration))
     tiny |= {"name": f"{configuration['name']}_rehearsal", "demonstration": True}
     datasets = list(tiny.get("datasets", {}).values())
@@ -80,7 +80,7 @@ def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shortened(schedule: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str, Any]:
-    """A schedule with its numbers no larger than these, nor anything that comes before it longer."""
+    """Return a schedule with its numbers no larger than these, nor anything that comes before it longer."""
     return {**schedule, **_less(schedule, {**numbers, **TINY_START})}
 
 
@@ -109,7 +109,7 @@ class Campaign:
         self._makers = {path: m.job.file for m in self.members for path in m.job.outputs.values()}
 
     def left(self) -> list[Member]:
-        """What is still to be done."""
+        """List the jobs still to be done."""
         return [member for member in self.members if member.job.file not in self.finished]
 
     def _given(self, path: str) -> bool:
@@ -117,7 +117,7 @@ class Campaign:
         return self._makers[path] in self.finished if path in self._makers else Path(path).exists()
 
     def ready(self, processes: int) -> Iterator[Member]:
-        """What can be begun now beside what runs: inputs are there, and a GPU has one job at a time."""
+        """Yield what can be begun now beside what runs: inputs are there, and a GPU has one job at a time."""
         waiting = [m for m in self.left() if m.job.file not in (*self.running, *self.failed)]
         threads = sum(m.job.threads for m in self.members if m.job.file in self.running)
         gpu_taken = any(m.on_gpu for m in self.members if m.job.file in self.running)
@@ -166,7 +166,7 @@ class Campaign:
         self.collect()
 
     def files(self) -> list[Path]:
-        """What is worth carrying away, the most precious first: curves and agents, then checkpoints."""
+        """List the files worth carrying away, most precious first: curves and agents, then checkpoints."""
         finished = [member.job for member in self.members if member.job.file in self.finished]
         unfinished = [member.job for member in self.left()]
         trained = [job for job in finished if job.rule != "record"]
@@ -186,7 +186,7 @@ def done(job: Job) -> bool:
 
 
 def _within(place: str | Path) -> list[Path]:
-    """A file, or the files of a folder, in order."""
+    """Return a file, or the files of a folder, in order."""
     place = Path(place)
     return sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
 
@@ -196,7 +196,7 @@ def _say(sentence: str) -> None:
 
 
 def summary(members: Sequence[Member]) -> str:
-    """A line a configuration: jobs, and core-hours where they can be reckoned."""
+    """Return a line a configuration: jobs, and core-hours where they can be reckoned."""
     lines = []
     for run in dict.fromkeys(member.job.about["run"] for member in members):
         own = [member for member in members if member.job.about["run"] == run]
@@ -231,7 +231,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _planned(options: argparse.Namespace) -> Campaign:
-    """The jobs of all configurations. UserError for a wrong one, or where a GPU is asked for and missing."""
+    """List the jobs of all configurations. UserError for a wrong one, or where a GPU is missing."""
     acceleration.prepare_process()
     configurations = []
     for path in options.configurations:

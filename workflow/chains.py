@@ -26,12 +26,12 @@ from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
 from envs.locomotion import specification
 from storage import UserError
+from storage.settings import build, check
 from workflow import paths
 from workflow.code_hash import ROOT
 from workflow.jobs import Json
 from workflow.plan import TASKS, Plan
 from workflow.sections import ELSEWHERE
-from workflow.settings import build, check
 
 MethodAndConfig = tuple[type[Method], Any]
 Link = str | MethodAndConfig
@@ -103,7 +103,7 @@ def check_chains(plan: Plan) -> None:
 
 
 def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -> tuple[Link, ...] | None:
-    """What makes the agents of an offline method; None where they are still to be imported.
+    """List the links that make the agents of an offline method; None where they are still to be imported.
 
     Those that are `stored` are read, or untrained ones stand in for them. UserError where their pre-training
     could not begin.
@@ -130,7 +130,7 @@ def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -
 
 
 def _stored(plan: Plan, dataset: str) -> tuple[Link, ...] | None:
-    """The first of a dataset's agents that are there; None where they are still to be imported.
+    """Return the first of a dataset's agents that are there; None where they are still to be imported.
 
     UserError where they act in another environment.
     """
@@ -148,7 +148,7 @@ def _stored(plan: Plan, dataset: str) -> tuple[Link, ...] | None:
 
 @cache
 def _agent(place: Place, *links: Link) -> trial.Agent:
-    """An untrained agent at a chain's end, or the file's."""
+    """Return an untrained agent at a chain's end, or the file's."""
     last = links[-1]
     if isinstance(last, str):
         return checkpoints.load(Path(last))[0]
@@ -209,7 +209,7 @@ def _shown(value: Any) -> Any:
 
 @contextmanager
 def _at(where: str) -> Iterator[None]:
-    """A UserError says where in the configuration it comes from."""
+    """Yield a UserError says where in the configuration it comes from."""
     try:
         yield
     except UserError as error:

@@ -18,8 +18,6 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from storage import UserError
-from workflow import jobs
-from workflow.jobs import Job
 
 REFUSED = 2
 """Exit status where a person has to mend something; the log's last line says what."""
@@ -33,7 +31,7 @@ _BAR_INTERVAL = 30.0  # seconds between a progress bar's lines in a log
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with what every step has: --log."""
+    """Return a parser with what every step has: --log."""
     result = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -42,7 +40,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """A JSON object on a command line, as a `type` of argparse."""
+    """Return a JSON object on a command line, as a `type` of argparse."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -50,13 +48,6 @@ def json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError("not a JSON object")
     return value
-
-
-def run_job(step: Callable[[Job], None], description: str | None) -> NoReturn:
-    """Run the job of the file that the command line names (`workflow.jobs`), as `run` does."""
-    command = parser(description)
-    command.add_argument("file", type=Path, help="the job's file, results/<name>/jobs/<rule>/<job>.json")
-    run(lambda options: step(jobs.read(options.file)), command)
 
 
 def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentParser) -> NoReturn:
@@ -202,5 +193,5 @@ class _Messages:
         return self.terminal.encoding
 
     def fileno(self) -> int:
-        """The terminal's: tqdm asks for its width."""
+        """Return the terminal's: tqdm asks for its width."""
         return self.terminal.fileno()

@@ -29,7 +29,7 @@ _NOT_OF_A_RESULT = (
     "workflow.configuration",
     "workflow.jobs",
     "workflow.sections",
-    "workflow.settings",
+    "storage.settings",
 )
 """What a job imports to be told its settings, which its fingerprint has already; and what they import."""
 
@@ -80,7 +80,7 @@ def _graph() -> grimp.ImportGraph:
 
 
 def _with_packages(modules: Iterable[str]) -> set[str]:
-    """The modules and the packages that they lie in, whose code importing them runs."""
+    """Return the modules and the packages that they lie in, whose code importing them runs."""
     parts = (module.split(".") for module in modules)
     return {".".join(names[:count]) for names in parts for count in range(1, len(names) + 1)}
 
@@ -92,7 +92,7 @@ def _file(module: str, folder: Path) -> Path:
 
 
 def _own_code(method: str, module: str) -> tuple[set[tuple[Path, Path]], set[str]]:
-    """The files of a user's method, each with the folder of all, and what they import from the project."""
+    """Return files of a user's method, each with the folder of all, and what they import from the project."""
     try:
         found = importlib.util.find_spec(module)
     except Exception as error:  # importing a foreign package's parents runs foreign code
@@ -117,7 +117,7 @@ def _own_code(method: str, module: str) -> tuple[set[tuple[Path, Path]], set[str
 
 
 def _imports(file: Path, module: str) -> Iterator[str]:
-    """The names that a file imports; of `from a import b` both a and a.b, as b may be a module.
+    """Yield the names that a file imports; of `from a import b` both a and a.b, as b may be a module.
 
     SyntaxError where it is no Python, ImportError where it imports from above its package.
     """
@@ -154,7 +154,7 @@ def sampled_hash(path: Path) -> str:
 
 @cache
 def _code(path: Path) -> bytes:
-    """What a file does: a Python file's syntax tree without docstrings, any other file as it is."""
+    """Normalise a file's text: a Python file's syntax tree without docstrings, any other file as it is."""
     content = path.read_bytes()
     if path.suffix != ".py":
         return content

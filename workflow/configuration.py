@@ -18,11 +18,11 @@ from typing import Any
 from algorithms.catalogue import OFFLINE
 from envs.reference_scores import REFERENCE_SCORES
 from storage import UserError
+from storage.settings import names, validated
 from storage.yaml_files import read_yaml
 from workflow import phases
 from workflow.plan import AUTHORS, AUTHORS_SEEDS, FILM, RECORDING_KEYS, TASKS, Plan
 from workflow.sections import IMAGE_FIGURES, RECIPE_KEYS, Configuration
-from workflow.settings import names, validated
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
 COMMITTED = "reference"
@@ -73,7 +73,7 @@ def check(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> di
 
 
 def completed(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> dict[str, Any]:
-    """What `check` returns, unchecked: in a second, and without torch, for what was checked before."""
+    """Complete a configuration without checking it again: in a second, and without torch."""
     return {"fine_tuning": copy.deepcopy(WITHOUT_FINE_TUNING), **extended(configuration, folder)}
 
 
@@ -124,7 +124,7 @@ def _read(value: Any) -> Any:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return what one configuration file says, unchecked but for its form.
+    """Read one configuration file, unchecked but for its form.
 
     Snakemake's own reading lets the last of two keys win and, where a file says `__use_yte__`, evaluates the
     expressions in it: each file that it has read is read once more here.
@@ -145,7 +145,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def extended(configuration: Mapping[str, Any], folder: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The configuration with what it `extends`, from a file in `folder`; `before` are those that led here."""
+    """Merge a configuration into the one that it `extends`, from `folder`; `before` led here."""
     if "extends" not in configuration:
         return dict(configuration)
     own, named = (
@@ -165,7 +165,7 @@ def extended(configuration: Mapping[str, Any], folder: Path, before: tuple[Path,
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any], source: str, where: str = "") -> dict[str, Any]:
-    """`base`, of the file `source`, with what `own` says, key by key at every depth.
+    """Return `base`, of the file `source`, with what `own` says, key by key at every depth.
 
     Lists and values are replaced whole; what is null in `own` is left out (RFC 7396).
     """
@@ -221,7 +221,7 @@ def _check_actor(where: str, actor: str, policy: Mapping[str, Any]) -> None:
 
 
 def _check_task(where: str, name: str, dataset: Mapping[str, Any]) -> None:
-    """A task with images is recorded by its own scripts, and its rewards stay what they are."""
+    """Check that a task with images is recorded by its own scripts, and its rewards stay what they are."""
     for key, expected in (
         ("environment", TASKS.get(name)),
         ("recipe", "scripts"),
@@ -274,7 +274,7 @@ def _check_methods(configuration: Mapping[str, Any]) -> None:
 
 
 def _check_claims(configuration: Mapping[str, Any]) -> None:
-    """The file is there; what stands in it is checked where it is read."""
+    """Check that the file is there; its content is checked where it is read."""
     if "claims" in configuration and not Path(configuration["claims"]).is_file():
         raise UserError(f"claims is '{configuration['claims']}': expected a YAML file of claims.")
 
@@ -373,7 +373,7 @@ def _check_datasets(key: str, section: Mapping[str, Any], configuration: Mapping
 
 
 def named(file: str) -> Path:
-    """The configuration's file as a command line names it. UserError where it names none."""
+    """Return the configuration's file as a command line names it. UserError where it names none."""
     if not file:
         raise UserError("its file is not named: expected one such as config/pilot.yaml.")
     return Path(file)

@@ -29,11 +29,11 @@ from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
 from envs.locomotion import EnvironmentSpecification, specification
 from storage.files import read_json
+from storage.settings import build
 from workflow import chains, operations
 from workflow.jobs import Json, numbered
 from workflow.operations import Operations
 from workflow.plan import Plan, agents_name, policies_of, split_name
-from workflow.settings import build
 
 MEASURED = Path(__file__).parent / "cost.json"
 FLOAT = 4
@@ -66,7 +66,7 @@ class Job(NamedTuple):
 
 
 def calibrate() -> Speed:
-    """The best of a few rounds each, a second in all, in processor time: others may use the machine."""
+    """Return best of a few rounds each, a second in all, in processor time: others may use the machine."""
     left, right = torch.rand(2, PRODUCT_SIZE, PRODUCT_SIZE)
     small = torch.rand(32)
 
@@ -218,7 +218,7 @@ class Estimate:
                     self._fine_tune(dataset, label, len(seeds), numbered("seeds", seeds))
 
     def _pretrain(self, dataset: str, offline: str) -> tuple[str, ...]:
-        """The jobs that make the agents of one offline method; those it starts from come before."""
+        """Return the jobs that make the agents of one offline method; those it starts from come before."""
         names = []
         for group in self.plan.agent_groups(dataset, offline):
             name = f"train/{dataset}/{offline}/{agents_name(group)}"
@@ -234,7 +234,7 @@ class Estimate:
         return tuple(names)
 
     def _links(self, dataset: str, offline: str) -> tuple[chains.Link, ...]:
-        """What makes an offline method's agents; those still to be imported count as its own."""
+        """Return links that make an offline method's agents; those still to be imported count as its own."""
         found = chains.offline_links(self.plan, dataset, offline)
         return found or chains.offline_links(self.plan, dataset, offline, stored=False) or ()
 
@@ -280,7 +280,7 @@ class Estimate:
         self.jobs[f"train/{dataset}/{label}/{seeds}"] = job._replace(after=after)
 
     def _online(self, stage: str, chain: Chain, online: OnlineSchedule, runs: int, rows: int) -> Job:
-        """`runs` runs side by side on `rows` offline transitions."""
+        """Return `runs` runs side by side on `rows` offline transitions."""
         environment, _, _, (method, config) = chain
         does, kind, spec = operations.of_run(*chain), _kind(method, config), specification(environment)
         steps, first = online.steps + online.initial_steps, min(online.block_size, online.steps)
@@ -353,7 +353,7 @@ class Estimate:
 
 
 def recorded(dataset: str) -> str:
-    """The name of the job that records a dataset."""
+    """Return the name of the job that records a dataset."""
     return "/".join(["record", *split_name(dataset)])
 
 
@@ -391,7 +391,7 @@ def _processor(hardware: Json) -> str:
 
 
 def _kind(method: Any, config: Any = None) -> str:
-    """The measured update that a method's resembles: that of the file it is in."""
+    """Return the measured update that a method's resembles: that of the file it is in."""
     kind = str(method.__module__.rpartition(".")[2])
     return f"{kind}, bfloat16" if getattr(config, "reduced_precision_penalty", False) else kind
 
@@ -414,7 +414,7 @@ def makespan(jobs: Mapping[str, Job], cores: int) -> float:
 
 
 def rows(jobs: Mapping[str, Job]) -> Iterable[tuple[str, Sequence[Job]]]:
-    """The jobs of each stage that has some."""
+    """Return the jobs of each stage that has some."""
     stages: dict[str, list[Job]] = defaultdict(list)
     for job in jobs.values():
         stages[job.stage].append(job)
@@ -422,7 +422,7 @@ def rows(jobs: Mapping[str, Job]) -> Iterable[tuple[str, Sequence[Job]]]:
 
 
 def table(jobs: Mapping[str, Job], cores: int) -> str:
-    """What a person reads: a line a stage, then all of it on so many cores."""
+    """Print a line a stage, then the whole on so many cores, as text."""
     lines = [
         f"{'stage':12} {'jobs':>5} {'core-hours':>11} {'longest, h':>11} {'memory, GB':>11} {'disk, GB':>9}"
     ]

@@ -1,5 +1,4 @@
-"""Print the fingerprint of trained actor-critic agents, a column an agent
-(`algorithms.diagnostics.fingerprint`).
+"""Print the fingerprint (`algorithms.diagnostics.fingerprint`) of trained agents, a column an agent.
 
     python -m workflow.fingerprint releases/halfcheetah-random/agent_*.safetensors \\
         --environment HalfCheetah-v4

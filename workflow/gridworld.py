@@ -25,9 +25,9 @@ from storage import UserError
 from storage.curves import COLUMNS, write_curves
 from storage.files import atomic_path
 from storage.provenance import collect
+from storage.settings import build
 from storage.yaml_files import read_yaml
 from workflow import cli
-from workflow.settings import build
 
 BEST = "best"
 """In place of alpha in a dataset's name: each method at the setting that is best on the other seeds."""
@@ -55,7 +55,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _settings(path: Path) -> tuple[SweepConfig, NetworkConfig | None]:
-    """What the file says; networks where it has that key. UserError where it is wrong."""
+    """Return what the file says; networks where it has that key. UserError where it is wrong."""
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} is {content!r}: expected keys with values.")
@@ -69,7 +69,7 @@ def _worlds(config: SweepConfig) -> dict[str, Gridworld]:
 
 
 def curves(rows: pd.DataFrame, config: SweepConfig) -> pd.DataFrame:
-    """The rows as curves of one point (step 1: done), each method at its first temperature.
+    """Return the rows as curves of one point (step 1: done), each method at its first temperature.
 
     A dataset is a maze, a size of data and an alpha.
     One dataset more, `BEST`, has each method at its best alpha and temperature for the seeds but its own.
@@ -96,7 +96,7 @@ def curves(rows: pd.DataFrame, config: SweepConfig) -> pd.DataFrame:
 
 
 def maps(solved: Sequence[Solved], rows: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """What the maps draw: the first seed's values in the last maze, with its first data, at one alpha.
+    """Return what the maps draw: the first seed's values in the last maze, with its first data, at one alpha.
 
     UserError where that alpha was not swept.
     """

@@ -75,15 +75,15 @@ class Job:
         return list(dict.fromkeys(f.rpartition("/")[0] if f.startswith(made) else f for f in files))
 
     def paths(self, name: str) -> list[Path]:
-        """The inputs of one name."""
+        """Return the inputs of one name."""
         return [Path(path) for path in self.inputs.get(name, ())]
 
     def path(self, name: str) -> Path | None:
-        """The one input of a name, None where there is none."""
+        """Return the one input of a name, None where there is none."""
         return next(iter(self.paths(name)), None)
 
     def required(self, name: str) -> Path:
-        """The one input of a name. UserError where there is none."""
+        """Return the one input of a name. UserError where there is none."""
         if (path := self.path(name)) is None:
             raise UserError(f"{self.name} has no input '{name}': expected one.")
         return path
@@ -103,7 +103,7 @@ class Job:
 
 
 def read(path: Path) -> Job:
-    """The job of a file that `Job.write` wrote. UserError where it is missing or none such."""
+    """Return the job of a file that `Job.write` wrote. UserError where it is missing or none such."""
     content = read_json(path)
     known = {f.name for f in fields(Job)}
     if not isinstance(content, dict) or set(content) != known:
@@ -128,7 +128,7 @@ def _checked(value: Any) -> Any:
 
 
 def numbered(kind: str, numbers: Sequence[int]) -> str:
-    """The name of a job of several numbers, such as seeds_0-1-2; short, however many they are."""
+    """Return the name of a job of several numbers, such as seeds_0-1-2; short, however many they are."""
     joined = "-".join(map(str, numbers))
     if len(joined) > LONGEST:
         joined = f"{numbers[0]}-to-{numbers[-1]}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"

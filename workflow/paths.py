@@ -13,24 +13,24 @@ from workflow.jobs import Json
 
 
 def root_and_id(folder: Path) -> tuple[Path, str]:
-    """The Minari root and the dataset's id: results/x/halfcheetah/random-local-v0 lies under results/x."""
+    """Return Minari root and the dataset's id: results/x/halfcheetah/random-local-v0 lies under results/x."""
     return folder.parent.parent, f"{folder.parent.name}/{folder.name}"
 
 
 def read(folder: Path, reward_scale: RewardScale) -> Transitions:
-    """The transitions in `folder`, rewards scaled. UserError where it is missing or damaged."""
+    """Return the transitions in `folder`, rewards scaled. UserError where it is missing or damaged."""
     return read_transitions(*root_and_id(folder)).scaled(reward_scale)
 
 
 def read_for(settings: Json, folder: Path) -> Transitions | ImageEpisodes:
-    """What a training job learns from, vectors or images. UserError where it is missing or damaged."""
+    """Read what a training job learns from, vectors or images. UserError where it is missing or damaged."""
     if "options" in settings:
         return read_image_dataset(*root_and_id(folder)).scaled(settings["reward_scale"])
     return read(folder, settings["reward_scale"])
 
 
 def reward_scale_of(asked: RewardScale, transitions: Transitions | ImageEpisodes | None) -> float:
-    """What rewards collected online are multiplied with: as those of the data, already scaled.
+    """Return the factor of rewards collected online: as those of the data, already scaled.
 
     UserError where their range is asked for, and there are none.
     """

@@ -99,12 +99,12 @@ class Plan:
         return list(self.configuration["fine_tuning"]["methods"])
 
     def seed_groups(self) -> list[list[int]]:
-        """The seeds of each fine-tuning job of one label and dataset."""
+        """Return the seeds of each fine-tuning job of one label and dataset."""
         tuning = self.configuration["fine_tuning"]
         return chunks(tuning["seeds"], tuning["seeds_per_job"])
 
     def members(self, label: str, seed: int) -> list[int]:
-        """The agents that a seed starts from: none from scratch, one for SAC-ft, N for an ensemble.
+        """Return the agents that a seed starts from: none from scratch, one for SAC-ft, N for an ensemble.
 
         [C] member i of the run at position s of S is agent i S + s, so that no two runs share one; where
         members are shared, the runs take theirs in turn from all agents.
@@ -126,7 +126,7 @@ class Plan:
         return f"{self.results}/agents/{dataset}/{offline}/{agents_name(group)}/agent_{agent}.safetensors"
 
     def _kept(self, dataset: str, label: str, job: str) -> str:
-        """The file of curves that a job left: this run's own, or the committed one."""
+        """Return the file of curves that a job left: this run's own, or the committed one."""
         return f"{self._kept_folder}/curves/{dataset}/{label}/{job}.parquet"
 
     @property
@@ -135,7 +135,7 @@ class Plan:
         return shipped(f"results/reference/{self.run}") if self.recorded else self.results
 
     def _online_curves(self, datasets: Iterable[str], labels: Iterable[str]) -> list[str]:
-        """The curve files of the fine-tuning with these labels on each of the datasets."""
+        """Return the curve files of the fine-tuning with these labels on each of the datasets."""
         return [
             self._kept(dataset, label, numbered("seeds", seeds))
             for dataset, label in product(datasets, labels)
@@ -151,7 +151,7 @@ class Plan:
         return [str(settings(dataset, label)["fingerprint"]) for dataset, label in product(datasets, labels)]
 
     def _caption(self) -> Json:
-        """What captions say of any figure."""
+        """Return what captions say of any figure."""
         tuning = self.configuration["fine_tuning"]
         return {
             "ensemble_size": tuning["ensemble_size"],
@@ -163,7 +163,7 @@ class Plan:
     # --- data ---------------------------------------------------------------------------------------------
 
     def dataset(self, dataset: str) -> Json:
-        """The configuration's entry of one dataset."""
+        """Return the configuration's entry of one dataset."""
         entry: Json = self.configuration["datasets"][dataset]
         return entry
 
@@ -173,7 +173,7 @@ class Plan:
         return any(dataset in TASKS for dataset in self.configuration["datasets"])
 
     def _world(self, dataset: str) -> dict[str, Any]:
-        """The environment's name and, for a task with images, what it is made with."""
+        """Return the environment's name and, for a task with images, what it is made with."""
         entry = self.dataset(dataset)
         if "scripts" not in entry:
             return {"environment": entry["environment"]}
@@ -185,12 +185,12 @@ class Plan:
         return f"{self.results}/datasets/{dataset_id(dataset)}"
 
     def behaviour_policy(self, policy: str) -> Json:
-        """The configuration's entry of one behaviour policy, and its fingerprint."""
+        """Return the configuration's entry of one behaviour policy, and its fingerprint."""
         entry = {**self.configuration["behaviour_policies"][policy], **self.compute}
         return with_fingerprint(entry, job_hash("behaviour"))
 
     def recorded_from(self, dataset: str) -> list[str]:
-        """The behaviour policies' folders or the D4RL file, for datasets that need them."""
+        """Return the behaviour policies' folders or the D4RL file, for datasets that need them."""
         entry = self.dataset(dataset)
         if "file" in entry:
             return [entry["file"]]
@@ -202,7 +202,7 @@ class Plan:
         return shipped(place) if place else f"{self.results}/behaviour/{policy}"
 
     def trained_policies(self) -> list[str]:
-        """The behaviour policies that datasets are recorded with and that nobody ships."""
+        """Return the behaviour policies that datasets are recorded with and that nobody ships."""
         policies = self.configuration.get("behaviour_policies", {})
         used = [policy for entry in self.configuration["datasets"].values() for policy in policies_of(entry)]
         return [
@@ -234,17 +234,17 @@ class Plan:
         return entry
 
     def offline_method(self, label: str) -> str:
-        """The method behind an offline label: one of the catalogue's, or package.module:Class."""
+        """Return the method behind an offline label: one of the catalogue's, or package.module:Class."""
         return str(self._offline_entry(label).get("method", label))
 
     def offline_source(self, label: str) -> str:
-        """The offline label whose agents those of `label` start from, or NOTHING."""
+        """Return the offline label whose agents those of `label` start from, or NOTHING."""
         row = OFFLINE.get(self.offline_method(label))
         default = row.starts_from["offline"] if row else NOTHING
         return str(self._offline_entry(label).get("starts_from", default))
 
     def offline_phases(self, dataset: str) -> list[str]:
-        """The offline labels that are trained on a dataset: what is judged, and what others start from."""
+        """Return offline labels that are trained on a dataset: what is judged, and what others start from."""
         wanted = [] if self.methods else list(self.offline_labels)
         wanted += [source for label in self.methods if (source := self.starts_from(label)) != NOTHING]
         if dataset in self.configuration.get("likelihood", {}).get("datasets", []):
@@ -269,13 +269,13 @@ class Plan:
         return shipped(f"releases/{dataset}/agent_{agent}.safetensors")
 
     def agent_groups(self, dataset: str, offline: str) -> list[list[int]]:
-        """The agents of each job that pre-trains a dataset's; none where they are released."""
+        """Return the agents of each job that pre-trains a dataset's; none where they are released."""
         if self.released(dataset, offline):
             return []
         return self._agent_groups(self.configuration["pretraining"]["agents"])
 
     def pretraining(self, dataset: str, offline: str) -> Json:
-        """The settings of one offline label on a dataset, and their fingerprint."""
+        """Return the settings of one offline label on a dataset, and their fingerprint."""
         section, own = self.configuration["pretraining"], self.dataset(dataset).get("pretraining", {})
         ours, theirs = (part.get("methods", {}).get(offline, {}) for part in (section, own))
         method = self.offline_method(offline)
@@ -297,7 +297,7 @@ class Plan:
         return with_fingerprint(settings, *before)
 
     def starting_files(self, dataset: str, offline: str, agents: Iterable[int]) -> list[str]:
-        """The agents that a pre-training job starts from; none where it makes fresh ones."""
+        """Return the agents that a pre-training job starts from; none where it makes fresh ones."""
         if (source := self.offline_source(offline)) != NOTHING:
             return [self.agent_file(dataset, source, agent) for agent in agents]
         if self.dataset(dataset)["pretrained"] == "continued" and offline == "cql":
@@ -321,11 +321,11 @@ class Plan:
     # --- fine-tuning --------------------------------------------------------------------------------------
 
     def method(self, label: str) -> str:
-        """The method behind a label: one of the catalogue's, or package.module:Class."""
+        """Return the method behind a label: one of the catalogue's, or package.module:Class."""
         return str(self._entry(label).get("method", self._own_label(label)))
 
     def starts_from(self, label: str) -> str:
-        """The offline method whose agents the runs of `label` take over, or NOTHING; an own method CQL's."""
+        """Return offline method that the runs of `label` start from, or NOTHING; a custom method's is CQL."""
         row = ONLINE.get(self.method(label))
         return str(self._entry(label).get("starts_from", row.starts_from["online"] if row else "cql"))
 
@@ -346,11 +346,11 @@ class Plan:
         return entry
 
     def _own_label(self, label: str) -> str:
-        """The label among the configuration's methods that `label` is, or varies."""
+        """Return the label among the configuration's methods that `label` is, or varies."""
         return self.variations[label].of if label in self.variations else label
 
     def fine_tuning(self, dataset: str, label: str) -> Json:
-        """The settings of one method on one dataset, and their fingerprint."""
+        """Return the settings of one method on one dataset, and their fingerprint."""
         section, entry = self.configuration["fine_tuning"], self.dataset(dataset)
         own = entry.get("fine_tuning", {})
         ours, theirs = self._entry(label), own.get("methods", {}).get(self._own_label(label), {})
@@ -381,11 +381,11 @@ class Plan:
         return self.starts_from(label) != NOTHING or (row is not None and row.replays_offline)
 
     def offline_data(self, dataset: str, label: str) -> list[str]:
-        """The dataset that a method replays; none where it is given no offline data."""
+        """Return the dataset that a method replays; none where it is given no offline data."""
         return [self.dataset_folder(dataset)] if self.replays_offline(label) else []
 
     def member_files(self, dataset: str, label: str, seeds: Iterable[int]) -> list[str]:
-        """The agents' files of a group of seeds, each seed's in turn."""
+        """Return the agents' files of a group of seeds, each seed's in turn."""
         members = [agent for seed in seeds for agent in self.members(label, seed)]
         return [self.agent_file(dataset, self.starts_from(label), agent) for agent in members]
 
@@ -404,14 +404,14 @@ class Plan:
         }
 
     def sweep_curves(self) -> list[str]:
-        """The curve files of the sweep; none where the configuration has none."""
+        """Return the curve files of the sweep; none where the configuration has none."""
         datasets = self.configuration.get("sweep_policy_lr", {}).get("datasets", [])
         return self._online_curves(datasets, self.variations)
 
     # --- Figure 1a -----------------------------------------------------------------------------------------
 
     def likelihood(self, dataset: str) -> Json:
-        """The settings of Figure 1a's density model on one dataset, and their fingerprint."""
+        """Return the settings of Figure 1a's density model on one dataset, and their fingerprint."""
         section = self.configuration["likelihood"]
         settings = {
             "environment": self.dataset(dataset)["environment"],
@@ -426,7 +426,7 @@ class Plan:
         )
 
     def likelihoods(self) -> list[str]:
-        """The files of log likelihoods that Figure 1a draws; none where it is not asked for."""
+        """Return the files of log likelihoods that Figure 1a draws; none where it is not asked for."""
         datasets = self.configuration.get("likelihood", {}).get("datasets", [])
         if "figure_01a" not in self.configuration["figures"]:
             return []
@@ -435,7 +435,7 @@ class Plan:
     # --- estimated behaviours ------------------------------------------------------------------------------
 
     def behaviours(self, dataset: str, label: str) -> Json:
-        """The settings of what is measured of a label's behaviours, and their fingerprint."""
+        """Return the settings of what is measured of a label's behaviours, and their fingerprint."""
         trained = self.pretraining(dataset, label)
         held_out = {**self.recording(dataset), **self.configuration["behaviours"]["held_out"]}
         del held_out["fingerprint"]
@@ -449,12 +449,12 @@ class Plan:
         return with_fingerprint(settings, job_hash("behaviours", path), trained["fingerprint"])
 
     def measured_behaviours(self) -> list[tuple[str, str]]:
-        """The datasets and labels whose estimated behaviours are measured."""
+        """Return the datasets and labels whose estimated behaviours are measured."""
         section = self.configuration.get("behaviours", {})
         return list(product(section.get("datasets", []), section.get("labels", [])))
 
     def behaviour_tables(self) -> list[str]:
-        """The files of their vectors, and of who made which trajectory."""
+        """Return the files of their vectors, and of who made which trajectory."""
         pairs = self.measured_behaviours()
         return [f"{self.results}/behaviours/{dataset}/{label}.parquet" for dataset, label in pairs]
 
@@ -473,13 +473,13 @@ class Plan:
         return list(range(self.configuration["pretraining"]["agents"]))
 
     def curves(self) -> list[str]:
-        """The curve files of what is judged, on every dataset: this run's own, or the committed ones."""
+        """Return curve files of what is judged, on every dataset: this run's own, or the committed ones."""
         if not self.methods:
             return self._offline_curves(lambda _: self.offline_labels)
         return self._online_curves(self.configuration["datasets"], self.methods)
 
     def _offline_curves(self, labels: Callable[[str], Iterable[str]]) -> list[str]:
-        """The curve files of the offline labels of each dataset."""
+        """Return the curve files of the offline labels of each dataset."""
         return [
             self._kept(dataset, label, agents_name(group))
             for dataset in self.configuration["datasets"]
@@ -488,11 +488,11 @@ class Plan:
         ]
 
     def offline_curves(self) -> list[str]:
-        """The curve files of all that is trained offline, beside fine-tuning too."""
+        """Return the curve files of all that is trained offline, beside fine-tuning too."""
         return self._offline_curves(self.offline_phases)
 
     def claimed_curves(self) -> list[str]:
-        """The curve files that claims are judged on: offline ones too where a claim names that phase."""
+        """Return curve files that claims are judged on: offline ones too where a claim names that phase."""
         claims = self.configuration.get("claims")
         entries = read_yaml(Path(claims)) if claims else []
         phases = [entry.get("phase") for entry in entries if isinstance(entry, dict)]
@@ -500,7 +500,7 @@ class Plan:
         return list(dict.fromkeys([*self.curves(), *more]))
 
     def figures(self) -> list[str]:
-        """The figures of the configuration, and those of datasets of vectors and of estimated behaviours.
+        """Return the figures: the configuration's, those of datasets of vectors and of estimated behaviours.
 
         Committed curves have no agents to film.
         """
@@ -510,18 +510,18 @@ class Plan:
         return [*asked, *report, *measured]
 
     def figure_curves(self, figure: str) -> list[str]:
-        """The curve files that a figure is given."""
+        """Return the curve files that a figure is given."""
         controls = self._offline_curves(self.offline_phases) if figure == CONTROLS else []
         return [*self.curves(), *controls]
 
     def judging(self, offline: bool = False) -> Json:
-        """The settings of the statistics, and their fingerprint; `offline`: of that phase."""
+        """Return the settings of the statistics, and their fingerprint; `offline`: of that phase."""
         source = source_hash(*JUDGING, "workflow/steps/statistics.py", "workflow/steps/reproduction.py")
         order = " ".join(row.name for row in rows_of(self._judged(offline)))
         return with_fingerprint(self.configuration["statistics"], source, order, *self._trained(offline))
 
     def drawing(self, offline: bool = False) -> Json:
-        """What captions and legends say beside the statistics, and a fingerprint."""
+        """Return the settings of captions and legends, and a fingerprint."""
         entries = self.configuration["datasets"].values()
         settings = {
             **self._caption(),
@@ -533,7 +533,7 @@ class Plan:
         )
 
     def image_drawing(self) -> Json:
-        """What captions of images say beside the curves, how intervals are drawn, and a fingerprint."""
+        """Return what captions of images say, how intervals are drawn, and a fingerprint."""
         tuning = self.configuration["fine_tuning"]
         settings = {
             **self._caption(),
@@ -548,7 +548,7 @@ class Plan:
         return self.offline_phases(next(iter(self.configuration["datasets"]))) if offline else self.judged
 
     def _trained(self, offline: bool) -> list[str]:
-        """The fingerprints of all that is judged."""
+        """Return the fingerprints of all that is judged."""
         settings = self.pretraining if offline or not self.methods else self.fine_tuning
         return self._fingerprints(settings, self.configuration["datasets"], self._judged(offline))
 
@@ -559,13 +559,13 @@ class Plan:
         return f"{self.results}/manipulation"
 
     def pictures(self) -> Json:
-        """The settings of the pictures of Figures 6 and 7, and their fingerprint."""
+        """Return the settings of the pictures of Figures 6 and 7, and their fingerprint."""
         settings = {"size": 720, "frames": 8, **self.configuration.get("pictures", {})}
         settings["tasks"] = {task: TASKS[task] for task in self.configuration["datasets"]}
         return with_fingerprint(settings, job_hash("pictures"))
 
     def pictures_folders(self, figure: str) -> list[str]:
-        """The folders of the pictures that a figure places; none for figures of curves."""
+        """Return the folders of the pictures that a figure places; none for figures of curves."""
         if figure == FILM:
             return [f"{self._pictures_folder}/films/{task}" for task in self.configuration["datasets"]]
         return [f"{self._pictures_folder}/pictures"] if figure in PICTURED else []
@@ -588,12 +588,12 @@ class Plan:
         return with_fingerprint({**kept, **filmed}, job_hash("film_agents"), trained["fingerprint"])
 
     def filmed_members(self, task: str) -> list[str]:
-        """The files of the agents that the filmed run started from."""
+        """Return the files of the agents that the filmed run started from."""
         filmed = self._filmed()
         return self.member_files(task, filmed["label"], [filmed["seed"]])
 
     def filmed_actors(self, task: str) -> list[str]:
-        """The files of the agents that the filmed run ended with."""
+        """Return the files of the agents that the filmed run ended with."""
         filmed = self._filmed()
         label, seed = filmed["label"], filmed["seed"]
         group = numbered("seeds", next(g for g in self.seed_groups() if seed in g))
@@ -602,7 +602,7 @@ class Plan:
 
 
 def policies_of(dataset: Json) -> list[str]:
-    """The behaviour policies that a dataset's entry is recorded with, each once."""
+    """Return the behaviour policies that a dataset's entry is recorded with, each once."""
     found = [source["policy"] for source in dataset.get("sources", []) if "policy" in source]
     return list(
         dict.fromkeys([*([dataset["behaviour_policy"]] if "behaviour_policy" in dataset else []), *found])
@@ -610,7 +610,7 @@ def policies_of(dataset: Json) -> list[str]:
 
 
 def dataset_id(dataset: str) -> str:
-    """The Minari id of a dataset: "halfcheetah-medium-replay" gives "halfcheetah/medium-replay-local-v0"."""
+    """Return the Minari id: "halfcheetah-medium-replay" gives "halfcheetah/medium-replay-local-v0"."""
     family, quality = split_name(dataset)
     return f"{family}/{quality}-local-v0"
 
@@ -630,19 +630,19 @@ def split_name(dataset: str) -> tuple[str, str]:
 
 
 def rows_of(names: Iterable[str]) -> list[Label]:
-    """The catalogue's rows of these names and of all ablations: other methods are in no figure of theirs."""
+    """Return the catalogue's rows of these names and of all ablations: others are in no figure of theirs."""
     drawn = set(names)
     return [row for name, row in LABELS.items() if name in drawn or name not in METHODS]
 
 
 def existing_hash(files: Sequence[str]) -> str:
-    """A hash of those shipped files that exist; Snakemake reports the missing ones."""
+    """Return a hash of those shipped files that exist; Snakemake reports the missing ones."""
     root = ROOT if any(Path(file).is_absolute() for file in files) else Path.cwd()
     return source_hash(*(file for file in files if (root / file).exists()), root=root)
 
 
 def merged(key: str, *sections: Json) -> dict[str, Any]:
-    """What the sections say under `key`; a later one overrides an earlier one."""
+    """Merge the sections' values under `key`; a later one overrides an earlier one."""
     return {name: value for section in sections for name, value in section.get(key, {}).items()}
 
 
@@ -653,10 +653,10 @@ def chunks(items: Any, size: int) -> list[list[int]]:
 
 
 def agents_name(agents: Sequence[int]) -> str:
-    """The name of a job of agents, which follow each other: "agents_0-4"."""
+    """Return the name of a job of agents, which follow each other: "agents_0-4"."""
     return f"agents_{agents[0]}-{agents[-1]}"
 
 
 def with_fingerprint(settings: Json, *before: str) -> Json:
-    """The settings and, as `fingerprint`, a hash of them and of what came before."""
+    """Return the settings and, as `fingerprint`, a hash of them and of what came before."""
     return {**settings, "fingerprint": configuration_hash({"settings": settings, "before": before})}

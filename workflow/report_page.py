@@ -23,7 +23,7 @@ from workflow.plan import Plan
 
 
 def snakemake_arguments(path: Path) -> list[str]:
-    """What Snakemake is asked for, in the folder that holds results/.
+    """Return Snakemake's arguments, for the folder that holds results/.
 
     Raises:
         UserError: the configuration is wrong, or its results are not finished.
@@ -41,7 +41,7 @@ def snakemake_arguments(path: Path) -> list[str]:
 
 
 def _drawn_from(configuration: Mapping[str, Any]) -> str:
-    """What `curves` was when the results were drawn: the configuration's own where those are all there."""
+    """Return value of `curves` that the results were drawn with: the configuration's own where it fits."""
     own = configuration.get("curves", "fresh")
     missing = []
     for curves in (own, "recorded"):
@@ -54,7 +54,7 @@ def _drawn_from(configuration: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: Snakemake's exit status, or one sentence and 2."""
+    """Return the command line: Snakemake's exit status, or one sentence and 2."""
     parser = argparse.ArgumentParser(prog="python -m workflow.report_page", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("file", help="such as config/pilot.yaml")

@@ -36,7 +36,7 @@ _HARDWARE = {
 
 
 def compare(ours: Path, reference: Path) -> str:
-    """What was compared and with which outcome, in one sentence.
+    """Compare two folders of curves; say the outcome in one sentence.
 
     Raises:
         UserError: a file is missing or damaged, the settings are others, or the curves differ by more than
@@ -91,7 +91,7 @@ def _computed_on(provenance: Mapping[str, Any]) -> str:
 
 
 def _settings(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without the fingerprint, which changes with the code, and what is the platform's."""
+    """Return settings without the fingerprint, which changes with the code, and what is the platform's."""
     configuration = provenance.get("configuration", {})
     return {key: value for key, value in configuration.items() if key not in ("fingerprint", "compute")}
 
@@ -128,7 +128,7 @@ def _last_returns(frame: pd.DataFrame) -> pd.Series[float]:
 
 
 def main() -> None:
-    """The command line: the outcome, or one sentence and exit status 2."""
+    """Run the command line: print the outcome, or one sentence with exit status 2."""
     parser = argparse.ArgumentParser(description="Compare curves with the committed ones.")
     parser.add_argument("ours", type=Path, help="folder of curves, such as results/check/curves")
     parser.add_argument("reference", type=Path, help="such as results/reference/check/curves")

@@ -26,8 +26,8 @@ from storage.constraints import (
     Seed,
     Share,
 )
+from storage.settings import FieldsOf, Section, model_of
 from workflow.plan import TASKS
-from workflow.settings import FieldsOf, Section, model_of
 
 Item = TypeVar("Item")
 
@@ -211,7 +211,7 @@ class SourceEntry(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> SourceEntry:
-        """An actor is a policy's; uniform actions are nobody's."""
+        """Return an actor is a policy's; uniform actions are nobody's."""
         if (self.actor == "uniform") == ("policy" in self.model_fields_set):
             raise ValueError("expected a policy beside an actor, and none beside uniform actions")
         return self

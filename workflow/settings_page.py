@@ -18,9 +18,9 @@ from typing import Any, get_args
 from algorithms.catalogue import METHODS
 from algorithms.training.lookup import import_method
 from storage.files import atomic_path
+from storage.settings import FieldsOf, model_of
 from workflow.code_hash import ROOT
 from workflow.sections import SETTINGS, Configuration
-from workflow.settings import FieldsOf, model_of
 
 PAGE, SCHEMA = ROOT / "docs" / "settings.md", ROOT / "docs" / "configuration.schema.json"
 
@@ -37,7 +37,7 @@ _FIELD = re.compile(r"    (\w+): [^=#]+(?:= (?:[^#]|\"#)*)?(?:#(.*))?$")
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     kinds: dict[Any, list[str]] = {}
     for row in METHODS.values():
         kinds.setdefault(import_method(row.path).Config, []).append(f"`{row.name}`")
@@ -64,7 +64,7 @@ def _table(kind: Any, title: str) -> str:
 
 
 def _values(rule: dict[str, Any], whole: dict[str, Any]) -> str:
-    """What a setting may be, in a few words."""
+    """Describe a setting's possible values in a few words."""
     if "anyOf" in rule:
         return " or ".join(_values(part, whole) for part in rule["anyOf"])
     if "enum" in rule:
@@ -81,7 +81,7 @@ def _values(rule: dict[str, Any], whole: dict[str, Any]) -> str:
 
 
 def comments(kind: Any) -> Iterator[tuple[str, str]]:
-    """The comment of each field: beside it, or on lines of its own above; a subclass' follow its bases'."""
+    """Yield the comment of each field, beside it or above; a subclass' follow its bases'."""
     for base in reversed(kind.__mro__[:-1]):
         above: list[str] = []
         for line in inspect.getsource(base).splitlines():
@@ -94,7 +94,7 @@ def comments(kind: Any) -> Iterator[tuple[str, str]]:
 
 
 def schema() -> str:
-    """The JSON schema of a configuration, a line a definition."""
+    """Return the JSON schema of a configuration, a line a definition."""
     found = _without_titles(Configuration.model_json_schema())
     definitions = found.pop("$defs")
     lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in definitions.items()]

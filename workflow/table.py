@@ -33,18 +33,18 @@ class Table:
             self._add(rule, (), rule, {**configuration, "fingerprint": ""})
 
     def find(self, rule: str, names: Iterable[str] = ()) -> Job:
-        """The job of a rule with these wildcards. UserError where the configuration has none such."""
+        """Return the job of a rule with these wildcards. UserError where the configuration has none such."""
         name = "/".join([rule, *names])
         if name not in self.jobs:
             raise UserError(f"The configuration has no job {name}: snakemake plan lists those it has.")
         return self.jobs[name]
 
     def names(self, rule: str, place: int = 0) -> list[str]:
-        """What one wildcard of a rule may be."""
+        """List the values of one wildcard of a rule."""
         return list(dict.fromkeys(j.names[place] for j in self.jobs.values() if j.rule == rule))
 
     def asked_figures(self) -> list[str]:
-        """The figures that the configuration asks for."""
+        """Return the figures that the configuration asks for."""
         return self.plan.figures()
 
     def _add(
@@ -232,7 +232,7 @@ HEADINGS = ("rule", "step", "label", "jobs", "datasets", "seeds", "starts from",
 
 
 def printed(jobs: Iterable[Job]) -> str:
-    """The table in a page: a line for the jobs of a rule that differ in dataset, seeds or figure alone."""
+    """Return table in a page: a line for the jobs of a rule that differ in dataset, seeds or figure alone."""
     groups: dict[tuple[str, str, str], list[Job]] = {}
     for job in jobs:
         if job.rule not in ("plan", "cost"):

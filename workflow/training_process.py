@@ -9,9 +9,9 @@ from typing import Any
 
 from algorithms.training.acceleration import Compute, prepare_process
 from algorithms.training.jobs import Job as LoopJob
+from storage.settings import build
 from workflow import cli
 from workflow.jobs import Job
-from workflow.settings import build
 
 
 def prepare(settings: cli.Json) -> Compute:
@@ -22,7 +22,7 @@ def prepare(settings: cli.Json) -> Compute:
 
 
 def loop_job(job: Job, compute: Compute) -> LoopJob:
-    """What a training loop is told of its job; another fingerprint has another state."""
+    """Make the training loop's description of its job; another fingerprint has another state."""
     return LoopJob(
         job.about["run"],
         job.about["dataset"],
@@ -35,7 +35,7 @@ def loop_job(job: Job, compute: Compute) -> LoopJob:
 
 
 def _make(settings: cli.Json) -> Callable[[str], Any] | None:
-    """What makes the environments of a task with images; imports their simulator, which no other job needs.
+    """Return what makes a task's environments with images; imports their simulator, which no other job needs.
 
     Their code is part of the fingerprint of their data.
     """

@@ -6,7 +6,7 @@
 
 The Off2On paper's tasks (section 6.2) are COG's (Singh et al., 2020), which run on PyBullet with assets of
 their own. These are new ones with the same objectives, stages, horizons, observations and actions; each
-module says what differs. [C] marks numbers of COG's code (roboverse). In Gymnasium the names stand behind
+module says what differs. [COG] marks numbers of COG's code (roboverse). In Gymnasium the names stand behind
 "manipulation/".
 """
 
@@ -32,7 +32,7 @@ ENVIRONMENTS: tuple[str, ...] = tuple(_TASKS)
 
 
 def make(name: str, **options: Any) -> ManipulationEnvironment:
-    """The environment of that name; `options` as `ManipulationEnvironment`'s. UserError: an unknown name."""
+    """Make an environment by name; `options` as `ManipulationEnvironment`'s. UserError: no such name."""
     if name not in _TASKS:
         raise UserError(f"manipulation environment {name!r} is unknown; those known: {', '.join(_TASKS)}")
     return ManipulationEnvironment(_TASKS[name], **options)

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from storage import UserError
 
-_THRESHOLD = 0.5  # of gripper and neutral [C]
-_EVENT = 0.7  # what scripts give for gripper and neutral [C]
+_THRESHOLD = 0.5  # of gripper and neutral [COG]
+_EVENT = 0.7  # what scripts give for gripper and neutral [COG]
 
 
 class Command(NamedTuple):
@@ -47,11 +47,11 @@ class ActionForm(ABC):
 
     @abstractmethod
     def decode(self, action: NDArray[np.float64], is_open: bool) -> Command:
-        """The command that `action` [size] in [-1, 1] gives to a hand that is open or closed now."""
+        """Return the command that `action` [size] in [-1, 1] gives to a hand that is open or closed now."""
 
     @abstractmethod
     def encode(self, command: Command, is_open: bool) -> NDArray[np.float64]:
-        """The action [size] that gives `command` to a hand that is open or closed now."""
+        """Return the action [size] that gives `command` to a hand that is open or closed now."""
 
 
 class FullForm(ActionForm):
@@ -88,7 +88,7 @@ _FORMS: dict[str, ActionForm] = {form.name: form for form in (FullForm(), Positi
 
 
 def action_form(name: str) -> ActionForm:
-    """The form of that name. Raises UserError for an unknown one."""
+    """Return the form of that name. Raises UserError for an unknown one."""
     if name not in _FORMS:
         raise UserError(f"action_form is {name!r}; expected one of {', '.join(_FORMS)}")
     return _FORMS[name]

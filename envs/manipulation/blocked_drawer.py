@@ -1,5 +1,6 @@
-"""GraspBlockedDrawer: close the top drawer, open the bottom one, grasp the object. COG's
-Widow250DoubleDrawerCloseOpenGraspNeutral.
+"""GraspBlockedDrawer: close the top drawer, open the bottom one, grasp the object.
+
+After COG's Widow250DoubleDrawerCloseOpenGraspNeutral.
 
 The top drawer, half open, is in the way to the handle below. The first stage is closing it and opening the
 bottom one; the second is GraspClosedDrawer's, from the same place, as the two share their task data in COG.
@@ -12,8 +13,8 @@ from envs.manipulation.physics import DrawerPhysics
 from envs.manipulation.scene import DRAWER_TRAVEL
 
 CLOSED_BELOW = 0.05
-"""Share of its travel below which a drawer is closed [C]."""
-_TOP_OPENING = 0.5 * DRAWER_TRAVEL  # [C]
+"""Share of its travel below which a drawer is closed [COG]."""
+_TOP_OPENING = 0.5 * DRAWER_TRAVEL  # [COG]
 
 
 class GraspBlockedDrawer(GraspClosedDrawer):

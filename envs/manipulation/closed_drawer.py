@@ -1,5 +1,6 @@
-"""GraspClosedDrawer: open the bottom drawer and grasp the object in it. COG's
-Widow250DoubleDrawerOpenGraspNeutral.
+"""GraspClosedDrawer: open the bottom drawer and grasp the object in it.
+
+After COG's Widow250DoubleDrawerOpenGraspNeutral.
 
 The object is out of sight in the closed drawer. The first stage ends with the drawer open, the second starts
 there. Beside what `scene` says nothing differs from COG: the object's place varies by 3 cm along the drawer.
@@ -14,12 +15,12 @@ from envs.manipulation.scene import CABINET_Y, DRAWER_TRAVEL, OBJECT_HALF, drawe
 from envs.manipulation.task import ManipulationTask
 
 OPEN_ABOVE = 0.95
-"""Share of its travel beyond which a drawer is open [C]."""
+"""Share of its travel beyond which a drawer is open [COG]."""
 _GRASPED_ABOVE = 0.12  # COG's -0.25 over its table at -0.37
-_GRASPED_WITHIN = 0.10  # of the point between the finger tips [C]
+_GRASPED_WITHIN = 0.10  # of the point between the finger tips [COG]
 
 _OBJECT_X = 0.068  # in the middle of the part of the open drawer that is outside
-_OBJECT_SPREAD = 0.015  # [C]
+_OBJECT_SPREAD = 0.015  # [COG]
 _FLOOR = 0.004
 _OVER_HANDLE = np.array([0.22, CABINET_Y, 0.095])  # where scripts are when they have opened the drawer
 
@@ -38,7 +39,7 @@ class GraspClosedDrawer(ManipulationTask[DrawerPhysics]):
         self._furnish(physics, opening=0.0)
 
     def begin_in_the_middle(self, physics: DrawerPhysics) -> None:
-        """The bottom drawer open: the second stage is grasping."""
+        """Open the bottom drawer: the second stage is grasping."""
         self._furnish(physics, opening=DRAWER_TRAVEL)
         physics.place_hand(self.around(NEUTRAL if self.returns else _OVER_HANDLE))
 
@@ -53,7 +54,7 @@ class GraspClosedDrawer(ManipulationTask[DrawerPhysics]):
         )
 
     def _furnish(self, physics: DrawerPhysics, opening: float) -> None:
-        """The hand at its start, the bottom drawer out by `opening` with the object in it."""
+        """Place the hand at its start, the bottom drawer out by `opening` with the object in it."""
         along = _OBJECT_X - DRAWER_TRAVEL + self.random.uniform(-_OBJECT_SPREAD, _OBJECT_SPREAD)
         physics.place_hand(NEUTRAL)
         physics.place_drawer("bottom", opening)

@@ -30,7 +30,7 @@ from storage.constraints import Rate, UpToTen, Weight
 _ABOVE = 0.05  # over the object or the handle, where the hand stops until it is right above it
 _OVER = 0.012  # how near to right above is near enough to go down (COG: 0.03, its hand is larger)
 _AT = 0.008  # how near to a point is there (COG: 0.02)
-_GAIN = 1.4  # of the distance that is left, in a step: 7 x 0.2 [C]
+_GAIN = 1.4  # of the distance that is left, in a step: 7 x 0.2 [COG]
 _DROP_HEIGHT = 0.10  # of the hand over the tray
 _HOOK = HANDLE + np.array([0.019, 0.0, 0.0])  # where the hand's inner finger is right behind the bar
 _PULL_TO = 0.24
@@ -64,7 +64,7 @@ class Noise:
 
 NONE = Noise()
 HALF = Noise(action=0.1, limit=0.9, pick=0.014, drop=0.035)
-"""COG's noise on actions (EPSILON = 0.1) [C], and points so far off that 30 to 60% of episodes succeed."""
+"""COG's noise on actions (EPSILON = 0.1) [COG], and points so far off that 30 to 60% of episodes succeed."""
 
 
 class Wish(NamedTuple):
@@ -103,7 +103,7 @@ class Scripted:
         self._task, self._script, self._noise, self._random = task, script, noise, random
 
     def __call__(self) -> NDArray[np.float32]:
-        """The action [A] of the next step, with its noise."""
+        """Return the action [A] of the next step, with its noise."""
         task, noise = self._task, self._noise
         wish = next(self._script, None)
         self.resting = wish is None
@@ -116,7 +116,7 @@ class Scripted:
 def scripted(
     environment: ManipulationEnvironment, stage: str, noise: Noise, random: np.random.Generator
 ) -> Scripted:
-    """A policy for one episode of `environment`, just reset, that follows the script of a stage.
+    """Return a policy for one episode of `environment`, just reset, that follows the script of a stage.
 
     `stage`: "whole", "prior" (the first stage) or "task" (the second, for the start in the middle).
     """
@@ -133,7 +133,7 @@ def uniform(environment: ManipulationEnvironment, random: np.random.Generator) -
 
 
 def _towards(physics: Physics, goal: Vector) -> Vector:
-    """The motion that leads straight to `goal`, at full speed while it is far."""
+    """Return the motion that leads straight to `goal`, at full speed while it is far."""
     motion = _GAIN * (goal - physics.hand_position()) / MOTION
     return motion / max(1.0, float(np.abs(motion).max()))
 
@@ -159,7 +159,7 @@ def _descend(physics: Physics, goal: Callable[[], Vector]) -> Script:
 
 
 def _grasp(physics: Physics, offsets: Offsets) -> Script:
-    """The object between the fingers, and the fingers closed; picked off where it is by `offsets`."""
+    """Return the object between the fingers, and the fingers closed; picked off where it is by `offsets`."""
 
     def goal() -> Vector:
         point: Vector = physics.object_position() + offsets.pick
@@ -174,7 +174,7 @@ def _grasp(physics: Physics, offsets: Offsets) -> Script:
 
 
 def _lift(physics: Physics) -> Script:
-    """The closed hand up to where it started."""
+    """Return the closed hand up to where it started."""
     while physics.hand_position()[2] < NEUTRAL[2]:
         yield Wish(_LIFT, False)
 
@@ -198,7 +198,7 @@ def _pick_and_place(task: PickPlace, physics: Physics, offsets: Offsets) -> Scri
 
 
 def _open_bottom(task: GraspClosedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
-    """A finger behind the handle, pull, away from it, and back to where the second stage starts."""
+    """Return a finger behind the handle, pull, away from it, and back to where the second stage starts."""
     yield from _descend(physics, lambda: _behind_handle(physics))
     while not task.first_stage_done(physics):
         goal = np.array([_PULL_TO, *_HOOK[1:]])
@@ -218,7 +218,7 @@ def _behind_handle(physics: DrawerPhysics) -> Vector:
 
 
 def _clear(physics: Physics) -> Script:
-    """The open hand up, out of what stands around it."""
+    """Return the open hand up, out of what stands around it."""
     while physics.hand_position()[2] < _CLEAR:
         yield Wish(_UP, True)
 

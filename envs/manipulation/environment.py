@@ -105,7 +105,7 @@ class ManipulationEnvironment:
         return Step(result.observation, result.reward, result.last(), {"success": result.reward > 0})
 
     def render(self, size: int, camera: str = "front") -> NDArray[np.uint8]:
-        """The scene as it is, in print quality: [size, size, 3] with shadows and smooth edges.
+        """Return the scene as it is, in print quality: [size, size, 3] with shadows and smooth edges.
 
         `size`: 960 at most. `camera`: "front", the agent's, or "overview", which shows the whole arm.
         """

@@ -19,7 +19,7 @@ _PRINT_SIZE = 480
 
 
 def spaces(image_shape: tuple[int, ...], action_size: int) -> tuple[Any, Any]:
-    """The spaces of observations and of actions."""
+    """Return the spaces of observations and of actions."""
     box = gymnasium.spaces.Box
     observations = gymnasium.spaces.Dict(
         {
@@ -53,7 +53,7 @@ class GymnasiumEnvironment(gymnasium.Env):
         return observation, reward, False, truncated, info
 
     def render(self) -> NDArray[np.uint8] | None:
-        """The scene [480, 480, 3] in print quality, in render mode "rgb_array"."""
+        """Return the scene [480, 480, 3] in print quality, in render mode "rgb_array"."""
         return self.plain.render(_PRINT_SIZE) if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:

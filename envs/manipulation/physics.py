@@ -14,13 +14,13 @@ from envs.simulator import mujoco
 Vector = NDArray[np.float64]
 
 NEUTRAL = np.array([0.0, 0.15, 0.20])
-"""Where the hand starts and where `neutral` takes it: 15 cm in front of the robot [C], above everything."""
+"""Where the hand starts and where `neutral` takes it: 15 cm in front of the robot [COG], above everything."""
 
 DOWN = np.array([1.0, 0.0, 0.0, 0.0])
 """The hand's orientation as a quaternion when it points straight down, its fingers opening along x."""
 
 IMAGE_SIZE = 48
-"""Pixels on a side of what agents see [C]."""
+"""Pixels on a side of what agents see [COG]."""
 
 _PIECES = 5  # of a ramp; a jump of the mocap body flings what the hand holds
 
@@ -48,15 +48,15 @@ class Physics(dm_mujoco.Physics):  # type: ignore[misc]  # dm_control is untyped
         self._camera: Camera | None = None
 
     def hand_position(self) -> Vector:
-        """The point between the finger tips [3]."""
+        """Return the point between the finger tips [3]."""
         return self._hand_position.copy()
 
     def hand_quaternion(self) -> Vector:
-        """The hand's orientation [4], w first; `DOWN` when it points straight down."""
+        """Return the hand's orientation [4], w first; `DOWN` when it points straight down."""
         return self._hand_quaternion.copy()
 
     def led_quaternion(self) -> Vector:
-        """The orientation [4] that the hand was last led to."""
+        """Return the orientation [4] that the hand was last led to."""
         return self._mocap_quaternion.copy()
 
     def finger_positions(self) -> Vector:
@@ -64,11 +64,11 @@ class Physics(dm_mujoco.Physics):  # type: ignore[misc]  # dm_control is untyped
         return self._fingers.copy()
 
     def object_position(self) -> Vector:
-        """The middle of the object [3]."""
+        """Return the middle of the object [3]."""
         return self._object_position.copy()
 
     def object_to_hand(self) -> float:
-        """The distance from the object's middle to the point between the finger tips."""
+        """Return the distance from the object's middle to the point between the finger tips."""
         return float(np.linalg.norm(self._object_position - self._hand_position))
 
     def place_hand(self, position: Vector, fingers: float = FINGER_OPEN) -> None:
@@ -90,7 +90,7 @@ class Physics(dm_mujoco.Physics):  # type: ignore[misc]  # dm_control is untyped
         joint.qvel[:] = 0.0
 
     def command_fingers(self, is_open: bool) -> None:
-        """What the fingers' actuators strive for from now on."""
+        """Set the target of the fingers' actuators."""
         self._control[:] = FINGER_OPEN if is_open else 0.0
 
     def steer(self, position: Vector, quaternion: Vector) -> None:
@@ -113,7 +113,7 @@ class Physics(dm_mujoco.Physics):  # type: ignore[misc]  # dm_control is untyped
             mujoco.mj_kinematics(model, raw)  # mj_step leaves the bodies where they were a step ago
 
     def image(self) -> NDArray[np.uint8]:
-        """What the agent sees [IMAGE_SIZE, IMAGE_SIZE, 3]."""
+        """Render the agent's image [IMAGE_SIZE, IMAGE_SIZE, 3]."""
         if self._camera is None:
             self._camera = Camera(self, "front", IMAGE_SIZE)
         return self._camera.image()

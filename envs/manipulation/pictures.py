@@ -39,7 +39,7 @@ def beginning(name: str, size: int, camera: str = "overview") -> Picture:
 
 
 def film_strip(name: str, frames: int, size: int) -> Picture:
-    """A successful episode of the script without noise: `frames` pictures side by side, evenly spread.
+    """Return a successful episode of the script without noise: `frames` pictures side by side, evenly spread.
 
     There are two or more, the last five steps after the first success. `name` and `size` are as for
     `beginning`. Shape: [size, frames size + (frames - 1) 4, 3], with white between the pictures.
@@ -66,7 +66,7 @@ def play(
     act: Callable[[Observation], NDArray[np.float32]],
     lingering: int | None = None,
 ) -> Reel:
-    """An episode from its first observation to the horizon, or `lingering` steps beyond its first success."""
+    """Play an episode from its first observation to the horizon, or `lingering` steps beyond a success."""
     states, success, left = [environment.physics.get_state()], False, lingering
     while left is None or left > 0:
         step = environment.step(act(observation))
@@ -87,7 +87,7 @@ def spread(moments: Sequence[Moment], count: int) -> list[Moment]:
 def draw(
     environment: ManipulationEnvironment, states: Sequence[NDArray[np.float64]], size: int, camera: str
 ) -> list[Picture]:
-    """The states in print quality, [size, size, 3] each; the environment is left in the last one."""
+    """Return the states in print quality, [size, size, 3] each; the environment is left in the last one."""
     pictures = []
     for state in states:
         environment.physics.set_state(state)

@@ -85,7 +85,7 @@ def _cannot_draw(backend: str) -> str:
 
 
 def _settle() -> tuple[str, str]:
-    """The backend for dm_control, and why it cannot draw where that is known before it is tried."""
+    """Return the backend for dm_control, and why it cannot draw where that is known before it is tried."""
     asked = os.environ.get(VARIABLE, "").strip().lower()
     known = ", ".join(_REMEDIES)
     if asked and asked not in _REMEDIES:
@@ -132,6 +132,6 @@ class Camera:
             raise UserError(_cannot_draw(_BACKEND)) from error
 
     def image(self) -> NDArray[np.uint8]:
-        """What the camera sees [size, size, 3], a new array."""
+        """Render the camera's image [size, size, 3], a new array."""
         picture: NDArray[np.uint8] = self._camera.render()
         return picture.copy()

@@ -26,7 +26,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-# The robot: WidowX-250s, joint to joint ([C] of roboverse: its URDF).
+# The robot: WidowX-250s, joint to joint ([COG] of roboverse: its URDF).
 _WAIST_HEIGHT = 0.0716
 _SHOULDER_HEIGHT = _WAIST_HEIGHT + 0.03865
 _UPPER_ARM = (0.04975, 0.25)  # forward, up
@@ -34,7 +34,7 @@ _FOREARM = 0.175 + 0.075
 _HAND = 0.065 + 0.043 + 0.023 + 0.0276
 
 FINGER_OPEN = 0.037
-"""How far a finger's inner face is from the middle of the open hand [C]; 0 where the fingers meet."""
+"""How far a finger's inner face is from the middle of the open hand [COG]; 0 where the fingers meet."""
 
 TIMESTEP = 0.004
 """Seconds: the longest at which a grasped cube stays in the hand; the contacts' 0.02 s needs five of them."""
@@ -54,7 +54,7 @@ HANDLE_GAP = 0.032
 
 OBJECT_HALF = 0.018
 TRAY = np.array([-0.10, 0.22])
-"""The middle of the tray, x and y [C]."""
+"""The middle of the tray, x and y [COG]."""
 _TRAY_HALF = 0.065
 
 _RED, _GREEN, _BLUE = "0.85 0.12 0.10 1", "0.10 0.62 0.20 1", "0.20 0.36 0.80 1"
@@ -84,7 +84,7 @@ def drawer_scene(quality: Quality) -> str:
 
 
 def joints_of_hand_down(position: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The six joint angles [6], in radians, that hold the hand at `position` [3], pointing straight down.
+    """Return six joint angles [6], in radians, that hold the hand at `position` [3], pointing straight down.
 
     The fingers open along x. Closed form: the waist turns the arm's plane, two links with the elbow up reach
     the wrist in it, the wrist makes up for both.
@@ -157,7 +157,7 @@ def _scene(furniture: str, quality: Quality) -> str:
 
 
 def _robot() -> str:
-    """The arm, its joints at zero: upper arm up, forearm forward, hand down, all frames as the world's."""
+    """Return arm, its joints at zero: upper arm up, forearm forward, hand down, all frames as the world's."""
     forward, up = _UPPER_ARM
     return f"""
     <geom class="link" type="cylinder" size="0.05 0.02" pos="0 0 0.02" rgba="{_DARK}"/>
@@ -216,7 +216,7 @@ def _tray() -> str:
 
 
 def _cabinet() -> str:
-    """What the drawers slide in: two sides, a back and a top."""
+    """Build the frame that the drawers slide in: two sides, a back and a top."""
     half_length, half_width = _DRAWER_LENGTH / 2, _DRAWER_WIDTH / 2 + 2 * _BOARD
     middle, half_height, thin = -half_length, _CABINET_TOP / 2, _BOARD / 2
     return (
@@ -228,7 +228,7 @@ def _cabinet() -> str:
 
 
 def _drawer(name: str, height: float, colour: str, handle: str = "") -> str:
-    """A box without a lid that slides along x, its front at the cabinet's front where it is closed."""
+    """Return a box without a lid that slides along x, its front at the cabinet's front where it is closed."""
     half_length, half_width, half_height = _DRAWER_LENGTH / 2, _DRAWER_WIDTH / 2, _DRAWER_HEIGHT / 2
     thin, front = _BOARD / 2, _FRONT / 2
     return f"""
@@ -245,7 +245,7 @@ def _drawer(name: str, height: float, colour: str, handle: str = "") -> str:
 
 
 def _handle() -> str:
-    """A bar along y, held in front of the drawer by two arms."""
+    """Return a bar along y, held in front of the drawer by two arms."""
     front, bar, z = _DRAWER_LENGTH / 2, 0.006, HANDLE[2]
     reach = HANDLE_GAP / 2
     return _box((front + HANDLE_GAP + bar, 0, z), (bar, 0.040, bar), _RED, 0.02) + "".join(

@@ -25,7 +25,7 @@ _SETTLING_SUBSTEPS = 25
 MOTION = 0.085
 """Metres that the hand is led per unit of action, of which it does some 5 cm in a step, as COG's at most."""
 ROTATION = np.deg2rad(20.0)
-"""Radians that the hand is turned per unit of action about each axis [C]."""
+"""Radians that the hand is turned per unit of action about each axis [COG]."""
 _TILT_LIMIT = np.deg2rad(35.0)  # about each axis; ours, as the arm's links pass through the furniture
 _BOX = np.array([[-0.20, 0.10, 0.018], [0.24, 0.30, 0.27]])
 """Where the hand can be led, lowest and highest x, y, z: COG's box, less what no task needs. At the lowest
@@ -77,7 +77,7 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
     @staticmethod
     @abstractmethod
     def scene(quality: Quality) -> str:
-        """The MJCF of its scene."""
+        """Return the MJCF of its scene."""
 
     @abstractmethod
     def begin(self, physics: PhysicsT) -> None:
@@ -139,7 +139,7 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
             physics.step(NEUTRAL_SUBSTEPS)
 
     def action_spec(self, physics: PhysicsT) -> Any:
-        """[A] float32 in [-1, 1]."""
+        """Return an action [A], float32 in [-1, 1]."""
         return control.specs.BoundedArray((self.form.size,), np.float32, -1.0, 1.0, "action")
 
     def get_observation(self, physics: PhysicsT) -> dict[str, NDArray[Any]]:
@@ -169,7 +169,7 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
         return 1.0 if self._elapsed >= self._horizon else None
 
     def _turned(self, physics: PhysicsT) -> NDArray[np.float64]:
-        """The orientation that the command asks for.
+        """Return the orientation that the command asks for.
 
         COG adds Euler angles to where the hand is; here a rotation vector is added to where it was led last:
         from where it is, each contact's tilt would stay.
@@ -181,7 +181,7 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
 
 
 def _rotation_vector(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rotation away from `DOWN` [3], in radians, of a quaternion [4]."""
+    """Return the rotation away from `DOWN` [3], in radians, of a quaternion [4]."""
     quaternion = quaternion if quaternion[0] >= 0 else -quaternion
     sine = np.linalg.norm(quaternion[1:])
     if sine < 1e-12:
@@ -191,7 +191,7 @@ def _rotation_vector(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _quaternion(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of `_rotation_vector`."""
+    """Return the inverse of `_rotation_vector`."""
     angle = np.linalg.norm(vector)
     # np.sinc(x) is sin(pi x) / (pi x), and so whole at zero.
     return np.append(np.cos(angle / 2), 0.5 * np.sinc(angle / (2 * np.pi)) * vector)

@@ -12,23 +12,15 @@ import pytest
 from rliable import library, metrics
 
 from analysis.aggregate import (
-    ALL,
-    COLUMNS,
     THRESHOLDS,
-    Bootstrap,
-    closing_rows,
-    improvements,
-    interval_estimate,
     performance_profile,
     probability_of_improvement,
-    read_statistics,
-    run_values,
     sample_efficiency,
     statistics,
-    whole_run_interval,
-    write_statistics,
 )
-from analysis.scores import normalised, score_arrays
+from analysis.intervals import Bootstrap, interval_estimate, whole_run_interval
+from analysis.scores import normalised, run_values, score_arrays
+from analysis.statistics import ALL, COLUMNS, closing_rows, read_statistics, write_statistics
 from storage import UserError
 
 MakeCurves = Callable[..., pd.DataFrame]
@@ -91,13 +83,13 @@ def test_final_statistics_equal_their_definitions(make_curves: MakeCurves) -> No
         assert rows["median"] == pytest.approx(sorted(task_means)[1])
         shortfall = [max(0.0, 100.0 - score) for score in final.ravel()]
         assert rows["optimality_gap"] == pytest.approx(sum(shortfall) / len(shortfall))
-    for row in improvements(result).itertuples():
+    for row in result.improvements().itertuples():
         ours, theirs = (scores.values[name][:, :, -1] for name in (row.method, row.versus))
         assert row.estimate == pytest.approx(share_of_wins(ours, theirs))
 
 
 def test_each_method_is_compared_with_those_after_it(make_curves: MakeCurves) -> None:
-    pairs = improvements(statistics(make_curves(), repetitions=5))
+    pairs = statistics(make_curves(), repetitions=5).improvements()
     assert list(zip(pairs["method"], pairs["versus"], strict=True)) == [
         ("off2on", "sac_ft"),
         ("off2on", "sac"),

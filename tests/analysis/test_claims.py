@@ -15,25 +15,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.aggregate import Bootstrap
-from analysis.claims import (
-    CLAIMS,
-    FAILED,
-    STATISTICS,
-    Claim,
-    Judgement,
-    failing,
-    judge,
-    main,
-    read_claims,
-    reproduction,
-    seeds_to_decide,
-    verdict_lines,
-    verdict_of,
-    verdict_table,
-)
+from analysis.claim_statistics import STATISTICS
+from analysis.claims import CLAIMS, Claim, read_claims
+from analysis.intervals import Bootstrap
+from analysis.judging import Judgement, judge, seeds_to_decide, verdict_of
 from analysis.published import METHOD_OF_CURVE, published_curve, published_runs
 from analysis.scores import Scores, normalised
+from analysis.verdicts import FAILED, failing, main, reproduction, verdict_lines, verdict_table
 from envs.reference_scores import reference_scores
 from storage import UserError
 from storage.curves import COLUMNS, write_curves
@@ -241,7 +229,7 @@ def test_what_was_not_run_is_named() -> None:
 
 
 def test_a_part_of_a_claim_says_so_and_is_held_against_the_same_part_of_the_paper() -> None:
-    claim = replace(END, datasets=None)
+    claim = replace(END, datasets=())
     judgement = one(claim, two_methods(9.0, steps=(0, 10_000)))
     assert judgement.restricted == "1 of 12 datasets, to step 10,000 of 250,000"
     here = judgement.published_here
@@ -416,9 +404,9 @@ def minimal() -> dict[str, Any]:
         ({"methods": ["off2on", "off2on_n1"]}, "unknown method of figure 3 'off2on_n1'"),
         ({"methods": ["off2on"]}, "1 methods are given: mean_difference takes 2"),
         ({"methods": "off2on"}, "methods is 'off2on': expected a list"),
-        ({"methods": ["off2on", 3]}, "methods is ['off2on', 3]: expected a list"),
+        ({"methods": ["off2on", 3]}, "methods.1 is 3: expected text"),
         ({"figure": "2"}, "unknown figure '2': expected one of 1b, 1c, 3"),
-        ({"figure": 3}, "figure is 3: expected text in quotes"),
+        ({"figure": 3}, "figure is 3: expected text"),
         (
             {"statistic": "vibes"},
             "unknown statistic 'vibes': expected one of mean_difference, iqm_difference",
@@ -435,7 +423,7 @@ def minimal() -> dict[str, Any]:
         ({"versus": [PANEL]}, "mean_difference takes no datasets under 'versus'"),
         ({"statistic": "lead_below_others", "methods": ["off2on"]}, "lead_below_others needs datasets under"),
         ({"step": 2.5e5}, "step is 250000.0: expected a whole number"),
-        ({"earliest": 0}, "earliest is 0: expected 1 to step (250000)"),
+        ({"earliest": 0}, "earliest is 0: expected at least 1"),
         ({"earliest": 300_000}, "earliest is 300000: expected 1 to step (250000)"),
         ({"threshold": float("nan")}, "threshold is nan: expected a number"),
         ({"threshold": True}, "threshold is True: expected a number"),

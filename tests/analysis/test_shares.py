@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.aggregate import Bootstrap
+from analysis.intervals import Bootstrap
 from analysis.shares import LOGGED_SHARE, TRUE_SHARE, environment_steps, share_curve
 from storage import UserError
 from storage.curves import COLUMNS

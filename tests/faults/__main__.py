@@ -172,15 +172,17 @@ def job_of(stage: str, workflow: subprocess.Popen[bytes]) -> int | None:
 
 def _jobs(workflow: subprocess.Popen[bytes]) -> Iterator[tuple[str, int]]:
     """The jobs of this Snakemake, each with its stage."""
-    steps = {f"workflow.steps.{stage}".encode(): stage for stage in STAGES}
+    steps = {f"workflow.steps.{stage}": stage for stage in STAGES}
     parent = f"OFF2ON_PARENT={workflow.pid}".encode()
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
             try:
-                words = (process / "cmdline").read_bytes().split(b"\0")[1:3]
-                ours = words[:1] == [b"-m"] and words[1] in steps
+                words = (process / "cmdline").read_bytes().split(b"\0")[1:4]
+                ours = words[:2] == [b"-m", b"workflow.train"]
                 if ours and parent in (process / "environ").read_bytes().split(b"\0"):
-                    yield steps[words[1]], int(process.name)
+                    step = json.loads((process / "cwd" / words[2].decode()).read_text())["step"]
+                    if step in steps:
+                        yield steps[step], int(process.name)
             except OSError:
                 continue
 

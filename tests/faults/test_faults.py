@@ -26,7 +26,7 @@ import pytest
 import torch
 
 from algorithms.population import checkpoints
-from analysis.aggregate import read_statistics
+from analysis.statistics import read_statistics
 from offline_data import recipes
 from offline_data.minari_io import read_transitions
 from storage import UserError, checksums

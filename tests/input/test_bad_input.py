@@ -29,10 +29,10 @@ from safetensors.torch import save_file
 from algorithms.population import checkpoints
 from algorithms.population.behaviour_policy import load_behaviour_policy
 from algorithms.training.lookup import find_method
-from analysis import aggregate
-from analysis.aggregate import read_statistics
-from analysis.claims import main as judge_claims
+from analysis import statistics as statistics_files
 from analysis.claims import read_claims
+from analysis.statistics import read_statistics
+from analysis.verdicts import main as judge_claims
 from offline_data import d4rl_hdf5, minari_io, recipes
 from offline_data.transitions import Episode
 from storage import UserError
@@ -450,8 +450,8 @@ def curves_with_a_hole(column: str) -> Case:
 
 def statistics_with(header: dict[str, Any]) -> Call:
     def call(folder: Path) -> object:
-        table = aggregate._SCHEMA.empty_table()
-        write_table(folder / "statistics.parquet", table, aggregate._KIND, header)
+        table = statistics_files._SCHEMA.empty_table()
+        write_table(folder / "statistics.parquet", table, statistics_files._KIND, header)
         return read_statistics(folder / "statistics.parquet")
 
     return call
@@ -559,7 +559,7 @@ FILES: list[tuple[str, Any, str]] = [
         job_file({"fingerprint": "0", "sac": {"discount": 2}}),
         "sac.discount is 2: expected at most 1",
     ),
-    ("record", job_file({}), "lack the key 'environment'"),
+    ("record", job_file({}), "lack the key 'recipe'"),
     (
         "record",
         job_file({"environment": ENVIRONMENT, "recipe": "d4rl", "file": "no.hdf5"}),
@@ -597,11 +597,13 @@ def test_a_bad_job_ends_in_one_sentence_and_status_2(
     content: Any,
     sentence: str,
 ) -> None:
+    if isinstance(content, dict):
+        content = {**content, "step": f"workflow.steps.{step}"}
     if content is not None:
         (folder / "job.json").write_text(content if isinstance(content, str) else json.dumps(content))
     monkeypatch.setattr(sys, "argv", [step, *(["job.json"] if content is not None else [])])
     with pytest.raises(SystemExit) as end:
-        runpy.run_module(f"workflow.steps.{step}", run_name="__main__")
+        runpy.run_module("workflow.train", run_name="__main__")
     errors = capsys.readouterr().err
     assert end.value.code == 2
     assert sentence in errors

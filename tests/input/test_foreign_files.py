@@ -16,8 +16,8 @@ import torch
 
 from algorithms.population import checkpoints
 from algorithms.population.authors_checkpoints import read_agent
-from analysis.aggregate import read_statistics
 from analysis.claims import read_claims
+from analysis.statistics import read_statistics
 from offline_data import d4rl_hdf5, minari_io, recipes
 from paper_figures.figure_01a import read_likelihoods
 from storage import UserError

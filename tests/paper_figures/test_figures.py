@@ -18,9 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from analysis.aggregate import Statistics, statistics, write_statistics
+from analysis.aggregate import statistics
 from analysis.published import published_curve, published_panels
 from analysis.scores import returns
+from analysis.statistics import Statistics, write_statistics
 from paper_figures import (
     drawing,
     interval_estimates,
@@ -267,7 +268,7 @@ def test_a_matrix_tells_apart_methods_of_one_name(make_curves: MakeCurves) -> No
 DRAW = """
 import sys
 from pathlib import Path
-from analysis.aggregate import read_statistics
+from analysis.statistics import read_statistics
 from paper_figures.index import write
 from paper_figures.results import Results
 from storage.curves import read_curves

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imsave
 
-from analysis.aggregate import Bootstrap
+from analysis.intervals import Bootstrap
 from analysis.published import published_curve
 from analysis.success import comparable
 from paper_figures import drawing, panels

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,7 @@ def test_bad_json_is_refused_by_name(tmp_path: Path) -> None:
 
 HOLD = """
 import sys
+import time
 from storage.files import exclusive
 with exclusive(sys.argv[1]):
     print("held", flush=True)
@@ -244,7 +246,7 @@ def test_a_run_waits_for_one_that_is_about_to_end(tmp_path: Path, monkeypatch: p
         holder.kill()
         holder.communicate()
 
-    monkeypatch.setattr(files.time, "sleep", end_the_holder)
+    monkeypatch.setattr(time, "sleep", end_the_holder)
     with exclusive(tmp_path):
         assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
 
@@ -255,7 +257,7 @@ def test_a_lock_that_a_full_disk_refuses_is_one_sentence(
     def fill_the_disk(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "pwrite", fill_the_disk)
+    monkeypatch.setattr(Path, "write_text", fill_the_disk)
     with (
         pytest.raises(UserError, match="could not be locked for writing: No space left"),
         exclusive(tmp_path),

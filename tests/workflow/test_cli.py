@@ -13,8 +13,6 @@ import pytest
 
 from workflow.code_hash import ROOT
 
-STEPS = sorted(path.stem for path in (ROOT / "workflow" / "steps").glob("[a-z]*.py"))
-
 STEP = """
 import sys, time
 from pathlib import Path
@@ -69,11 +67,9 @@ def wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_every_step_explains_itself(name: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", f"workflow.steps.{name}", "--help"], cwd=ROOT, text=True, capture_output=True
-    )
+@pytest.mark.parametrize("name", ["workflow.train", "workflow.steps.cost"])
+def test_every_command_explains_itself(name: str) -> None:
+    result = subprocess.run([sys.executable, "-m", name, "--help"], cwd=ROOT, text=True, capture_output=True)
     assert result.returncode == 0, result.stderr
     assert "--log" in result.stdout
 

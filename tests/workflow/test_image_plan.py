@@ -17,12 +17,12 @@ from envs.manipulation import ENVIRONMENTS, make
 from envs.manipulation.controllers import Noise
 from offline_data.manipulation import Settings
 from storage import UserError
+from storage.settings import build
 from tests.workflow.test_configuration import DELETE, spoilt
 from workflow.chains import Place
 from workflow.code_hash import ROOT
 from workflow.configuration import check
 from workflow.plan import TASKS, Plan
-from workflow.settings import build
 from workflow.table import Table
 
 TASK = "pick-place"

@@ -89,7 +89,7 @@ def needs(rule):
 
 def command(rule):
     """What a rule's command takes of its job, and the fingerprint that runs it again."""
-    return {name: of(rule, name) for name in ("step", "file", "fingerprint")}
+    return {name: of(rule, name) for name in ("file", "fingerprint")}
 
 
 def limits(rule):

@@ -19,7 +19,7 @@ rule behaviour:
     message:
         "train behaviour policy {wildcards.policy}"
     shell:
-        "python -m {params.step} {params.file:q} --log {log:q}"
+        "python -m workflow.train {params.file:q} --log {log:q}"
 
 
 rule record:
@@ -39,4 +39,4 @@ rule record:
     message:
         "record dataset {wildcards.family}-{wildcards.quality}"
     shell:
-        "python -m {params.step} {params.file:q} --log {log:q}"
+        "python -m workflow.train {params.file:q} --log {log:q}"

@@ -50,4 +50,4 @@ rule figure:
     message:
         "draw {wildcards.figure}"
     shell:
-        "python -m {params.step} {params.file:q} --log {log:q}"
+        "python -m workflow.train {params.file:q} --log {log:q}"

@@ -19,7 +19,7 @@ rule statistics:
     message:
         "compute statistics"
     shell:
-        "python -m {params.step} {params.file:q} --log {log:q}"
+        "python -m workflow.train {params.file:q} --log {log:q}"
 
 
 rule reproduction:
@@ -47,7 +47,7 @@ rule reproduction:
     message:
         "judge the claims and write the closing table"
     shell:
-        "python -m {params.step} {params.file:q} --log {log:q}"
+        "python -m workflow.train {params.file:q} --log {log:q}"
 
 
 # Apart from `reproduction`, whose outputs a failure would delete: they say why.
@@ -66,7 +66,7 @@ rule verdict:
     message:
         "look at the verdicts"
     shell:
-        "python -m analysis.claims --reproduction {input} {params.fail_on} 2>&1 | tee {log}"
+        "python -m analysis.verdicts --reproduction {input} {params.fail_on} 2>&1 | tee {log}"
 
 
 onsuccess:

@@ -15,7 +15,7 @@ rule pictures:
     message:
         "render the manipulation tasks"
     shell:
-        "python -m {params.step} {params.file:q} --log {log:q}"
+        "python -m workflow.train {params.file:q} --log {log:q}"
 
 
 rule film_agents:
@@ -41,4 +41,4 @@ rule film_agents:
     message:
         "film {wildcards.task}: its script, an agent before and after fine-tuning"
     shell:
-        "python -m {params.step} {params.file:q} --log {log:q}"
+        "python -m workflow.train {params.file:q} --log {log:q}"

@@ -9,7 +9,7 @@ rule plan:
     message:
         "list the jobs of {TABLE.plan.run}"
     shell:
-        "python -m workflow.steps.plan {params.file:q} --log {log:q}"
+        "python -m workflow.train {params.file:q} --log {log:q}"
 
 
 rule cost:

@@ -19,7 +19,7 @@ rule train:
     message:
         "train {wildcards.label} on {wildcards.dataset}, {wildcards.job}"
     shell:
-        "python -m {params.step} {params.file:q} --log {log:q}"
+        "python -m workflow.train {params.file:q} --log {log:q}"
 
 
 # Who made which trajectory as it was estimated, beside who did, and how likely fresh trajectories are.
@@ -40,7 +40,7 @@ rule behaviours:
     message:
         "measure the behaviours of {wildcards.label} on {wildcards.dataset}"
     shell:
-        "python -m {params.step} {params.file:q} --log {log:q}"
+        "python -m workflow.train {params.file:q} --log {log:q}"
 
 
 # Figure 1a: how likely an agent's online samples are under its offline data.
@@ -60,4 +60,4 @@ rule likelihood:
     message:
         "estimate likelihoods on {wildcards.dataset}"
     shell:
-        "python -m {params.step} {params.file:q} --log {log:q}"
+        "python -m workflow.train {params.file:q} --log {log:q}"

@@ -12,9 +12,8 @@ from offline_data import recipes
 from storage.curves import write_curves
 from storage.files import atomic_path, write_json
 from storage.provenance import collect
-from workflow import cli
+from storage.settings import build
 from workflow.jobs import Job
-from workflow.settings import build
 from workflow.training_process import loop_job, prepare
 
 
@@ -44,7 +43,3 @@ def main(job: Job) -> None:
             recipes.write_action_log(log, settings["environment"], seed, episodes)
         write_curves(folder / "curve.parquet", result.curve, provenance)
         write_json(folder / "summary.json", {"medium_steps": result.medium_steps})
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

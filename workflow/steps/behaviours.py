@@ -17,10 +17,10 @@ from analysis.assignments import Labels, normalised_mutual_information, principa
 from offline_data.transitions import from_episodes
 from storage.curves import COLUMNS, write_curves
 from storage.provenance import collect
+from storage.settings import build
 from storage.tables import BEHAVIOURS, write_table
-from workflow import cli, paths
+from workflow import paths
 from workflow.jobs import Job
-from workflow.settings import build
 from workflow.steps.record import mixed
 
 
@@ -58,7 +58,7 @@ def main(job: Job) -> None:
 def _vectors(
     tensors: Mapping[str, Tensor], made: Labels, true: Labels, returns: Sequence[float]
 ) -> pd.DataFrame:
-    """A row a trajectory, then a row a behaviour and one of the learned policy."""
+    """Return a row a trajectory, then a row a behaviour and one of the learned policy."""
     trajectories, policies = directions(tensors)
     (x, y), (policies_x, policies_y) = principal_components(trajectories, policies)
     numbers = np.arange(len(policies))
@@ -67,7 +67,3 @@ def _vectors(
     ours = pd.DataFrame({"kind": "trajectory", **known, "x": x, "y": y})
     theirs = pd.DataFrame({"kind": kinds, "number": numbers, "x": policies_x, "y": policies_y})
     return pd.concat([ours, theirs]).astype({"behaviour": "Int64", "source": "Int64"})
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

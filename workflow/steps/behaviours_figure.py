@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from paper_figures import behaviours, style
 from storage.files import atomic_path
-from workflow import cli
 from workflow.jobs import Job
 
 
@@ -14,7 +13,3 @@ def main(job: Job) -> None:
     style.save(behaviours.draw(drawn), path, drawn)
     with atomic_path(job.output("caption")) as temporary:
         temporary.write_text(behaviours.caption(drawn) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from paper_figures import dataset_report
 from storage import UserError
 from storage.files import atomic_path, read_json
-from workflow import cli
 from workflow.jobs import Job
 
 
@@ -18,7 +17,3 @@ def main(job: Job) -> None:
         raise UserError(f"{path}: an input is no dataset's summary: it lacks {error}") from error
     with atomic_path(path.with_suffix(".txt")) as temporary:
         temporary.write_text(dataset_report.caption(drawn) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from analysis.aggregate import read_statistics
+from analysis.statistics import read_statistics
 from paper_figures.index import write
 from paper_figures.results import Results
 from storage.curves import read_curves
-from workflow import cli
 from workflow.jobs import Job
 
 
@@ -23,7 +22,3 @@ def main(job: Job) -> None:
         **settings,
     )
     write(job.about["figure"], results, job.output("pdf").with_suffix(""))
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

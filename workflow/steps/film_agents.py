@@ -23,9 +23,9 @@ from envs.manipulation.controllers import NONE, scripted
 from envs.manipulation.environment import ManipulationEnvironment, Observation
 from envs.manipulation.pictures import Reel
 from storage.files import atomic_path
+from storage.settings import build
 from workflow import cli
 from workflow.jobs import Job
-from workflow.settings import build
 
 BEFORE, AFTER, SCRIPT = "before", "after", "script"
 _STEP = 80  # milliseconds that a step takes in the GIF: half as fast as in the simulator
@@ -33,7 +33,7 @@ _GAP = 4
 
 
 def script(environment: ManipulationEnvironment, start: int) -> Reel:
-    """The episode of the task's script without noise."""
+    """Return the episode of the task's script without noise."""
     observation = environment.reset(start)
     policy = scripted(environment, "whole", NONE, np.random.default_rng(start))
     return pictures.play(environment, observation, lambda _: policy())
@@ -41,7 +41,7 @@ def script(environment: ManipulationEnvironment, start: int) -> Reel:
 
 @torch.no_grad()
 def agent(agents: Population, environment: ManipulationEnvironment, start: int) -> Reel:
-    """The episode that an ensemble plays deterministically, as it is evaluated."""
+    """Return the episode that an ensemble plays deterministically, as it is evaluated."""
 
     def act(observation: Observation) -> NDArray[np.float32]:
         shown = {name: torch.from_numpy(np.array(rows))[None, None] for name, rows in observation.items()}
@@ -105,7 +105,3 @@ def main(job: Job) -> None:
 def film(environment: ManipulationEnvironment, reel: Reel, settings: cli.Json) -> list[Any]:
     """Every moment of an episode, in print quality."""
     return pictures.draw(environment, reel.states, settings["size"], "overview")
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

@@ -19,14 +19,14 @@ from algorithms.training.probes import Probe
 from storage.curves import write_curves
 from storage.files import atomic_path
 from storage.provenance import collect
-from workflow import cli, paths
+from storage.settings import build
+from workflow import paths
 from workflow.jobs import Job
-from workflow.settings import build
 from workflow.training_process import loop_job, prepare
 
 
 def probes_of(method: type[Method], online: OnlineSchedule, seeds: Sequence[int]) -> list[Probe]:
-    """What the paper's figures show of the runs of `seeds` besides their learning."""
+    """Make the probes of the runs of `seeds` that the paper's figures show."""
     probes: list[Probe] = [OfflineShare()]
     if online.diagnostics_interval and "action_auroc" in method.diagnostics:
         probes.append(ActionAUROC(online.diagnostics_interval, seeds))
@@ -67,7 +67,3 @@ def main(job: Job) -> None:
             path = folder / f"seed_{seed}_agent_{member}.safetensors"
             checkpoints.save(path, tensors, {**provenance, "seeds": [seed]})
     write_curves(job.output("curves"), curve, provenance)
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

@@ -11,10 +11,10 @@ from algorithms.replay.stores import OfflineData
 from algorithms.training import acceleration
 from algorithms.training.worlds import Locomotion, check_sizes
 from storage.provenance import collect
+from storage.settings import build
 from storage.tables import LIKELIHOODS, write_table
-from workflow import cli, paths
+from workflow import paths
 from workflow.jobs import Job
-from workflow.settings import build
 
 
 def main(job: Job) -> None:
@@ -32,7 +32,3 @@ def main(job: Job) -> None:
     frame.insert(0, "dataset", job.about["dataset"])
     table = pa.Table.from_pandas(frame, schema=LIKELIHOODS.schema, preserve_index=False)
     write_table(job.output("table"), table, LIKELIHOODS, collect(settings, [seed], acceleration.arithmetic()))
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from algorithms.training.online import OnlineSchedule
-from analysis.aggregate import Bootstrap
+from analysis.intervals import Bootstrap
 from analysis.success import comparable
 from paper_figures.index import MANIPULATION_FIGURES, write_figure
 from paper_figures.manipulation_results import ManipulationResults, Updates
 from storage.curves import read_curves
+from storage.settings import build
 from workflow import cli
 from workflow.jobs import Job
-from workflow.settings import build
 from workflow.steps.statistics import bootstrap_settings
 
 
@@ -33,7 +33,3 @@ def main(job: Job) -> None:
     )
     figure = MANIPULATION_FIGURES[job.about["figure"]]
     write_figure(figure, results, job.output("pdf").with_suffix(""))
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

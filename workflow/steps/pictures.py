@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from envs.manipulation.pictures import beginning, film_strip, write_png
 from storage.files import atomic_path
-from workflow import cli
 from workflow.jobs import Job
 
 
@@ -16,7 +15,3 @@ def main(job: Job) -> None:
             write_png(folder / f"{task}_overview.png", beginning(environment, settings["size"]))
             film = film_strip(environment, settings["frames"], settings["size"])
             write_png(folder / f"{task}_film.png", film)
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from workflow import cli
 from workflow.jobs import Job
 from workflow.table import Table, printed
 
@@ -10,7 +9,3 @@ from workflow.table import Table, printed
 def main(job: Job) -> None:
     """Print the table of the configuration that the job's settings are."""
     print(printed(Table(job.settings).jobs.values()))
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

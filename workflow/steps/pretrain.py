@@ -13,14 +13,14 @@ from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrai
 from storage import UserError
 from storage.curves import write_curves
 from storage.provenance import collect
+from storage.settings import build
 from workflow import cli, paths
 from workflow.jobs import Job
-from workflow.settings import build
 from workflow.training_process import loop_job, prepare
 
 
 def starting_agents(files: Sequence[Path], method: str) -> StartingAgents | None:
-    """The agents to start from, None where there are none; UserError where their updates differ."""
+    """Return the agents to start from, None where there are none; UserError where their updates differ."""
     if not files:
         return None
     loaded = [checkpoints.load(path) for path in files]
@@ -68,7 +68,3 @@ def main(job: Job) -> None:
     provenance = collect(settings, seeds, arithmetic())
     checkpoints.save_numbered(job.output("agents"), "agent", seeds, trained.agents, provenance)
     write_curves(job.output("curves"), trained.curve, provenance)
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

@@ -13,16 +13,16 @@ from offline_data import d4rl_hdf5, recipes
 from offline_data.minari_io import sha256
 from storage import UserError
 from storage.files import read_json, write_json
+from storage.settings import build
 from workflow import cli, paths
 from workflow.jobs import Job
-from workflow.settings import build
 
 ACTORS = {"medium": ("medium",), "expert": ("expert",), "medium-expert": ("medium", "expert")}
 """The behaviour policy's actors that a recipe rolls out, in turn."""
 
 
 def recorded(settings: cli.Json, behaviour: Path | None) -> recipes.Recording:
-    """The episodes of `settings["recipe"]`; D4RL's recipes but random need a behaviour policy's folder."""
+    """Return episodes of `settings["recipe"]`; D4RL's recipes but random need a behaviour policy's folder."""
     environment, recipe = settings["environment"], settings["recipe"]
     if recipe == "minari":
         return recipes.published(environment, settings["minari_id"])
@@ -61,7 +61,7 @@ UNIFORM_ACTOR = "uniform"
 
 
 def mixed(settings: cli.Json, behaviours: Sequence[Path]) -> recipes.Recording:
-    """The episodes of the recipe heterogeneous, from the folders of its behaviour policies."""
+    """Return the episodes of the recipe heterogeneous, from the folders of its behaviour policies."""
     folders, environment = {folder.name: folder for folder in behaviours}, settings["environment"]
     sources = [
         _source(environment, entry, folders, settings["seed"] + number)
@@ -113,7 +113,3 @@ def main(job: Job) -> None:
         recording = recorded(job.settings, job.path("behaviour"))
     summary = recipes.store(root, dataset_id, recording)
     write_json(job.output("summary"), summary)
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

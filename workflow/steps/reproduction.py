@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from analysis.aggregate import Bootstrap, read_statistics
-from analysis.claims import CLAIMS, judge, read_claims, reproduction, verdict_lines, verdict_table
+from analysis.claims import CLAIMS, read_claims
+from analysis.intervals import Bootstrap
+from analysis.judging import judge
 from analysis.reproduction_error import error_table, reproduction_errors, write_errors
+from analysis.statistics import read_statistics
 from analysis.success import comparable, success_lines, success_markdown, success_rows
 from analysis.summary import summary_table, write_summary
+from analysis.verdicts import reproduction, verdict_lines, verdict_table
 from storage.curves import read_curves
 from storage.files import atomic_path, write_json
-from workflow import cli
 from workflow.jobs import Job
 from workflow.steps.statistics import bootstrap_settings, origin
 
@@ -41,7 +43,3 @@ def main(job: Job) -> None:
     tables = [summary_table(result) if result else "", success_lines(successes), verdict_lines(judgements)]
     with atomic_path(job.output("text")) as temporary:
         temporary.write_text("\n".join(filter(None, tables)), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

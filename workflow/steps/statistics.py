@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.aggregate import statistics, write_statistics
+from analysis.aggregate import statistics
+from analysis.statistics import write_statistics
 from storage.curves import read_curves, read_provenance
+from storage.settings import validated
 from workflow import cli
 from workflow.jobs import Job
 from workflow.sections import Drawn
-from workflow.settings import validated
 
 _BOOTSTRAP = ("repetitions", "seed", "confidence")
 
@@ -37,7 +38,3 @@ def main(job: Job) -> None:
     provenance = origin(settings, files)
     result = statistics(read_curves(files), **settings, provenance=provenance, cache=job.cache)
     write_statistics(result, job.output("json"), job.output("table"))
-
-
-if __name__ == "__main__":
-    cli.run_job(main, __doc__)

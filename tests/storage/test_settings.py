@@ -18,9 +18,9 @@ from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
 from offline_data.manipulation import Settings
 from storage import UserError
+from storage.settings import build, check
 from tests.algorithms.by_name import METHODS, OFFLINE_METHODS
 from workflow.code_hash import ROOT
-from workflow.settings import build, check
 
 METHOD_CONFIGS = {method.Config for method in (METHODS | OFFLINE_METHODS).values()}
 KINDS = [

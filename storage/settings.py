@@ -60,14 +60,14 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, section: Any) -> Any:
-        """An unknown key comes first: it is most often a misspelling of one that is missing."""
+        """Return an unknown key comes first: it is most often a misspelling of one that is missing."""
         for key in section if isinstance(section, Mapping) else ():
             if key not in cls.model_fields:
                 raise ValueError(f"unknown key {str(key)!r}: expected one of {names(cls.model_fields)}")
         return section
 
     def make(self) -> Any:
-        """The dataclass with the fields that were given. UserError where they contradict each other."""
+        """Return dataclass with the fields that were given. UserError where they contradict each other."""
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return type(self).made(
             **{name: value.make() if isinstance(value, Section) else value for name, value in given.items()}
@@ -88,12 +88,12 @@ class FieldsOf:
     whole: bool = False
 
     def model(self) -> type[Section]:
-        """What checks them."""
+        """Return the pydantic model of the fields."""
         module, _, name = self.place.partition(":")
         return model_of(getattr(importlib.import_module(module), name), self.less, self.needed)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """A section stays as it was given; what is wrong with it is part of the whole's errors."""
+        """Return a section stays as it was given; what is wrong with it is part of the whole's errors."""
 
         def checked(section: Any) -> Any:
             model = self.model().model_validate(section)
@@ -112,7 +112,7 @@ class FieldsOf:
 
 @cache
 def model_of(kind: Any, less: tuple[str, ...] = (), needed: tuple[str, ...] = ()) -> type[Section]:
-    """What checks fields of the dataclass `kind` but `less`; defaults stand in for all but `needed`.
+    """Make a pydantic model of the dataclass `kind` but `less`; all but `needed` have defaults.
 
     UserError where a field is of a type that no setting can have.
     """
@@ -142,7 +142,7 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _of_lists(hint: Any) -> Any:
-    """The same type, for values from files: their lists are a dataclass' tuples, their keys a dataclass."""
+    """Convert a type to one for values from files: lists for tuples, keys with values for a dataclass."""
     kind = hint
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
@@ -160,7 +160,7 @@ def check(kind: Any, section: Any, where: str, less: tuple[str, ...] = ()) -> No
 
 
 def build(kind: Callable[..., Settings], section: Json, where: str, less: tuple[str, ...] = ()) -> Settings:
-    """The dataclass `kind` with the fields that `section` names, which stands at `where`.
+    """Return the dataclass `kind` with the fields that `section` names, which stands at `where`.
 
     UserError for a field it does not have or that is not among these, for a value that its type does not
     allow, and for values that contradict each other.
@@ -174,7 +174,7 @@ def build(kind: Callable[..., Settings], section: Json, where: str, less: tuple[
 
 
 def validated(model: type[Section], section: Any, where: str = "") -> Section:
-    """The section as `model` has it. UserError with the first thing that is wrong, and its place."""
+    """Return the section as `model` has it. UserError with the first thing that is wrong, and its place."""
     try:
         return model.model_validate(section)
     except ValidationError as error:
