@@ -28,9 +28,8 @@ from offline_data.image_episodes import (
     TASK,
     ImageEpisode,
     ImageEpisodes,
-    read_image_dataset,
-    write_image_dataset,
 )
+from offline_data.image_io import read_image_dataset, write_image_dataset
 from storage import UserError
 from storage.constraints import Candidates, Count, Seed
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from offline_data.arrays import RewardScale
-from offline_data.image_episodes import ImageEpisodes, read_image_dataset
+from offline_data.image_episodes import ImageEpisodes
+from offline_data.image_io import read_image_dataset
 from offline_data.minari_io import read_transitions
 from offline_data.transitions import Transitions
 from storage import UserError

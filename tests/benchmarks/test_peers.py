@@ -110,7 +110,7 @@ def test_corl_s_critic_loss_is_ours_on_average_over_draws() -> None:
         fill((m for m in critic.net if isinstance(m, nn.Linear)), agents.q.net, index)
     peer.targets = [deepcopy(critic) for critic in peer.critics]
     batch = make_batch(1)
-    rows = [field[0] for field in batch]
+    rows = [field[0] for field in batch[:5]]
 
     def our_loss() -> Tensor:
         td_error, q = losses.critic_loss(agents, batch, cql.td_target(agents, batch, config))
@@ -247,7 +247,7 @@ def test_corl_s_awac_gradients_are_ours() -> None:
         fill(linear_layers(critic), agents.q.net, index)
     peer.targets = [deepcopy(critic) for critic in peer.critics]
     batch = make_batch(1)
-    rows = [field[0] for field in batch]
+    rows = [field[0] for field in batch[:5]]
 
     critics, q = losses.critic_loss(agents, batch, awac.td_target(agents, batch, config))
     critics.sum().backward()  # type: ignore[no-untyped-call]

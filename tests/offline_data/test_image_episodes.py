@@ -21,9 +21,8 @@ from offline_data.image_episodes import (
     ImageEpisode,
     ImageEpisodes,
     from_image_episodes,
-    read_image_dataset,
-    write_image_dataset,
 )
+from offline_data.image_io import read_image_dataset, write_image_dataset
 from storage import UserError
 
 ID = "manipulation/test-local-v0"

@@ -30,13 +30,12 @@ def results_of(
     random = np.random.default_rng(1)
     rows = []
     for method in methods:
+        phase = ("offline", "update") if method in ("cql", "trained_on") else ("online", "episode")
         for task in TASKS:
             for seed in range(seeds):
                 for step in STEPS:
                     success = random.binomial(5, step / 300) / 5
-                    rows.append(
-                        ("r", method, task, seed, "online", "episode", step, "success_deterministic", success)
-                    )
+                    rows.append(("r", method, task, seed, *phase, step, "success_deterministic", success))
                     if step and method == "off2on":
                         rows.append(
                             (

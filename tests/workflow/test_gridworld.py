@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from algorithms.discrete.sweep import OBJECTIVES
-from analysis.aggregate import Bootstrap
-from analysis.claims import judge, read_claims
+from analysis.claims import read_claims
+from analysis.intervals import Bootstrap
+from analysis.judging import judge
 from storage import UserError
 from storage.curves import read_curves
 from workflow import gridworld

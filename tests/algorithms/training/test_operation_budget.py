@@ -42,7 +42,7 @@ def cql_update() -> tuple[Population, Callable[[], object]]:
 
 def off2on_update() -> tuple[Population, Callable[[], object]]:
     config = off2on.Off2OnConfig()
-    agents = off2on.Off2OnAgents([0, 1], 5, 2, config)
+    agents = off2on.Off2OnAgents([0, 1], 5, 2, config, 5)
     return agents, lambda: off2on.update(agents, batch(2), batch(2), batch(2), config)
 
 
