@@ -51,7 +51,7 @@ class WSRLConfig(rlpd.ManyCriticsConfig):
     initial_entropy_coefficient: Positive = 1.0  # [WSRL] online it goes on as it was
     policy_learning_rate: Rate = 1e-4  # [WSRL] cql_config.py, of the temperature too
     policy_norm: Norm = "before"  # [WSRL] mlp.py
-    log_std_range: WideLogStdRangeAroundZero = LOG_STD_RANGE
+    log_std_range: WideLogStdRangeAroundZero = LOG_STD_RANGE  # [WSRL] actor_critic_nets.py
     drawn_with_replacement: bool = True  # [WSRL] sac.py and cql.py: jax.random.randint
     # [WSRL] sac.py: one output layer of all critics, as `ensemblize` has the hidden ones alone; false: ten
     shared_critic_output: bool = True

@@ -69,9 +69,12 @@ def test_every_finished_configuration_has_its_report(snakemake: Snakemake, tmp_p
 
 def test_results_that_are_not_finished_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"results/check/reproduction\.txt is missing.*make reproduce"):
-        snakemake_arguments(CHECK)
-    RUN.mkdir(parents=True)
-    (RUN / "reproduction.txt").touch()
-    with pytest.raises(UserError, match=r"check/curves/\S+\.parquet is missing"):
-        snakemake_arguments(CHECK)
+    own = tmp_path / "own.yaml"  # of which the repository has no curves either
+    own.write_text("extends: check.yaml\nname: own\n")
+    with pytest.raises(UserError, match=r"results/own/reproduction\.txt is missing.*make reproduce"):
+        snakemake_arguments(own)
+    run = Path("results", "own")
+    run.mkdir(parents=True)
+    (run / "reproduction.txt").touch()
+    with pytest.raises(UserError, match=r"own/curves/\S+\.parquet is missing"):
+        snakemake_arguments(own)
