@@ -2,7 +2,7 @@
 
     python -m workflow.gridworld config/gridworlds/tables.yaml --output results/gridworld --map 0.4
 
-It leaves sweep.csv, all that was solved; curves.parquet, which `python -m analysis.claims` judges; and the
+It leaves sweep.csv, all that was solved; curves.parquet, which `python -m analysis.verdicts` judges; and the
 figures, each with the CSV of what it draws and a caption.
 """
 
