@@ -275,7 +275,8 @@ def _check_methods(configuration: Mapping[str, Any]) -> None:
 
 def _check_claims(configuration: Mapping[str, Any]) -> None:
     """Check that the file is there; its content is checked where it is read."""
-    if "claims" in configuration and not Path(configuration["claims"]).is_file():
+    claims = Plan(configuration).claims
+    if claims and not Path(claims).is_file():
         raise UserError(f"claims is '{configuration['claims']}': expected a YAML file of claims.")
 
 

@@ -491,10 +491,15 @@ class Plan:
         """Return the curve files of all that is trained offline, beside fine-tuning too."""
         return self._offline_curves(self.offline_phases)
 
+    @property
+    def claims(self) -> str | None:
+        """The file of the configuration's own claims, None where it has none."""
+        named = self.configuration.get("claims")
+        return shipped(named) if named else None
+
     def claimed_curves(self) -> list[str]:
         """Return curve files that claims are judged on: offline ones too where a claim names that phase."""
-        claims = self.configuration.get("claims")
-        entries = read_yaml(Path(claims)) if claims else []
+        entries = read_yaml(Path(self.claims)) if self.claims else []
         phases = [entry.get("phase") for entry in entries if isinstance(entry, dict)]
         more = self.offline_curves() if "offline" in phases else []
         return list(dict.fromkeys([*self.curves(), *more]))

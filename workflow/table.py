@@ -161,11 +161,10 @@ class Table:
         plan = self.plan
         judged = [] if plan.images else plan.curves()
         table = [self._statistics("statistics", judged)] if judged else []
-        claims = plan.configuration.get("claims")
         inputs = {
             "statistics": table,
             "curves": plan.claimed_curves(),
-            "claims": [claims] if claims else [],
+            "claims": [plan.claims] if plan.claims else [],
         }
         outputs = {
             "text": f"{self.results}/reproduction.txt",
