@@ -96,7 +96,6 @@ class Campaign:
         self.members: list[Member] = []
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.failed: list[str] = []
-        self.finished: set[str] = set()
         for configuration in configurations:
             table = Table(configuration)
             on_gpu = configuration.get("compute", {}).get("device") == "cuda"
@@ -105,7 +104,7 @@ class Campaign:
                 if job.rule in RULES:
                     seconds = reckoned[job.name].seconds if job.name in reckoned else None
                     self.members.append(Member(job, seconds, on_gpu and job.rule in ("behaviour", "train")))
-        self.finished |= {member.job.file for member in self.members if done(member.job)}
+        self.finished = {member.job.file for member in self.members if done(member.job)}
         self._makers = {path: m.job.file for m in self.members for path in m.job.outputs.values()}
 
     def left(self) -> list[Member]:

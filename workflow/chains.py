@@ -28,7 +28,6 @@ from envs.locomotion import specification
 from storage import UserError
 from storage.settings import build, check
 from workflow import paths
-from workflow.code_hash import ROOT
 from workflow.jobs import Json
 from workflow.plan import TASKS, Plan
 from workflow.sections import ELSEWHERE
@@ -134,7 +133,7 @@ def _stored(plan: Plan, dataset: str) -> tuple[Link, ...] | None:
 
     UserError where they act in another environment.
     """
-    file = ROOT / plan.released_agent(dataset, 0)
+    file = Path(plan.released_agent(dataset, 0))
     if not file.is_file():
         return None
     trained = str(checkpoints.load(file)[1].get("configuration", {}).get("environment", ""))

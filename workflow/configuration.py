@@ -356,7 +356,7 @@ def _check_images(configuration: Mapping[str, Any]) -> None:
         if (figure in IMAGE_FIGURES) != plan.images:
             what = "vectors" if plan.images else "images"
             raise UserError(f"figures has {figure}, which needs datasets of {what}: expected another one.")
-    if (plan.images or "film" in configuration) and not plan.methods and FILM in configuration["figures"]:
+    if FILM in configuration["figures"] and not plan.methods:
         raise UserError("figures has film, which needs fine_tuning: expected another one.")
     film, seeds = configuration.get("film", {}), configuration["fine_tuning"]["seeds"]
     for key, known in (("label", plan.methods), ("seed", seeds)):

@@ -209,17 +209,24 @@ class Plan:
             name for name in policies if name in used and policies[name].get("source", "train") == "train"
         ]
 
+    @cached_property
+    def _own_files(self) -> dict[str, str]:
+        """The hash of each dataset's own file, where it is there: read once for all that follows from it."""
+        files = {name: Path(entry.get("file", "")) for name, entry in self.configuration["datasets"].items()}
+        return {name: sampled_hash(file) for name, file in files.items() if file.is_file()}
+
     def recording(self, dataset: str) -> Json:
         """How one dataset is recorded: its entry less what only training reads."""
         entry = self.dataset(dataset)
         settings = {key: entry[key] for key in RECORDING_KEYS if key in entry}
         sources = [job_hash("record", SCRIPTED if entry["recipe"] == "scripts" else "")]
         for policy in policies_of(entry):
-            made = self.behaviour_policy(policy)
-            shipped_ones = [] if made.get("source", "train") == "train" else [self._policy_folder(policy)]
-            sources.append(existing_hash(shipped_ones) if shipped_ones else made["fingerprint"])
-        if (file := Path(entry.get("file", ""))).is_file():
-            sources.append(sampled_hash(file))
+            if policy in self.trained_policies():
+                sources.append(self.behaviour_policy(policy)["fingerprint"])
+            else:
+                sources.append(existing_hash([self._policy_folder(policy)]))
+        if dataset in self._own_files:
+            sources.append(self._own_files[dataset])
         return with_fingerprint(settings, *sources)
 
     # --- pre-training -------------------------------------------------------------------------------------
@@ -516,7 +523,7 @@ class Plan:
 
     def figure_curves(self, figure: str) -> list[str]:
         """Return the curve files that a figure is given."""
-        controls = self._offline_curves(self.offline_phases) if figure == CONTROLS else []
+        controls = self.offline_curves() if figure == CONTROLS else []
         return [*self.curves(), *controls]
 
     def judging(self, offline: bool = False) -> Json:
@@ -608,10 +615,9 @@ class Plan:
 
 def policies_of(dataset: Json) -> list[str]:
     """Return the behaviour policies that a dataset's entry is recorded with, each once."""
-    found = [source["policy"] for source in dataset.get("sources", []) if "policy" in source]
-    return list(
-        dict.fromkeys([*([dataset["behaviour_policy"]] if "behaviour_policy" in dataset else []), *found])
-    )
+    own = [dataset["behaviour_policy"]] if "behaviour_policy" in dataset else []
+    sources = [source["policy"] for source in dataset.get("sources", []) if "policy" in source]
+    return list(dict.fromkeys([*own, *sources]))
 
 
 def dataset_id(dataset: str) -> str:
