@@ -49,7 +49,7 @@ def our_sac() -> Update:
 def our_off2on() -> Update:
     """`algorithms.methods.off2on.update` of one ensemble of five, without the replay."""
     config = off2on.Off2OnConfig()
-    agents = off2on.Off2OnAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config)
+    agents = off2on.Off2OnAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config, config.ensemble_size)
     agents.initialise()
     agents.density.initialise(agents.streams)
     batch, offline, online = (random_batch(SEED + i) for i in range(3))
