@@ -47,12 +47,10 @@ class Loop:
 
     def __init__(
         self,
-        label: str,
         learner: Method,
         world: World,
         unit: str,
         draws: Streams,
-        seeds: Sequence[int],
         job: Job,
         ends: Sequence[int],
         first_step: int = 0,
@@ -62,13 +60,13 @@ class Loop:
         A row of the curve ends at each of `ends`, whose last is the loop's.
         """
         self.learner, self.world, self.unit = learner, world, unit
-        self.draws, self.seeds, self.job = draws, seeds, job
+        self.draws, self.job = draws, job
         self.ends, self.step, self.first_step = ends, first_step, first_step
         self.log = TrainingLog(
             job.run,
-            label,
+            job.label,
             job.dataset,
-            seeds,
+            job.seeds,
             self.schedule.largest_q,
             phase=self.phase,
             unit=self.unit,
@@ -94,7 +92,8 @@ class Loop:
 
     def _measurement(self) -> Callable[[], Measured]:
         """A function that measures how good the agents are now."""
-        return self.world.measurement(self.learner, self.seeds, self.step, self.schedule.evaluation_episodes)
+        episodes = self.schedule.evaluation_episodes
+        return self.world.measurement(self.learner, self.job.seeds, self.step, episodes)
 
     def _updates_until(self, step: int) -> int:
         """Updates that have been made when `step` is reached."""

@@ -69,11 +69,11 @@ class World(Protocol):
         """Go on from `state()`, after so many transitions. UserError where it is not this world's."""
 
 
-def world_of(job: Job, copies: int) -> World:
-    """The world of a job with so many agents or runs."""
+def world_of(job: Job) -> World:
+    """Make the world of a job, for as many agents or runs as it has seeds."""
     if job.make is None:
         return Locomotion(job.environment, job.compute)
-    return Episodes(job.make, job.environment, copies, job.compute.device)
+    return Episodes(job.make, job.environment, len(job.seeds), job.compute.device)
 
 
 def check_sizes(data: OfflineData, world: World, dataset: str) -> None:
