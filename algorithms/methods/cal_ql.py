@@ -71,7 +71,7 @@ class ScaledPolicy(Policy):
         self.log_std_offset = nn.Parameter(torch.full((agents, 1, 1), -1.0))
 
     def forward(self, observations: Tensor) -> TanhGaussian:
-        """The action distribution in each state."""
+        """Return the action distribution in each state."""
         mean, log_std = self.net(observations).chunk(2, dim=-1)
         scaled = self.log_std_scale * log_std + self.log_std_offset
         return TanhGaussian(mean, scaled.clamp(*self.log_std_range))

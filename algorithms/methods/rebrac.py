@@ -84,11 +84,11 @@ class Deterministic(NamedTuple):
     deviation: float
 
     def actions(self, noise: Tensor) -> Tensor:
-        """The action with noise, clipped to the box; `noise` is standard normal, [..., action_size]."""
+        """Add noise to the action and clip it to the box; `noise` is standard normal, [..., action_size]."""
         return (self.action + self.deviation * noise).clamp(-1, 1)
 
     def mode(self) -> Tensor:
-        """The action."""
+        """Return the action."""
         return self.action
 
 
@@ -102,7 +102,7 @@ class DeterministicPolicy(nn.Module):
         self.net = PopulationMLP(agents, observation_size, hidden_widths, action_size, norm)
 
     def forward(self, observations: Tensor) -> Tensor:
-        """The action in each state."""
+        """Return the action in each state."""
         return torch.tanh(self.net(observations))
 
 
@@ -157,7 +157,7 @@ class ReBRACAgents(Population):
         self.made = int(self.updates[0])
 
     def distribution(self, observations: Tensor) -> Deterministic:
-        """The policy in the states [P, B, observation_size]."""
+        """Return the policy in the states [P, B, observation_size]."""
         return Deterministic(self.policy(observations), self.exploration_noise)
 
 
@@ -224,7 +224,7 @@ class ReBRAC(Method):
     extras: ClassVar[tuple[Extra, ...]] = ("next_actions", "continues")
 
     def period(self) -> int:
-        """The critics' updates from one of the actor to the next."""
+        """Return the critics' updates from one of the actor to the next."""
         delay: int = self.config.policy_delay
         return delay
 
@@ -246,7 +246,7 @@ class ReBRACFineTuning(ReBRAC):
 
     @classmethod
     def begin(cls, start: Start, config: Any) -> Self:
-        """The method before its first online update, which are counted anew."""
+        """Begin the online phase, whose updates are counted anew."""
         learner = super().begin(start, config)
         learner.agents.count_from(0)
         return learner

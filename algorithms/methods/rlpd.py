@@ -154,7 +154,7 @@ def update_actor(agents: ActorCritics, observations: Tensor, config: RLPDConfig)
 
 
 def update(agents: ActorCritics, batch: Batch, config: RLPDConfig) -> Metrics:
-    """The critics' updates of an environment step on slices of `batch`, the actor's on the last slice."""
+    """Update every agent for an environment step: critics on slices of `batch`, the actor on the last."""
     metrics = update_critics(agents, batch, config, config.updates_per_step)
     last = slices(batch, config.updates_per_step)[-1]
     return metrics | update_actor(agents, last.observations, config)
@@ -179,5 +179,5 @@ class RLPD(sac.SAC):
         return super().explore(observations)
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """An environment step's updates of every agent."""
+        """Make an environment step's updates of every agent."""
         return update(self.agents, batch, self.config)

@@ -92,7 +92,7 @@ class SAC(Method):
 
     @classmethod
     def make_replay(cls, start: Start, config: Any) -> OnlineReplay:
-        """What is collected, alone."""
+        """Make a replay of what is collected, alone."""
         return OnlineReplay(start.buffer)
 
     @classmethod

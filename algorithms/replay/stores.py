@@ -50,11 +50,11 @@ class Recorded(Protocol):
     def __len__(self) -> int: ...
 
     def gather(self, indices: Tensor) -> Batch:
-        """The transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
+        """Gather the transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
 
 
 class Collected(Protocol):
-    """What S runs have collected so far, as every replay grows and reads it."""
+    """Transitions that S runs have collected so far, as every replay grows and reads it."""
 
     runs: int
     capacity: int  # transitions that a run may collect
@@ -69,7 +69,7 @@ class Collected(Protocol):
         """Each run's own transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of all that was added."""
+        """Copy all that was added."""
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state()`. Raises UserError for another buffer's state."""
@@ -124,7 +124,7 @@ class OfflineData:
         device: torch.device | str = "cpu",
         needed: Needed = NO_EXTRAS,
     ) -> OfflineData:
-        """The transitions of a dataset, not copied on the CPU, with the extras that are `needed`.
+        """Take over a dataset's transitions, not copied on the CPU, with the extras that are `needed`.
 
         Images always have their source. UserError where the dataset does not have an extra.
         """
@@ -142,11 +142,11 @@ class OfflineData:
 
     @property
     def sizes(self) -> tuple[Observed, int]:
-        """What an observation and an action are."""
+        """Shapes of an observation and size of an action."""
         return self._observed.shape, self._rows["actions"].shape[1]
 
     def gather(self, indices: Tensor) -> Batch:
-        """The transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
+        """Gather the transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
         flat = indices.reshape(-1)
         before, after = self._observed.gather(flat)
         rows, extras = (
@@ -171,7 +171,7 @@ def _check(arrays: Mapping[str, NDArray[Any]], count: int) -> None:
 
 
 class OnlineBuffer:
-    """What each of S runs has collected so far, in order; as large as the run, so nothing is evicted."""
+    """Transitions of each of S runs so far, in order; as large as the run, so that nothing is evicted."""
 
     def __init__(
         self,
@@ -257,7 +257,7 @@ class OnlineBuffer:
         return Batch(before, **rows, next_observations=after, extras=extras)
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of the filled rows, one tensor [S, size, ...] for each field of Batch, or the frames."""
+        """Copy the filled rows, one tensor [S, size, ...] for each field of Batch, or the frames."""
         rows = {
             name: rows.clone(memory_format=torch.contiguous_format)
             for name, rows in (self._filled(self.size) | self._observed.state(self.size)).items()
@@ -283,7 +283,7 @@ class OnlineBuffer:
 
 
 class Replay(Protocol):
-    """What the training loop asks of a replay, whatever it draws from."""
+    """The interface between the training loop and a replay, whatever it draws from."""
 
     online: Collected
 
@@ -291,7 +291,7 @@ class Replay(Protocol):
         """Draw a batch for every run: tensors [S, B, ...], and their indices, int64 [S, B]."""
 
     def offline_share(self, indices: Tensor) -> Tensor:
-        """The share of offline transitions among `indices` [S, B]. float32 [S]"""
+        """Return the share of offline transitions among `indices` [S, B]. float32 [S]"""
 
     def add(self, block: Batch) -> None:
         """Append newly collected transitions, tensors [S, n, ...]."""
@@ -324,7 +324,7 @@ class OnlineReplay:
         self.online.add(block)
 
     def state(self) -> dict[str, Tensor]:
-        """The online buffer's filled rows."""
+        """Return the online buffer's filled rows."""
         return self.online.state()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -345,7 +345,7 @@ class UniformReplay(OnlineReplay):
         return gather_union(self.offline, self.online, indices), indices
 
     def offline_share(self, indices: Tensor) -> Tensor:
-        """The share of offline transitions among `indices` [S, B]. float32 [S]"""
+        """Return the share of offline transitions among `indices` [S, B]. float32 [S]"""
         return _share_below(len(self.offline), indices)
 
 
@@ -391,7 +391,7 @@ class MixedReplay(UniformReplay):
         return batch, indices.index_select(1, place)
 
     def _offline_part(self, count: int, streams: Streams) -> tuple[Tensor, Batch]:
-        """The indices [S, count] and the transitions of the share that `share` is of."""
+        """Return the indices [S, count] and the transitions of the share that `share` is of."""
         indices = _rows_below(len(self.offline), count, streams)
         return indices, self.offline.gather(indices)
 
@@ -404,7 +404,7 @@ class RingReplay(MixedReplay):
     """
 
     def __init__(self, offline: Recorded, online: Collected, share: float, kept_out: int = 0) -> None:
-        """Raises UserError for a share outside [0, 1]."""
+        """Raise UserError for a share outside [0, 1]."""
         super().__init__(offline, online, share)
         self.kept_out = kept_out
 
@@ -493,7 +493,7 @@ class BalancedReplay:
         )
 
     def priorities(self, indices: Tensor) -> Tensor:
-        """The present priorities of the transitions `indices`, int64 [S, B]. float64 [S, B]"""
+        """Return the present priorities of the transitions `indices`, int64 [S, B]. float64 [S, B]"""
         return self._tree.get(indices)
 
     def sample_offline(self, batch_size: int, streams: Streams) -> Batch:
@@ -514,7 +514,7 @@ class BalancedReplay:
         return gather_union(self.offline, self.online, indices)
 
     def offline_share(self, indices: Tensor) -> Tensor:
-        """The share of offline transitions among `indices` [S, B]. float32 [S]"""
+        """Return the share of offline transitions among `indices` [S, B]. float32 [S]"""
         return _share_below(len(self.offline), indices)
 
     def add(self, block: Batch) -> None:
@@ -524,7 +524,7 @@ class BalancedReplay:
         self._tree.fill(start, len(self.offline) + self.online.size, self.default_priority)
 
     def state(self) -> dict[str, Tensor]:
-        """The online buffer's filled rows, `priority_units` int64 [S, M + size], `default_priority` [S]."""
+        """Copy the online buffer's rows, `priority_units` int64 [S, M + size], `default_priority` [S]."""
         return {
             **self.online.state(),
             "priority_units": self._tree.state(len(self.offline) + self.online.size),
@@ -549,8 +549,10 @@ class BalancedReplay:
 
 
 def initial_priority(offline_size: int, initial_online_fraction: float, block_size: int) -> float:
-    """The priority P0 with which `block_size` online rows beside M offline ones of priority 1 are drawn
-    with probability rho: P0 = M / block_size * rho / (1 - rho) ([S] D.1, where block_size is 1000).
+    """Return the priority P0 of new online transitions: M / block_size * rho / (1 - rho).
+
+    `block_size` of them beside M offline ones of priority 1 are then drawn with probability rho ([S] D.1,
+    where block_size is 1000).
 
     Raises UserError unless 0 < rho < 1 and block_size >= 1.
     """
@@ -562,7 +564,7 @@ def initial_priority(offline_size: int, initial_online_fraction: float, block_si
 
 
 def gather_union(offline: Recorded, online: Collected, indices: Tensor) -> Batch:
-    """The transitions `indices`, int64 [S, B], of offline and online data in a row. Tensors [S, B, ...]
+    """Gather transitions `indices`, int64 [S, B], of offline and online data in a row. Tensors [S, B, ...]
 
     Both parts are read at clamped indices and the wrong one is dropped: no copy of the offline data,
     no shape that depends on the draw.

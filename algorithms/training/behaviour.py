@@ -94,7 +94,7 @@ class _KeptActors(Probe):
 
 
 def choose_snapshots(scores: pd.Series[float], medium_score: float | None = None) -> tuple[int, int]:
-    """The steps of the medium and the expert actor, from normalised scores indexed by step.
+    """Choose the steps of the medium and the expert actor, from normalised scores indexed by step.
 
     The untrained actor of step 0 is neither: the medium one comes after it. UserError where no score
     reaches `medium_score`.

@@ -31,7 +31,7 @@ class Job(NamedTuple):
 
 
 def progress_bar(job: Job, total: int, initial: int, unit: str) -> tqdm[Any]:
-    """A bar with rate and time left on stderr: live on a terminal, a line now and then in a log."""
+    """Make a bar with rate and time left on stderr: live on a terminal, a line now and then in a log."""
     return tqdm(
         total=total,
         initial=initial,

@@ -25,7 +25,7 @@ from storage.files import exclusive
 
 @dataclass(frozen=True)
 class OfflineSchedule:
-    """How long to pre-train and how often to look."""
+    """Length and intervals of pre-training, in updates."""
 
     updates: PositiveCount = 1_000_000  # [S] D.1: 1000 epochs of 1000; of agents trained further, in all
     cloning_warm_start: Count = 0  # updates of the policy alone, before the first CQL update (ours)
@@ -148,6 +148,6 @@ class OfflineLoop(Loop):
             bar.update()
 
     def result(self) -> PretrainedAgents:
-        """The agents as they are now, and their curve."""
+        """Return the agents as they are now, and their curve."""
         agents = [one_agent(self.learner.agents, index) for index in range(len(self.job.seeds))]
         return PretrainedAgents(agents, self.log.frame())
