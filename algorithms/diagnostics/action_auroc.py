@@ -17,7 +17,7 @@ from torch import Tensor
 from algorithms.methods.interface import Method
 from algorithms.population.agents import ActorCritics
 from algorithms.population.streams import Streams, derived_seed
-from algorithms.replay.stores import Collected
+from algorithms.replay.stores import OnlineBuffer
 from algorithms.training.probes import Probe
 from storage import UserError
 
@@ -55,7 +55,7 @@ class ActionAUROC(Probe):
 
 @torch.no_grad()
 def measure(
-    agents: ActorCritics, online: Collected, streams: Streams, config: ActionAUROCConfig
+    agents: ActorCritics, online: OnlineBuffer, streams: Streams, config: ActionAUROCConfig
 ) -> dict[str, Tensor]:
     """`auroc_ensemble` and `auroc_individual` of each run, in percent. float64 [S] each
 

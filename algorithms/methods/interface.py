@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from algorithms.population.sight import Observed, Sight
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra, Needed
-from algorithms.replay.stores import Collected, Recorded, Replay, plain_replay
+from algorithms.replay.stores import MixedReplay, OfflineData, OnlineBuffer, OnlineReplay, UniformReplay
 from storage import UserError
 
 Metrics = dict[str, Tensor]
@@ -44,12 +44,12 @@ class Start(NamedTuple):
     draws: Streams  # which the batches are drawn with
     observation_size: Observed
     action_size: int
-    offline: Recorded | None  # None where the configuration gives the method no data
-    buffer: Collected  # empty
+    offline: OfflineData | None  # None where the configuration gives the method no data
+    buffer: OnlineBuffer  # empty
     members: Sequence[Mapping[str, Tensor]]  # pre-trained agents, run by run
     block_size: int  # environment steps between two rounds of updates
 
-    def offline_data(self) -> Recorded:
+    def offline_data(self) -> OfflineData:
         """Return the offline data. UserError where there are none."""
         if self.offline is None:
             raise UserError("the method fine-tunes on offline data, and none were given")
@@ -86,11 +86,15 @@ class Method:
     diagnostics: ClassVar[tuple[str, ...]] = ()
     """Modules of `algorithms.diagnostics` whose measurement is one of this method, by name."""
 
-    replay: Replay
+    replays: ClassVar[Literal["uniform", "online_only", "mixed"]] = "uniform"
+    """Where online batches come from, unless the configuration has a `replay`: all data, the online data
+    alone, or an `offline_fraction` of the configuration's from the offline data and the rest online."""
+
+    replay: OnlineReplay
     draws: Streams
 
     def __init__(
-        self, agents: Any, config: Any, replay: Replay | None = None, draws: Streams | None = None
+        self, agents: Any, config: Any, replay: OnlineReplay | None = None, draws: Streams | None = None
     ) -> None:
         """`replay` and the `draws` that it is sampled with are the online phase's."""
         self.agents, self.config = agents, config
@@ -116,9 +120,14 @@ class Method:
         return agents
 
     @classmethod
-    def make_replay(cls, start: Start, config: Any) -> Replay:
-        """Make the replay of the online phase. UserError where there are no offline data."""
-        return plain_replay(getattr(config, "replay", "uniform"), start.offline_data(), start.buffer)
+    def make_replay(cls, start: Start, config: Any) -> OnlineReplay:
+        """Make the replay of the online phase. UserError where it needs offline data and there are none."""
+        name = getattr(config, "replay", cls.replays)
+        if name == "online_only":
+            return OnlineReplay(start.buffer)
+        if name == "mixed":
+            return MixedReplay(start.offline_data(), start.buffer, config.offline_fraction)
+        return UniformReplay(start.offline_data(), start.buffer)
 
     @classmethod
     def begin_offline(cls, start: OfflineStart, config: Any) -> Self:

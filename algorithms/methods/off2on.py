@@ -23,7 +23,7 @@ from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import ONLINE, RANDOM, Needed
-from algorithms.replay.stores import BalancedReplay, OnlineReplay, plain_replay
+from algorithms.replay.stores import BalancedReplay, OnlineReplay
 from storage.constraints import (
     BatchSize,
     EnsembleSize,
@@ -226,14 +226,6 @@ def update(
     return new_priorities, actor_critic_update(agents, batch, config, loss) | weighing
 
 
-def make_replay(start: Start, config: Off2OnConfig) -> BalancedReplay | OnlineReplay:
-    """Make the replay that the configuration names. UserError for no data or an impossible fraction."""
-    if config.replay == "balanced":
-        fraction = config.initial_online_fraction
-        return BalancedReplay(start.offline_data(), start.buffer, fraction, start.block_size)
-    return plain_replay(config.replay, start.offline_data(), start.buffer)
-
-
 def density_batches(replay: BalancedReplay, config: Off2OnConfig, draws: Streams) -> tuple[Batch, Batch]:
     """Draw the density networks' batches: the reference and the online one of `density_update`."""
     union = config.density_reference == "union"
@@ -256,7 +248,6 @@ class Off2On(Method):
     Config: ClassVar[type[Any]] = Off2OnConfig
     Agents: ClassVar[Any] = Off2OnAgents
     diagnostics: ClassVar[tuple[str, ...]] = ("action_auroc",)
-    replay: BalancedReplay | OnlineReplay
 
     @classmethod
     def needed(cls, config: Any) -> Needed:
@@ -264,9 +255,12 @@ class Off2On(Method):
         return cql.needed(config)
 
     @classmethod
-    def make_replay(cls, start: Start, config: Any) -> BalancedReplay | OnlineReplay:
+    def make_replay(cls, start: Start, config: Any) -> OnlineReplay:
         """Make the replay that the configuration names. UserError for no data or an impossible fraction."""
-        return make_replay(start, config)
+        if config.replay != "balanced":
+            return super().make_replay(start, config)
+        fraction = config.initial_online_fraction
+        return BalancedReplay(start.offline_data(), start.buffer, fraction, start.block_size)
 
     def learn(self) -> Metrics:
         """Draw, update, write the drawn transitions' priorities. [S] algorithm 2"""

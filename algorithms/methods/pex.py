@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 
 from algorithms.methods import awac, iql, losses
-from algorithms.methods.interface import Method, Metrics, Start
+from algorithms.methods.interface import Method, Metrics
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import rows_of_agent
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import MixedReplay, check_fraction
+from algorithms.replay.stores import check_fraction
 from storage import UserError
 from storage.constraints import Count, NotNegative, Positive, Share, Weight
 
@@ -135,11 +135,7 @@ class PEX(Method):
 
     Config: ClassVar[type[Any]] = PEXConfig
     Agents: ClassVar[Any] = PEXAgents
-
-    @classmethod
-    def make_replay(cls, start: Start, config: Any) -> MixedReplay:
-        """So much of each batch offline. UserError where there are no offline data."""
-        return MixedReplay(start.offline_data(), start.buffer, config.offline_fraction)
+    replays = "mixed"
 
     def update(self, batch: Batch, step: int) -> Metrics:
         """One step of every agent."""

@@ -28,7 +28,7 @@ from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import Norm, PopulationMLP
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra
-from algorithms.replay.stores import MixedReplay, check_fraction
+from algorithms.replay.stores import check_fraction
 from storage.constraints import BatchSize, FewCount, NotNegative, PositiveCount, Rate, UpToTwo, Weight, Widths
 
 HIDDEN_BIAS = 0.1  # [REBRAC] networks.py, as EDAC's
@@ -237,12 +237,8 @@ class ReBRACFineTuning(ReBRAC):
     """ReBRAC-ft: from one ReBRAC agent, half of a batch from its data, the penalties going."""
 
     Config: ClassVar[type[Any]] = ReBRACFineTuningConfig
+    replays = "mixed"
     extras: ClassVar[tuple[Extra, ...]] = ()
-
-    @classmethod
-    def make_replay(cls, start: Start, config: Any) -> MixedReplay:
-        """So much of each batch offline. UserError where there are no offline data."""
-        return MixedReplay(start.offline_data(), start.buffer, config.offline_fraction)
 
     @classmethod
     def begin(cls, start: Start, config: Any) -> Self:

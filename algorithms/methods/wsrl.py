@@ -24,12 +24,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from algorithms.methods import cql, rlpd, sac
-from algorithms.methods.interface import Method, Metrics, Start
+from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import Critics, Policy, TanhGaussian
 from algorithms.population.perceptrons import Norm, of_subsets
 from algorithms.replay.batch import Batch, slices
-from algorithms.replay.stores import OnlineReplay
 from storage import UserError
 from storage.constraints import (
     Count,
@@ -251,11 +250,7 @@ class WSRL(Method):
 
     Config: ClassVar[type[Any]] = WSRLConfig
     Agents: ClassVar[Any] = WSRLAgents
-
-    @classmethod
-    def make_replay(cls, start: Start, config: Any) -> OnlineReplay:
-        """Make a replay of what is collected, alone. [WSRL] offline_data_ratio 0"""
-        return OnlineReplay(start.buffer)
+    replays = "online_only"  # [WSRL] offline_data_ratio 0
 
     def update(self, batch: Batch, step: int) -> Metrics:
         """Make an offline update of every agent."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -42,38 +42,6 @@ from algorithms.replay.sum_tree import SumTree
 from offline_data.image_episodes import ImageEpisodes
 from offline_data.transitions import Transitions
 from storage import UserError
-
-
-class Recorded(Protocol):
-    """M recorded transitions, as every replay reads them."""
-
-    def __len__(self) -> int: ...
-
-    def gather(self, indices: Tensor) -> Batch:
-        """Gather the transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
-
-
-class Collected(Protocol):
-    """Transitions that S runs have collected so far, as every replay grows and reads it."""
-
-    runs: int
-    capacity: int  # transitions that a run may collect
-    size: int  # transitions that each run has collected
-    count: Tensor  # the size once more, float64 []
-    device: torch.device
-
-    def add(self, block: Batch) -> None:
-        """Append n transitions to every run; tensors [S, n, ...], `EPISODE_ENDS` where needed."""
-
-    def gather(self, indices: Tensor) -> Batch:
-        """Each run's own transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
-
-    def state(self) -> dict[str, Tensor]:
-        """Copy all that was added."""
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state()`. Raises UserError for another buffer's state."""
-
 
 Recordings = Transitions | ImageEpisodes
 """A dataset: of vectors, or of images and what comes beside them."""
@@ -282,31 +250,13 @@ class OnlineBuffer:
         self._grow_to(size)
 
 
-class Replay(Protocol):
-    """The interface between the training loop and a replay, whatever it draws from."""
-
-    online: Collected
-
-    def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
-        """Draw a batch for every run: tensors [S, B, ...], and their indices, int64 [S, B]."""
-
-    def offline_share(self, indices: Tensor) -> Tensor:
-        """Return the share of offline transitions among `indices` [S, B]. float32 [S]"""
-
-    def add(self, block: Batch) -> None:
-        """Append newly collected transitions, tensors [S, n, ...]."""
-
-    def state(self) -> dict[str, Tensor]:
-        """All that changes, for a checkpoint; never the offline data."""
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on bit for bit where `state()` was taken."""
-
-
 class OnlineReplay:
-    """Uniform draws from what was collected online alone: SAC from scratch."""
+    """Uniform draws from what was collected online alone: SAC from scratch.
 
-    def __init__(self, online: Collected) -> None:
+    What draws from offline data too inherits the rest: it is saved without them, which never change.
+    """
+
+    def __init__(self, online: OnlineBuffer) -> None:
         self.online = online
 
     def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
@@ -335,7 +285,7 @@ class OnlineReplay:
 class UniformReplay(OnlineReplay):
     """Uniform draws from offline and online data together: the baseline SAC-ft."""
 
-    def __init__(self, offline: Recorded, online: Collected) -> None:
+    def __init__(self, offline: OfflineData, online: OnlineBuffer) -> None:
         super().__init__(online)
         self.offline = offline
 
@@ -346,7 +296,7 @@ class UniformReplay(OnlineReplay):
 
     def offline_share(self, indices: Tensor) -> Tensor:
         """Return the share of offline transitions among `indices` [S, B]. float32 [S]"""
-        return _share_below(len(self.offline), indices)
+        return (indices < len(self.offline)).to(torch.float32).mean(dim=1)
 
 
 def check_fraction(fraction: float, batch_size: int, name: str = "offline_fraction") -> None:
@@ -366,7 +316,7 @@ class MixedReplay(UniformReplay):
     that any slice of an even number of rows is half and half.
     """
 
-    def __init__(self, offline: Recorded, online: Collected, share: float) -> None:
+    def __init__(self, offline: OfflineData, online: OnlineBuffer, share: float) -> None:
         """`share` is that of offline rows. Raises UserError for one outside [0, 1]."""
         if not 0.0 <= share <= 1.0:
             raise UserError(f"the share of offline rows in a batch is {share}, expected from 0 to 1")
@@ -403,7 +353,7 @@ class RingReplay(MixedReplay):
     offline one; once all are replaced, the newest as many.
     """
 
-    def __init__(self, offline: Recorded, online: Collected, share: float, kept_out: int = 0) -> None:
+    def __init__(self, offline: OfflineData, online: OnlineBuffer, share: float, kept_out: int = 0) -> None:
         """Raise UserError for a share outside [0, 1]."""
         super().__init__(offline, online, share)
         self.kept_out = kept_out
@@ -433,12 +383,7 @@ def _spread(chosen: int, of: int, device: torch.device) -> Tensor:
 PlainReplayName = Literal["uniform", "online_only"]
 
 
-def plain_replay(name: PlainReplayName, offline: Recorded, online: Collected) -> OnlineReplay:
-    """Uniform draws from offline and online data together, or from the online data alone."""
-    return UniformReplay(offline, online) if name == "uniform" else OnlineReplay(online)
-
-
-class BalancedReplay:
+class BalancedReplay(UniformReplay):
     """Off2On's prioritised draws from offline and online data together ([P] 4.1, [S] D.1).
 
     Offline transitions enter with priority 1. Online transitions enter with the default priority p0,
@@ -451,8 +396,8 @@ class BalancedReplay:
 
     def __init__(
         self,
-        offline: Recorded,
-        online: Collected,
+        offline: OfflineData,
+        online: OnlineBuffer,
         initial_online_fraction: float,
         block_size: int = 1000,
     ) -> None:
@@ -462,8 +407,7 @@ class BalancedReplay:
         """
         if online.size:
             raise UserError(f"balanced replay starts with an empty online buffer, got {online.size} rows")
-        self.offline = offline
-        self.online = online
+        super().__init__(offline, online)
         self._tree = SumTree(online.runs, len(offline) + online.capacity, device=online.device)
         first = initial_priority(len(offline), initial_online_fraction, block_size)
         if first > self._tree.largest_priority:
@@ -505,28 +449,22 @@ class BalancedReplay:
 
         Raises UserError while nothing has been collected.
         """
-        _require_online(self.online)
-        return self.online.gather(_rows_below(self.online.count, batch_size, streams))
+        return OnlineReplay.sample(self, batch_size, streams)[0]
 
     def sample_union(self, batch_size: int, streams: Streams) -> Batch:
         """Uniform draws from offline and online data together, whatever their priorities. [S, B, ...]"""
-        indices = _rows_below(len(self.offline) + self.online.count, batch_size, streams)
-        return gather_union(self.offline, self.online, indices)
-
-    def offline_share(self, indices: Tensor) -> Tensor:
-        """Return the share of offline transitions among `indices` [S, B]. float32 [S]"""
-        return _share_below(len(self.offline), indices)
+        return super().sample(batch_size, streams)[0]
 
     def add(self, block: Batch) -> None:
         """Append newly collected transitions, tensors [S, n, ...], with the default priority."""
         start = len(self.offline) + self.online.size
-        self.online.add(block)
+        super().add(block)
         self._tree.fill(start, len(self.offline) + self.online.size, self.default_priority)
 
     def state(self) -> dict[str, Tensor]:
         """Copy the online buffer's rows, `priority_units` int64 [S, M + size], `default_priority` [S]."""
         return {
-            **self.online.state(),
+            **super().state(),
             "priority_units": self._tree.state(len(self.offline) + self.online.size),
             "default_priority": self.default_priority.clone(),
         }
@@ -536,7 +474,7 @@ class BalancedReplay:
         missing = [name for name in ("priority_units", "default_priority") if name not in state]
         if missing:
             raise UserError(f"the saved replay lacks {', '.join(missing)}")
-        self.online.restore(state)
+        super().restore(state)
         expected = len(self.offline) + self.online.size
         if state["priority_units"].shape[1:] != (expected,):
             raise UserError(
@@ -563,7 +501,7 @@ def initial_priority(offline_size: int, initial_online_fraction: float, block_si
     return offline_size / block_size * initial_online_fraction / (1.0 - initial_online_fraction)
 
 
-def gather_union(offline: Recorded, online: Collected, indices: Tensor) -> Batch:
+def gather_union(offline: OfflineData, online: OnlineBuffer, indices: Tensor) -> Batch:
     """Gather transitions `indices`, int64 [S, B], of offline and online data in a row. Tensors [S, B, ...]
 
     Both parts are read at clamped indices and the wrong one is dropped: no copy of the offline data,
@@ -591,10 +529,6 @@ def _uniform(draws: int, streams: Streams) -> Tensor:
     return streams.integers(2**53, draws).to(torch.float64) * 2.0**-53
 
 
-def _share_below(boundary: int, indices: Tensor) -> Tensor:
-    return (indices < boundary).to(torch.float32).mean(dim=1)
-
-
-def _require_online(online: Collected) -> None:
+def _require_online(online: OnlineBuffer) -> None:
     if online.size == 0:
         raise UserError("nothing has been collected online yet, expected at least one transition")
