@@ -36,10 +36,11 @@ from algorithms.population.agents import one_agent
 from algorithms.training import counting
 from algorithms.training.acceleration import prepare_process
 from algorithms.training.fine_tuning import make_learner
+from algorithms.training.jobs import Job
 from algorithms.training.log import TrainingLog
 from algorithms.training.lookup import find_method
 from algorithms.training.online import OnlineSchedule
-from algorithms.training.worlds import Locomotion
+from algorithms.training.worlds import world_of
 from analysis.aggregate import statistics as judge
 from benchmarks.random_data import random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, random_batch
@@ -95,6 +96,11 @@ def logged(learn: Callable[[], Any]) -> Timed:
     return lambda: log.add(learn(), next(step))
 
 
+def make_job(label: str) -> Job:
+    """A job that is not run."""
+    return Job("cost", label, "random", ENVIRONMENT, [SEED], "0" * 12, Path())
+
+
 def offline_update(method: str, config: Any) -> Timed:
     """One update of the offline loop."""
     start = OfflineStart([SEED], *SIZES, ())
@@ -118,17 +124,8 @@ def online_update(method: str, config: Any) -> Timed:
         members = [one_agent(teacher.agents, 0)] * getattr(config, "ensemble_size", 1)
     transitions = None if method == "sac" else random_transitions(ROWS)
     online = OnlineSchedule(steps=2_000)
-    arguments = (
-        method,
-        find_method(method, "online"),
-        config,
-        online,
-        transitions,
-        members,
-        [SEED],
-        Locomotion(ENVIRONMENT),
-    )
-    learner = make_learner(*arguments)
+    kind, job = find_method(method, "online"), make_job(method)
+    learner = make_learner(kind, config, online, transitions, members, job, world_of(job))
     learner.replay.add(random_batch(SEED, 1_000))
     return logged(learner.learn)
 
@@ -217,17 +214,10 @@ def measure_acting(rounds: int) -> dict[str, float]:
     found = []
     for width in (32, 512):
         config = SACConfig(hidden_widths=(width, width))
-        arguments = (
-            "sac",
-            find_method("sac", "online"),
-            config,
-            OnlineSchedule(),
-            None,
-            [],
-            [SEED],
-            Locomotion(ENVIRONMENT),
+        job = make_job("sac")
+        learner = make_learner(
+            find_method("sac", "online"), config, OnlineSchedule(), None, [], job, world_of(job)
         )
-        learner = make_learner(*arguments)
         observations = torch.randn(1, 1, OBSERVATION_SIZE)
         with torch.no_grad():
             seconds = processor_seconds(lambda: learner.explore(observations), 500, rounds)  # noqa: B023

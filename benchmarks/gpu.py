@@ -48,7 +48,7 @@ from algorithms.training.log import TrainingLog
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule, pretrain
 from algorithms.training.online import OnlineSchedule
-from algorithms.training.worlds import Locomotion
+from algorithms.training.worlds import world_of
 from benchmarks.contenders import authors_off2on, corl_cql, rlkit_sac
 from benchmarks.random_data import ENVIRONMENT, random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, Update, random_batch
@@ -143,17 +143,9 @@ def our_online(method: str, compute: Compute, rows: int) -> MakeUpdates:
     seeds, config = range(SEEDS), find_method(method, "online").Config()
     online, data = OnlineSchedule(steps=1000), None if method == "sac" else random_transitions(rows)
     members = [] if method == "sac" else trained_members()
-    learner = make_learner(
-        method,
-        find_method(method, "online"),
-        config,
-        online,
-        data,
-        members,
-        seeds,
-        Locomotion(ENVIRONMENT),
-        compute.device,
-    )
+    job = Job("benchmark", method, "random", ENVIRONMENT, seeds, "0" * 12, Path(), compute)
+    kind = find_method(method, "online")
+    learner = make_learner(kind, config, online, data, members, job, world_of(job))
     block = random_batch(0, online.steps, SEEDS)
     learner.replay.add(block.map(lambda field: field.to(compute.device)))
     streams = (learner.draws, learner.agents.streams)
@@ -293,12 +285,14 @@ def measure_loop(name: str, sizes: Sizes) -> dict[str, Any]:
         schedule = OfflineSchedule(
             length, evaluation_interval=interval, checkpoint_interval=interval, largest_q=DIVERGED
         )
-        return pretrain("cql", CQL, CQLConfig(), schedule, transitions, range(AGENTS), job)
+        return pretrain(
+            CQL, CQLConfig(), schedule, transitions, job._replace(label="cql", seeds=range(AGENTS))
+        )
 
     def online(length: int, job: Job) -> object:
         method, schedule = find_method("off2on", "online"), OnlineSchedule(length, largest_q=DIVERGED)
-        config, seeds = method.Config(), range(SEEDS)
-        return fine_tune("off2on", method, config, schedule, transitions, members, seeds, job)
+        job = job._replace(label="off2on", seeds=range(SEEDS))
+        return fine_tune(method, method.Config(), schedule, transitions, members, job)
 
     phases: dict[str, tuple[Callable[[int, Job], object], int, int]] = {
         "pre-training": (offline, sizes.loop_updates, OFFLINE_UPDATES),
@@ -308,7 +302,7 @@ def measure_loop(name: str, sizes: Sizes) -> dict[str, Any]:
     seconds = []
     for factor in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
-            job = Job("benchmark", "random", ENVIRONMENT, "0" * 12, Path(folder), compute)
+            job = Job("benchmark", "", "random", ENVIRONMENT, [], "0" * 12, Path(folder), compute)
             seconds.append(clocked(lambda: phase(factor * length, job), compute.device))  # noqa: B023
     hours = (seconds[0] + (seconds[1] - seconds[0]) * (published / length - 1)) / 3600
     return {"name": name, "length": length, "seconds": seconds, "published_hours": hours}

@@ -30,7 +30,7 @@ from algorithms.training.jobs import Job
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule, pretrain
 from algorithms.training.online import OnlineSchedule, run_online
-from algorithms.training.worlds import Locomotion
+from algorithms.training.worlds import world_of
 from benchmarks.random_data import ENVIRONMENT, random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE
 from offline_data.minari_io import read_transitions
@@ -43,9 +43,9 @@ ONLINE_STEPS = 250_000  # room in the online buffer: the paper's run
 LAST_STEPS = 200  # collected and learned from here
 
 
-def make_job(folder: str) -> Job:
+def make_job(folder: str, label: str) -> Job:
     """A job that keeps its state in a temporary folder."""
-    return Job("memory", "halfcheetah-random", ENVIRONMENT, "0" * 12, Path(folder))
+    return Job("memory", label, "halfcheetah-random", ENVIRONMENT, [0], "0" * 12, Path(folder))
 
 
 def loading(transitions: Transitions) -> None:
@@ -56,7 +56,7 @@ def pretraining(transitions: Transitions) -> None:
     """CQL of one agent: evaluations before and after, a checkpoint."""
     schedule = OfflineSchedule(updates=50, evaluation_interval=50, checkpoint_interval=50)
     with tempfile.TemporaryDirectory() as folder:
-        pretrain("cql", CQL, CQLConfig(), schedule, transitions, [0], make_job(folder))
+        pretrain(CQL, CQLConfig(), schedule, transitions, make_job(folder, "cql"))
 
 
 def fine_tuning(method: str, members: int) -> Callable[[Transitions], None]:
@@ -68,12 +68,9 @@ def fine_tuning(method: str, members: int) -> Callable[[Transitions], None]:
         agents = ActorCritics(range(members), *sizes, config)
         agents.initialise()
         pretrained = [one_agent(agents, index) for index in range(members)]
-        whole = OnlineSchedule(steps=ONLINE_STEPS)
-        kind, world = find_method(method, "online"), Locomotion(ENVIRONMENT)
-        learner = make_learner(method, kind, config, whole, transitions, pretrained, [0], world)
+        whole, online = OnlineSchedule(steps=ONLINE_STEPS), find_method(method, "online")
         earlier = random_transitions(ONLINE_STEPS - LAST_STEPS)
         fields = (torch.from_numpy(getattr(earlier, name)).unsqueeze(0) for name in FIELDS)
-        learner.replay.add(Batch(*fields))
         end = OnlineSchedule(
             steps=LAST_STEPS,
             block_size=LAST_STEPS,
@@ -82,7 +79,10 @@ def fine_tuning(method: str, members: int) -> Callable[[Transitions], None]:
             checkpoint_interval=LAST_STEPS,
         )
         with tempfile.TemporaryDirectory() as folder:
-            run_online(end, method, learner, [0], make_job(folder))
+            job = make_job(folder, method)
+            learner = make_learner(online, config, whole, transitions, pretrained, job, world_of(job))
+            learner.replay.add(Batch(*fields))
+            run_online(end, learner, job)
 
     return run
 

@@ -54,7 +54,8 @@ def main(options: argparse.Namespace) -> None:
     }
     provenance = collect(settings, options.agents, arithmetic())
     identity = provenance["configuration_hash"]
-    job = Job("calibration", options.setting, options.environment, identity, options.state)
+    names = ("calibration", "cql", options.setting, options.environment)
+    job = Job(*names, options.agents, identity, options.state)
     found = _measured_before(options.output, identity)
     first = int(found.step.max()) + options.interval if len(found) else options.interval
     for updates in range(first, options.updates + 1, options.interval):
@@ -86,7 +87,7 @@ def _trained(
     )
     start = [checkpoints.load(path)[0] for path in options.start]
     starting = StartingAgents(start, 0) if start else None
-    return pretrain("cql", CQL, config, schedule, transitions, options.agents, job, starting)
+    return pretrain(CQL, config, schedule, transitions, job, starting)
 
 
 def _measured(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,12 +21,14 @@ def prepare(settings: cli.Json) -> Compute:
     return compute
 
 
-def loop_job(job: Job, compute: Compute) -> LoopJob:
+def loop_job(job: Job, label: str, seeds: Sequence[int], compute: Compute) -> LoopJob:
     """Make the training loop's description of its job; another fingerprint has another state."""
     return LoopJob(
         job.about["run"],
+        label,
         job.about["dataset"],
         job.settings["environment"],
+        seeds,
         job.fingerprint,
         job.state / job.fingerprint,
         compute,

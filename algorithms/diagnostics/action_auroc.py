@@ -17,7 +17,7 @@ from torch import Tensor
 from algorithms.methods.interface import Method
 from algorithms.population.agents import ActorCritics
 from algorithms.population.streams import Streams, derived_seed
-from algorithms.replay.stores import Collected
+from algorithms.replay.stores import OnlineBuffer
 from algorithms.training.probes import Probe
 from storage import UserError
 
@@ -26,7 +26,7 @@ BLOCK_STATES = 16  # whose Q values are computed at a time: 816 rows of 51 actio
 
 @dataclass(frozen=True)
 class ActionAUROCConfig:
-    """What is measured, and at which cost: about 3.5 s a run on one core. UserError for a count below one."""
+    """The size of the measurement, at 3.5 s a run on one core. UserError for a count below one."""
 
     random_actions: int = 50  # [S] E.1: fake pairs for each real one
     max_states: int = 5_000  # ours: a subsample of a run's real pairs; [S] E.1 takes all
@@ -55,7 +55,7 @@ class ActionAUROC(Probe):
 
 @torch.no_grad()
 def measure(
-    agents: ActorCritics, online: Collected, streams: Streams, config: ActionAUROCConfig
+    agents: ActorCritics, online: OnlineBuffer, streams: Streams, config: ActionAUROCConfig
 ) -> dict[str, Tensor]:
     """`auroc_ensemble` and `auroc_individual` of each run, in percent. float64 [S] each
 
@@ -91,7 +91,7 @@ def action_auroc(q_real: Tensor, q_fake: Tensor) -> float:
 
 
 def _percentages(q: Tensor) -> Tensor:
-    """The mean over Q-functions of their AUROC in percent; q [S, N, n, 1 + m] has the real pair first. [S]"""
+    """Average the Q-functions' AUROC in percent; q [S, N, n, 1 + m] has the real pair first. [S]"""
     shares = [[action_auroc(member[:, 0], member[:, 1:]) for member in run] for run in q]
     return 100 * torch.tensor(shares, dtype=torch.float64).mean(dim=1)
 

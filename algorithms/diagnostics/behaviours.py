@@ -18,13 +18,13 @@ ROWS = 10_000  # transitions that are judged at a time
 
 
 def assignment(agent: Mapping[str, Tensor]) -> NDArray[np.int64]:
-    """The behaviour of each trajectory that an agent of `multi_source` or `lbrac_v` was trained on. [M]"""
+    """Return each trajectory's behaviour, of an agent of `multi_source` or `lbrac_v`. [M]"""
     found: NDArray[np.int64] = agent["assignment"][0].numpy()
     return found
 
 
 def directions(agent: Mapping[str, Tensor]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Unit vectors of trajectories [M, d], and of the behaviours and the learned policy [K + 1, d]."""
+    """Return unit vectors of trajectories [M, d], and of behaviours and the learned policy [K + 1, d]."""
     tables = (agent["trajectories.vectors"][0], agent["policies.vectors"][0])
     trajectories, policies = (functional.normalize(table, dim=-1).double().numpy() for table in tables)
     return trajectories, policies

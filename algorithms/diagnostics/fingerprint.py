@@ -70,7 +70,7 @@ def fingerprints(
     seed: int = 0,
     discount: float = 0.99,
 ) -> list[Fingerprint]:
-    """The fingerprint of each agent after `steps` steps of its own sampled policy.
+    """Measure the fingerprint of each agent after `steps` steps of its own sampled policy.
 
     Each agent starts from the same states and draws from a stream of its own.
 
@@ -134,7 +134,7 @@ def _action_profile(agents: ActorCritics, observations: Tensor) -> dict[str, Ten
 def _along(
     agents: ActorCritics, observations: Tensor, actions: Tensor, rewards: Tensor, discount: float
 ) -> dict[str, Tensor]:
-    """The TD errors of the steps that were played, plain and soft at an entropy coefficient of 1. [P] each"""
+    """Compute the played steps' TD errors, plain and soft at an entropy coefficient of 1. [P] each"""
     q = _q(agents, observations, actions)
     plain = rewards[:, :-1] + discount * q[:, 1:] - q[:, :-1]
     log_density = agents.distribution(observations[:, 1:]).log_density(actions[:, 1:])
@@ -145,7 +145,7 @@ def _along(
 
 
 def _on_data(agents: ActorCritics, transitions: Transitions | None, discount: float) -> dict[str, Tensor]:
-    """The squared TD error that CQL trains on, and Q of the data's actions and of the policy's. [P] each"""
+    """Compute the squared TD error that CQL trains on, and Q of data and policy actions. [P] each"""
     if transitions is None:
         unknown = torch.full((agents.count,), torch.nan)
         return dict.fromkeys(("squared_td_error", "q_data", "q_data_policy"), unknown)
@@ -180,7 +180,7 @@ def _samples(agents: ActorCritics, policy: TanhGaussian) -> tuple[Tensor, Tensor
 
 
 def _q(agents: ActorCritics, observations: Tensor, actions: Tensor) -> Tensor:
-    """The smaller twin's Q of one action in each state, [P, T, A] -> [P, T], or several, [P, T, n, A]."""
+    """Return the smaller twin's Q of one action a state, [P, T, A] -> [P, T], or several, [P, T, n, A]."""
     if actions.ndim == 3:
         smaller: Tensor = agents.q(observations, actions).amin(dim=1)
         return smaller
@@ -190,7 +190,7 @@ def _q(agents: ActorCritics, observations: Tensor, actions: Tensor) -> Tensor:
 
 
 def rows(setting: str, names: Sequence[str], step: int, found: Sequence[Fingerprint]) -> pd.DataFrame:
-    """The tidy rows of `storage.tables.FINGERPRINTS`; what is not known has none."""
+    """Make the tidy rows of `storage.tables.FINGERPRINTS`; what is not known has none."""
     wide = pd.DataFrame([asdict(one) for one in found]).assign(setting=setting, agent=list(names), step=step)
     tidy = wide.melt(["setting", "agent", "step"], var_name="metric")
     return tidy.dropna(subset="value").reset_index(drop=True)

@@ -79,7 +79,7 @@ class VAE(nn.Module):
 
 
 def train_vae(pairs: Tensor, streams: Streams, config: LikelihoodConfig) -> VAE:
-    """A VAE of the state-action pairs [n, D], trained on the evidence lower bound of batches drawn uniformly.
+    """Train a VAE of the state-action pairs [n, D] on the evidence lower bound of uniform batches.
 
     Initial weights, batches and latents come from `streams`, of one row. UserError where it diverges.
     """
@@ -134,7 +134,7 @@ def compare(
 
 
 def gather(agent: Mapping[str, Tensor], environment: str, pairs: int, seed: int) -> Transitions:
-    """What one pre-trained agent (`agents.one_agent`'s tensors) meets online, exploring: `pairs` transitions.
+    """Gather `pairs` transitions online with one pre-trained agent (`agents.one_agent`'s tensors), exploring.
 
     Actions are sampled, as at the start of fine-tuning; the paper says only "gathered by the CQL agent".
     UserError where the agent's networks are of other sizes than the environment's.

@@ -14,7 +14,7 @@ class OfflineShare(Probe):
     """Records `offline_fraction_logged` beside the `offline_fraction` of all draws."""
 
     def of_update(self, metrics: Metrics, number: int) -> Metrics:
-        """The share in one update of `STRIDE`, where the method measures it."""
+        """Return the share in one update of `STRIDE`, where the method measures it."""
         if number % STRIDE or "offline_fraction" not in metrics:
             return {}
         return {"offline_fraction_logged": metrics["offline_fraction"]}

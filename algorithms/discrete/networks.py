@@ -79,7 +79,7 @@ def train(
 def _loss(
     world: Gridworld, kind: Kind, data: Tensor, alpha: Tensor, temperature: Tensor
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss [P] of outputs [P, S, A] for targets [P, S, A]."""
+    """Return the loss [P] of outputs [P, S, A] for targets [P, S, A]."""
     heat, states = temperature[:, None, None], data.sum(dim=2)
     advantage = torch.from_numpy(world.optimal_q - world.optimal_q.mean(axis=1, keepdims=True)).float()
     shares = torch.from_numpy(tabular.action_shares(data.double().numpy())).float()

@@ -42,7 +42,7 @@ OBJECTIVES = {
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """What is swept: every maze with every size of data, by tables or by networks."""
+    """The sweep: every maze with every size of data, by tables or by networks."""
 
     mazes: Annotated[tuple[str, ...], MinLen(1)] = tuple(MAZES)
     samples_a_state: Annotated[tuple[Count, ...], MinLen(1)] = (0,)  # 0: the data's exact probabilities
@@ -69,7 +69,7 @@ class SweepConfig:
 
 
 class Solved(NamedTuple):
-    """What came of one method on one maze with one size of data: a row of `rows` a table of `q` [P, S, A]."""
+    """Results of one method on one maze with one size of data: a row of `rows` a table of `q` [P, S, A]."""
 
     rows: pd.DataFrame
     q: Values
@@ -97,7 +97,7 @@ def _data(world: Gridworld, samples_a_state: int, seed: int) -> Values:
 
 
 def _plan(config: SweepConfig, method: str) -> pd.DataFrame:
-    """A row for each table or network of a method."""
+    """Plan a row for each table or network of a method."""
     alphas = (0.0,) if method == AWR else config.alphas
     points = [(a, t, s) for a in alphas for t in config.temperatures(method) for s in config.seeds]
     return pd.DataFrame(points, columns=["alpha", "temperature", "seed"]).assign(method=method)

@@ -72,7 +72,7 @@ def action_shares(weights: Values) -> Values:
 
 
 def _push(kind: Kind, q: Values, shares: Values, known: NDArray[np.bool_], heat: Values) -> Values:
-    """What push-up less rho's push-down adds to a target, over alpha / 2; a constant of the last table."""
+    """Return push-up less rho's push-down, over alpha / 2, which a target gains; of the last table."""
     if kind == "cql":
         return np.ones_like(q)
     known_q = np.where(known, q, 0.0)

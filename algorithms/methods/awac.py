@@ -57,7 +57,7 @@ class Gaussian(NamedTuple):
     log_std: Tensor  # broadcasts against the mean
 
     def actions(self, noise: Tensor) -> Tensor:
-        """Sampled actions mean + std noise; `noise` is standard normal, [..., action_size]."""
+        """Sample actions mean + std noise; `noise` is standard normal, [..., action_size]."""
         return self.mean + self.log_std.exp() * noise
 
     def log_density(self, actions: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Gaussian(NamedTuple):
         return (-0.5 * noise.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
 
     def mode(self) -> Tensor:
-        """The deterministic action."""
+        """Return the deterministic action."""
         return self.mean
 
 
@@ -90,7 +90,7 @@ class GaussianPolicy(nn.Module):
         self.log_std_range = log_std_range
 
     def forward(self, observations: Tensor) -> Gaussian:
-        """The action distribution in each state."""
+        """Return the action distribution in each state."""
         low, high = self.log_std_range
         log_std = low + (high - low) * torch.sigmoid(self.log_std_logits)
         return Gaussian(torch.tanh(self.net(observations)), log_std)
@@ -129,14 +129,14 @@ class AWACAgents(Population):
         self.optimiser = AgentwiseAdam([policy_group, critic_group], self.count)
 
     def distribution(self, observations: Tensor) -> Gaussian:
-        """The policy by which each run's members act as one, in the states [S, B, observation_size]."""
+        """Return the policy that each run's members act by as one, in the states [S, B, observation_size]."""
         members: Gaussian = self.policy(self.for_members(observations))
         # Off2On matches moments before its tanh, here no tanh follows; its limits on the deviation lie
         # beyond any that members with means in [-1, 1] can have.
         return Gaussian(*mixture_policy(TanhGaussian(*members), self.members))
 
     def noise(self, batch: Batch) -> Tensor:
-        """Standard normal numbers for one action of each agent in each row. [P, B, action_size]"""
+        """Draw standard normal numbers for one action of each agent in each row. [P, B, action_size]"""
         return self.streams.normal(self.members, *batch.actions.shape[1:]).flatten(0, 1)
 
 
@@ -155,7 +155,7 @@ def td_target(agents: AWACAgents, batch: Batch, config: AWACConfig) -> Tensor:
 def advantage_weights(
     agents: AWACAgents, policy: Gaussian, batch: Batch, q: Tensor, config: AWACConfig
 ) -> Tensor:
-    """How much each of the data's actions is to be imitated. [P, B]
+    """Weigh the data's actions: how much each is to be imitated. [P, B]
 
     exp(A / beta) with A(s, a) = min Q(s, a) - min Q(s, a'), a' ~ pi(.|s), from `q [P, 2, B]` of the data's
     actions ([AWAC]: "exponential", which overflows above A = 88 beta). "softmax" divides them by their

@@ -96,7 +96,7 @@ class Perturbation(nn.Module):
         self.net = PopulationMLP(agents, observation_size + action_size, hidden_widths, action_size)
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """a + xi(s, a), kept in the box [-1, 1]. [P, B, action_size]"""
+        """Compute a + xi(s, a), kept in the box [-1, 1]. [P, B, action_size]"""
         return self._moved(actions, self.net(torch.cat([observations, actions], dim=-1)))
 
     def of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ class BCQAgents(Population):
 
     @torch.no_grad()
     def _best_candidate(self, observations: Tensor, latents: Tensor) -> Tensor:
-        """The candidate of highest Q1, in the mean of all members, of those with these latents."""
+        """Return the candidate of highest Q1, in the mean of all members, of those with these latents."""
         runs, states = observations.shape[:2]
         rows = self.for_members(observations)
         actions = self.perturbation.of_candidates(rows, self.vae.decode_candidates(rows, latents))

@@ -1,5 +1,4 @@
-"""Behaviour-regularised actor-critic, BRAC (Wu, Tucker and Nachum 2019): the data's policy first, then SAC's
-actor and critics, which pay for a divergence from it.
+"""Behaviour-regularised actor-critic, BRAC (Wu, Tucker and Nachum 2019): SAC held near the data's policy.
 
 The behaviour b is a policy cloned from the data. BRAC-v subtracts alpha D(pi(.|s), b(.|s)) from the actor's
 objective and from the value that critics bootstrap from; BRAC-p from the actor's objective alone. [BRAC]
@@ -40,7 +39,7 @@ class BoundedPolicy(Policy):
         super().__init__(agents, observation_size, action_size, hidden_widths, LOG_STD_RANGE)
 
     def forward(self, observations: Tensor) -> TanhGaussian:
-        """The action distribution in each state."""
+        """Return the action distribution in each state."""
         mean, log_std = self.net(observations).chunk(2, dim=-1)
         low, high = self.log_std_range
         return TanhGaussian(mean, low + 0.5 * (high - low) * (torch.tanh(log_std) + 1))
@@ -93,7 +92,7 @@ class ClonedPolicies(Population):
         self.optimiser = AgentwiseAdam([group], self.count)
 
     def distribution(self, observations: Tensor) -> TanhGaussian:
-        """The cloned behaviour."""
+        """Return the cloned behaviour."""
         policy: TanhGaussian = self.policy(observations)
         return policy
 
@@ -183,7 +182,7 @@ class BRACAgents(Population):
         load_network(self, "behaviour", members, "policy")
 
     def distribution(self, observations: Tensor) -> TanhGaussian:
-        """The policy in each state."""
+        """Return the policy in each state."""
         policy: TanhGaussian = self.policy(observations)
         return policy
 
@@ -197,7 +196,7 @@ class CriticsFromGlorot(Critics):
 
 
 def per_candidate(policy: TanhGaussian) -> TanhGaussian:
-    """The same distributions [P, B, 1, A], for several actions in each state."""
+    """Return the same distributions [P, B, 1, A], for several actions in each state."""
     return TanhGaussian(*(part.unsqueeze(2) for part in policy))
 
 
@@ -276,13 +275,13 @@ class BRACV(Method):
 
     @classmethod
     def begin_offline(cls, start: OfflineStart, config: Any) -> Self:
-        """The method before its first update. UserError where there is no behaviour to start from."""
+        """Begin pre-training. UserError where there is no behaviour to start from."""
         if not start.agents:
             raise UserError("BRAC starts from nothing, expected a phase before it that clones the behaviour")
         return super().begin_offline(start, config)
 
     def turning_points(self) -> Sequence[int]:
-        """The update with which Q enters the actor's loss."""
+        """Return the update with which Q enters the actor's loss."""
         return (self.config.warm_start_updates,)
 
     def update(self, batch: Batch, step: int) -> Metrics:

@@ -25,13 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.methods import cql, losses, sac
-from algorithms.methods.interface import Method, Metrics, Start
+from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import Critics, Policy, TanhGaussian
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra
-from algorithms.replay.stores import MixedReplay, check_fraction
+from algorithms.replay.stores import check_fraction
 from storage.constraints import Candidates, FewCount, NotNegative, Positive, Rate, Weight
 
 
@@ -71,7 +71,7 @@ class ScaledPolicy(Policy):
         self.log_std_offset = nn.Parameter(torch.full((agents, 1, 1), -1.0))
 
     def forward(self, observations: Tensor) -> TanhGaussian:
-        """The action distribution in each state."""
+        """Return the action distribution in each state."""
         mean, log_std = self.net(observations).chunk(2, dim=-1)
         scaled = self.log_std_scale * log_std + self.log_std_offset
         return TanhGaussian(mean, scaled.clamp(*self.log_std_range))
@@ -172,15 +172,11 @@ class CalQL(Method):
 
     Config: ClassVar[type[Any]] = CalQLConfig
     Agents: ClassVar[Any] = CalQLAgents
+    replays = "mixed"
     extras: ClassVar[tuple[Extra, ...]] = ("returns_to_go",)
     measures: ClassVar[Mapping[str, str]] = {
         "bound_share": "share of Q of the policy's actions below the return-to-go that replaced it [1]"
     }
-
-    @classmethod
-    def make_replay(cls, start: Start, config: Any) -> MixedReplay:
-        """So much of each batch offline. UserError where there are no offline data."""
-        return MixedReplay(start.offline_data(), start.buffer, config.offline_fraction)
 
     def update(self, batch: Batch, step: int) -> Metrics:
         """One step of every agent."""

@@ -57,7 +57,7 @@ class CQLConfig(sac.SACConfig):
 
 
 class PenaltyConfig(Protocol):
-    """How a penalty is computed; `CQLConfig` has it."""
+    """The settings of a penalty's computation; `CQLConfig` has them."""
 
     @property
     def critics(self) -> int: ...
@@ -90,12 +90,12 @@ def td_target(agents: ActorCritics, batch: Batch, config: CQLConfig) -> Tensor:
 
 
 def clipped(target: Tensor, config: CQLConfig) -> Tensor:
-    """The target, within what rewards in [0, 1] can sum up to if asked."""
+    """Clip the target, if asked, to what rewards in [0, 1] can sum up to."""
     return target.clamp(0.0, 1 / (1 - config.discount)) if config.clip_targets else target
 
 
 class ProposalsConfig(Protocol):
-    """What `proposals` goes by; `CQLConfig` has it."""
+    """The settings of `proposals`; `CQLConfig` has them."""
 
     @property
     def sampled_actions(self) -> int: ...
@@ -133,7 +133,7 @@ def proposals(
 def conservative_penalty(
     agents: ActorCritics, policy: TanhGaussian, batch: Batch, q_data: Tensor, config: CQLConfig
 ) -> Tensor:
-    """How far Q's soft maximum stands above Q of the data's action. [P, K]
+    """Measure how far Q's soft maximum stands above Q of the data's action. [P, K]
 
     E_s[ log sum_a exp Q(s, a) - Q(s, a_data) ], the sum estimated by importance sampling (CQL, appendix
     F; [CQL] min_q_version 3) or taken over the candidates as they are. `q_data [P, K, B]` is Q of the
@@ -161,7 +161,7 @@ def soft_maximum(
 
 
 def gradient_draws(agents: ActorCritics, batch: Batch, config: PenaltyConfig) -> Tensor | None:
-    """Where the candidates that carry the gradient are drawn, each in [0, 1); None for all of them.
+    """Draw the candidates that carry the gradient, by numbers in [0, 1); None for all of them.
 
     [P, critics, B, penalty_gradient_actions]
     """
@@ -211,7 +211,7 @@ def actor_loss(
 
 
 def needed(config: CQLConfig) -> Needed:
-    """The source of transitions, where not all are cloned."""
+    """Return the source of transitions, where not all are cloned."""
     return Needed(() if config.cloning_data == "all" else ("source",), config.discount)
 
 
@@ -255,7 +255,7 @@ class CQL(Method):
 
     @classmethod
     def needed(cls, config: Any) -> Needed:
-        """Where transitions come from, if some of them alone are cloned."""
+        """Return the source of transitions, if some of them alone are cloned."""
         return needed(config)
 
     def update(self, batch: Batch, step: int) -> Metrics:
@@ -263,7 +263,7 @@ class CQL(Method):
         return update(self.agents, batch, self.config, step)
 
     def turning_points(self) -> tuple[int, ...]:
-        """Where cloning ends, and where the actor begins to learn."""
+        """Return the updates at which cloning ends and the actor begins to learn."""
         points: tuple[int, int] = self.config.turning_points
         return points
 

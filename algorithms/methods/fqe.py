@@ -81,7 +81,7 @@ class FQE(Method):
 
     @classmethod
     def begin_offline(cls, start: OfflineStart, config: Any) -> Self:
-        """The policies of the agents of `start`. UserError where there are none, or of other sizes."""
+        """Begin with the policies of `start`'s agents. UserError where there are none, or of other sizes."""
         if not start.agents:
             raise UserError("fqe evaluates the policies of pre-trained agents, and none were given")
         agents: Any = cls.population(start, config, 1)

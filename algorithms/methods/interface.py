@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from algorithms.population.sight import Observed, Sight
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra, Needed
-from algorithms.replay.stores import Collected, Recorded, Replay, plain_replay
+from algorithms.replay.stores import MixedReplay, OfflineData, OnlineBuffer, OnlineReplay, UniformReplay
 from storage import UserError
 
 Metrics = dict[str, Tensor]
@@ -28,7 +28,7 @@ PRETRAINED = sys.maxsize
 
 
 class OfflineStart(NamedTuple):
-    """What a method is given to begin pre-training with; P agents learn side by side."""
+    """The inputs of a method that begins pre-training; P agents learn side by side."""
 
     seeds: Sequence[int]  # of the agents' random streams; they belong to this method alone
     observation_size: Observed
@@ -38,19 +38,19 @@ class OfflineStart(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What a method is given to begin its online phase with; S runs side by side."""
+    """The inputs of a method that begins its online phase; S runs learn side by side."""
 
     seeds: Sequence[int]  # of the runs' random streams; they belong to this method alone
     draws: Streams  # which the batches are drawn with
     observation_size: Observed
     action_size: int
-    offline: Recorded | None  # None where the configuration gives the method no data
-    buffer: Collected  # empty
+    offline: OfflineData | None  # None where the configuration gives the method no data
+    buffer: OnlineBuffer  # empty
     members: Sequence[Mapping[str, Tensor]]  # pre-trained agents, run by run
     block_size: int  # environment steps between two rounds of updates
 
-    def offline_data(self) -> Recorded:
-        """The offline data. UserError where there are none."""
+    def offline_data(self) -> OfflineData:
+        """Return the offline data. UserError where there are none."""
         if self.offline is None:
             raise UserError("the method fine-tunes on offline data, and none were given")
         return self.offline
@@ -86,11 +86,15 @@ class Method:
     diagnostics: ClassVar[tuple[str, ...]] = ()
     """Modules of `algorithms.diagnostics` whose measurement is one of this method, by name."""
 
-    replay: Replay
+    replays: ClassVar[Literal["uniform", "online_only", "mixed"]] = "uniform"
+    """Where online batches come from, unless the configuration has a `replay`: all data, the online data
+    alone, or an `offline_fraction` of the configuration's from the offline data and the rest online."""
+
+    replay: OnlineReplay
     draws: Streams
 
     def __init__(
-        self, agents: Any, config: Any, replay: Replay | None = None, draws: Streams | None = None
+        self, agents: Any, config: Any, replay: OnlineReplay | None = None, draws: Streams | None = None
     ) -> None:
         """`replay` and the `draws` that it is sampled with are the online phase's."""
         self.agents, self.config = agents, config
@@ -99,12 +103,12 @@ class Method:
 
     @classmethod
     def needed(cls, config: Any) -> Needed:
-        """What stores are to give with its batches, by the method's own discount."""
+        """Return the extras that its batches need, by the method's own discount."""
         return Needed(cls.extras, getattr(config, "discount", 1.0))
 
     @classmethod
     def population(cls, start: OfflineStart | Start, config: Any, members: int) -> Population:
-        """The agents, `members` for each seed, before anything is in them; with encoders where they see.
+        """Make the agents, `members` for each seed, not yet initialised; with encoders where they see.
 
         UserError where they are shown named observations and have no encoder, or one and a vector.
         """
@@ -116,13 +120,18 @@ class Method:
         return agents
 
     @classmethod
-    def make_replay(cls, start: Start, config: Any) -> Replay:
-        """What the online phase draws from. UserError where there are no offline data."""
-        return plain_replay(getattr(config, "replay", "uniform"), start.offline_data(), start.buffer)
+    def make_replay(cls, start: Start, config: Any) -> OnlineReplay:
+        """Make the replay of the online phase. UserError where it needs offline data and there are none."""
+        name = getattr(config, "replay", cls.replays)
+        if name == "online_only":
+            return OnlineReplay(start.buffer)
+        if name == "mixed":
+            return MixedReplay(start.offline_data(), start.buffer, config.offline_fraction)
+        return UniformReplay(start.offline_data(), start.buffer)
 
     @classmethod
     def begin_offline(cls, start: OfflineStart, config: Any) -> Self:
-        """The method before its first update: fresh agents, or those of `start`.
+        """Begin pre-training with fresh agents, or with those of `start`.
 
         UserError where they do not fit.
         """
@@ -135,7 +144,7 @@ class Method:
 
     @classmethod
     def begin(cls, start: Start, config: Any) -> Self:
-        """The method before its first online update, from pre-trained agents, N a run of an ensemble method.
+        """Begin the online phase from pre-trained agents, N a run of an ensemble method.
 
         UserError for agents of other number or size, or no offline data.
         """
@@ -170,7 +179,7 @@ class Method:
         raise NotImplementedError
 
     def update_online(self, batch: Batch) -> Metrics:
-        """The updates of an environment step online; those of `update` where nothing else is said."""
+        """Make the updates of an environment step online; by default those of `update`."""
         return self.update(batch, PRETRAINED)
 
     def warm_up_steps(self) -> int:
@@ -178,11 +187,11 @@ class Method:
         return int(getattr(self.config, "warm_up_steps", 0))
 
     def warming_up(self) -> bool:
-        """Whether what is collected now belongs to the `warm_up_steps`."""
+        """Tell whether what is collected now belongs to the `warm_up_steps`."""
         return self.replay.online.size < self.warm_up_steps()
 
     def turning_points(self) -> Sequence[int]:
-        """The steps from which on `update` does something else than before; none where it never does."""
+        """Return the steps from which `update` does something else than before; none where it never does."""
         return ()
 
     def period(self) -> int:

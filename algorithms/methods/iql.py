@@ -91,7 +91,7 @@ class GaussianPolicy(nn.Module):
         self.log_std_range = log_std_range
 
     def forward(self, observations: Tensor) -> awac.Gaussian:
-        """The action distribution in each state."""
+        """Return the action distribution in each state."""
         return awac.Gaussian(torch.tanh(self.net(observations)), self.log_std.clamp(*self.log_std_range))
 
 
@@ -132,12 +132,12 @@ class IQLAgents(Population):
         nn.init.zeros_(self.policy.log_std)
 
     def distribution(self, observations: Tensor) -> awac.Gaussian:
-        """The policy in the states [P, B, observation_size]."""
+        """Return the policy in the states [P, B, observation_size]."""
         policy: awac.Gaussian = self.policy(observations)
         return policy
 
     def explore(self, observations: Tensor) -> Tensor:
-        """Sampled actions, clipped to the box. [IQL]"""
+        """Sample actions, clipped to the box. [IQL]"""
         return super().explore(observations).clamp(-1, 1)
 
 
@@ -184,7 +184,7 @@ def td_target(agents: IQLAgents, batch: Batch, config: IQLConfig) -> Tensor:
 
 
 def policy_rate(agents: IQLAgents, config: IQLConfig) -> Tensor | float:
-    """The policy's learning rate at this update: constant, or a cosine's way from it to 0."""
+    """Return the policy's learning rate at this update: constant, or a cosine's way from it to 0."""
     if not config.policy_decay_updates:
         return config.policy_learning_rate
     passed = (agents.updates / config.policy_decay_updates).clamp(max=1)

@@ -85,7 +85,7 @@ class Described(nn.Module):
         self.head = PopulationMLP(copies, features + embedding_size, (last,), outputs)
 
     def features(self, inputs: Tensor, frozen: bool = False) -> Tensor:
-        """What every vector's head sees of the inputs: [K, B, in] -> [K, B, features]."""
+        """Return what every vector's head sees of the inputs: [K, B, in] -> [K, B, features]."""
         hidden = torch.relu(self.body(inputs, frozen))
         normalised = functional.layer_norm(hidden, hidden.shape[-1:], eps=NORM_EPSILON)
         scale = (self.scale.shift, self.scale.gain)
@@ -93,7 +93,7 @@ class Described(nn.Module):
         return torch.addcmul(shift, normalised, gain)
 
     def of(self, features: Tensor, vectors: Tensor, frozen: bool = False) -> Tensor:
-        """The head's outputs, told whose by `vectors [K, B, d]`. [K, B, outputs]"""
+        """Return the head's outputs, told whose by `vectors [K, B, d]`. [K, B, outputs]"""
         outputs: Tensor = self.head(torch.cat([features, vectors], dim=-1), frozen)
         return outputs
 
@@ -109,7 +109,7 @@ class DescribedPolicy(Described):
     """P policy networks, each of as many policies as there are vectors."""
 
     def distribution(self, features: Tensor, vectors: Tensor) -> TanhGaussian:
-        """The policies of `vectors [P, B, d]` in the states of `features`."""
+        """Return the policies of `vectors [P, B, d]` in the states of `features`."""
         mean, log_std = self.of(features, vectors).chunk(2, dim=-1)
         return TanhGaussian(mean, log_std.clamp(*LOG_STD_RANGE))
 
@@ -124,7 +124,7 @@ class DescribedCritics(Described):
         self.policies = Embeddings(2 * agents, policies, embedding_size)
 
     def pairs(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
-        """The features of states and actions: [P, B, ...] each -> [2 P, B, features]."""
+        """Return the features of states and actions: [P, B, ...] each -> [2 P, B, features]."""
         states = observations.detach() if frozen else observations
         return self.features(torch.cat([states, actions], dim=-1).repeat_interleave(2, dim=0), frozen)
 
@@ -181,17 +181,17 @@ class LatentAgents(Population):
 
     @torch.no_grad()
     def assigned(self, trajectories: Tensor) -> Tensor:
-        """The behaviour that made each trajectory, by the largest cosine: int64 [P, B] -> [P, B]."""
+        """Assign trajectories to behaviours by the largest cosine: int64 [P, B] -> [P, B]."""
         return nearest(self.trajectories(trajectories), self.policies.directions()[:, : self.behaviours])
 
     @torch.no_grad()
     def assignment(self) -> Tensor:
-        """The behaviour that made each of the M trajectories: the matrix G, a row's 1 by its place. [P, M]"""
+        """Assign each of the M trajectories to a behaviour: the matrix G, a row's 1 by its place. [P, M]"""
         return nearest(self.trajectories.directions(), self.policies.directions()[:, : self.behaviours])
 
     @torch.no_grad()
     def best_behaviour(self) -> Tensor:
-        """The behaviour whose trajectories have the highest mean percentile of return. int64 [P, 1]
+        """Return the behaviour whose trajectories have the highest mean percentile of return. int64 [P, 1]
 
         One that has none is not looked at ([MSBM] takes its mean of nothing).
         """
@@ -202,7 +202,7 @@ class LatentAgents(Population):
         return torch.where(counts > 0, means, unused).argmax(dim=-1, keepdim=True)
 
     def learned(self, rows: int) -> Tensor:
-        """The learned policy's number, for so many rows. int64 [P, rows]"""
+        """Return the learned policy's number, for so many rows. int64 [P, rows]"""
         number = torch.full((self.count, 1), self.behaviours, device=self.percentiles.device)
         return number.expand(-1, rows)
 
@@ -217,16 +217,16 @@ class LatentAgents(Population):
         self.copy_targets()
 
     def handed_over(self, index: int) -> dict[str, Tensor]:
-        """Which behaviour made each trajectory. int64 [1, M]"""
+        """Return the behaviour that made each trajectory. int64 [1, M]"""
         return {"assignment": self.assignment()[index : index + 1]}
 
     def of_numbers(self, observations: Tensor, policies: Tensor) -> TanhGaussian:
-        """The policies by number, int64 [P, B] or [P, 1], in the states [P, B, observation_size]."""
+        """Return the policies by number, int64 [P, B] or [P, 1], in the states [P, B, observation_size]."""
         numbers = policies.expand(-1, observations.shape[1])
         return self.policy.distribution(self.policy.features(observations), self.policies(numbers))
 
     def distribution(self, observations: Tensor) -> TanhGaussian:
-        """The best behaviour."""
+        """Return the best behaviour."""
         return self.of_numbers(observations, self.best_behaviour())
 
 
@@ -241,12 +241,12 @@ class LearnedAgents(LatentAgents):
         self.begin_with_best()
 
     def distribution(self, observations: Tensor) -> TanhGaussian:
-        """The learned policy."""
+        """Return the learned policy."""
         return self.of_numbers(observations, self.learned(1))
 
 
 class Imitation(NamedTuple):
-    """How well the data's actions are described. [P] each"""
+    """Losses of how well the data's actions are described. [P] each"""
 
     reconstruction: Tensor  # negative log density under the trajectory's vector, and under its behaviour's
     commitment: Tensor  # negative cosine of the two vectors
@@ -290,7 +290,7 @@ class MultiSource(Method):
 
     @classmethod
     def population(cls, start: OfflineStart | Start, config: Any, members: int) -> Population:
-        """The agents, with a vector for each of the data's trajectories. UserError where K are too many."""
+        """Make agents with a vector for each of the data's trajectories. UserError where K is too large."""
         percentiles = _percentiles(start)
         if config.policies > len(percentiles):
             raise UserError(
@@ -392,7 +392,7 @@ class LBRACV(MultiSource):
 
 
 def described(found: Imitation, behaviours: Tensor, policies: int) -> Metrics:
-    """What both phases measure of the behaviours, of a batch's numbers [P, B]. [P] each"""
+    """Return both phases' metrics of the behaviours, of a batch's numbers [P, B]. [P] each"""
     return {
         "reconstruction_loss": found.reconstruction.detach(),
         "commitment": -found.commitment.detach(),

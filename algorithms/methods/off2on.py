@@ -23,7 +23,7 @@ from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import ONLINE, RANDOM, Needed
-from algorithms.replay.stores import BalancedReplay, OnlineReplay, plain_replay
+from algorithms.replay.stores import BalancedReplay, OnlineReplay
 from storage.constraints import (
     BatchSize,
     EnsembleSize,
@@ -38,7 +38,7 @@ from storage.constraints import (
 
 @dataclass(frozen=True)
 class EnsembleConfig(cql.CQLConfig):
-    """How the members of an ensemble learn together, beside SAC's numbers, and CQL's if its penalty stays."""
+    """Numbers of an ensemble that learns together, beside SAC's, and CQL's if its penalty stays."""
 
     policy_learning_rate: Rate = 3e-4  # [S] D.1, SAC's
     conservative_weight: NotNegative = 0.0  # [P] 4.2: no penalty online; [S] Figures 15, 16 have CQL's too
@@ -66,7 +66,7 @@ class EnsembleAgents(ActorCritics):
     """S ensembles of N members, each with one policy: its members' mixture, as one Gaussian."""
 
     def together(self, policies: TanhGaussian) -> TanhGaussian:
-        """The ensemble's policy [S, B, A], of its members' [S N, B, A]."""
+        """Return the ensemble's policy [S, B, A], of its members' [S N, B, A]."""
         return mixture_policy(policies, self.members)
 
 
@@ -158,7 +158,7 @@ def actor_loss(
 def density_update(
     density: DensityRatio, batch: Batch, reference: Batch, online: Batch, config: Off2OnConfig
 ) -> tuple[Tensor, Tensor, Metrics]:
-    """The networks' (`density`) loss [S], the new priorities of `batch` [S, B], and metrics.
+    """Compute the density networks' loss [S], the new priorities of `batch` [S, B], and metrics.
 
     `online` is drawn uniformly from the online data, `reference` from the offline data (or, with
     `density_reference` "union", from both: [S] Figure 14; then the mean weight that priorities are divided
@@ -226,16 +226,8 @@ def update(
     return new_priorities, actor_critic_update(agents, batch, config, loss) | weighing
 
 
-def make_replay(start: Start, config: Off2OnConfig) -> BalancedReplay | OnlineReplay:
-    """The replay that the configuration names. UserError for no data or an impossible fraction."""
-    if config.replay == "balanced":
-        fraction = config.initial_online_fraction
-        return BalancedReplay(start.offline_data(), start.buffer, fraction, start.block_size)
-    return plain_replay(config.replay, start.offline_data(), start.buffer)
-
-
 def density_batches(replay: BalancedReplay, config: Off2OnConfig, draws: Streams) -> tuple[Batch, Batch]:
-    """What the density networks learn from: the reference and the online batch of `density_update`."""
+    """Draw the density networks' batches: the reference and the online one of `density_update`."""
     union = config.density_reference == "union"
     sample_reference = replay.sample_union if union else replay.sample_offline
     reference = sample_reference(config.density_batch_size, draws)
@@ -243,7 +235,7 @@ def density_batches(replay: BalancedReplay, config: Off2OnConfig, draws: Streams
 
 
 def shares_of_sources(batch: Batch) -> Metrics:
-    """The shares of online and of random samples in a batch that says where they are from ([S] Figure 17)."""
+    """Measure the shares of online and of random samples in a batch, if it has sources ([S] Figure 17)."""
     if "source" not in batch.extras:
         return {}
     named = {"online_share": ONLINE, "random_share": RANDOM}
@@ -256,17 +248,19 @@ class Off2On(Method):
     Config: ClassVar[type[Any]] = Off2OnConfig
     Agents: ClassVar[Any] = Off2OnAgents
     diagnostics: ClassVar[tuple[str, ...]] = ("action_auroc",)
-    replay: BalancedReplay | OnlineReplay
 
     @classmethod
     def needed(cls, config: Any) -> Needed:
-        """Where transitions come from, if some of them alone are cloned."""
+        """Return the source of transitions, if some of them alone are cloned."""
         return cql.needed(config)
 
     @classmethod
-    def make_replay(cls, start: Start, config: Any) -> BalancedReplay | OnlineReplay:
-        """The replay that the configuration names. UserError for no data or an impossible fraction."""
-        return make_replay(start, config)
+    def make_replay(cls, start: Start, config: Any) -> OnlineReplay:
+        """Make the replay that the configuration names. UserError for no data or an impossible fraction."""
+        if config.replay != "balanced":
+            return super().make_replay(start, config)
+        fraction = config.initial_online_fraction
+        return BalancedReplay(start.offline_data(), start.buffer, fraction, start.block_size)
 
     def learn(self) -> Metrics:
         """Draw, update, write the drawn transitions' priorities. [S] algorithm 2"""

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 
 from algorithms.methods import awac, iql, losses
-from algorithms.methods.interface import Method, Metrics, Start
+from algorithms.methods.interface import Method, Metrics
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import rows_of_agent
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import MixedReplay, check_fraction
+from algorithms.replay.stores import check_fraction
 from storage import UserError
 from storage.constraints import Count, NotNegative, Positive, Share, Weight
 
@@ -80,13 +80,13 @@ class PEXAgents(iql.IQLAgents):
         self.new_policy.net.initialise_xavier(self.streams)
 
     def handed_over(self, index: int) -> dict[str, Tensor]:
-        """The new policy."""
+        """Return the new policy."""
         tensors = self.new_policy.state_dict().items()
         return {f"new_policy.{name}": rows_of_agent(self, tensor, index) for name, tensor in tensors}
 
     @torch.no_grad()
     def explore(self, observations: Tensor) -> Tensor:
-        """The frozen policy's mean or a sample of the new one: [S, E, obs] -> [S, E, A].
+        """Choose the frozen policy's mean or a sample of the new one: [S, E, obs] -> [S, E, A].
 
         Drawn with probabilities proportional to exp(inverse temperature min Q(s, a)). [PEX] select_action
         """
@@ -97,13 +97,13 @@ class PEXAgents(iql.IQLAgents):
         return torch.where(is_new.unsqueeze(-1), new, old)
 
     def exploit(self, observations: Tensor) -> Tensor:
-        """The better one of the two policies' means: [S, E, obs] -> [S, E, A]."""
+        """Choose the better one of the two policies' means: [S, E, obs] -> [S, E, A]."""
         new = self.new_policy(observations).mode()
         old, advantage = self._beside(new, observations)
         return torch.where((advantage > 0).unsqueeze(-1), new, old)
 
     def _beside(self, new: Tensor, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """The frozen policy's mean [S, E, A], and min Q of `new` less min Q of that [S, E]."""
+        """Return the frozen policy's mean [S, E, A], and min Q of `new` less min Q of that [S, E]."""
         old = self.policy(observations).mode()
         q_new, q_old = (self.q(observations, actions).amin(dim=1) for actions in (new, old))
         return old, q_new - q_old
@@ -135,11 +135,7 @@ class PEX(Method):
 
     Config: ClassVar[type[Any]] = PEXConfig
     Agents: ClassVar[Any] = PEXAgents
-
-    @classmethod
-    def make_replay(cls, start: Start, config: Any) -> MixedReplay:
-        """So much of each batch offline. UserError where there are no offline data."""
-        return MixedReplay(start.offline_data(), start.buffer, config.offline_fraction)
+    replays = "mixed"
 
     def update(self, batch: Batch, step: int) -> Metrics:
         """One step of every agent."""

@@ -28,7 +28,7 @@ from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import Norm, PopulationMLP
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra
-from algorithms.replay.stores import MixedReplay, check_fraction
+from algorithms.replay.stores import check_fraction
 from storage.constraints import BatchSize, FewCount, NotNegative, PositiveCount, Rate, UpToTwo, Weight, Widths
 
 HIDDEN_BIAS = 0.1  # [REBRAC] networks.py, as EDAC's
@@ -84,11 +84,11 @@ class Deterministic(NamedTuple):
     deviation: float
 
     def actions(self, noise: Tensor) -> Tensor:
-        """The action with noise, clipped to the box; `noise` is standard normal, [..., action_size]."""
+        """Add noise to the action and clip it to the box; `noise` is standard normal, [..., action_size]."""
         return (self.action + self.deviation * noise).clamp(-1, 1)
 
     def mode(self) -> Tensor:
-        """The action."""
+        """Return the action."""
         return self.action
 
 
@@ -102,7 +102,7 @@ class DeterministicPolicy(nn.Module):
         self.net = PopulationMLP(agents, observation_size, hidden_widths, action_size, norm)
 
     def forward(self, observations: Tensor) -> Tensor:
-        """The action in each state."""
+        """Return the action in each state."""
         return torch.tanh(self.net(observations))
 
 
@@ -157,7 +157,7 @@ class ReBRACAgents(Population):
         self.made = int(self.updates[0])
 
     def distribution(self, observations: Tensor) -> Deterministic:
-        """The policy in the states [P, B, observation_size]."""
+        """Return the policy in the states [P, B, observation_size]."""
         return Deterministic(self.policy(observations), self.exploration_noise)
 
 
@@ -224,7 +224,7 @@ class ReBRAC(Method):
     extras: ClassVar[tuple[Extra, ...]] = ("next_actions", "continues")
 
     def period(self) -> int:
-        """The critics' updates from one of the actor to the next."""
+        """Return the critics' updates from one of the actor to the next."""
         delay: int = self.config.policy_delay
         return delay
 
@@ -237,16 +237,12 @@ class ReBRACFineTuning(ReBRAC):
     """ReBRAC-ft: from one ReBRAC agent, half of a batch from its data, the penalties going."""
 
     Config: ClassVar[type[Any]] = ReBRACFineTuningConfig
+    replays = "mixed"
     extras: ClassVar[tuple[Extra, ...]] = ()
 
     @classmethod
-    def make_replay(cls, start: Start, config: Any) -> MixedReplay:
-        """So much of each batch offline. UserError where there are no offline data."""
-        return MixedReplay(start.offline_data(), start.buffer, config.offline_fraction)
-
-    @classmethod
     def begin(cls, start: Start, config: Any) -> Self:
-        """The method before its first online update, which are counted anew."""
+        """Begin the online phase, whose updates are counted anew."""
         learner = super().begin(start, config)
         learner.agents.count_from(0)
         return learner

@@ -96,7 +96,7 @@ def poor_proposals(agents: REDSAgents, batch: Batch, config: REDSConfig) -> tupl
 def support_penalty(
     agents: REDSAgents, policy: TanhGaussian, batch: Batch, q_data: Tensor, config: REDSConfig
 ) -> Tensor:
-    """How far Q's soft maximum over CQL's candidates and rho's stands above Q of the data's action. [P, K]"""
+    """Measure how far Q's soft maximum, over rho's candidates too, stands above Q of the data. [P, K]"""
     actions, log_density = cql.proposals(agents, policy, batch, config)
     poor, poor_density = poor_proposals(agents, batch, config)
     if config.mixture == "joint":

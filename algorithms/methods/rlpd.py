@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from algorithms.methods import sac
-from algorithms.methods.interface import Metrics, Start
+from algorithms.methods.interface import Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.perceptrons import Norm
 from algorithms.replay.batch import Batch, slices
-from algorithms.replay.stores import MixedReplay, check_fraction
+from algorithms.replay.stores import check_fraction
 from storage import UserError
 from storage.constraints import Count, FewCount, UpToHundredEitherWay, Weight
 
@@ -154,7 +154,7 @@ def update_actor(agents: ActorCritics, observations: Tensor, config: RLPDConfig)
 
 
 def update(agents: ActorCritics, batch: Batch, config: RLPDConfig) -> Metrics:
-    """The critics' updates of an environment step on slices of `batch`, the actor's on the last slice."""
+    """Update every agent for an environment step: critics on slices of `batch`, the actor on the last."""
     metrics = update_critics(agents, batch, config, config.updates_per_step)
     last = slices(batch, config.updates_per_step)[-1]
     return metrics | update_actor(agents, last.observations, config)
@@ -165,11 +165,7 @@ class RLPD(sac.SAC):
 
     Config: ClassVar[type[Any]] = RLPDConfig
     Agents: ClassVar[Any] = RLPDAgents
-
-    @classmethod
-    def make_replay(cls, start: Start, config: Any) -> MixedReplay:
-        """So much of each batch offline. UserError where there are no offline data."""
-        return MixedReplay(start.offline_data(), start.buffer, config.offline_fraction)
+    replays = "mixed"
 
     def explore(self, observations: Tensor) -> Tensor:
         """Uniform actions in the warm-up, then samples of the policy: [S, E, obs] -> [S, E, A]."""
@@ -179,5 +175,5 @@ class RLPD(sac.SAC):
         return super().explore(observations)
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """An environment step's updates of every agent."""
+        """Make an environment step's updates of every agent."""
         return update(self.agents, batch, self.config)

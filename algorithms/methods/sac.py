@@ -20,7 +20,7 @@ from algorithms.population.networks import LOG_STD_RANGE
 from algorithms.population.perceptrons import Norm
 from algorithms.population.sight import EncoderConfig
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import OnlineReplay, PlainReplayName
+from algorithms.replay.stores import PlainReplayName
 from storage import UserError
 from storage.constraints import BatchSize, FewCount, LogStdRangeAroundZero, Rate, Weight, Widths
 
@@ -89,11 +89,7 @@ class SAC(Method):
 
     Config: ClassVar[type[Any]] = SACConfig
     Agents: ClassVar[Any] = ActorCritics
-
-    @classmethod
-    def make_replay(cls, start: Start, config: Any) -> OnlineReplay:
-        """What is collected, alone."""
-        return OnlineReplay(start.buffer)
+    replays = "online_only"
 
     @classmethod
     def begin(cls, start: Start, config: Any) -> Self:

@@ -71,7 +71,7 @@ def critic_loss(agents: edac.EDACAgents, batch: Batch, targets: Tensor) -> tuple
 
 
 def update(agents: edac.EDACAgents, batch: Batch, config: SO2Config) -> Metrics:
-    """An environment step's updates: the critics' on slices of `batch`, then the actor's on the last one."""
+    """Update every agent for an environment step: critics on slices of `batch`, the actor on the last."""
     parts = slices(batch, config.updates_per_step)
     found, means = [], []
     for part in parts:
@@ -102,10 +102,10 @@ class SO2(Method):
 
     @classmethod
     def make_replay(cls, start: Start, config: Any) -> RingReplay:
-        """What is collected, and the store that it enters after the warm-up. UserError without data."""
+        """Make a replay of what is collected and the store that it replaces. UserError without data."""
         share = 1 - config.online_fraction
         return RingReplay(start.offline_data(), start.buffer, share, config.warm_up_steps)
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """An environment step's updates of every agent."""
+        """Make an environment step's updates of every agent."""
         return update(self.agents, batch, self.config)

@@ -24,12 +24,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from algorithms.methods import cql, rlpd, sac
-from algorithms.methods.interface import Method, Metrics, Start
+from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import Critics, Policy, TanhGaussian
 from algorithms.population.perceptrons import Norm, of_subsets
 from algorithms.replay.batch import Batch, slices
-from algorithms.replay.stores import OnlineReplay
 from storage import UserError
 from storage.constraints import (
     Count,
@@ -126,7 +125,7 @@ class WSRLAgents(ActorCritics):
         return list(self.q.net.affine_maps()[-1].parameters())
 
     def _of_each_critic(self, rows: Tensor) -> Tensor:
-        """The rows [K P, ...] as [P, K, ...]."""
+        """Return the rows [K P, ...] as [P, K, ...]."""
         return rows.view(self.count, -1, *rows.shape[1:])
 
     def settle_gradients(self) -> None:
@@ -165,7 +164,7 @@ def td_target(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Tensor:
 
 
 def _drawn(agents: WSRLAgents, config: WSRLConfig) -> Tensor:
-    """Some critics of each agent. int64 [P, target_critics]"""
+    """Draw some critics of each agent. int64 [P, target_critics]"""
     drawn = agents.streams.subsets(1, config.target_critics, config.critics, config.drawn_with_replacement)
     return drawn.squeeze(1)
 
@@ -224,7 +223,7 @@ def pretrain(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
 
 
 def fine_tune(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
-    """An environment step's updates: the critics' on slices of `batch`, then the actor's on all of it.
+    """Update every agent for an environment step: critics on slices of `batch`, the actor on all of it.
 
     Targets move with each update of the critics and not with the actor's. [WSRL] sac.py, update_high_utd
     """
@@ -238,7 +237,7 @@ def fine_tune(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
 
 
 def actor_metrics(agents: WSRLAgents, actor: Tensor, log_density: Tensor) -> Metrics:
-    """What an actor's update measures. [P] each"""
+    """Return the metrics of an actor's update. [P] each"""
     return {
         "actor_loss": actor.detach(),
         "entropy": -log_density.detach().mean(dim=-1),
@@ -251,16 +250,12 @@ class WSRL(Method):
 
     Config: ClassVar[type[Any]] = WSRLConfig
     Agents: ClassVar[Any] = WSRLAgents
-
-    @classmethod
-    def make_replay(cls, start: Start, config: Any) -> OnlineReplay:
-        """What is collected, alone. [WSRL] offline_data_ratio 0"""
-        return OnlineReplay(start.buffer)
+    replays = "online_only"  # [WSRL] offline_data_ratio 0
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """An offline update of every agent."""
+        """Make an offline update of every agent."""
         return pretrain(self.agents, batch, self.config)
 
     def update_online(self, batch: Batch) -> Metrics:
-        """An environment step's updates."""
+        """Make an environment step's updates."""
         return fine_tune(self.agents, batch, self.config)

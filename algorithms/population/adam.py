@@ -72,7 +72,7 @@ class AgentwiseAdam(torch.optim.Optimizer):
         return state
 
     def _parts(self, tensors: Iterable[Tensor]) -> list[Tensor]:
-        """The tensors, each agent's rows for themselves where the kernel would round them by their place."""
+        """Split the tensors into agents' rows where the kernel would round them by their place."""
         parts: list[Tensor] = []
         for tensor in tensors:
             number = self._number_of_parts(tensor)

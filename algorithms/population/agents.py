@@ -24,7 +24,7 @@ CARRIED: InitialCoefficient = "carried"
 
 
 class AgentConfig(Protocol):
-    """What every method's configuration says of its agents; `algorithms.methods.sac.SACConfig` has it."""
+    """The settings of agents in a method's configuration; `algorithms.methods.sac.SACConfig` has them."""
 
     @property
     def hidden_widths(self) -> Sequence[int]: ...
@@ -118,7 +118,7 @@ class Population(nn.Module):
         load_members(self, members)
 
     def handed_over(self, index: int) -> dict[str, Tensor]:
-        """What one agent is handed on with beside its networks; nothing by default."""
+        """Return what one agent is handed on with beside its networks; nothing by default."""
         return {}
 
     def load_averages(self, members: Sequence[Mapping[str, Tensor]]) -> None:
@@ -128,11 +128,11 @@ class Population(nn.Module):
         """Take over what else of agents that were handed on is to go on; nothing by default."""
 
     def see(self, batch: Any) -> Any:
-        """The batch as networks read it: features in place of named observations, vectors as they are."""
+        """Encode the batch as networks read it: features for named observations, vectors unchanged."""
         return batch if self.sight is None else self.sight.see(self, batch)
 
     def shifted(self, batch: Any) -> Any:
-        """The batch as networks read it that look for themselves: images cropped, vectors as they are."""
+        """Return the batch for networks with encoders of their own: images cropped, vectors unchanged."""
         if self.sight is None:
             return batch
         return batch._replace(observations=self.sight.cropped(self, batch.observations, 1))
@@ -146,11 +146,11 @@ class Population(nn.Module):
         return self.sight.look(self, observations)
 
     def distribution(self, observations: Tensor) -> Distribution:
-        """What each run (with one member: each agent) acts by, in the states [S, B, ...]."""
+        """Return what each run (with one member: each agent) acts by, in the states [S, B, ...]."""
         raise NotImplementedError
 
     def evaluated(self) -> Self:
-        """The agents as they are evaluated: themselves, or with other weights in the place of what acts."""
+        """Return the agents as they are evaluated: themselves, or with other weights for acting."""
         return self
 
     def explore(self, observations: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class Population(nn.Module):
         self.streams = self.streams.on(device)
 
     def as_they_are(self) -> Self:
-        """The networks as they are now, copied to the CPU, to act deterministically while these learn on."""
+        """Copy the networks as they are now to the CPU, to act deterministically while these learn on."""
         still = copy.copy(self)  # its random streams and its optimiser are these agents'
         for kind in ("_parameters", "_buffers", "_modules"):
             setattr(still, kind, copy.deepcopy(getattr(self, kind)))
@@ -265,7 +265,7 @@ class ActorCritics(Population):
         super().initialise()
 
     def _acting(self) -> dict[str, nn.Module]:
-        """What acting needs, as it learns."""
+        """Return what acting needs, as it learns."""
         encoder = {} if self.image_encoder is None else {"image_encoder": self.image_encoder}
         return {**encoder, "policy": self.policy}
 
@@ -283,7 +283,7 @@ class ActorCritics(Population):
                 move_towards(self.averaged[name], module, self.averaging_rate)
 
     def handed_over(self, index: int) -> dict[str, Tensor]:
-        """The logarithm of the entropy coefficient of the agent's run [1], and the averages."""
+        """Return the logarithm of the entropy coefficient of the agent's run [1], and the averages."""
         run = index // self.members
         averages = {} if self.averaged is None else self.averaged.state_dict()
         return {
@@ -298,7 +298,7 @@ class ActorCritics(Population):
             self.averaged.load_state_dict({name: torch.cat([p[name] for p in parts]) for name in parts[0]})
 
     def carry_over(self, members: Sequence[Mapping[str, Tensor]]) -> None:
-        """The entropy coefficient where the configuration says so: a run's is its members' geometric mean.
+        """Take over the entropy coefficient if so configured: a run's is its members' geometric mean.
 
         UserError where agents lack it, as those do that were written before it was handed on.
         """
@@ -314,11 +314,11 @@ class ActorCritics(Population):
             self.log_entropy_coefficient.copy_(self.per_run(carried).mean(dim=1))
 
     def distribution(self, observations: Tensor) -> TanhGaussian:
-        """The policy that each run (with one member: each agent) acts by, in the states [S, B, ...]."""
+        """Return the policy of each run (with one member: of each agent) in the states [S, B, ...]."""
         return self.together(self.policy(self.for_members(observations)))
 
     def together(self, policies: TanhGaussian) -> TanhGaussian:
-        """What the `policies` of a run's members act by as one.
+        """Combine the `policies` of a run's members into the one that they act by.
 
         A single member acts by its own; one that sees by the moments of its mixture with nobody, which rounds
         otherwise, as an ensemble of one does (so the recorded curves began).
@@ -326,7 +326,7 @@ class ActorCritics(Population):
         return policies if self.sight is None else mixture_policy(policies, self.members)
 
     def evaluated(self) -> Self:
-        """These agents with the averages in the place of what acts; themselves where there are none."""
+        """Return these agents acting by the averages; themselves where there are none."""
         if self.averaged is None:
             return self
         evaluated = copy.copy(self)
@@ -355,7 +355,7 @@ def move_towards(target: nn.Module, followed: nn.Module, rate: float) -> None:
 
 
 def one_agent(agents: Population, index: int) -> dict[str, Tensor]:
-    """The exported networks of one agent, as a population of one: named "policy.…", "q.…"."""
+    """Copy the exported networks of one agent, as a population of one: named "policy.…", "q.…"."""
     tensors = {}
     for network in agents.handed_on:
         for name, tensor in agents.get_submodule(network).state_dict().items():
@@ -371,7 +371,7 @@ def one_agent(agents: Population, index: int) -> dict[str, Tensor]:
 
 
 def rows_of_agent(agents: Population, tensor: Tensor, index: int) -> Tensor:
-    """A copy of one agent's rows of the first axis."""
+    """Copy one agent's rows of the first axis."""
     rows = len(tensor) // agents.count
     return tensor[rows * index : rows * (index + 1)].clone()
 

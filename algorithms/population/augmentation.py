@@ -16,7 +16,7 @@ PADDING = 4  # [COG] pixels on every side
 
 
 def draw_offsets(streams: Streams, copies: int, images: int, padding: int = PADDING) -> Tensor:
-    """Where to cut each of `images` images, for each of `copies` viewers a stream. int64 [G copies, B, 2]"""
+    """Draw where to cut each of `images`, for each of `copies` viewers a stream. int64 [G copies, B, 2]"""
     return streams.integers(2 * padding + 1, copies, images, 2).flatten(0, 1)
 
 

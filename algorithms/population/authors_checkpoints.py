@@ -74,7 +74,7 @@ def import_agents(folder: Path, output: Path) -> list[Path]:
 
 
 def _agent_folders(folder: Path) -> dict[int, Path]:
-    """The agents' folders by seed, in its order."""
+    """Return the agents' folders by seed, in its order."""
     found: dict[int, Path] = {}
     for source in folder.glob("*_seed*"):
         if match := _FOLDER_NAME.fullmatch(source.name):
@@ -105,13 +105,13 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _actor_layers(file: Path) -> _Layers:
-    """The actor's layers, its two heads joined: mean, then log standard deviation."""
+    """Return the actor's layers, its two heads joined: mean, then log standard deviation."""
     *hidden, mean, log_std = _layers(file, ["last_fc", "last_fc_log_std"])
     return [*hidden, (torch.cat([mean[0], log_std[0]]), torch.cat([mean[1], log_std[1]]))]
 
 
 def _layers(file: Path, heads: Sequence[str]) -> _Layers:
-    """The hidden layers and then the `heads` of the network in `file`, checked to fit one another."""
+    """Read the hidden layers and then the `heads` of the network in `file`, checked to fit one another."""
     state = _state_dictionary(file)
     hidden = list(takewhile(lambda layer: f"{layer}.bias" in state, (f"fc{i}" for i in count())))
     layers = [*hidden, *heads]
@@ -169,7 +169,7 @@ def _population_layers(prefix: str, networks: Sequence[_Layers]) -> dict[str, Te
 
 
 def main() -> None:
-    """The command line: one line for each agent written, or one sentence and exit status 2."""
+    """Run the command line: one line for each agent written, or one sentence and exit status 2."""
     parser = argparse.ArgumentParser(description="Import the authors' released CQL agents.")
     parser.add_argument("folder", type=Path, help="folder that holds <dataset>_seed<k>/actor_1000000.pt, ...")
     parser.add_argument("output", type=Path, help="folder for agent_<k>.safetensors")

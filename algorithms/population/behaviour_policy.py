@@ -20,7 +20,7 @@ from storage import UserError
 def load_behaviour_policy(
     path: Path, observation_size: int, action_size: int, seed: int, deviation_scale: float = 1.0
 ) -> Callable[[NDArray[np.float64]], NDArray[Any]]:
-    """The saved actor as a function observations [E, obs] -> sampled actions [E, A], seeded by `seed`.
+    """Load an actor as a function observations [E, obs] -> sampled actions [E, A], seeded by `seed`.
 
     Its deviations before tanh are taken times `deviation_scale`. UserError where the file is damaged or the
     actor is of other sizes.

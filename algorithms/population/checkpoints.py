@@ -35,12 +35,12 @@ _ENTRY = "checkpoint"
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint lies that `path` held before its present one."""
+    """Return the path of the checkpoint that `path` held before its present one."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def to_resume(path: Path) -> bool:
-    """Whether there is something for `load_for` to go on from."""
+    """Tell whether there is something for `load_for` to go on from."""
     return path.exists() or previous(path).exists()
 
 
@@ -124,12 +124,12 @@ def load_for(path: Path, expected_hash: str) -> tuple[dict[str, Tensor], dict[st
 
 
 def section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, named without it."""
+    """Return the tensors whose names begin with `prefix`, named without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def whole_number(manifest: Mapping[str, Any], name: str, least: int, most: int) -> int:
-    """The entry `name` of a manifest. UserError unless it is a whole number from `least` to `most`."""
+    """Return a manifest's entry `name`. UserError unless it is a whole number from `least` to `most`."""
     found = manifest[name]
     if type(found) is not int or not least <= found <= most:
         raise UserError(f"its {name} is {found!r}, expected a whole number from {least} to {most}")
@@ -153,7 +153,7 @@ def fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """What of the checkpoint `path` does not fit the run that takes it over is one sentence with its name.
+    """Turn what of the checkpoint `path` does not fit the run that takes it over into one sentence.
 
     A checkpoint of the run's own configuration can only be such a one where a person, or another version of
     a package, made it.
@@ -190,7 +190,7 @@ def _fall_back(path: Path, damage: UserError) -> tuple[dict[str, Tensor], dict[s
 
 
 def _verified(path: Path) -> str:
-    """The digest of what `path` holds now, read a tensor at a time; empty where it cannot be read."""
+    """Hash what `path` holds now, read a tensor at a time; empty where it cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
             text = file.metadata()[_ENTRY].partition(" ")[2]
@@ -200,7 +200,7 @@ def _verified(path: Path) -> str:
 
 
 def _digest(tensors: Iterable[tuple[str, Tensor]], manifest: str) -> str:
-    """The SHA-256 of tensors, in the order of their names, and manifest."""
+    """Hash tensors, in the order of their names, and manifest by SHA-256."""
     digest = hashlib.sha256(manifest.encode())
     for name, tensor in tensors:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

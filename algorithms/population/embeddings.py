@@ -23,7 +23,7 @@ class Embeddings(nn.Module):
         self.vectors = nn.Parameter(torch.empty(agents, things, size))
 
     def forward(self, numbers: Tensor, frozen: bool = False) -> Tensor:
-        """The directions of things by number: int64 [P, B] -> [P, B, d], each of length 1.
+        """Return the directions of things by number: int64 [P, B] -> [P, B, d], each of length 1.
 
         `frozen` lets no gradient through.
         """
@@ -41,7 +41,7 @@ class Embeddings(nn.Module):
 
 
 def nearest(directions: Tensor, among: Tensor) -> Tensor:
-    """Which of `among [P, K, d]` each of `directions [P, B, d]` has the largest cosine with. int64 [P, B]"""
+    """Find which of `among [P, K, d]` has the largest cosine with each direction [P, B, d]. int64 [P, B]"""
     return torch.bmm(directions, among.transpose(1, 2)).argmax(dim=-1)
 
 

@@ -59,7 +59,7 @@ class Encoders(nn.Module):
         self.feature_size = height * width * inputs + (shapes[STATE][0] if state else 0)
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """The features, one image's values in rows of pixels, and then the state."""
+        """Encode observations: one image's values in rows of pixels, and then the state."""
         images = observations[IMAGE]
         # On a CPU one after the other takes little more than half the time.
         encode = self._one_after_the_other if images.is_cpu else self._side_by_side

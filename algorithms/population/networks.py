@@ -34,10 +34,10 @@ class Distribution(Protocol):
     """Actions in each state, as an agent acts by them."""
 
     def actions(self, noise: Tensor) -> Tensor:
-        """Sampled ones; `noise [..., action_size]` is standard normal."""
+        """Sample actions; `noise [..., action_size]` is standard normal."""
 
     def mode(self) -> Tensor:
-        """The deterministic one."""
+        """Return the deterministic action."""
 
 
 class TanhGaussian(NamedTuple):
@@ -58,7 +58,7 @@ class TanhGaussian(NamedTuple):
         return sampled
 
     def actions(self, noise: Tensor) -> Tensor:
-        """`sample`'s actions alone."""
+        """Return `sample`'s actions alone."""
         return self.sample(noise)[0]
 
     def log_density(self, actions: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class TanhGaussian(NamedTuple):
         return (gaussian - _log_tanh_slope(pre_tanh)).sum(dim=-1)
 
     def mode(self) -> Tensor:
-        """The deterministic action tanh(mean)."""
+        """Return the deterministic action tanh(mean)."""
         return torch.tanh(self.mean)
 
 
@@ -140,7 +140,7 @@ class Policy(nn.Module):
         self.log_std_range = log_std_range
 
     def forward(self, observations: Tensor) -> TanhGaussian:
-        """The action distribution in each state."""
+        """Return the action distribution in each state."""
         mean, log_std = self.net(observations).chunk(2, dim=-1)
         return TanhGaussian(mean, log_std.clamp(*self.log_std_range))
 
@@ -192,7 +192,7 @@ class Critics(nn.Module):
         return self.net.input_gradients(inputs, of_actions, chosen).reshape(*chosen.shape, *actions.shape[1:])
 
     def state_inputs(self, observations: Tensor) -> Tensor:
-        """What each critic sees of the observations, agent 0's first. [K P, B, observation_size]"""
+        """Return what each critic sees of the observations, agent 0's first. [K P, B, observation_size]"""
         if self.own_features is None:
             return observations.repeat_interleave(self.count, dim=0)
         own = observations[..., self.own_features]
@@ -260,7 +260,7 @@ class Critics(nn.Module):
         gradient_draws: Tensor | None = None,
         reduced_precision: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """The soft maximum of critics without layer norm, and the number of values below their bounds."""
+        """Compute the soft maximum without layer norm, and how many values lie below their bounds."""
         if reduced_precision and observations.is_cpu and not this_processor().bfloat16:
             warnings.warn(SLOW_BFLOAT16, stacklevel=2)
         precision = torch.bfloat16 if reduced_precision else observations.dtype
@@ -299,7 +299,7 @@ def _plain_soft_maximum(q: Tensor, log_density: Tensor) -> Tensor:
 
 
 def in_cache_blocks(tensor: Tensor) -> bool:
-    """Whether the penalty is made in cache-sized blocks, as on a CPU; a GPU wants few large products."""
+    """Tell whether the penalty is made in cache-sized blocks, as on a CPU; a GPU wants few large products."""
     return tensor.is_cpu
 
 
@@ -438,7 +438,7 @@ def _drawn(
 
 
 def _number(below: Tensor, like: Tensor) -> Tensor:
-    """How many of `below [K P, b, m]` are so, as `like`. [P, K]"""
+    """Count those of `below [K P, b, m]` that are true, as `like`. [P, K]"""
     return below.to(like.dtype).sum(dim=(1, 2)).view_as(like)
 
 
@@ -496,7 +496,7 @@ class _WholeSoftMaximum(_SoftMaximum):
 
 
 def _padded(width: int) -> int:
-    """The next multiple of 8 with room for the unit that is always 1."""
+    """Return the next multiple of 8 with room for the unit that is always 1."""
     return 8 * (width // 8 + 1)
 
 
@@ -521,7 +521,7 @@ def _joined(states: Tensor, actions: Tensor, precision: torch.dtype) -> Tensor:
 
 
 def _wide_product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
-    """A product that is not rounded to its factors' precision."""
+    """Multiply without rounding to the factors' precision."""
     if left.dtype == dtype:
         return torch.bmm(left, right)
     if left.is_cuda:
@@ -530,7 +530,7 @@ def _wide_product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _whole_forward(inputs: Tensor, layers: Sequence[Tensor]) -> list[Tensor]:
-    """The inputs and each layer's activations, [K, rows, width] each."""
+    """Return the inputs and each layer's activations, [K, rows, width] each."""
     activations = [inputs]
     for layer in layers:
         activations.append(torch.bmm(activations[-1], layer).relu_())
@@ -552,7 +552,7 @@ def _whole_backward(
 
 
 def drawn_candidates(weights: Tensor, draws: Tensor) -> Tensor:
-    """Which candidate each of `draws [K, b, k]` in [0, 1) falls on, by `weights [K, b, m]` that sum to 1."""
+    """Find which candidate each of `draws [K, b, k]` in [0, 1) hits, by `weights [K, b, m]` of sum 1."""
     if not weights.is_cpu:
         # A GPU adds up floats in an order that varies: there weights are counted in whole units.
         weights, draws = ((part * _WEIGHT_UNITS).to(torch.int64) for part in (weights, draws))

@@ -97,15 +97,15 @@ class PopulationMLP(nn.Module):
             self.scales = nn.ModuleList(PopulationScale(copies, width) for width in hidden_widths)
 
     def affine_maps(self) -> list[PopulationLinear]:
-        """The layers, input first."""
+        """Return the layers, input first."""
         return [cast(PopulationLinear, layer) for layer in self.layers]
 
     def forward(self, inputs: Tensor, frozen: bool = False) -> Tensor:
-        """The networks' outputs; `frozen` lets gradients through to the inputs only."""
+        """Return the networks' outputs; `frozen` lets gradients through to the inputs only."""
         return evaluated(inputs, self.tensors(frozen), self.norm)
 
     def of_subsets(self, inputs: Tensor, chosen: Tensor) -> Tensor:
-        """Outputs of `chosen [P, M]` among each agent's networks alone, numbered from 0 for each agent.
+        """Evaluate only `chosen [P, M]` among each agent's networks, numbered from 0 for each agent.
 
         [P M, B, in] -> [P M, B, out]
         """
@@ -130,7 +130,7 @@ class PopulationMLP(nn.Module):
 
     @torch.no_grad()
     def of_candidates(self, states: Tensor, candidates: Tensor, networks: slice = EVERY_NETWORK) -> Tensor:
-        """Outputs, without gradients, for n candidates in each state, a state's candidates in a row.
+        """Evaluate, without gradients, n candidates in each state, a state's candidates in a row.
 
         [K, B, state_size], [K, B n, candidate_size] -> [K, B n, out], the inputs being (state, candidate).
         """
@@ -201,7 +201,7 @@ class PopulationMLP(nn.Module):
 
 
 def of_subsets(values: Tensor, chosen: Tensor) -> Tensor:
-    """The rows of `values [P K, ...]` that `chosen [P, M]` numbers among each agent's K. [P M, ...]
+    """Take the rows of `values [P K, ...]` that `chosen [P, M]` numbers among each agent's K. [P M, ...]
 
     Differentiable in a way that a GPU can repeat and capture, as an index's gradient is not.
     """
@@ -267,7 +267,7 @@ def zero_where_inactive(gradient: Tensor, activation: Tensor) -> None:
 
 
 def _forward(hidden: Tensor, parameters: Sequence[Tensor], activations: list[Tensor] | None = None) -> Tensor:
-    """Outputs of the layers; the hidden ones' are appended to `activations`, if there is such a list."""
+    """Compute the layers' outputs; the hidden ones' are appended to `activations`, if given."""
     *others, last_weight, last_bias = parameters
     for weight, bias in zip(others[::2], others[1::2], strict=True):
         hidden = torch.bmm(hidden, weight).add_(bias).relu_()
@@ -277,7 +277,7 @@ def _forward(hidden: Tensor, parameters: Sequence[Tensor], activations: list[Ten
 
 
 def _last_layer(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The outputs from the last hidden layer's activations."""
+    """Return the outputs from the last hidden layer's activations."""
     if weight.shape[2] == 1:
         scalars: Tensor = torch.linalg.vecdot(hidden, weight.transpose(1, 2))
         return scalars.unsqueeze(2).add_(bias)
@@ -285,7 +285,7 @@ def _last_layer(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _weight_gradient(inputs: Tensor, gradient: Tensor) -> Tensor:
-    """inputs' gradient; of one column, the product with one row is faster than its transpose."""
+    """Compute inputs' gradient; of one column, the product with one row is faster than its transpose."""
     if gradient.shape[2] == 1:
         return torch.bmm(gradient.transpose(1, 2), inputs).transpose(1, 2)
     return torch.bmm(inputs.transpose(1, 2), gradient)
@@ -297,7 +297,7 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _evaluated_normalised(inputs: Tensor, parameters: Sequence[Tensor], norm: Norm) -> Tensor:
-    """`evaluated` with layer norm: hidden layers have four tensors, weight, bias, gain and shift."""
+    """Evaluate with layer norm: hidden layers have four tensors, weight, bias, gain and shift."""
     if not torch.is_grad_enabled():
         return _forward_normalised(inputs, parameters, norm)
     outputs: Tensor = _NormalisedEvaluation.apply(norm, inputs, *parameters)  # type: ignore[no-untyped-call]
@@ -350,7 +350,7 @@ class _NormalisedEvaluation(torch.autograd.Function):
 def _forward_normalised(
     hidden: Tensor, parameters: Sequence[Tensor], norm: Norm, kept: list[tuple[Tensor, ...]] | None = None
 ) -> Tensor:
-    """Outputs of the layers.
+    """Compute the outputs of the layers.
 
     What the hidden ones' gradients need is appended to `kept`, if there is such a list: a layer's outputs,
     the norm's inputs, and their means and 1 / deviations.

@@ -28,7 +28,7 @@ class Processor:
 
     @property
     def onednn(self) -> bool:
-        """Whether oneDNN multiplies float32 matrices, or what PyTorch chooses by itself.
+        """True where oneDNN multiplies float32 matrices, or what PyTorch chooses by itself.
 
         That is MKL on x86, which uses half the vector width on AMD's processors with AVX-512 (a CQL update
         took 86 ms instead of 51 on a Zen 5 core). With AVX2 the two take the same time within 5 %.
@@ -45,7 +45,7 @@ class Processor:
 
 
 def features(vectors: str, capabilities: Mapping[str, Any]) -> Processor:
-    """The features that `vectors` and `capabilities`, PyTorch's words for them, come to."""
+    """Return the features that `vectors` and `capabilities`, PyTorch's words for them, come to."""
     wide = vectors == "AVX512"
     matrix_unit = wide and bool(capabilities.get("amx_bf16"))
     x86 = matrix_unit or (wide and bool(capabilities.get("avx512_bf16")))
@@ -55,5 +55,5 @@ def features(vectors: str, capabilities: Mapping[str, Any]) -> Processor:
 
 @lru_cache(maxsize=1)
 def this_processor() -> Processor:
-    """The features of the processor that this process runs on."""
+    """Return the features of the processor that this process runs on."""
     return features(torch.backends.cpu.get_cpu_capability(), torch.cpu.get_capabilities())

@@ -31,7 +31,7 @@ Named = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """How agents see images."""
+    """Settings of the encoders by which agents see images."""
 
     networks: EncoderName = "own"  # [COG], [S] an encoder for each network; "shared" is ours, one an agent
     state: bool = False  # ours: the robot's state beside the image; COG can, and does not by default
@@ -99,7 +99,7 @@ class Sight:
 
     @staticmethod
     def _learn_with(agents: Any, network: nn.Module, encoder: Encoders) -> None:
-        """The encoder's parameters learn as those of a network do that is in the optimiser already."""
+        """Add the encoder's parameters to the optimiser's group of a network that is there already."""
         known = next(network.parameters())
         for group in agents.optimiser.param_groups:
             if any(parameter is known for parameter in group["params"]):
@@ -122,7 +122,7 @@ class Sight:
                     fill_uniform(layer.bias, 1e-4, agents.streams)
 
     def see(self, agents: Any, batch: Any) -> Any:
-        """The batch with features for its images, each image cropped anew for each network and encoded once.
+        """Encode the batch's images as features, each image cropped anew for each network and encoded once.
 
         Images are [S, B, H, W, C], features [S N, B, F], with gradient those of `observations` alone; F
         counts those of each viewer in turn (of its target, in `next_observations`) where each network has its
@@ -169,7 +169,7 @@ TEACHER = "q"
 
 
 def _copies(network: nn.Module) -> int:
-    """How many networks of an agent are side by side in one."""
+    """Count the networks of an agent that are side by side in one."""
     return network.count if isinstance(network, Critics) else 1
 
 

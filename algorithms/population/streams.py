@@ -24,7 +24,7 @@ class Streams:
         return len(self._generators)
 
     def on(self, device: torch.device | str) -> Streams:
-        """The streams of the same seeds from their beginning on another device: other numbers. Else these."""
+        """Restart these seeds' streams on another device, with other numbers; on this one return them."""
         if torch.device(device) == self.device:
             return self
         return Streams([generator.initial_seed() for generator in self._generators], device)
@@ -39,7 +39,7 @@ class Streams:
         return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self._generators])
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers. [P, *shape]"""
+        """Draw standard normal numbers. [P, *shape]"""
         return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self._generators])
 
     def integers(self, high: int, *shape: int) -> Tensor:
@@ -49,7 +49,7 @@ class Streams:
         )
 
     def subsets(self, number: int, size: int, of: int, replacement: bool = False) -> Tensor:
-        """`number` draws of `size` among 0, ..., `of` - 1, each uniform, all different without replacement.
+        """Draw `size` of 0, ..., `of` - 1 uniformly, `number` times, all different without replacement.
 
         int64 [P, number, size]
         """
@@ -58,7 +58,7 @@ class Streams:
         return self.uniform(number, of).topk(size, dim=-1, largest=False).indices
 
     def state(self) -> Tensor:
-        """The generators' states. uint8 [P, state_size]"""
+        """Return the generators' states. uint8 [P, state_size]"""
         return torch.stack([g.get_state() for g in self._generators])
 
     def restore(self, state: Tensor) -> None:
@@ -68,6 +68,6 @@ class Streams:
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A 63-bit seed that depends on all `parts` and collides with no other use of the same run seed."""
+    """Derive a 63-bit seed from all `parts`, which collides with no other use of the same run seed."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     extras: Mapping[str, Tensor] = MappingProxyType({})  # [P, B, ...] each, by name
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """The batch of `function` of each tensor."""
+        """Apply `function` to each tensor."""
         return combined([self], function)
 
 
@@ -37,7 +37,7 @@ FIELDS = Batch._fields[:-1]
 
 
 def combined(batches: Sequence[Batch], function: Callable[..., Tensor]) -> Batch:
-    """The batch of `function` of the batches' tensors of one name. UserError where they have other extras."""
+    """Apply `function` to the batches' tensors of each name. UserError where they have other extras."""
     names = batches[0].extras.keys()
     for other in batches[1:]:
         if other.extras.keys() != names:
@@ -55,7 +55,7 @@ def combined(batches: Sequence[Batch], function: Callable[..., Tensor]) -> Batch
 
 
 def slices(batch: Batch, count: int) -> list[Batch]:
-    """The batch [P, B, ...] in `count` equal parts [P, B / count, ...]. UserError where B is no multiple."""
+    """Cut the batch [P, B, ...] into `count` parts [P, B / count, ...]. UserError unless B is a multiple."""
     rows = batch.rewards.shape[1]
     if rows % count:
         raise UserError(f"a batch of {rows} rows cannot be cut into {count} equal parts")

@@ -43,7 +43,7 @@ NO_EXTRAS = Needed()
 
 
 def recorded_extras(transitions: Transitions | ImageEpisodes, needed: Needed) -> dict[str, NDArray[Any]]:
-    """The extras of a dataset's M transitions. [M, ...] each. UserError where the data do not have one."""
+    """Compute the extras of a dataset's M transitions. [M, ...] each. UserError where the data lack one."""
     return {name: _recorded(transitions, name, needed.discount) for name in needed.names}
 
 
@@ -79,7 +79,7 @@ class ReturnsToGo:
         self._begun = torch.zeros(runs, dtype=torch.int64)  # where the last episode did; on the CPU
 
     def add(self, start: int, rewards: Tensor, ends: Tensor) -> None:
-        """Steps from number `start` on: [S, n] each, `ends` on the CPU."""
+        """Add steps from number `start` on: [S, n] each, `ends` on the CPU."""
         values, marks = rewards.double(), ends.to(rewards.device)
         for step in reversed(range(values.shape[1] - 1)):
             later = values[:, step] + self.discount * values[:, step + 1]
@@ -94,7 +94,7 @@ class ReturnsToGo:
         self._begun = torch.maximum(self._begun, (numbers * ends).amax(dim=1))
 
     def state(self, size: int) -> dict[str, Tensor]:
-        """A copy of the first `size` steps' values, and where each run's last episode began."""
+        """Copy the first `size` steps' values, and where each run's last episode began."""
         return {"returns_to_go": self.values[:, :size].clone(), "episode_begun": self._begun.clone()}
 
     def restore(self, state: Mapping[str, Tensor], size: int) -> None:

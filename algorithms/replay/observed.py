@@ -30,7 +30,7 @@ class RecordedPairs:
         self.shape: Observed = before.shape[1]
 
     def gather(self, rows: Tensor) -> Pair:
-        """The observations of the transitions `rows`, int64 [n]. [n, size] each"""
+        """Gather the observations of the transitions `rows`, int64 [n]. [n, size] each"""
         return self.before.index_select(0, rows), self.after.index_select(0, rows)
 
 
@@ -55,7 +55,7 @@ class RecordedFrames:
         self.shape: Observed = {name: tuple(rows.shape[1:]) for name, rows in self.frames.items()}
 
     def gather(self, rows: Tensor) -> Pair:
-        """The observations of the transitions `rows`, int64 [n]. [n, ...] each"""
+        """Gather the observations of the transitions `rows`, int64 [n]. [n, ...] each"""
         starts = self.index[rows]
         before, after = (
             {name: frames[starts + later] for name, frames in self.frames.items()} for later in (0, 1)
@@ -147,7 +147,7 @@ class CollectedFrames:
         return before, after
 
     def state(self, size: int) -> dict[str, Tensor]:
-        """The frames of the first `size` transitions."""
+        """Return the frames of the first `size` transitions."""
         episodes = size // self.horizon
         return {f"frames.{name}": frames[:, :episodes] for name, frames in self._frames.items()}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -42,38 +42,6 @@ from algorithms.replay.sum_tree import SumTree
 from offline_data.image_episodes import ImageEpisodes
 from offline_data.transitions import Transitions
 from storage import UserError
-
-
-class Recorded(Protocol):
-    """M recorded transitions, as every replay reads them."""
-
-    def __len__(self) -> int: ...
-
-    def gather(self, indices: Tensor) -> Batch:
-        """The transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
-
-
-class Collected(Protocol):
-    """What S runs have collected so far, as every replay grows and reads it."""
-
-    runs: int
-    capacity: int  # transitions that a run may collect
-    size: int  # transitions that each run has collected
-    count: Tensor  # the size once more, float64 []
-    device: torch.device
-
-    def add(self, block: Batch) -> None:
-        """Append n transitions to every run; tensors [S, n, ...], `EPISODE_ENDS` where needed."""
-
-    def gather(self, indices: Tensor) -> Batch:
-        """Each run's own transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
-
-    def state(self) -> dict[str, Tensor]:
-        """A copy of all that was added."""
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state()`. Raises UserError for another buffer's state."""
-
 
 Recordings = Transitions | ImageEpisodes
 """A dataset: of vectors, or of images and what comes beside them."""
@@ -124,7 +92,7 @@ class OfflineData:
         device: torch.device | str = "cpu",
         needed: Needed = NO_EXTRAS,
     ) -> OfflineData:
-        """The transitions of a dataset, not copied on the CPU, with the extras that are `needed`.
+        """Take over a dataset's transitions, not copied on the CPU, with the extras that are `needed`.
 
         Images always have their source. UserError where the dataset does not have an extra.
         """
@@ -142,11 +110,11 @@ class OfflineData:
 
     @property
     def sizes(self) -> tuple[Observed, int]:
-        """What an observation and an action are."""
+        """Shapes of an observation and size of an action."""
         return self._observed.shape, self._rows["actions"].shape[1]
 
     def gather(self, indices: Tensor) -> Batch:
-        """The transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
+        """Gather the transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
         flat = indices.reshape(-1)
         before, after = self._observed.gather(flat)
         rows, extras = (
@@ -171,7 +139,7 @@ def _check(arrays: Mapping[str, NDArray[Any]], count: int) -> None:
 
 
 class OnlineBuffer:
-    """What each of S runs has collected so far, in order; as large as the run, so nothing is evicted."""
+    """Transitions of each of S runs so far, in order; as large as the run, so that nothing is evicted."""
 
     def __init__(
         self,
@@ -257,7 +225,7 @@ class OnlineBuffer:
         return Batch(before, **rows, next_observations=after, extras=extras)
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of the filled rows, one tensor [S, size, ...] for each field of Batch, or the frames."""
+        """Copy the filled rows, one tensor [S, size, ...] for each field of Batch, or the frames."""
         rows = {
             name: rows.clone(memory_format=torch.contiguous_format)
             for name, rows in (self._filled(self.size) | self._observed.state(self.size)).items()
@@ -282,31 +250,13 @@ class OnlineBuffer:
         self._grow_to(size)
 
 
-class Replay(Protocol):
-    """What the training loop asks of a replay, whatever it draws from."""
-
-    online: Collected
-
-    def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
-        """Draw a batch for every run: tensors [S, B, ...], and their indices, int64 [S, B]."""
-
-    def offline_share(self, indices: Tensor) -> Tensor:
-        """The share of offline transitions among `indices` [S, B]. float32 [S]"""
-
-    def add(self, block: Batch) -> None:
-        """Append newly collected transitions, tensors [S, n, ...]."""
-
-    def state(self) -> dict[str, Tensor]:
-        """All that changes, for a checkpoint; never the offline data."""
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on bit for bit where `state()` was taken."""
-
-
 class OnlineReplay:
-    """Uniform draws from what was collected online alone: SAC from scratch."""
+    """Uniform draws from what was collected online alone: SAC from scratch.
 
-    def __init__(self, online: Collected) -> None:
+    What draws from offline data too inherits the rest: it is saved without them, which never change.
+    """
+
+    def __init__(self, online: OnlineBuffer) -> None:
         self.online = online
 
     def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
@@ -324,7 +274,7 @@ class OnlineReplay:
         self.online.add(block)
 
     def state(self) -> dict[str, Tensor]:
-        """The online buffer's filled rows."""
+        """Return the online buffer's filled rows."""
         return self.online.state()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -335,7 +285,7 @@ class OnlineReplay:
 class UniformReplay(OnlineReplay):
     """Uniform draws from offline and online data together: the baseline SAC-ft."""
 
-    def __init__(self, offline: Recorded, online: Collected) -> None:
+    def __init__(self, offline: OfflineData, online: OnlineBuffer) -> None:
         super().__init__(online)
         self.offline = offline
 
@@ -345,8 +295,8 @@ class UniformReplay(OnlineReplay):
         return gather_union(self.offline, self.online, indices), indices
 
     def offline_share(self, indices: Tensor) -> Tensor:
-        """The share of offline transitions among `indices` [S, B]. float32 [S]"""
-        return _share_below(len(self.offline), indices)
+        """Return the share of offline transitions among `indices` [S, B]. float32 [S]"""
+        return (indices < len(self.offline)).to(torch.float32).mean(dim=1)
 
 
 def check_fraction(fraction: float, batch_size: int, name: str = "offline_fraction") -> None:
@@ -366,7 +316,7 @@ class MixedReplay(UniformReplay):
     that any slice of an even number of rows is half and half.
     """
 
-    def __init__(self, offline: Recorded, online: Collected, share: float) -> None:
+    def __init__(self, offline: OfflineData, online: OnlineBuffer, share: float) -> None:
         """`share` is that of offline rows. Raises UserError for one outside [0, 1]."""
         if not 0.0 <= share <= 1.0:
             raise UserError(f"the share of offline rows in a batch is {share}, expected from 0 to 1")
@@ -391,7 +341,7 @@ class MixedReplay(UniformReplay):
         return batch, indices.index_select(1, place)
 
     def _offline_part(self, count: int, streams: Streams) -> tuple[Tensor, Batch]:
-        """The indices [S, count] and the transitions of the share that `share` is of."""
+        """Return the indices [S, count] and the transitions of the share that `share` is of."""
         indices = _rows_below(len(self.offline), count, streams)
         return indices, self.offline.gather(indices)
 
@@ -403,8 +353,8 @@ class RingReplay(MixedReplay):
     offline one; once all are replaced, the newest as many.
     """
 
-    def __init__(self, offline: Recorded, online: Collected, share: float, kept_out: int = 0) -> None:
-        """Raises UserError for a share outside [0, 1]."""
+    def __init__(self, offline: OfflineData, online: OnlineBuffer, share: float, kept_out: int = 0) -> None:
+        """Raise UserError for a share outside [0, 1]."""
         super().__init__(offline, online, share)
         self.kept_out = kept_out
 
@@ -433,12 +383,7 @@ def _spread(chosen: int, of: int, device: torch.device) -> Tensor:
 PlainReplayName = Literal["uniform", "online_only"]
 
 
-def plain_replay(name: PlainReplayName, offline: Recorded, online: Collected) -> OnlineReplay:
-    """Uniform draws from offline and online data together, or from the online data alone."""
-    return UniformReplay(offline, online) if name == "uniform" else OnlineReplay(online)
-
-
-class BalancedReplay:
+class BalancedReplay(UniformReplay):
     """Off2On's prioritised draws from offline and online data together ([P] 4.1, [S] D.1).
 
     Offline transitions enter with priority 1. Online transitions enter with the default priority p0,
@@ -451,8 +396,8 @@ class BalancedReplay:
 
     def __init__(
         self,
-        offline: Recorded,
-        online: Collected,
+        offline: OfflineData,
+        online: OnlineBuffer,
         initial_online_fraction: float,
         block_size: int = 1000,
     ) -> None:
@@ -462,8 +407,7 @@ class BalancedReplay:
         """
         if online.size:
             raise UserError(f"balanced replay starts with an empty online buffer, got {online.size} rows")
-        self.offline = offline
-        self.online = online
+        super().__init__(offline, online)
         self._tree = SumTree(online.runs, len(offline) + online.capacity, device=online.device)
         first = initial_priority(len(offline), initial_online_fraction, block_size)
         if first > self._tree.largest_priority:
@@ -493,7 +437,7 @@ class BalancedReplay:
         )
 
     def priorities(self, indices: Tensor) -> Tensor:
-        """The present priorities of the transitions `indices`, int64 [S, B]. float64 [S, B]"""
+        """Return the present priorities of the transitions `indices`, int64 [S, B]. float64 [S, B]"""
         return self._tree.get(indices)
 
     def sample_offline(self, batch_size: int, streams: Streams) -> Batch:
@@ -505,28 +449,22 @@ class BalancedReplay:
 
         Raises UserError while nothing has been collected.
         """
-        _require_online(self.online)
-        return self.online.gather(_rows_below(self.online.count, batch_size, streams))
+        return OnlineReplay.sample(self, batch_size, streams)[0]
 
     def sample_union(self, batch_size: int, streams: Streams) -> Batch:
         """Uniform draws from offline and online data together, whatever their priorities. [S, B, ...]"""
-        indices = _rows_below(len(self.offline) + self.online.count, batch_size, streams)
-        return gather_union(self.offline, self.online, indices)
-
-    def offline_share(self, indices: Tensor) -> Tensor:
-        """The share of offline transitions among `indices` [S, B]. float32 [S]"""
-        return _share_below(len(self.offline), indices)
+        return super().sample(batch_size, streams)[0]
 
     def add(self, block: Batch) -> None:
         """Append newly collected transitions, tensors [S, n, ...], with the default priority."""
         start = len(self.offline) + self.online.size
-        self.online.add(block)
+        super().add(block)
         self._tree.fill(start, len(self.offline) + self.online.size, self.default_priority)
 
     def state(self) -> dict[str, Tensor]:
-        """The online buffer's filled rows, `priority_units` int64 [S, M + size], `default_priority` [S]."""
+        """Copy the online buffer's rows, `priority_units` int64 [S, M + size], `default_priority` [S]."""
         return {
-            **self.online.state(),
+            **super().state(),
             "priority_units": self._tree.state(len(self.offline) + self.online.size),
             "default_priority": self.default_priority.clone(),
         }
@@ -536,7 +474,7 @@ class BalancedReplay:
         missing = [name for name in ("priority_units", "default_priority") if name not in state]
         if missing:
             raise UserError(f"the saved replay lacks {', '.join(missing)}")
-        self.online.restore(state)
+        super().restore(state)
         expected = len(self.offline) + self.online.size
         if state["priority_units"].shape[1:] != (expected,):
             raise UserError(
@@ -549,8 +487,10 @@ class BalancedReplay:
 
 
 def initial_priority(offline_size: int, initial_online_fraction: float, block_size: int) -> float:
-    """The priority P0 with which `block_size` online rows beside M offline ones of priority 1 are drawn
-    with probability rho: P0 = M / block_size * rho / (1 - rho) ([S] D.1, where block_size is 1000).
+    """Return the priority P0 of new online transitions: M / block_size * rho / (1 - rho).
+
+    `block_size` of them beside M offline ones of priority 1 are then drawn with probability rho ([S] D.1,
+    where block_size is 1000).
 
     Raises UserError unless 0 < rho < 1 and block_size >= 1.
     """
@@ -561,8 +501,8 @@ def initial_priority(offline_size: int, initial_online_fraction: float, block_si
     return offline_size / block_size * initial_online_fraction / (1.0 - initial_online_fraction)
 
 
-def gather_union(offline: Recorded, online: Collected, indices: Tensor) -> Batch:
-    """The transitions `indices`, int64 [S, B], of offline and online data in a row. Tensors [S, B, ...]
+def gather_union(offline: OfflineData, online: OnlineBuffer, indices: Tensor) -> Batch:
+    """Gather transitions `indices`, int64 [S, B], of offline and online data in a row. Tensors [S, B, ...]
 
     Both parts are read at clamped indices and the wrong one is dropped: no copy of the offline data,
     no shape that depends on the draw.
@@ -589,10 +529,6 @@ def _uniform(draws: int, streams: Streams) -> Tensor:
     return streams.integers(2**53, draws).to(torch.float64) * 2.0**-53
 
 
-def _share_below(boundary: int, indices: Tensor) -> Tensor:
-    return (indices < boundary).to(torch.float32).mean(dim=1)
-
-
-def _require_online(online: Collected) -> None:
+def _require_online(online: OnlineBuffer) -> None:
     if online.size == 0:
         raise UserError("nothing has been collected online yet, expected at least one transition")

@@ -77,7 +77,7 @@ class SumTree:
         self._rebuild(start, stop)
 
     def sample(self, fractions: Tensor) -> Tensor:
-        """The leaves whose cumulative intervals contain fractions * total. int64 [S, B]
+        """Return the leaves whose cumulative intervals contain fractions * total. int64 [S, B]
 
         `fractions` is float64 [S, B] in [0, 1). A leaf of priority zero is never answered, unless all
         of its tree's priorities are zero.
@@ -98,15 +98,15 @@ class SumTree:
         return index
 
     def total(self) -> Tensor:
-        """The sum of each tree's priorities. float64 [S]"""
+        """Return the sum of each tree's priorities. float64 [S]"""
         return self._levels[-1].sum(dim=1).to(torch.float64) / UNITS
 
     def get(self, indices: Tensor) -> Tensor:
-        """The priorities of the leaves `indices`, int64 [S, B], as they are kept. float64 [S, B]"""
+        """Return the priorities of the leaves `indices`, int64 [S, B], as they are kept. float64 [S, B]"""
         return self._levels[0].gather(1, indices).to(torch.float64) / UNITS
 
     def state(self, stop: int | None = None) -> Tensor:
-        """A copy of the leaves (of the first `stop` leaves), in units. int64 [S, leaves or stop]"""
+        """Copy the leaves (the first `stop` leaves), in units. int64 [S, leaves or stop]"""
         return self._levels[0][:, : self.leaves if stop is None else stop].clone(
             memory_format=torch.contiguous_format
         )
@@ -138,7 +138,7 @@ class SumTree:
             above[:, start:stop] = families[:, start:stop].sum(dim=2)
 
     def _families(self, level: Tensor) -> Tensor:
-        """A level's nodes, one row for each parent. [S * parents, branching]"""
+        """Return a level's nodes, one row for each parent. [S * parents, branching]"""
         return level.view(-1, self.branching)
 
     def _units(self, priorities: Tensor) -> Tensor:

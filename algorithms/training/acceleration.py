@@ -20,7 +20,7 @@ _KEEP_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Compute:
-    """What a training process computes on. UserError for what only a GPU can, asked of a CPU."""
+    """The device and threads of a training process. UserError for what only a GPU can, asked of a CPU."""
 
     device: Literal["cpu", "cuda"] = "cpu"
     tf32: bool = False  # a GPU's float32 products with 10 bits of mantissa: faster, another result
@@ -35,7 +35,7 @@ class Compute:
 
 
 def one_by_one(compute: Compute) -> Compute:
-    """What a custom method computes on: the same without graphs, and evaluated in its turn.
+    """Return the settings for a custom method: the same without graphs, and evaluated in turn.
 
     Nothing says that its updates are alike, or that its agents are all it acts with.
     """
@@ -109,7 +109,7 @@ def _choose_matrix_products() -> None:
 
 
 def _products() -> Any:
-    """Where torch keeps what oneDNN may do to float32 products."""
+    """Return torch's settings of oneDNN for float32 products."""
     return torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
 
 

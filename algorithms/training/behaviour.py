@@ -18,7 +18,7 @@ from algorithms.training.fine_tuning import make_learner
 from algorithms.training.jobs import Job
 from algorithms.training.online import OnlineSchedule, run_online
 from algorithms.training.probes import Probe
-from algorithms.training.worlds import Locomotion
+from algorithms.training.worlds import world_of
 from storage import UserError
 
 METHOD = SAC
@@ -44,7 +44,6 @@ class BehaviourRun(NamedTuple):
 def train_behaviour(
     config: SACConfig,
     online: OnlineSchedule,
-    seed: int,
     job: Job,
     reward_scale: float = 1.0,
     medium_score: float | None = None,
@@ -52,9 +51,9 @@ def train_behaviour(
 ) -> BehaviourRun:
     """Train SAC from scratch, keeping its actor at every evaluation; resumes from `job.state_folder`.
 
-    The expert is the actor with the best evaluation, the medium one the first whose normalised score
-    reaches `medium_score`, by default a third of the expert's; those of `kept_steps` are handed on too.
-    UserError where none does, and for a step without an evaluation.
+    The job has one seed. The expert is the actor with the best evaluation, the medium one the first whose
+    normalised score reaches `medium_score`, by default a third of the expert's; those of `kept_steps` are
+    handed on too. UserError where none does, and for a step without an evaluation.
     """
     for step in kept_steps:
         if step > online.steps or (step % online.evaluation_interval and step != online.steps):
@@ -62,12 +61,11 @@ def train_behaviour(
                 f"checkpoints has {step}: expected multiples of the evaluation_interval,"
                 f" {online.evaluation_interval}, up to {online.steps}"
             )
-    device = job.compute.device
-    world = Locomotion(job.environment, job.compute)
-    learner = make_learner("sac", METHOD, config, online, None, [], [seed], world, device)
+    world = world_of(job)
+    learner = make_learner(METHOD, config, online, None, [], job, world)
     snapshots = job.state_folder / "snapshots"
     probes = [_KeptActors(snapshots)]
-    result = run_online(online, "sac", learner, [seed], job, reward_scale, probes, world)
+    result = run_online(online, learner, job, reward_scale, probes, world)
     scores = result.curve[result.curve.metric == "normalised_score"].set_index("step").value
     medium, expert = choose_snapshots(scores, medium_score)
     log = {name: rows[0].cpu() for name, rows in learner.replay.state().items()}
@@ -96,7 +94,7 @@ class _KeptActors(Probe):
 
 
 def choose_snapshots(scores: pd.Series[float], medium_score: float | None = None) -> tuple[int, int]:
-    """The steps of the medium and the expert actor, from normalised scores indexed by step.
+    """Choose the steps of the medium and the expert actor, from normalised scores indexed by step.
 
     The untrained actor of step 0 is neither: the medium one comes after it. UserError where no score
     reaches `medium_score`.

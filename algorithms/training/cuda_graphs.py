@@ -47,7 +47,7 @@ class Block:
 
 
 class Updates:
-    """What a training loop makes its updates with."""
+    """Updates of a training loop, one by one or in captured blocks."""
 
     def __init__(self, update: Update, streams: Sequence[Streams], per_graph: int) -> None:
         """`update` makes one and draws from `streams`; `per_graph` of them are captured together, if any."""

@@ -60,7 +60,7 @@ def try_offline_method(
     transitions: Recordings,
     start: Sequence[Mapping[str, Tensor]],
 ) -> None:
-    """The same for the offline phase of `method`: two agents, from the first of `start` or fresh ones.
+    """Try the offline phase of `method` alike: two agents, from the first of `start` or fresh ones.
 
     UserError as in `try_method`.
     """
@@ -114,7 +114,7 @@ def _try(
 
 
 def _for_two(rows: Any) -> Any:
-    """The same rows, named or not, for two runs. [2, n, ...]"""
+    """Repeat rows, named or not, for two runs. [2, n, ...]"""
     if isinstance(rows, Mapping):
         return {name: _for_two(each) for name, each in rows.items()}
     return rows.unsqueeze(0).expand(2, *rows.shape)

@@ -37,7 +37,7 @@ class Evaluation(NamedTuple):
 
 
 class Player(Protocol):
-    """What can be evaluated."""
+    """Anything that can be evaluated."""
 
     @property
     def agents(self) -> Any: ...
@@ -49,7 +49,7 @@ class Player(Protocol):
 def evaluation_of(
     player: Player, environment: str, seeds: Sequence[int], step: int, episodes: int, compute: Compute
 ) -> Callable[[], dict[str, NDArray[np.float64]]]:
-    """What evaluates `player` as it is now, when called, as `Evaluation.metrics`.
+    """Return a function that evaluates `player` as it is now, as `Evaluation.metrics`.
 
     With `compute.evaluation_beside` a copy on the CPU plays, so that the player may learn on before.
     """

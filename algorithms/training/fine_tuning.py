@@ -23,60 +23,54 @@ Members = Sequence[Mapping[str, Tensor]]
 
 
 def fine_tune(
-    label: str,
     method: type[Method],
     config: Any,
     online: OnlineSchedule,
     transitions: Recordings | None,
     members: Members,
-    seeds: Sequence[int],
     job: Job,
     reward_scale: float = 1.0,
     probes: Sequence[Probe] = (),
     trained: list[dict[str, Tensor]] | None = None,
 ) -> pd.DataFrame:
-    """Run `method` online, one run for each of `seeds`, side by side; returns their curve.
+    """Run `method` online, one run for each of `job.seeds`, side by side; returns their curve.
 
-    `label` is what the curve calls it; two labels of one method share no random numbers. `config` is of the
-    class `method.Config`. `transitions` is the offline data, its rewards already scaled (None for methods
-    from scratch); `members` the pre-trained agents run by run; `probes` measure what else a paper shows;
-    `trained` is extended by the agents in the end, run by run. Raises UserError for missing data, or agents
-    of another number or size. A custom method computes `acceleration.one_by_one`.
+    `config` is of the class `method.Config`. `transitions` is the offline data, its rewards already scaled
+    (None for methods from scratch); `members` the pre-trained agents run by run; `probes` measure what else a
+    paper shows; `trained` is extended by the agents in the end, run by run. Raises UserError for missing
+    data, or agents of another number or size. A custom method computes `acceleration.one_by_one`.
     """
     if not method.__module__.startswith("algorithms.methods."):
         job = job._replace(compute=one_by_one(job.compute))
-    world = world_of(job, len(seeds))
-    learner = make_learner(
-        label, method, config, online, transitions, members, seeds, world, job.compute.device
-    )
-    curve = run_online(online, label, learner, seeds, job, reward_scale, probes, world).curve
+    world = world_of(job)
+    learner = make_learner(method, config, online, transitions, members, job, world)
+    curve = run_online(online, learner, job, reward_scale, probes, world).curve
     if trained is not None:
         trained += [one_agent(learner.agents, index) for index in range(learner.agents.count)]
     return curve
 
 
 def make_learner(
-    label: str,
     method: type[Method],
     config: Any,
     online: OnlineSchedule,
     transitions: Recordings | None,
     members: Members,
-    seeds: Sequence[int],
+    job: Job,
     world: World,
-    device: str = "cpu",
 ) -> Method:
-    """`method` at the start of its online phase in `world`, on `device`; the arguments are `fine_tune`'s."""
+    """Begin the online phase of `method` in the job's `world`; the other arguments are `fine_tune`'s."""
     if not isinstance(config, method.Config):
-        raise UserError(f"{label} was given {type(config).__name__}, expected {method.Config.__name__}")
+        raise UserError(f"{job.label} was given {type(config).__name__}, expected {method.Config.__name__}")
+    device, seeds = job.compute.device, job.seeds
     needed, sizes = method.needed(config), (world.observation, world.action_size)
     offline = None if transitions is None else OfflineData.from_transitions(transitions, device, needed)
     if offline is not None and transitions is not None:
         check_sizes(offline, world, transitions.metadata.get("dataset_id", "the dataset"))
     capacity = world.horizon * (online.steps + online.initial_steps)
     start = Start(
-        [derived_seed(seed, label) for seed in seeds],
-        Streams([derived_seed(seed, label, "batches") for seed in seeds], device),
+        [derived_seed(seed, job.label) for seed in seeds],
+        Streams([derived_seed(seed, job.label, "batches") for seed in seeds], device),
         *sizes,
         offline,
         OnlineBuffer(len(seeds), capacity, *sizes, device, needed, world.horizon),

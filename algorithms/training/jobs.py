@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +13,17 @@ from algorithms.training.acceleration import Compute
 
 
 class Job(NamedTuple):
-    """What a training job is called in its curve, where its resumable state lives, what it computes on.
+    """Names of a training job in its curve, where its resumable state lives, what it computes on.
 
-    `make` makes the environment of that name where it is one of episodes; without it it is MuJoCo's.
+    One agent or one run learns for each of `seeds`; two labels of one method share no random numbers. `make`
+    makes the environment of that name where it is one of episodes; without it it is MuJoCo's.
     """
 
     run: str
+    label: str
     dataset: str
     environment: str
+    seeds: Sequence[int]
     configuration_hash: str
     state_folder: Path
     compute: Compute = Compute()
@@ -28,7 +31,7 @@ class Job(NamedTuple):
 
 
 def progress_bar(job: Job, total: int, initial: int, unit: str) -> tqdm[Any]:
-    """A bar with rate and time left on stderr: live on a terminal, a line now and then in a log."""
+    """Make a bar with rate and time left on stderr: live on a terminal, a line now and then in a log."""
     return tqdm(
         total=total,
         initial=initial,

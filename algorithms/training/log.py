@@ -27,7 +27,7 @@ LARGEST_Q = 1e6
 
 
 class Row(NamedTuple):
-    """What belongs to one step of the curve, before anything is measured there."""
+    """The means that belong to one step of the curve, before anything is measured there."""
 
     step: int
     means: list[
@@ -52,7 +52,7 @@ class _Means:
         self.count += 1
 
     def values(self) -> dict[str, list[float]]:
-        """The means so far, by name."""
+        """Return the means so far, by name."""
         return {name: (self._sums[i] / self.count).tolist() for i, name in enumerate(self.names)}
 
     def state(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class TrainingLog:
         self._thinned.add(list(metrics), _on_the_host(metrics))
 
     def take(self, step: int) -> Row:
-        """The running means as those of `step`; start new ones."""
+        """Take the running means as those of `step`; start new ones."""
         means = self._every.values() | self._thinned.values()
         self._look_for_dead_networks(means.get("online_weight_zero_fraction", ()), step)
         self._forget()
@@ -205,7 +205,7 @@ class TrainingLog:
             raise UserError(f"its means are of {self._every.count} updates, expected {updates}")
 
     def kept_row(self, kept: Sequence[Any], step: int) -> Row:
-        """The row that a checkpoint kept as a list. UserError unless it is of `step` and of all seeds."""
+        """Restore the row that a checkpoint kept as a list. UserError unless of `step` and all seeds."""
         row = Row(*kept)
         means = [(str(name), list(map(float, values))) for name, values in row.means]
         if row.step != step or any(len(values) != len(self._seeds) for _, values in means):

@@ -11,7 +11,7 @@ from storage import UserError
 
 
 def find_method(name: str, phase: catalogue.Phase) -> type[Method]:
-    """The class of a method that the catalogue has for the phase, or of "package.module:Class".
+    """Find the class of a method that the catalogue has for the phase, or of "package.module:Class".
 
     UserError where there is none of that name, or it is no `Method`.
     """
@@ -26,7 +26,7 @@ def find_method(name: str, phase: catalogue.Phase) -> type[Method]:
 
 
 def import_method(name: str) -> type[Method]:
-    """The class that "package.module:Class" names. UserError where there is none, or it is no `Method`."""
+    """Import the class "package.module:Class". UserError where there is none, or it is no `Method`."""
     module, _, attribute = name.partition(":")
     try:
         method: Any = getattr(importlib.import_module(module), attribute)

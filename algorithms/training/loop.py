@@ -24,7 +24,7 @@ from algorithms.training.worlds import World
 
 
 class Schedule(Protocol):
-    """How often a loop looks, in its own unit, and which Q ends it."""
+    """The intervals of a loop, in its own unit, and the Q that ends it."""
 
     @property
     def evaluation_interval(self) -> int: ...
@@ -47,28 +47,26 @@ class Loop:
 
     def __init__(
         self,
-        label: str,
         learner: Method,
         world: World,
         unit: str,
         draws: Streams,
-        seeds: Sequence[int],
         job: Job,
         ends: Sequence[int],
         first_step: int = 0,
     ) -> None:
-        """`unit` is what a step is; `draws` draw the batches.
+        """Begin or resume; `unit` is what a step is, `draws` draw the batches.
 
         A row of the curve ends at each of `ends`, whose last is the loop's.
         """
         self.learner, self.world, self.unit = learner, world, unit
-        self.draws, self.seeds, self.job = draws, seeds, job
+        self.draws, self.job = draws, job
         self.ends, self.step, self.first_step = ends, first_step, first_step
         self.log = TrainingLog(
             job.run,
-            label,
+            job.label,
             job.dataset,
-            seeds,
+            job.seeds,
             self.schedule.largest_q,
             phase=self.phase,
             unit=self.unit,
@@ -93,22 +91,23 @@ class Loop:
         raise NotImplementedError
 
     def _measurement(self) -> Callable[[], Measured]:
-        """A function that measures how good the agents are now."""
-        return self.world.measurement(self.learner, self.seeds, self.step, self.schedule.evaluation_episodes)
+        """Return a function that measures how good the agents are now."""
+        episodes = self.schedule.evaluation_episodes
+        return self.world.measurement(self.learner, self.job.seeds, self.step, episodes)
 
     def _updates_until(self, step: int) -> int:
-        """Updates that have been made when `step` is reached."""
+        """Count the updates that have been made when `step` is reached."""
         return step
 
     def _state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps besides the agents and the streams of the batches."""
+        """Return what a checkpoint keeps besides the agents and the streams of the batches."""
         return {}
 
     def _restore_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from `_state()`. UserError where it is not this run's."""
 
     def _begin(self) -> None:
-        """What comes before the first update."""
+        """Do what comes before the first update."""
         self._evaluate()
 
     def run(self) -> None:
@@ -130,7 +129,7 @@ class Loop:
             raise SystemExit(STATUS)
 
     def _look(self, bar: tqdm[Any]) -> None:
-        """What is due at the present step: a row of the curve, a checkpoint."""
+        """Do what is due at the present step: a row of the curve, a checkpoint."""
         if self.step % self.schedule.evaluation_interval == 0 or self.step in self.ends:
             self._evaluate()
             bar.set_postfix({self.world.headline: self.measuring.shown(self.world.headline)})

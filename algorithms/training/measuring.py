@@ -21,7 +21,7 @@ Measured = Mapping[str, ArrayLike]
 
 
 def measured_steps(first: int, until: int, interval: int, ends: Sequence[int]) -> list[int]:
-    """The steps of a curve's rows so far: the first, then every `interval` and those of `ends`, in order."""
+    """List the steps of a curve's rows so far: the first, then every `interval` and those of `ends`."""
     regular = range(interval, until + 1, interval)
     return [first, *sorted({step for step in (*regular, *ends) if first < step <= until})]
 
@@ -61,7 +61,7 @@ class Measuring:
         return row
 
     def go_on(self, awaited: Row | None, measurement: Callable[[], Callable[[], Measured]]) -> None:
-        """Where a checkpoint kept an `awaited` row, begin it again with what `measurement` makes."""
+        """Begin the row that a checkpoint kept as `awaited`, if any, again with what `measurement` makes."""
         if awaited is not None:
             self._begin(awaited, measurement())
 
@@ -72,7 +72,7 @@ class Measuring:
             self._awaited = row, self._thread.submit(measure)
 
     def shown(self, name: str) -> str:
-        """The last mean of a metric that was written, for a progress bar."""
+        """Return the last mean of a metric that was written, for a progress bar."""
         return f"{self._means[name]:.3g}" if self._means else "awaited"
 
     def finish(self) -> None:
@@ -83,7 +83,7 @@ class Measuring:
             self._means = self._log.write(row, measured.result())
 
     def awaited(self, step: int) -> list[Any] | None:
-        """What a checkpoint of `step` has to keep of an awaited row; one of an earlier step is waited for."""
+        """Return what a checkpoint of `step` keeps of an awaited row; an earlier step's is waited for."""
         if self._awaited is not None and self._awaited[0].step != step:
             self.finish()
         return None if self._awaited is None else list(self._awaited[0])

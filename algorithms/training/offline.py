@@ -25,7 +25,7 @@ from storage.files import exclusive
 
 @dataclass(frozen=True)
 class OfflineSchedule:
-    """How long to pre-train and how often to look."""
+    """Length and intervals of pre-training, in updates."""
 
     updates: PositiveCount = 1_000_000  # [S] D.1: 1000 epochs of 1000; of agents trained further, in all
     cloning_warm_start: Count = 0  # updates of the policy alone, before the first CQL update (ours)
@@ -54,27 +54,25 @@ class PretrainedAgents(NamedTuple):
 
 
 def pretrain(
-    label: str,
     method: type[Method],
     config: Any,
     schedule: OfflineSchedule,
     transitions: Recordings,
-    seeds: Sequence[int],
     job: Job,
     starting: StartingAgents | None = None,
 ) -> PretrainedAgents:
-    """Train one agent for each of `seeds`, side by side; resumes from `job.state_folder` if it can.
+    """Train one agent for each of `job.seeds`, side by side; resumes from `job.state_folder` if it can.
 
-    `label` is what the curve calls the method; `config` is of the class `method.Config`. `starting` are
-    agents to start from, instead of fresh ones: networks are kept; targets, entropy coefficient, optimiser
-    and random streams begin anew, and `schedule.updates` counts the updates they have had.
+    `config` is of the class `method.Config`. `starting` are agents to start from, instead of fresh ones:
+    networks are kept; targets, entropy coefficient, optimiser and random streams begin anew, and
+    `schedule.updates` counts the updates they have had.
 
     Raises UserError where the data are not of the environment's sizes, a loss becomes non-finite, Q explodes,
     a checkpoint is damaged or of another configuration, another process is training in the same folder, or
     the starting agents are of other sizes or have had all updates already.
     """
     with exclusive(job.state_folder):
-        loop = OfflineLoop(label, method, config, schedule, transitions, seeds, job, starting)
+        loop = OfflineLoop(method, config, schedule, transitions, job, starting)
         loop.run()
     return loop.result()
 
@@ -87,17 +85,15 @@ class OfflineLoop(Loop):
 
     def __init__(
         self,
-        label: str,
         method: type[Method],
         config: Any,
         schedule: OfflineSchedule,
         transitions: Recordings,
-        seeds: Sequence[int],
         job: Job,
         starting: StartingAgents | None,
     ) -> None:
         self.config, self.schedule = config, schedule
-        world = world_of(job, len(seeds))
+        world = world_of(job)
         needed = method.needed(config)
         if schedule.monte_carlo_warm_start and "returns_to_go" not in needed.names:
             needed = needed._replace(names=(*needed.names, "returns_to_go"))
@@ -110,8 +106,8 @@ class OfflineLoop(Loop):
         self._check_start(schedule, first_step, self.warm_start)
         # Agents trained further are not to see the batches of their first updates again.
         again = f" from {first_step}" if first_step else ""
-        draws = [derived_seed(seed, f"{label} batches" + again) for seed in seeds]
-        own = [derived_seed(seed, label + again) for seed in seeds]
+        draws = [derived_seed(seed, f"{job.label} batches" + again) for seed in job.seeds]
+        own = [derived_seed(seed, job.label + again) for seed in job.seeds]
         agents = starting.agents if starting else ()
         start = OfflineStart(own, *self.data.sizes, agents, returns=transitions.returns())
         learner = method.begin_offline(start, config)
@@ -119,7 +115,7 @@ class OfflineLoop(Loop):
         self.turning_points = (*phase_ends, *(self.warm_start + step for step in learner.turning_points()))
         ends = (*phase_ends, self.warm_start + schedule.updates)
         streams = Streams(draws, job.compute.device)
-        super().__init__(label, learner, world, "update", streams, seeds, job, ends, first_step)
+        super().__init__(learner, world, "update", streams, job, ends, first_step)
 
     def _update(self) -> Metrics:
         indices = self.draws.integers(len(self.data), self.config.batch_size)
@@ -152,6 +148,6 @@ class OfflineLoop(Loop):
             bar.update()
 
     def result(self) -> PretrainedAgents:
-        """The agents as they are now, and their curve."""
-        agents = [one_agent(self.learner.agents, index) for index in range(len(self.seeds))]
+        """Return the agents as they are now, and their curve."""
+        agents = [one_agent(self.learner.agents, index) for index in range(len(self.job.seeds))]
         return PretrainedAgents(agents, self.log.frame())

@@ -71,9 +71,7 @@ class OnlineResult(NamedTuple):
 
 def run_online(
     schedule: OnlineSchedule,
-    label: str,
     learner: Method,
-    seeds: Sequence[int],
     job: Job,
     reward_scale: float = 1.0,
     probes: Sequence[Probe] = (),
@@ -81,14 +79,13 @@ def run_online(
 ) -> OnlineResult:
     """Let `learner` (freshly made) learn online; resumes from `job.state_folder` if it can.
 
-    Rewards enter the replay times `reward_scale`; returns in the curve are unscaled. `label` is what the
-    curve calls the method; `world` is the job's, unless there is one already. Raises UserError where a loss
-    becomes non-finite, Q explodes, a checkpoint is damaged or of another configuration, or another process
-    is training in the same folder.
+    Rewards enter the replay times `reward_scale`; returns in the curve are unscaled. `world` is the job's,
+    unless there is one already. Raises UserError where a loss becomes non-finite, Q explodes, a checkpoint is
+    damaged or of another configuration, or another process is training in the same folder.
     """
     with exclusive(job.state_folder):
-        world = world_of(job, len(seeds)) if world is None else world
-        loop = OnlineLoop(schedule, label, learner, world, seeds, job, reward_scale, probes)
+        world = world_of(job) if world is None else world
+        loop = OnlineLoop(schedule, learner, world, job, reward_scale, probes)
         loop.run()
     ends = world.episode_ends
     return OnlineResult(loop.log.frame(), np.concatenate(ends, axis=1) if ends else np.zeros((0, 0), bool))
@@ -103,10 +100,8 @@ class OnlineLoop(Loop):
     def __init__(
         self,
         schedule: OnlineSchedule,
-        label: str,
         learner: Method,
         world: World,
-        seeds: Sequence[int],
         job: Job,
         reward_scale: float,
         probes: Sequence[Probe] = (),
@@ -122,8 +117,8 @@ class OnlineLoop(Loop):
                 f"warm_up_steps is {warm_up}, expected a multiple of block_size, {schedule.block_size}"
             )
         self.schedule, self.probes = schedule, probes
-        super().__init__(label, learner, world, world.unit, learner.draws, seeds, job, (schedule.steps,))
-        world.open(seeds, reward_scale, schedule.fresh_episodes)
+        super().__init__(learner, world, world.unit, learner.draws, job, (schedule.steps,))
+        world.open(job.seeds, reward_scale, schedule.fresh_episodes)
 
     def _begin(self) -> None:
         super()._begin()

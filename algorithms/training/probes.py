@@ -13,9 +13,9 @@ class Probe:
     """Something that is measured of a run. It may only look; a subclass overrides what it needs."""
 
     def at(self, learner: Method, step: int) -> Mapping[str, ArrayLike]:
-        """What else is measured at the evaluation of `step`, again for some after a resume. [S] each"""
+        """Measure at the evaluation of `step`, for some again after a resume. [S] each"""
         return {}
 
     def of_update(self, metrics: Metrics, number: int) -> Metrics:
-        """What is averaged, by itself, of the metrics of update `number` (from 0) since the last new data."""
+        """Choose metrics of update `number` (from 0) since the last new data, averaged by themselves."""
         return {}

@@ -28,7 +28,7 @@ Agent = Mapping[str, Tensor]
 
 
 class Sizes(NamedTuple):
-    """What agents see and do."""
+    """Shapes of observations and size of actions."""
 
     observation_size: Observed
     action_size: int
@@ -42,7 +42,7 @@ def begin(
     seeds: Sequence[int] = (0,),
     offline: OfflineData | None = None,
 ) -> Method:
-    """A run for each of `seeds` with `ROWS` online transitions of its own; `members` are pre-trained agents.
+    """Begin a run for each of `seeds`, from `members`, with `ROWS` online transitions of its own.
 
     UserError, as where it begins in earnest, for missing data and agents that do not fit.
     """
@@ -105,5 +105,5 @@ def offline_data(sizes: Sizes, needed: Needed, rows: int = ROWS) -> OfflineData:
 
 
 def random(seed: int, *shape: int) -> Tensor:
-    """Standard normal numbers."""
+    """Draw standard normal numbers."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -54,7 +54,7 @@ class World(Protocol):
     def measurement(
         self, player: Method, seeds: Sequence[int], step: int, episodes: int
     ) -> Callable[[], Measured]:
-        """A function that measures how good the player is now."""
+        """Return a function that measures how good the player is now."""
 
     def open(self, seeds: Sequence[int], reward_scale: float, fresh_episodes: bool) -> None:
         """Get ready to collect; blocks begin with new episodes, or go on with the last one's."""
@@ -63,17 +63,17 @@ class World(Protocol):
         """Add what `count` steps of the schedule bring to each run's replay; the first is number `first`."""
 
     def state(self) -> dict[str, Tensor]:
-        """What the next `collect` depends on."""
+        """Return what the next `collect` depends on."""
 
     def restore(self, tensors: Mapping[str, Tensor], collected: int) -> None:
         """Go on from `state()`, after so many transitions. UserError where it is not this world's."""
 
 
-def world_of(job: Job, copies: int) -> World:
-    """The world of a job with so many agents or runs."""
+def world_of(job: Job) -> World:
+    """Make the world of a job, for as many agents or runs as it has seeds."""
     if job.make is None:
         return Locomotion(job.environment, job.compute)
-    return Episodes(job.make, job.environment, copies, job.compute.device)
+    return Episodes(job.make, job.environment, len(job.seeds), job.compute.device)
 
 
 def check_sizes(data: OfflineData, world: World, dataset: str) -> None:
@@ -87,7 +87,7 @@ def check_sizes(data: OfflineData, world: World, dataset: str) -> None:
 
 
 def collection_seed(seed: int) -> int:
-    """What the environment that a run collects from is seeded with; an action log needs it."""
+    """Derive the seed of the environment that a run collects from; an action log needs it."""
     return derived_seed(seed, "collection") % 2**32
 
 
@@ -114,7 +114,7 @@ class Locomotion:
         return evaluation_of(player, self.environment, seeds, step, episodes, self.compute)
 
     def open(self, seeds: Sequence[int], reward_scale: float, fresh_episodes: bool) -> None:
-        """An environment a run."""
+        """Open an environment a run."""
         starts = [collection_seed(seed) for seed in seeds]
         self.environments = EnvironmentBatch(self.environment, starts, self.compute.environment_threads)
         self.fresh_episodes, self.reward_scale = fresh_episodes, reward_scale
@@ -146,7 +146,7 @@ class Locomotion:
         learner.replay.add(Batch._make([*map(torch.from_numpy, fields), ends_too]))
 
     def _first_observations(self) -> NDArray[np.float64]:
-        """Where a block begins: fresh resets, or where the last block ended."""
+        """Return the observations that a block begins with: fresh resets, or the last block's end."""
         if self.fresh_episodes or not self.episode_ends:
             return self.environments.reset()
         return self.environments.reset(np.zeros(self.environments.copies, dtype=np.bool_))
@@ -159,7 +159,7 @@ class Locomotion:
         return explored
 
     def state(self) -> dict[str, Tensor]:
-        """The environments, as bytes, and where episodes end."""
+        """Copy the environments, as bytes, and where episodes end."""
         ends = torch.from_numpy(np.concatenate(self.episode_ends, axis=1))
         return {**self._environment_bytes(), "episode_ends": ends}
 
@@ -204,7 +204,7 @@ class Episodes:
         copies: int,
         device: torch.device | str = "cpu",
     ) -> None:
-        """`copies` environments `make(environment)`, for agents that act on `device`."""
+        """Make `copies` environments `make(environment)`, for agents that act on `device`."""
         self.environment, self.device = environment, torch.device(device)
         self._environments = [make(environment) for _ in range(copies)]
         first = self._environments[0]
@@ -246,7 +246,7 @@ class Episodes:
         )
 
     def _together(self, observations: Sequence[Mapping[str, Any]]) -> Named:
-        """What each copy shows, by name; a copy, as an environment may draw into one array. [G, ...] each"""
+        """Copy what each environment shows, by name; it may draw into one array. [G, ...] each"""
         return {
             name: torch.from_numpy(np.stack([each[name] for each in observations]))
             for name in self.observation  # type: ignore[union-attr]
@@ -255,7 +255,7 @@ class Episodes:
     def measurement(
         self, player: Method, seeds: Sequence[int], step: int, episodes: int
     ) -> Callable[[], Measured]:
-        """How often the last step of an episode is rewarded, by deterministic and by sampled actions. [G]
+        """Measure how often an episode's last step is rewarded, by deterministic and by sampled actions. [G]
 
         Both play the same `episodes` starts, which depend on (seed, step, episode) alone; so does the noise
         of the sampled actions. `return` is of the deterministic episodes.

@@ -38,8 +38,8 @@ def behaviour(tmp_path_factory: pytest.TempPathFactory) -> Path:
         evaluation_episodes=1,
         checkpoint_interval=30,
     )
-    job = Job("test", "made-up", ENVIRONMENT, "hash", folder / "state")
-    run = train_behaviour(SACConfig(hidden_widths=(8, 8), batch_size=8), online, 0, job)
+    job = Job("test", "sac", "made-up", ENVIRONMENT, [0], "hash", folder / "state")
+    run = train_behaviour(SACConfig(hidden_widths=(8, 8), batch_size=8), online, job)
     for name, tensors in (("replay", run.replay_log), ("medium", run.medium), ("expert", run.expert)):
         checkpoints.save(folder / f"{name}.safetensors", tensors, {})
     write_json(folder / "summary.json", {"medium_steps": 60})

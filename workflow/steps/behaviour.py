@@ -24,8 +24,7 @@ def main(job: Job) -> None:
     result = train_behaviour(
         build(SACConfig, settings.get("sac", {}), "sac"),
         build(OnlineSchedule, settings.get("schedule", {}), "schedule"),
-        settings["seed"],
-        loop_job(job, compute),
+        loop_job(job, "sac", [settings["seed"]], compute),
         settings.get("reward_scale", 1.0),
         settings["medium"]["score"] if "medium" in settings else None,
         settings.get("checkpoints", ()),

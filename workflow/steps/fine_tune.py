@@ -47,14 +47,12 @@ def main(job: Job) -> None:
     trained: list[dict[str, Tensor]] = []
     online = build(OnlineSchedule, settings["schedule"], "schedule")
     curve = fine_tune(
-        job.about["label"],
         method,
         config,
         online,
         transitions,
         members,
-        seeds,
-        loop_job(job, compute),
+        loop_job(job, job.about["label"], seeds, compute),
         paths.reward_scale_of(settings["reward_scale"], transitions),
         probes_of(method, online, seeds),
         trained,

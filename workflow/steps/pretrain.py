@@ -56,13 +56,11 @@ def main(job: Job) -> None:
         try_offline_method(name, method, config, transitions, agents)
         compute = one_by_one(compute)
     trained = pretrain(
-        job.about["label"],
         method,
         config,
         build(OfflineSchedule, settings["schedule"], "schedule"),
         transitions,
-        seeds,
-        loop_job(job, compute),
+        loop_job(job, job.about["label"], seeds, compute),
         start,
     )
     provenance = collect(settings, seeds, arithmetic())

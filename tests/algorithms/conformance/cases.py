@@ -232,7 +232,8 @@ def train(
     case: Case, folder: Path, compute: Compute | None = None, config: Any = None, **schedule: Any
 ) -> tuple[pd.DataFrame, bytes]:
     """A whole job in InvertedDoublePendulum, or the rest of one: its curve and its last checkpoint."""
-    job = Job("test", "made-up", "InvertedDoublePendulum-v4", "hash", folder, compute or Compute())
+    where = ("made-up", "InvertedDoublePendulum-v4")
+    job = Job("test", case.name, *where, SEEDS, "hash", folder, compute or Compute())
     data, config, members = (
         made_up_transitions((30, 20)),
         config or case.config(),
@@ -241,11 +242,11 @@ def train(
     if case.phase == "offline":
         start = StartingAgents(members, 0) if members else None
         looks = OFFLINE.__class__(**{**vars(OFFLINE), **schedule})
-        curve = pretrain(case.name, case.method, config, looks, data, SEEDS, job, start).curve
+        curve = pretrain(case.method, config, looks, data, job, start).curve
     else:
         looks_online = ONLINE.__class__(**{**vars(ONLINE), **schedule})
         offline = data if case.replays_offline else None
-        curve = fine_tune(case.name, case.method, config, looks_online, offline, members, SEEDS, job, 0.5)
+        curve = fine_tune(case.method, config, looks_online, offline, members, job, 0.5)
     return curve, (folder / "checkpoint.safetensors").read_bytes()
 
 

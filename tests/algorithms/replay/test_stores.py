@@ -18,7 +18,6 @@ from algorithms.replay.stores import (
     OfflineData,
     OnlineBuffer,
     OnlineReplay,
-    Replay,
     RingReplay,
     UniformReplay,
     gather_union,
@@ -132,7 +131,7 @@ def test_empty_offline_data_are_refused() -> None:
 
 # All replays
 
-KINDS: dict[str, Callable[[int], Replay]] = {
+KINDS: dict[str, Callable[[int], OnlineReplay]] = {
     "online": lambda runs: OnlineReplay(online_buffer(runs, 30)),
     "uniform": lambda runs: UniformReplay(offline_data(20), online_buffer(runs, 30)),
     "mixed": lambda runs: MixedReplay(offline_data(20), online_buffer(runs, 30), 0.25),
@@ -140,7 +139,9 @@ KINDS: dict[str, Callable[[int], Replay]] = {
 }
 
 
-def practise(replay: Replay, streams: Streams, start: int, blocks: int) -> list[tuple[Batch, torch.Tensor]]:
+def practise(
+    replay: OnlineReplay, streams: Streams, start: int, blocks: int
+) -> list[tuple[Batch, torch.Tensor]]:
     """Add blocks and draw from them, priorities depending on the rows drawn."""
     drawn = []
     for block in range(start, start + blocks):

@@ -69,10 +69,10 @@ def test_a_medium_score_that_no_actor_reached_is_refused() -> None:
 
 @pytest.mark.parametrize("step", [30, 120])
 def test_an_actor_of_a_step_without_an_evaluation_is_refused(step: int, tmp_path: Path) -> None:
-    job = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path)
+    job = Job("test", "sac", "made-up", ENVIRONMENT, [SEED], "hash", tmp_path)
     expected = f"checkpoints has {step}: expected multiples of the evaluation_interval, 40, up to 110"
     with pytest.raises(UserError, match=expected):
-        train_behaviour(SACConfig(WIDTHS), SCHEDULE, SEED, job, kept_steps=[40, step])
+        train_behaviour(SACConfig(WIDTHS), SCHEDULE, job, kept_steps=[40, step])
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +85,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path) -> BehaviourRun:
     """A short SAC run on scaled rewards."""
     config = SACConfig(hidden_widths=WIDTHS, batch_size=16)
-    job = Job("test", "made-up", ENVIRONMENT, "h", folder)
-    return train_behaviour(config, SCHEDULE, SEED, job, 0.1, kept_steps=[80, 110])
+    job = Job("test", "sac", "made-up", ENVIRONMENT, [SEED], "h", folder)
+    return train_behaviour(config, SCHEDULE, job, 0.1, kept_steps=[80, 110])
 
 
 @pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")

@@ -140,10 +140,8 @@ def test_a_block_is_captured_once_after_its_warm_up_and_again_for_another_update
 
 def pretrained(method: str, config: Any, folder: Path, compute: Compute | None = None) -> PretrainedAgents:
     schedule = OFFLINE if method == "cql" else OfflineSchedule(30, 0, 0, 17, 1, 11)
-    job = Job("test", "made-up", ENVIRONMENT, "hash", folder, compute or Compute())
-    return pretrain(
-        method, OFFLINE_METHODS[method], config, schedule, made_up_transitions([30, 20]), SEEDS, job
-    )
+    job = Job("test", method, "made-up", ENVIRONMENT, SEEDS, "hash", folder, compute or Compute())
+    return pretrain(OFFLINE_METHODS[method], config, schedule, made_up_transitions([30, 20]), job)
 
 
 def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
@@ -176,8 +174,9 @@ def test_a_custom_methods_updates_are_not_captured(tmp_path: Path, monkeypatch: 
     object.__setattr__(capturing, "updates_per_graph", 5)
     monkeypatch.setattr("algorithms.training.loop.Updates", updates)
     for method in (METHODS["sac"], Custom):
-        job = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path / method.__name__, capturing)
-        fine_tune("sac", method, method.Config(**SMALL), ONLINE, None, [], SEEDS, job)
+        place = tmp_path / method.__name__
+        job = Job("test", "sac", "made-up", ENVIRONMENT, SEEDS, "hash", place, capturing)
+        fine_tune(method, method.Config(**SMALL), ONLINE, None, [], job)
     assert asked == [5, 0]
 
 
@@ -281,8 +280,9 @@ def test_updates_on_a_gpu_are_the_cpus_but_for_rounding(
     data, moments = made_up_transitions([30, 20]), []
     for device in ("cpu", "cuda"):
         place = tmp_path / device
-        job = Job("test", "made-up", ENVIRONMENT, "hash", place, Compute(device))  # type: ignore[arg-type]
-        pretrain("cql", CQL, CQLConfig(**SMALL), schedule, data, SEEDS, job)
+        compute = Compute(device)  # type: ignore[arg-type]
+        job = Job("test", "cql", "made-up", ENVIRONMENT, SEEDS, "hash", place, compute)
+        pretrain(CQL, CQLConfig(**SMALL), schedule, data, job)
         tensors, _ = checkpoints.load(place / "checkpoint.safetensors")
         moments.append(
             {name: tensor for name, tensor in tensors.items() if name.startswith("agents.adam.exp_avg.")}

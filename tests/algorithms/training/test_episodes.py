@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,8 @@ OFF2ON = Off2OnConfig(
 )
 
 
-def job(folder: Path, configuration: str = "this") -> Job:
-    return Job("test", "made-up", "spot", configuration, folder / "state", make=make)
+def job(folder: Path, configuration: str = "this", label: str = "cql", seeds: Sequence[int] = SEEDS) -> Job:
+    return Job("test", label, "made-up", "spot", seeds, configuration, folder / "state", make=make)
 
 
 def pretrained(count: int) -> list[dict[str, Tensor]]:
@@ -75,15 +76,15 @@ def pretrained(count: int) -> list[dict[str, Tensor]]:
 def train(kind: str, folder: Path, configuration: str = "this") -> pd.DataFrame:
     """A whole job; its curve is also written to `folder`."""
     folder.mkdir(exist_ok=True)
-    this = job(folder, configuration)
+    this = job(folder, configuration, "cql" if kind == "pretrain" else kind)
     if kind == "pretrain":
-        result = pretrain("cql", CQL, CQL_CONFIG, OFFLINE, record(6), SEEDS, this)
+        result = pretrain(CQL, CQL_CONFIG, OFFLINE, record(6), this)
         agents, curve = result.agents, result.curve
     else:
         penalty = {"replay": "online_only", "conservative_weight": 1.0}
         config = OFF2ON if kind == "off2on" else replace(OFF2ON, **penalty)
         agents = []
-        curve = fine_tune(kind, Off2On, config, ONLINE, record(6), pretrained(4), SEEDS, this, trained=agents)
+        curve = fine_tune(Off2On, config, ONLINE, record(6), pretrained(4), this, trained=agents)
     for number, agent in enumerate(agents):
         checkpoints.save(folder / f"agent_{number}.safetensors", agent, {"number": number})
     write_curves(folder / "curve.parquet", curve, {"kind": kind})
@@ -250,7 +251,7 @@ def test_data_of_another_task_is_refused(tmp_path: Path) -> None:
     other = replace(episodes, actions=episodes.actions[:, :1].copy())
     sentence = r"made-up has observations and actions of sizes .* expected .* for spot"
     with pytest.raises(UserError, match=sentence):
-        pretrain("cql", CQL, CQL_CONFIG, OFFLINE, other, SEEDS, job(tmp_path))
+        pretrain(CQL, CQL_CONFIG, OFFLINE, other, job(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -265,13 +266,14 @@ def test_a_schedule_of_single_steps_is_refused(
 ) -> None:
     schedule = replace(ONLINE, **settings)
     with pytest.raises(UserError, match=sentence):
-        fine_tune("x", Off2On, OFF2ON, schedule, record(6), pretrained(4), SEEDS, job(tmp_path))
+        fine_tune(Off2On, OFF2ON, schedule, record(6), pretrained(4), job(tmp_path))
 
 
 def test_another_method_learns_by_episodes_too(tmp_path: Path) -> None:
     config = AWACConfig(ensemble_size=1, **TINY)
-    result = pretrain("awac", AWAC, config, OFFLINE, record(6), SEEDS, job(tmp_path))
-    curve = fine_tune("awac", AWAC, config, ONLINE, record(6), result.agents, SEEDS, job(tmp_path / "online"))
+    result = pretrain(AWAC, config, OFFLINE, record(6), job(tmp_path, label="awac"))
+    online = job(tmp_path / "online", label="awac")
+    curve = fine_tune(AWAC, config, ONLINE, record(6), result.agents, online)
     assert set(curve["unit"]) == {"episode"}
     assert {"success_deterministic", "critic_loss", "offline_fraction"} <= set(curve["metric"])
 
@@ -302,7 +304,7 @@ LEARNING: dict[str, Any] = {
 def test_a_trivial_task_is_learned_from_images_in_seconds(tmp_path: Path) -> None:
     config = CQLConfig(cloning_updates=250, conservative_weight=0.1, **LEARNING)
     schedule = OfflineSchedule(400, evaluation_interval=400, evaluation_episodes=10, checkpoint_interval=400)
-    result = pretrain("cql", CQL, config, schedule, record(300), [0, 1], job(tmp_path))
+    result = pretrain(CQL, config, schedule, record(300), job(tmp_path, seeds=[0, 1]))
     wide = result.curve.pivot(index="step", columns=["metric", "seed"], values="value")
     assert (wide["success_deterministic"].loc[0] < 0.5).all()
     assert (wide["success_deterministic"].loc[400] > 0.8).all()
@@ -326,7 +328,7 @@ def test_a_trivial_task_is_learned_from_images_in_seconds(tmp_path: Path) -> Non
         evaluation_episodes=10,
         checkpoint_interval=10,
     )
-    this = job(tmp_path / "online")
-    curve = fine_tune("off2on", Off2On, online, episodes, record(300), result.agents, [0], this)
+    this = job(tmp_path / "online", label="off2on", seeds=[0])
+    curve = fine_tune(Off2On, online, episodes, record(300), result.agents, this)
     wide = curve.pivot(index="step", columns="metric", values="value")
     assert wide["success_deterministic"].loc[10] > 0.8

@@ -27,7 +27,7 @@ from algorithms.training.jobs import Job
 from algorithms.training.lookup import find_method
 from algorithms.training.online import OnlineSchedule
 from algorithms.training.probes import Probe
-from algorithms.training.worlds import Locomotion
+from algorithms.training.worlds import world_of
 from offline_data.transitions import Transitions
 from storage import UserError
 from tests.algorithms.by_name import METHODS
@@ -81,8 +81,12 @@ def tune(
 ) -> pd.DataFrame:
     data = None if method == "sac" else made_up_transitions(LENGTHS)
     members = members_of(method, MEMBERS[method] * len(seeds) // 2)
-    job = Job("test", "made-up", ENVIRONMENT, "hash", folder)
-    return fine_tune(method, METHODS[method], config_of(method, **others), online, data, members, seeds, job)
+    job = job_of(method, folder, seeds)
+    return fine_tune(METHODS[method], config_of(method, **others), online, data, members, job)
+
+
+def job_of(method: str, folder: Path = Path(), seeds: Sequence[int] = SEEDS) -> Job:
+    return Job("test", method, "made-up", ENVIRONMENT, seeds, "hash", folder)
 
 
 def test_a_dead_density_network_is_named_and_the_run_goes_on(
@@ -108,15 +112,15 @@ def begin(
     method: str, data: Transitions | None = None, members: Members | None = None, **others: Any
 ) -> Method:
     """`method` before its first update, on made-up data and agents unless they are given."""
+    job = job_of(method)
     return make_learner(
-        method,
         METHODS[method],
         config_of(method, **others),
         ONLINE,
         data or made_up_transitions(LENGTHS),
         members_of(method) if members is None else members,
-        SEEDS,
-        Locomotion(ENVIRONMENT),
+        job,
+        world_of(job),
     )
 
 
@@ -140,8 +144,8 @@ def test_a_run_is_the_same_bit_for_bit_whoever_its_neighbour_is(tmp_path: Path) 
 def test_what_does_not_fit_is_refused() -> None:
     def refusal(method: str, config: Any, data: Transitions | None, members: Members) -> str:
         with pytest.raises(UserError) as raised:
-            world = Locomotion(ENVIRONMENT)
-            make_learner(method, METHODS[method], config, ONLINE, data, members, SEEDS, world)
+            job = job_of(method)
+            make_learner(METHODS[method], config, ONLINE, data, members, job, world_of(job))
         return str(raised.value)
 
     sac, off2on, data = config_of("sac_ft"), config_of("off2on"), made_up_transitions(LENGTHS)
@@ -196,10 +200,9 @@ def test_methods_are_found_by_name_or_by_module_and_class() -> None:
 
 def test_what_a_probe_measures_is_in_the_curve_and_changes_nothing_else(tmp_path: Path) -> None:
     def tuned(*probes: Probe) -> pd.DataFrame:
-        job = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path / str(len(probes)))
-        data, config = made_up_transitions(LENGTHS), config_of("off2on")
-        of = (members_of("off2on"), SEEDS, job)
-        return fine_tune("off2on", METHODS["off2on"], config, ONLINE, data, *of, probes=probes)
+        job = job_of("off2on", tmp_path / str(len(probes)))
+        data, config, members = made_up_transitions(LENGTHS), config_of("off2on"), members_of("off2on")
+        return fine_tune(METHODS["off2on"], config, ONLINE, data, members, job, probes=probes)
 
     without, measured = tuned(), tuned(ActionAUROC(60, SEEDS))
     is_auroc = measured.metric.str.startswith("auroc")

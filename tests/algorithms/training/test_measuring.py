@@ -35,17 +35,17 @@ OFFLINE = OfflineSchedule(updates=60, evaluation_interval=20, evaluation_episode
 
 def train(kind: str, folder: Path, beside: bool) -> pd.DataFrame:
     """The curve of a job that is measured beside its learning, or not."""
-    job = Job("test", "made-up", ENVIRONMENT, "hash", folder, Compute(evaluation_beside=beside))
+    job = Job("test", kind, "made-up", ENVIRONMENT, SEEDS, "hash", folder, Compute(evaluation_beside=beside))
     data = made_up_transitions([30, 20])
     if kind in OFFLINE_METHODS:
         method = OFFLINE_METHODS[kind]
-        return pretrain(kind, method, method.Config(**SMALL), OFFLINE, data, SEEDS, job).curve
+        return pretrain(method, method.Config(**SMALL), OFFLINE, data, job).curve
     numbers = {**SMALL, "ensemble_size": 2} if kind == "off2on" else SMALL
     config = METHODS[kind].Config(**numbers)
     agents = ActorCritics(range(4), 11, 1, config)
     agents.initialise()
     members = [one_agent(agents, index) for index in range({"off2on": 4, "sac": 0}[kind])]
-    return fine_tune(kind, METHODS[kind], config, ONLINE, data if members else None, members, SEEDS, job)
+    return fine_tune(METHODS[kind], config, ONLINE, data if members else None, members, job)
 
 
 @pytest.mark.parametrize("kind", ["cql", "off2on"])

@@ -41,9 +41,12 @@ def train(
     schedule: OfflineSchedule = SCHEDULE,
     starting: StartingAgents | None = None,
 ) -> PretrainedAgents:
-    job = Job("test", "made-up", ENVIRONMENT, "hash", folder)
-    data = made_up_transitions(LENGTHS)
-    return pretrain("cql", CQL, method, schedule, data, seeds, job, starting)
+    job, data = job_of("cql", folder, seeds), made_up_transitions(LENGTHS)
+    return pretrain(CQL, method, schedule, data, job, starting)
+
+
+def job_of(label: str, folder: Path, seeds: list[int]) -> Job:
+    return Job("test", label, "made-up", ENVIRONMENT, seeds, "hash", folder)
 
 
 def test_each_phase_has_its_updates_and_cql_counts_its_own(
@@ -70,9 +73,9 @@ def test_each_phase_has_its_updates_and_cql_counts_its_own(
 
 def test_a_warm_start_is_refused_by_a_method_that_has_none(tmp_path: Path) -> None:
     config = AWACConfig(hidden_widths=(8, 8), policy_hidden_widths=(8, 8), batch_size=16)
-    job, data = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path), made_up_transitions(LENGTHS)
+    job, data = job_of("awac", tmp_path, [0]), made_up_transitions(LENGTHS)
     with pytest.raises(UserError, match="AWAC has no warm start, expected none in its schedule"):
-        pretrain("awac", AWAC, config, SCHEDULE, data, [0], job)
+        pretrain(AWAC, config, SCHEDULE, data, job)
 
 
 def test_returns_go_with_their_transitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,17 +146,9 @@ def test_a_q_beyond_the_schedule_s_bound_stops_the_run_and_is_named(tmp_path: Pa
 
 
 def test_data_of_another_environment_are_refused(tmp_path: Path) -> None:
-    job = Job("test", "made-up", ENVIRONMENT, "hash", tmp_path)
+    job, data = job_of("cql", tmp_path, [0]), made_up_transitions(LENGTHS, action_size=2)
     with pytest.raises(UserError, match=r"made-up has observations and actions of sizes \(11, 2\), expected"):
-        pretrain(
-            "cql",
-            CQL,
-            METHOD,
-            SCHEDULE,
-            made_up_transitions(LENGTHS, action_size=2),
-            [0],
-            job,
-        )
+        pretrain(CQL, METHOD, SCHEDULE, data, job)
 
 
 def test_a_checkpoint_is_written_at_each_interval_and_at_the_end(

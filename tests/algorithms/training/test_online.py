@@ -85,8 +85,8 @@ def run(tmp_path: Path) -> Run:
         **options: Any,
     ) -> tuple[ScriptedLearner, OnlineResult]:
         learner = learner or ScriptedLearner(environment, SEEDS, config.steps + config.initial_steps)
-        job = Job("test", "made-up", environment, "hash", tmp_path / folder)
-        result = run_online(config, "sac", learner, SEEDS, job, reward_scale, **options)
+        job = Job("test", "sac", "made-up", environment, SEEDS, "hash", tmp_path / folder)
+        result = run_online(config, learner, job, reward_scale, **options)
         return learner, result
 
     return start

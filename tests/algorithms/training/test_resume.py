@@ -78,22 +78,23 @@ def transitions() -> Transitions:
 
 def train(kind: str, folder: Path, configuration: str = "this") -> None:
     """The whole job: its state under `folder`/state, what it makes under `folder`."""
-    job = Job("test", "made-up", ENVIRONMENT, configuration, folder / "state")
+    label, seeds = {"pretrain": ("cql", SEEDS), "behaviour": ("sac", [0])}.get(kind, (kind, SEEDS))
+    job = Job("test", label, "made-up", ENVIRONMENT, seeds, configuration, folder / "state")
     if kind == "pretrain":
         method = CQLConfig(hidden_widths=WIDTHS, batch_size=16, sampled_actions=2, frozen_actor_updates=5)
-        result = pretrain("cql", CQL, method, OFFLINE, transitions(), SEEDS, job)
+        result = pretrain(CQL, method, OFFLINE, transitions(), job)
         for seed, agent in zip(SEEDS, result.agents, strict=True):
             checkpoints.save(folder / f"agent_{seed}.safetensors", agent, {"seed": seed})
         curve = result.curve
     elif kind == "behaviour":
-        run = train_behaviour(SACConfig(hidden_widths=WIDTHS, batch_size=16), ONLINE, 0, job, 0.1)
+        run = train_behaviour(SACConfig(hidden_widths=WIDTHS, batch_size=16), ONLINE, job, 0.1)
         for name in ("replay_log", "medium", "expert"):
             checkpoints.save(folder / f"{name}.safetensors", getattr(run, name), {"seed": 0})
         curve = run.curve
     elif kind == "rlpd":
         many = RLPDConfig(hidden_widths=WIDTHS, batch_size=16, updates_per_step=2, warm_up_steps=50)
         online = replace(ONLINE, fresh_episodes=False)
-        curve = fine_tune(kind, RLPD, many, online, transitions(), [], SEEDS, job)
+        curve = fine_tune(RLPD, many, online, transitions(), [], job)
     else:
         config = Off2OnConfig(
             hidden_widths=WIDTHS,
@@ -106,7 +107,7 @@ def train(kind: str, folder: Path, configuration: str = "this") -> None:
         agents = ActorCritics(range(4), OBSERVATIONS, ACTIONS, config)
         agents.initialise()
         members = [one_agent(agents, index) for index in range(4)]
-        curve = fine_tune(kind, Off2On, config, ONLINE, transitions(), members, SEEDS, job, reward_scale=0.1)
+        curve = fine_tune(Off2On, config, ONLINE, transitions(), members, job, reward_scale=0.1)
     write_curves(folder / "curve.parquet", curve, {"kind": kind})
 
 
