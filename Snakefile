@@ -21,12 +21,8 @@ report: "workflow/report/workflow.rst"
 container: "docker://python:3.11"
 
 
-include: "workflow/rules/datasets.smk"
-include: "workflow/rules/training.smk"
-include: "workflow/rules/manipulation.smk"
-include: "workflow/rules/figures.smk"
-include: "workflow/rules/judging.smk"
-include: "workflow/rules/table.smk"
+include: "workflow/rules/jobs.smk"
+include: "workflow/rules/targets.smk"
 
 
 rule all:

@@ -10,6 +10,7 @@ from typing import Any
 
 from storage import UserError
 from workflow.jobs import Job, Json, numbered
+from workflow.outputs import RULES
 from workflow.plan import FILM, Plan, agents_name, split_name
 from workflow.sections import OFFLINE_FIGURE
 
@@ -54,45 +55,33 @@ class Table:
         step: str,
         settings: Json,
         inputs: Mapping[str, Sequence[str]] | None = None,
-        outputs: Mapping[str, str] | None = None,
         about: Json | None = None,
         threads: int = 1,
-    ) -> None:
+    ) -> Job:
         about, module = {"run": self.plan.run, **(about or {})}, f"workflow.steps.{step}"
-        job = Job(rule, names, module, settings, self.results, inputs or {}, outputs or {}, about, threads)
+        outputs = RULES[rule].left_by(self.results, names) if rule in RULES else {}
+        job = Job(rule, names, module, settings, self.results, inputs or {}, outputs, about, threads)
         self.jobs[job.name] = job
+        return job
 
     # --- data ---------------------------------------------------------------------------------------------
 
     def _data(self) -> None:
-        plan, results = self.plan, self.results
+        plan = self.plan
         for policy in plan.trained_policies():
-            folder, threads = f"{results}/behaviour/{policy}", plan.training_threads
-            settings = plan.behaviour_policy(policy)
-            about = {"dataset": policy}
-            self._add("behaviour", [policy], "behaviour", settings, {}, {"folder": folder}, about, threads)
+            settings, about = plan.behaviour_policy(policy), {"dataset": policy}
+            self._add("behaviour", [policy], "behaviour", settings, {}, about, plan.training_threads)
         for dataset in plan.configuration["datasets"]:
-            inputs = {"behaviour": plan.recorded_from(dataset)}
-            names = split_name(dataset)
-            outputs = {
-                "data": plan.dataset_folder(dataset),
-                "summary": f"{results}/datasets/{'-'.join(names)}.json",
-            }
-            about = {"dataset": dataset}
-            self._add("record", names, "record", plan.recording(dataset), inputs, outputs, about)
+            inputs, about = {"behaviour": plan.recorded_from(dataset)}, {"dataset": dataset}
+            self._add("record", split_name(dataset), "record", plan.recording(dataset), inputs, about)
 
     # --- training -----------------------------------------------------------------------------------------
 
     def _train(
         self, names: tuple[str, str, str], step: str, settings: Json, seeds: list[int], **inputs: list[str]
     ) -> None:
-        place = "/".join(names)
-        outputs = {
-            "agents": f"{self.results}/agents/{place}",
-            "curves": f"{self.results}/curves/{place}.parquet",
-        }
         about = {"dataset": names[0], "label": names[1], "seeds": seeds}
-        self._add("train", names, step, settings, inputs, outputs, about, self.plan.training_threads)
+        self._add("train", names, step, settings, inputs, about, self.plan.training_threads)
 
     def _training(self) -> None:
         plan = self.plan
@@ -120,9 +109,8 @@ class Table:
                 "data": [plan.dataset_folder(dataset)],
                 "agents": [plan.agent_file(dataset, "cql", 0)],
             }
-            outputs = {"table": f"{self.results}/likelihood/{dataset}.parquet"}
-            settings = plan.likelihood(dataset)
-            self._add("likelihood", [dataset], "likelihood", settings, inputs, outputs, {"dataset": dataset})
+            settings, about = plan.likelihood(dataset), {"dataset": dataset}
+            self._add("likelihood", [dataset], "likelihood", settings, inputs, about)
 
     def _behaviours(self, dataset: str, label: str) -> None:
         plan = self.plan
@@ -132,58 +120,32 @@ class Table:
             "agents": [plan.agent_file(dataset, label, agent) for agent in agents],
             "behaviour": plan.recorded_from(dataset),
         }
-        place = f"{self.results}/behaviours/{dataset}/{label}"
-        outputs = {"behaviours": f"{place}.parquet", "measures": f"{place}.measures.parquet"}
+        settings = plan.behaviours(dataset, label)
         about = {"dataset": dataset, "label": label, "seeds": agents}
-        self._add(
-            "behaviours",
-            [dataset, label],
-            "behaviours",
-            plan.behaviours(dataset, label),
-            inputs,
-            outputs,
-            about,
-        )
+        self._add("behaviours", [dataset, label], "behaviours", settings, inputs, about)
 
     # --- judging ------------------------------------------------------------------------------------------
 
-    def _statistics(self, comparison: str, curves: list[str], offline: bool = False) -> str:
+    def _statistics(self, comparison: str, curves: list[str], offline: bool = False) -> list[str]:
         """Add the statistics of curves; their table."""
-        outputs = {
-            "json": f"{self.results}/{comparison}/statistics.json",
-            "table": f"{self.results}/{comparison}/statistics.parquet",
-        }
         settings = self.plan.judging(offline)
-        self._add("statistics", [comparison], "statistics", settings, {"curves": curves}, outputs)
-        return outputs["table"]
+        job = self._add("statistics", [comparison], "statistics", settings, {"curves": curves})
+        return [job.outputs["table"]]
 
     def _judging(self) -> None:
         plan = self.plan
         judged = [] if plan.images else plan.curves()
-        table = [self._statistics("statistics", judged)] if judged else []
         inputs = {
-            "statistics": table,
+            "statistics": self._statistics("statistics", judged) if judged else [],
             "curves": plan.claimed_curves(),
             "claims": [plan.claims] if plan.claims else [],
         }
-        outputs = {
-            "text": f"{self.results}/reproduction.txt",
-            "markdown": f"{self.results}/reproduction.md",
-            "csv": f"{self.results}/reproduction.csv",
-            "json": f"{self.results}/reproduction.json",
-            "errors": f"{self.results}/reproduction_error.csv",
-            "errors_markdown": f"{self.results}/reproduction_error.md",
-        }
-        self._add("reproduction", (), "reproduction", plan.judging(), inputs, outputs)
+        self._add("reproduction", (), "reproduction", plan.judging(), inputs)
 
     # --- figures ------------------------------------------------------------------------------------------
 
     def _figure(self, name: str, step: str, settings: Json, **inputs: list[str]) -> None:
-        path = f"{self.results}/figures/{name}"
-        outputs = {"pdf": f"{path}.pdf", "png": f"{path}.png", "csv": f"{path}.csv", "caption": f"{path}.txt"}
-        self._add(
-            "figure", [name], step, settings, inputs, outputs, {"figure": name.removesuffix(OFFLINE_FIGURE)}
-        )
+        self._add("figure", [name], step, settings, inputs, {"figure": name.removesuffix(OFFLINE_FIGURE)})
 
     def _figures(self) -> None:
         plan, results = self.plan, self.results
@@ -194,7 +156,7 @@ class Table:
         for figure in plan.configuration["figures"]:
             if figure.endswith(OFFLINE_FIGURE):
                 curves = plan.offline_curves()
-                offline = [self._statistics(f"statistics{OFFLINE_FIGURE}", curves, offline=True)]
+                offline = self._statistics(f"statistics{OFFLINE_FIGURE}", curves, offline=True)
                 settings = plan.drawing(offline=True)
                 self._figure(figure, "figure", settings, statistics=offline, curves=curves)
                 continue
@@ -207,24 +169,18 @@ class Table:
         if "behaviours" in plan.figures():
             self._figure("behaviours", "behaviours_figure", drawing, behaviours=plan.behaviour_tables())
         if (swept := plan.sweep_curves()) and not plan.recorded:
-            statistics = [self._statistics(SWEEP, swept)]
+            statistics = self._statistics(SWEEP, swept)
             self._figure(SWEEP_FIGURE, "figure", drawing, statistics=statistics, curves=swept)
 
     def _image_figures(self) -> None:
-        plan, results = self.plan, self.results
+        plan = self.plan
         for figure in plan.figures():
             inputs = {"curves": plan.figure_curves(figure), "pictures": plan.pictures_folders(figure)}
             self._figure(figure, "manipulation_figure", plan.image_drawing(), **inputs)
-        folder = {"folder": f"{results}/manipulation/pictures"}
-        self._add("pictures", (), "pictures", plan.pictures(), {}, folder)
+        self._add("pictures", (), "pictures", plan.pictures())
         for task in plan.configuration["datasets"] if FILM in plan.figures() else []:
             inputs = {"members": plan.filmed_members(task), "actors": plan.filmed_actors(task)}
-            outputs = {
-                "strips": f"{results}/manipulation/films/{task}",
-                "gif": f"{results}/figures/film_{task}.gif",
-            }
-            about = {"dataset": task}
-            self._add("film_agents", [task], "film_agents", plan.film(task), inputs, outputs, about)
+            self._add("film_agents", [task], "film_agents", plan.film(task), inputs, {"dataset": task})
 
 
 HEADINGS = ("rule", "step", "label", "jobs", "datasets", "seeds", "starts from", "length")

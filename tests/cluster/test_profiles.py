@@ -8,13 +8,14 @@ import pytest
 from snakemake.profiles import ProfileConfigFileParser
 
 from storage.yaml_files import read_yaml
+from workflow import outputs
 from workflow.code_hash import ROOT
 from workflow.configuration import check
 from workflow.resources import resources_of
 from workflow.table import Table
 
 PROFILES = sorted((ROOT / "profiles").glob("*/config.yaml"))
-RULES = {
+RULES = set(outputs.RULES) | {
     rule
     for file in (ROOT / "workflow" / "rules").glob("*.smk")
     for rule in re.findall(r"^rule (\w+):", file.read_text(), re.MULTILINE)

@@ -14,6 +14,7 @@ from storage.files import exclusive
 from workflow import cli
 from workflow.code_hash import ROOT
 from workflow.configuration import merged_by_snakemake
+from workflow.outputs import RULES
 from workflow.resources import resources_of
 from workflow.table import SWEEP_FIGURE, Table
 
@@ -48,22 +49,6 @@ FAILURES = Path(RESULTS, "logs", "failures.txt")
 environ[cli.FAILURES] = str(FAILURES)
 
 
-def names(rule, place=0):
-    return "|".join(TABLE.names(rule, place)) or "none"
-
-
-wildcard_constraints:
-    policy=names("behaviour"),
-    family=names("record"),
-    quality=names("record", 1),
-    dataset=names("train"),
-    label=names("train", 1),
-    job=names("train", 2),
-    comparison=names("statistics"),
-    figure=names("figure"),
-    task=names("film_agents"),
-
-
 def of(rule, attribute):
     """What the table says of a rule's job, by its wildcards."""
 
@@ -80,11 +65,54 @@ def needs(rule):
     """What a rule's job needs. Of a person's own file the content counts, which its fingerprint knows."""
 
     def answer(wildcards):
-        job = TABLE.find(rule, wildcards)
-        own = job.settings.get("file")
-        return [ancient(path) if path == own else path for path in job.needs]
+        own = of(rule, "settings")(wildcards).get("file")
+        paths = of(rule, "needs")(wildcards)
+        return [ancient(path) if path == own else path for path in paths]
 
     return answer
+
+
+def figure_in_report(caption, subcategory, what):
+    """Where the report shows a figure's file, and below which text."""
+    return {
+        "caption": f"../report/{caption}.rst",
+        "category": "Figures",
+        "subcategory": subcategory,
+        "labels": {"what": what},
+    }
+
+
+# What the report shows, with its caption and where it stands there.
+SHOWN = {
+    "figures/{figure}.png": figure_in_report("figure", "{figure}", "figure"),
+    "figures/{figure}.csv": figure_in_report("drawn", "{figure}", "what it draws"),
+    "figures/{figure}.txt": figure_in_report("figure", "{figure}", "caption"),
+    "figures/film_{task}.gif": figure_in_report("film", "film", "{task}"),
+    "reproduction.txt": {
+        "caption": "../report/reproduction.rst",
+        "category": "Table",
+    },
+}
+
+
+def left(rule):
+    """The outputs of a rule; what has no suffix is a folder."""
+    outputs = {}
+    for key, path in RULES[rule].outputs.items():
+        place = f"<results>/{path}"
+        if path in SHOWN:
+            place = report(place, **SHOWN[path])
+        outputs[key] = place if Path(path).suffix else directory(place)
+    return outputs
+
+
+def constraints(rule):
+    """What each of a rule's wildcards may be: what the table has."""
+    values = {
+        name: TABLE.names(rule, place)
+        for place, name in enumerate(RULES[rule].wildcards)
+    }
+    return {name: "|".join(found) or "none" for name, found in values.items()}
 
 
 def command(rule):
