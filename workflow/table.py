@@ -174,7 +174,7 @@ class Table:
             "errors": f"{self.results}/reproduction_error.csv",
             "errors_markdown": f"{self.results}/reproduction_error.md",
         }
-        self._add("reproduction", (), "reproduction", plan.judging(), inputs, outputs)
+        self._add("reproduction", (), "reproduction", plan.reproduction(), inputs, outputs)
 
     # --- figures ------------------------------------------------------------------------------------------
 
