@@ -1,3 +1,4 @@
+# `snakemake leaderboard`: results/leaderboard.md from all committed curves, whatever the configuration.
 # `snakemake plan`: the jobs of the configuration, in a page. `snakemake cost`: what they take, in hours, memory and disk.
 
 
@@ -22,3 +23,12 @@ rule cost:
         "estimate the cost of {TABLE.plan.run}"
     shell:
         "python -m workflow.steps.cost {params.file:q} --cores {params.cores} --log {log:q}"
+
+
+rule leaderboard:
+    log:
+        "<logs>/leaderboard.log",
+    message:
+        "write results/leaderboard.md"
+    shell:
+        "python -m workflow.leaderboard --log {log:q}"
