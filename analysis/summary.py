@@ -10,23 +10,43 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from analysis.statistics import Statistics, closing_rows
+from analysis.statistics import ALL, Statistics, closing_rows
 from storage.files import atomic_path
 
+COMPUTE = ("PFLOP a seed", "core-hours a seed", "score per core-hour")
+COMPUTE_NOTE = (
+    "Compute is a seed's, the pre-training of all agents that it starts from included: 10^15 floating-point"
+    " operations of matrix products, and hours of one core as the cost model has them (docs/workflow.md)."
+)
 _HEADINGS = ("method", "dataset", "seeds", "steps", "start", "end", "interval of the end")
 
 
-def summary_table(statistics: Statistics) -> str:
+def summary_table(statistics: Statistics, compute: pd.DataFrame | None = None) -> str:
     """Return the closing table as plain text: one line per method and dataset, and a line that explains it.
 
-    Start and end are interquartile means over seeds of the normalised score.
+    Start and end are interquartile means over seeds of the normalised score. `compute` is as `costed_rows`
+    takes it.
     """
-    return _table(statistics, "simple")
+    return _table(statistics, compute, "simple")
 
 
-def markdown_table(statistics: Statistics) -> str:
+def markdown_table(statistics: Statistics, compute: pd.DataFrame | None = None) -> str:
     """Return the closing table as Markdown, with the cells of `summary_table`."""
-    return _table(statistics, "pipe")
+    return _table(statistics, compute, "pipe")
+
+
+def costed_rows(statistics: Statistics, compute: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the closing rows (`analysis.statistics.closing_rows`) with what a seed of each takes.
+
+    `compute` has the columns method, dataset, pflop, core_hours; without it nothing is added. Further columns
+    are those two, over all datasets their means, and score_per_core_hour: the last score by the hours.
+    """
+    rows = closing_rows(statistics)
+    if compute is None:
+        return rows
+    means = compute.groupby("method", as_index=False)[["pflop", "core_hours"]].mean().assign(dataset=ALL)
+    rows = rows.merge(pd.concat([compute, means]), how="left", on=["method", "dataset"])
+    return rows.assign(score_per_core_hour=rows["end"] / rows["core_hours"])
 
 
 def table_text(
@@ -43,8 +63,14 @@ def table_text(
     return f"{lines}\n\n{note}\n"
 
 
-def write_summary(statistics: Statistics, csv_path: Path, markdown_path: Path, further: str = "") -> None:
-    """Write the closing table as CSV (unrounded, `analysis.aggregate.closing_rows`) and as Markdown.
+def write_summary(
+    statistics: Statistics,
+    csv_path: Path,
+    markdown_path: Path,
+    further: str = "",
+    compute: pd.DataFrame | None = None,
+) -> None:
+    """Write the closing table as CSV (unrounded, `costed_rows`) and as Markdown.
 
     `further` is Markdown that follows the table.
 
@@ -52,15 +78,26 @@ def write_summary(statistics: Statistics, csv_path: Path, markdown_path: Path, f
         UserError: a place cannot be written.
     """
     with atomic_path(csv_path) as temporary:
-        closing_rows(statistics).to_csv(temporary, index=False, lineterminator="\n")
+        costed_rows(statistics, compute).to_csv(temporary, index=False, lineterminator="\n")
     with atomic_path(markdown_path) as temporary:
-        temporary.write_text(markdown_table(statistics) + further, encoding="utf-8")
+        temporary.write_text(markdown_table(statistics, compute) + further, encoding="utf-8")
 
 
-def _table(statistics: Statistics, form: str) -> str:
+def _table(statistics: Statistics, compute: pd.DataFrame | None, form: str) -> str:
     headings = [f"{statistics.unit}s" if name == "steps" else name for name in _HEADINGS]
-    rows = [closing_cells(row) for _, row in closing_rows(statistics).iterrows()]
-    return table_text(headings, rows, _note(statistics), form=form)
+    rows = costed_rows(statistics, compute)
+    cells = [closing_cells(row) for _, row in rows.iterrows()]
+    if compute is None:
+        return table_text(headings, cells, _note(statistics), form=form)
+    costs = [compute_cells(row) for _, row in rows.iterrows()]
+    whole = [cell + cost for cell, cost in zip(cells, costs, strict=True)]
+    return table_text([*headings, *COMPUTE], whole, f"{_note(statistics)} {COMPUTE_NOTE}", form=form)
+
+
+def compute_cells(row: pd.Series) -> tuple[str, ...]:
+    """Return the cells under `COMPUTE` of a row of `costed_rows`; empty where it is not known."""
+    numbers = (row["pflop"], row["core_hours"], row["score_per_core_hour"])
+    return tuple("" if pd.isna(number) else f"{number:,.3g}" for number in numbers)
 
 
 def closing_cells(row: pd.Series, digits: int = 1) -> tuple[str, ...]:

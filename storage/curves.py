@@ -80,12 +80,12 @@ def write_curves(path: Path | str, frame: pd.DataFrame, provenance: Mapping[str,
     if set(frame.columns) != set(COLUMNS):
         found = ", ".join(map(str, frame.columns))
         raise UserError(f"{path}: curves have the columns {', '.join(COLUMNS)}, not {found}")
-    _check_rows(frame, path)
+    check_rows(frame, path)
     try:
         table = pa.Table.from_pandas(frame[list(COLUMNS)], schema=_SCHEMA, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(f"{path}: a column of the curves has the wrong type: {error}") from error
-    _check_whole(frame, provenance, path)
+    check_whole(frame, provenance, path)
     write_table(path, table, KIND, provenance)
 
 
@@ -100,7 +100,7 @@ def read_curves(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
     if not paths:
         raise UserError("No files of curves were given: expected at least one Parquet file")
     frame = pd.concat([_rows(path) for path in paths], ignore_index=True)
-    _check_rows(frame, ", ".join(str(path) for path in paths))
+    check_rows(frame, ", ".join(str(path) for path in paths))
     return frame
 
 
@@ -119,11 +119,11 @@ def _rows(path: Path | str) -> pd.DataFrame:
         if column.null_count:
             raise UserError(f"{path} is not a file of curves: a {name} is missing")
     frame: pd.DataFrame = table.to_pandas()
-    _check_whole(frame, provenance, path)
+    check_whole(frame, provenance, path)
     return frame
 
 
-def _check_whole(frame: pd.DataFrame, provenance: Mapping[str, Any], path: Path | str) -> None:
+def check_whole(frame: pd.DataFrame, provenance: Mapping[str, Any], path: Path | str) -> None:
     """UserError where these are not all the rows of the job that the provenance is of."""
     if frame.empty:
         raise UserError(f"{path} holds no curve: expected at least one row")
@@ -149,7 +149,8 @@ def _end(provenance: Mapping[str, Any]) -> int | None:
     return end if type(end) is int else None
 
 
-def _check_rows(frame: pd.DataFrame, place: Path | str) -> None:
+def check_rows(frame: pd.DataFrame, place: Path | str) -> None:
+    """UserError where rows with the columns `COLUMNS`, which come from `place`, cannot be of curves."""
     for column, known in (("phase", PHASES), ("unit", tuple(UNITS))):
         if unknown := sorted(set(frame[column]) - set(known)):
             raise UserError(f"{place}: unknown {column} {unknown[0]!r}: expected one of {', '.join(known)}")

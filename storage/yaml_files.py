@@ -60,14 +60,22 @@ def read_yaml(path: Path) -> Any:
             in quotes would be read otherwise by YAML 1.1 or by YAML 1.2; the sentence names the line.
     """
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        loader.name = str(path)
-        return loader.get_single_data()
+        return yaml_of(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror or error}.") from error
+    except UnicodeError as error:
+        raise UserError(f"{path} is not YAML: {error}.") from error
+
+
+def yaml_of(text: str, place: str) -> Any:
+    """Read YAML that stands at `place`. UserError as by `read_yaml`."""
+    try:
+        loader = _Loader(text)
+        loader.name = place
+        return loader.get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: bytes that are no text, a number of more digits than Python reads.
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+        # ValueError: a number of more digits than Python reads.
+        raise UserError(f"{place} is not YAML: {' '.join(str(error).split())}.") from error
 
 
 def _tag_in_1_2(word: str) -> str:

@@ -15,9 +15,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 
 from algorithms.catalogue import NOTHING
@@ -55,6 +57,13 @@ class Speed(NamedTuple):
     small: float  # microseconds an operation on a tensor of 32 numbers
 
 
+class Compute(NamedTuple):
+    """What one seed's training takes."""
+
+    pflop: float  # 10^15 floating-point operations of matrix products
+    core_hours: float  # of a core of the machine that the model is for
+
+
 class Job(NamedTuple):
     """One job of the DAG; one core."""
 
@@ -63,6 +72,7 @@ class Job(NamedTuple):
     memory_gb: float
     disk_gb: float  # that stays
     after: tuple[str, ...] = ()  # jobs it waits for
+    operations: float = 0.0  # floating-point, of training
 
 
 def calibrate() -> Speed:
@@ -230,7 +240,7 @@ class Estimate:
             if (source := self.plan.offline_source(offline)) != NOTHING:
                 before += self._pretrain(dataset, source)
             links = self._links(dataset, offline)
-            self.jobs[name] = self._offline(dataset, links, schedule, len(group), before)
+            self.jobs[name] = self._offline(dataset, links, schedule, len(group))._replace(after=before)
         return tuple(names)
 
     def _links(self, dataset: str, offline: str) -> tuple[chains.Link, ...]:
@@ -239,7 +249,7 @@ class Estimate:
         return found or chains.offline_links(self.plan, dataset, offline, stored=False) or ()
 
     def _offline(
-        self, dataset: str, links: tuple[chains.Link, ...], schedule: OfflineSchedule, agents: int, after: Any
+        self, dataset: str, links: tuple[chains.Link, ...], schedule: OfflineSchedule, agents: int
     ) -> Job:
         environment = self.plan.dataset(dataset)["environment"]
         last = links[-1]
@@ -250,34 +260,59 @@ class Estimate:
         state = state_gb(agents * does.numbers)
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
         seconds += schedule.updates * self.model.update(kind, agents * does.update)
+        count = float(schedule.updates * does.update)
         if schedule.cloning_warm_start or schedule.monte_carlo_warm_start:
             cloning, fitting = operations.of_warm_start(environment, links[:-1], last)
             seconds += schedule.cloning_warm_start * self.model.update(kind, agents * cloning)
             seconds += schedule.monte_carlo_warm_start * self.model.update(kind, agents * fitting)
+            count += schedule.cloning_warm_start * cloning + schedule.monte_carlo_warm_start * fitting
         total = schedule.updates + schedule.cloning_warm_start + schedule.monte_carlo_warm_start
         looks = 1 + -(-total // schedule.evaluation_interval)
         seconds += looks * self._evaluation(environment, agents, schedule.evaluation_episodes, kind, does)
+        count += looks * evaluated(environment, schedule.evaluation_episodes) * does.action
         seconds += total / schedule.checkpoint_interval * self.model.other("save_gb", state)
         memory = self.model.memory("training") + data + 2 * state
-        return Job("pretrain", seconds, memory, 2 * state, after)
+        return Job("pretrain", seconds, memory, 2 * state, operations=agents * count)
 
     def _fine_tune(self, dataset: str, label: str, runs: int, seeds: str) -> None:
+        after: tuple[str, ...] = ()
+        if self.plan.replays_offline(label):
+            after += (recorded(dataset),)
+        if (source := self.plan.starts_from(label)) != NOTHING:
+            after += self._pretrain(dataset, source)
+        job = self._run(dataset, label, runs)
+        self.jobs[f"train/{dataset}/{label}/{seeds}"] = job._replace(after=after)
+
+    def _run(self, dataset: str, label: str, runs: int) -> Job:
+        """Return the job of `runs` runs side by side."""
         settings = self.plan.fine_tuning(dataset, label)
         method = find_method(settings["method"], "online")
         config = build(method.Config, settings["config"], "config")
         online = build(OnlineSchedule, settings["schedule"], "schedule")
         members, source = self.plan.ensemble_size(label), self.plan.starts_from(label)
-        after: tuple[str, ...] = ()
-        links: tuple[chains.Link, ...] = ()
-        rows = 0
-        if self.plan.replays_offline(label):
-            rows, after = self.transitions(dataset), (recorded(dataset),)
-        if source != NOTHING:
-            links = self._links(dataset, source)
-            after += self._pretrain(dataset, source)
+        links = self._links(dataset, source) if source != NOTHING else ()
+        rows = self.transitions(dataset) if self.plan.replays_offline(label) else 0
         chain = (settings["environment"], members, links, (method, config))
-        job = self._online("fine_tune", chain, online, runs, rows)
-        self.jobs[f"train/{dataset}/{label}/{seeds}"] = job._replace(after=after)
+        return self._online("fine_tune", chain, online, runs, rows)
+
+    def compute(self, dataset: str, label: str) -> Compute:
+        """Return one seed's: of its fine-tuning, and of the pre-training of all agents it starts from.
+
+        Agents that are there already count as what it took to make them, as far as `pretraining` says.
+        """
+        offline = []
+        source, members, runs = label, 1, 1
+        if self.plan.methods:
+            runs = len(self.plan.seed_groups()[0])
+            source, members = self.plan.starts_from(label), self.plan.ensemble_size(label)
+        online = [share(self._run(dataset, label, runs), runs)] if self.plan.methods else []
+        agents = self.plan.configuration["pretraining"]["agents_per_job"]
+        while source != NOTHING:
+            links = chains.offline_links(self.plan, dataset, source, stored=False) or ()
+            schedule = build(OfflineSchedule, self.plan.pretraining(dataset, source)["schedule"], "schedule")
+            offline.append(share(self._offline(dataset, links, schedule, agents), agents / members))
+            source = self.plan.offline_source(source)
+        return Compute(*map(sum, zip(*offline, *online, strict=True)))
 
     def _online(self, stage: str, chain: Chain, online: OnlineSchedule, runs: int, rows: int) -> Job:
         """Return `runs` runs side by side on `rows` offline transitions."""
@@ -302,7 +337,9 @@ class Estimate:
         saved = state + priorities + collected / 2  # on average
         seconds += online.steps / online.checkpoint_interval * self.model.other("save_gb", saved)
         memory = self.model.memory("training") + data + 2 * (collected + priorities + state)
-        return Job(stage, seconds, memory, state + priorities + collected)
+        acted = steps + looks * evaluated(environment, online.evaluation_episodes)
+        count = runs * float(updates * does.update + acted * does.action)
+        return Job(stage, seconds, memory, state + priorities + collected, operations=count)
 
     def _evaluation(self, environment: str, agents: int, episodes: int, kind: str, does: Operations) -> float:
         length = specification(environment).time_limit
@@ -350,6 +387,27 @@ class Estimate:
             return 1 + offline.updates // offline.evaluation_interval
         online = build(OnlineSchedule, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
         return 1 + online.steps // online.evaluation_interval
+
+
+def seed_compute(plan: Plan) -> pd.DataFrame:
+    """Return a row a dataset and judged label: columns dataset, method, pflop, core_hours (`Compute`).
+
+    Core-hours are of the processor that `cost.json` names, so that they are the same wherever they are asked.
+    """
+    estimate = Estimate(plan, Model(Speed(**read_json(MEASURED)["speed"])))
+    pairs = product(plan.configuration["datasets"], plan.judged)
+    rows = [(dataset, label, *estimate.compute(dataset, label)) for dataset, label in pairs]
+    return pd.DataFrame(rows, columns=["dataset", "method", *Compute._fields])
+
+
+def share(job: Job, parts: float) -> Compute:
+    """Return what one of so many parts of a job takes."""
+    return Compute(job.operations / parts / 1e15, job.seconds / parts / HOUR)
+
+
+def evaluated(environment: str, episodes: int) -> int:
+    """Return the most steps that one agent's evaluation takes."""
+    return specification(environment).time_limit * episodes
 
 
 def recorded(dataset: str) -> str:

@@ -532,6 +532,12 @@ class Plan:
         order = " ".join(row.name for row in rows_of(self._judged(offline)))
         return with_fingerprint(self.configuration["statistics"], source, order, *self._trained(offline))
 
+    def reproduction(self) -> Json:
+        """Return the settings of the closing table, of whose costs all is to be known, and a fingerprint."""
+        settings = {**self.configuration["statistics"], "configuration": self.configuration}
+        source = source_hash("workflow/cost.py", "workflow/cost.json", "workflow/operations.py")
+        return with_fingerprint(settings, self.judging()["fingerprint"], source)
+
     def drawing(self, offline: bool = False) -> Json:
         """Return the settings of captions and legends, and a fingerprint."""
         entries = self.configuration["datasets"].values()

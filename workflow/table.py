@@ -140,7 +140,7 @@ class Table:
             "curves": plan.claimed_curves(),
             "claims": [plan.claims] if plan.claims else [],
         }
-        self._add("reproduction", (), "reproduction", plan.judging(), inputs)
+        self._add("reproduction", (), "reproduction", plan.reproduction(), inputs)
 
     # --- figures ------------------------------------------------------------------------------------------
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis.aggregate import statistics
-from analysis.statistics import closing_rows
-from analysis.summary import markdown_table, summary_table, write_summary
+from analysis.statistics import Statistics, closing_rows
+from analysis.summary import costed_rows, markdown_table, summary_table, write_summary
 
 MakeCurves = Callable[..., pd.DataFrame]
 
@@ -53,3 +54,34 @@ def test_the_files_hold_the_same_table(make_curves: MakeCurves, tmp_path: Path) 
     assert text == markdown_table(result)
     assert text.splitlines()[0].split()[:4] == ["|", "method", "|", "dataset"]
     assert text.count("halfcheetah-random") == 3
+
+
+def compute_of(result: Statistics) -> pd.DataFrame:
+    """Two PFLOP and four core-hours a seed on each dataset, but for a method of which nothing is known."""
+    pairs = [(method, dataset) for method in result.methods[:-1] for dataset in result.datasets]
+    frame = pd.DataFrame(pairs, columns=["method", "dataset"])
+    return frame.assign(pflop=2.0, core_hours=[4.0 + place for place in range(len(frame))])
+
+
+def test_a_row_says_what_a_seed_takes_and_its_score_an_hour(make_curves: MakeCurves) -> None:
+    result = statistics(make_curves(datasets=("halfcheetah-random", "hopper-medium")), repetitions=5)
+    rows = costed_rows(result, compute_of(result)).set_index(["method", "dataset"])
+    assert rows[["pflop", "core_hours"]].iloc[:3].to_numpy().tolist() == [[2, 4], [2, 5], [2, 4.5]]
+    np.testing.assert_array_equal(rows["score_per_core_hour"], rows["end"] / rows["core_hours"])
+    lines = summary_table(result, compute_of(result)).splitlines()
+    assert lines[0].endswith("score per core-hour")
+    assert lines[2].split()[-3:] == ["2", "4", f"{rows['score_per_core_hour'].iloc[0]:.3g}"]
+    assert "core as the cost model has them" in lines[-1]
+
+
+def test_what_is_not_known_of_the_compute_is_left_empty(make_curves: MakeCurves) -> None:
+    result = statistics(make_curves(), repetitions=5)
+    table = summary_table(result, compute_of(result))
+    assert "nan" not in table
+    assert costed_rows(result, compute_of(result))["pflop"].isna().sum() == 1
+
+
+def test_over_all_datasets_a_seed_takes_their_mean(make_curves: MakeCurves) -> None:
+    result = statistics(make_curves(datasets=("halfcheetah-random", "hopper-medium")), repetitions=5)
+    rows = costed_rows(result, compute_of(result))
+    assert rows.loc[rows["dataset"] == "all", "core_hours"].tolist()[:2] == [4.5, 6.5]

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -14,7 +15,8 @@ from storage.files import read_json
 from tests.workflow.conftest import Snakemake
 from workflow.code_hash import ROOT
 from workflow.configuration import check, read
-from workflow.cost import MEASURED, Estimate, Job, Model, Speed, makespan, origin, table
+from workflow.cost import MEASURED, Estimate, Job, Model, Speed, makespan, origin, seed_compute, table
+from workflow.jobs import numbered
 from workflow.plan import Plan
 
 
@@ -133,3 +135,30 @@ def test_the_default_ends_within_twenty_minutes_of_two_cores_with_avx2() -> None
     """By what the first default took there: 90 minutes of processor time, for which the model said 28.4."""
     default = estimate(read(ROOT / "config" / "pilot.yaml"))
     assert makespan(default, 2) * 90 / 28.4 < 20 * 60
+
+
+def test_a_seed_takes_its_share_of_its_jobs_and_of_those_of_its_agents(smoke: dict[str, Any]) -> None:
+    plan = Plan(check(smoke))
+    found = seed_compute(plan).set_index(["dataset", "method"])
+    jobs = estimate(smoke)
+    tuned = jobs[f"train/halfcheetah-random/off2on/{numbered('seeds', plan.seed_groups()[0])}"]
+    made = jobs["train/halfcheetah-random/cql/agents_0-3"]
+    runs, members, agents = len(plan.seed_groups()[0]), plan.ensemble_size("off2on"), 4
+    row = found.loc[("halfcheetah-random", "off2on")]
+    expected = tuned.seconds / runs + members * made.seconds / agents
+    assert row["core_hours"] == pytest.approx(expected / 3600)
+    expected = tuned.operations / runs + members * made.operations / agents
+    assert row["pflop"] == pytest.approx(expected / 1e15)
+    assert list(found.index) == [(d, m) for d in plan.configuration["datasets"] for m in plan.judged]
+
+
+def test_released_agents_are_counted_as_what_it_took_to_make_them() -> None:
+    found = seed_compute(Plan(read(ROOT / "config" / "figure_03.yaml"))).set_index(["method", "dataset"])
+    from_one, from_five = (found.loc[(label, "halfcheetah-random")] for label in ("sac_ft", "off2on"))
+    assert from_one["pflop"] > 30 * found.loc[("sac", "halfcheetah-random"), "pflop"]
+    assert from_five["pflop"] == pytest.approx(5 * from_one["pflop"], rel=0.02)
+
+
+def test_recorded_curves_cost_what_it_took_to_make_them(smoke: dict[str, Any]) -> None:
+    trained = seed_compute(Plan(check(smoke)))
+    pd.testing.assert_frame_equal(seed_compute(Plan({**check(smoke), "curves": "recorded"})), trained)

@@ -57,6 +57,16 @@ rule cost:
         "python -m workflow.steps.cost {params.file:q} --cores {params.cores} --log {log:q}"
 
 
+# `snakemake leaderboard`: results/leaderboard.md from all committed curves, whatever the configuration.
+rule leaderboard:
+    log:
+        "<logs>/leaderboard.log",
+    message:
+        "write results/leaderboard.md"
+    shell:
+        "python -m workflow.leaderboard --log {log:q}"
+
+
 onsuccess:
     write_checksums(RESULTS)
     table = Path(RESULTS, "reproduction.txt")

@@ -12,7 +12,9 @@ from analysis.summary import summary_table, write_summary
 from analysis.verdicts import reproduction, verdict_lines, verdict_table
 from storage.curves import read_curves
 from storage.files import atomic_path, write_json
+from workflow.cost import seed_compute
 from workflow.jobs import Job
+from workflow.plan import Plan
 from workflow.steps.statistics import bootstrap_settings, origin
 
 
@@ -20,6 +22,7 @@ def main(job: Job) -> None:
     """Judge, compare and write: text for the terminal, Markdown, JSON, and CSV of the two tables."""
     table = job.path("statistics")
     result = read_statistics(table) if table else None
+    compute = seed_compute(Plan(job.settings["configuration"])) if result else None
     curves = comparable(read_curves(job.paths("curves")))
     drawn = bootstrap_settings(job.settings)
     bootstrap = Bootstrap(**drawn, cache=job.cache)
@@ -34,12 +37,16 @@ def main(job: Job) -> None:
         sections = {"Success on the manipulation tasks": success_markdown(successes), **sections}
     further = "".join(f"\n## {heading}\n\n{table}" for heading, table in sections.items())
     if result:
-        write_summary(result, job.output("csv"), job.output("markdown"), further)
+        write_summary(result, job.output("csv"), job.output("markdown"), further, compute)
     else:
         with atomic_path(job.output("csv")) as temporary:
             successes.to_csv(temporary, index=False, lineterminator="\n")
         with atomic_path(job.output("markdown")) as temporary:
             temporary.write_text(further.lstrip(), encoding="utf-8")
-    tables = [summary_table(result) if result else "", success_lines(successes), verdict_lines(judgements)]
+    tables = [
+        summary_table(result, compute) if result else "",
+        success_lines(successes),
+        verdict_lines(judgements),
+    ]
     with atomic_path(job.output("text")) as temporary:
         temporary.write_text("\n".join(filter(None, tables)), encoding="utf-8")

@@ -1,0 +1,64 @@
+"""The committed leaderboard is what its rule writes from committed curves; others enter by a command."""
+
+from __future__ import annotations
+
+import shutil
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from storage import UserError
+from storage.curves import read_curves, read_provenance, write_curves
+from tests.analysis.test_outside import SAID, csv, curves
+from workflow.code_hash import ROOT
+from workflow.leaderboard import BOARD, REFERENCE, main, page
+
+
+def test_the_committed_page_is_that_of_the_committed_curves() -> None:
+    assert (ROOT / BOARD).read_text() == page(ROOT / REFERENCE), "snakemake leaderboard writes it anew"
+
+
+def reference_of(folder: Path, *names: str) -> Path:
+    """A copy of some of the committed runs."""
+    for name in names:
+        shutil.copytree(ROOT / REFERENCE / name / "curves", folder / name / "curves")
+    return folder
+
+
+def test_an_outside_file_enters_by_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference_of(tmp_path / REFERENCE, "fall")
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    monkeypatch.setattr("workflow.leaderboard.ROOT", tmp_path)
+    main(Namespace(files=[csv(tmp_path / "a.csv", curves(), SAID)]))
+    text = (tmp_path / BOARD).read_text()
+    assert "Data: D4RL v2, HalfCheetah-v2." in text
+    assert "| mine " in text
+    assert "Theirs, example.org/theirs" in text
+    assert "off2on_slow" in text
+
+
+def test_curves_that_lie_in_two_folders_are_one_row(tmp_path: Path) -> None:
+    text = page(reference_of(tmp_path, "comparison", "figure_03"))
+    assert text.count("| comparison") == 5
+
+
+def test_curves_that_two_folders_tell_differently_are_refused(tmp_path: Path) -> None:
+    folder = reference_of(tmp_path, "comparison", "figure_03")
+    one = "curves/halfcheetah-random/sac_ft/seeds_0.parquet"
+    frame, said = read_curves(folder / "figure_03" / one), read_provenance(folder / "figure_03" / one)
+    write_curves(folder / "figure_03" / one, frame.assign(value=frame["value"] + 1), said)
+    with pytest.raises(UserError, match="The curves give one point twice"):
+        page(folder)
+
+
+def test_curves_without_a_configuration_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / REFERENCE / "fall" / "curves", tmp_path / "unknown" / "curves")
+    with pytest.raises(UserError, match=r"unknown has curves: expected config/unknown\.yaml"):
+        page(tmp_path)
+
+
+def test_pilots_and_tasks_with_images_are_left_out() -> None:
+    text = (ROOT / BOARD).read_text()
+    assert "inverted-double-pendulum" not in text
+    assert "drawer" not in text
