@@ -11,6 +11,7 @@ TORCH_INDEX ?=
 ENVIRONMENT := .venv
 INSTALLED := $(ENVIRONMENT)/.installed-$(TORCH)
 CLUSTER := $(ENVIRONMENT)/.installed-cluster
+DOCS := $(ENVIRONMENT)/.installed-docs
 # Left out of the locks: torch, whose build differs (requirements-torch.lock), and dm_control's labmaze, which
 # nothing here imports and which has no wheel for Python 3.13. So pip is told to install no dependencies.
 UNLOCKED := torch labmaze
@@ -21,7 +22,7 @@ export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
 # lie, the configuration says.
 export CONFIG
 
-.PHONY: help setup reproduce reproduction-check report verify test lint unit unit-narrow smoke benchmarks faults \
+.PHONY: help setup reproduce reproduction-check report verify test lint unit unit-narrow smoke docs benchmarks faults \
 	cluster-setup cluster-test audit format settings lock clean
 
 help:  ## list the commands
@@ -62,7 +63,7 @@ report: $(INSTALLED)  ## one self-contained HTML page of CONFIG's finished resul
 verify: $(INSTALLED)  ## whether the figures and tables of CONFIG's finished run are as it left them
 	results="$$(python -m workflow.configuration "$$CONFIG")" && python -m storage.checksums "$$results"
 
-test: lint smoke unit  ## what CI runs beside the audit: the linters, the smoke reproduction, the tests
+test: lint docs smoke unit  ## what CI runs beside the audit: linters, documentation, smoke reproduction, tests
 
 lint: $(INSTALLED)
 	ruff check .
@@ -86,6 +87,14 @@ smoke: $(INSTALLED)
 	python -m workflow.report_page config/smoke.yaml
 	snakemake --cores $(CORES) --configfile config/smoke_images.yaml
 	python -m workflow.report_page config/smoke_images.yaml
+
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(DOCS)  ## the documentation as a site, its notebook executed: site/index.html
+	mkdocs build --strict --quiet
+
+$(DOCS): requirements-docs.lock $(INSTALLED)
+	$(PIP) install --quiet --require-hashes --requirement requirements-docs.lock
+	@touch $@
 
 benchmarks: export OMP_NUM_THREADS = 1
 benchmarks: export PYTHONPATH = .
@@ -123,16 +132,18 @@ audit: $(INSTALLED)  ## bandit over the rooms, pip-audit over the lock (docs/fau
 		algorithms analysis envs offline_data paper_figures storage workflow
 	.ci/audit $(ENVIRONMENT)/audit/bin/pip-audit requirements.lock
 	.ci/audit $(ENVIRONMENT)/audit/bin/pip-audit requirements-cluster.lock
+	.ci/audit $(ENVIRONMENT)/audit/bin/pip-audit requirements-docs.lock
 
 format: $(INSTALLED)  ## rewrite the sources in the house's format
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
 
-settings: $(INSTALLED)  ## write docs/settings.md and the configurations' JSON schema from the code
+settings: $(INSTALLED)  ## write docs/settings.md, docs/gallery.md, README's table and the configurations' JSON schema
 	python -m workflow.settings_page
+	python -m workflow.results_page
 
-lock: $(INSTALLED)  ## resolve every lock anew: the project's, the cluster plugin's, the benchmark's d3rlpy
+lock: $(INSTALLED)  ## resolve every lock anew: the project's, the cluster plugin's, the site's, the benchmark's d3rlpy
 	$(PYTHON) -m venv $(ENVIRONMENT)/lock
 	$(ENVIRONMENT)/lock/bin/python -m pip install --quiet uv==0.11.8
 	printf '%s; python_version < "3"\n' $(UNLOCKED) > $(ENVIRONMENT)/lock/unlocked.txt
@@ -142,8 +153,11 @@ lock: $(INSTALLED)  ## resolve every lock anew: the project's, the cluster plugi
 	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet benchmarks/peers/d3rlpy.in \
 		--override $(ENVIRONMENT)/lock/unlocked.txt --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --output-file benchmarks/peers/d3rlpy.lock
-	$(ENVIRONMENT)/lock/bin/uv pip compile --quiet --group cluster --constraint requirements.lock --universal \
-		--python-version 3.11 --generate-hashes --no-header --no-annotate --output-file requirements-cluster.lock
+	for group in cluster docs; do \
+		$(ENVIRONMENT)/lock/bin/uv pip compile --quiet --group $$group --constraint requirements.lock --universal \
+			--python-version 3.11 --generate-hashes --no-header --no-annotate \
+			--output-file requirements-$$group.lock || exit 1; \
+	done
 
 clean: $(INSTALLED)  ## remove every result of CONFIG (not the environment, not the committed reference results)
 	results="$$(python -m workflow.configuration "$$CONFIG")" && rm -rf -- "$$results"

@@ -147,7 +147,7 @@ def published_curve(figure: str | int, panel: str, curve: str) -> pd.DataFrame:
 
 
 def runs_behind(figure: str | int) -> int:
-    """How many runs a figure's curves are means of: 8 in Figure 5, else 4. [P] [S]"""
+    """How many runs a figure's curves are means of: 8 in Figure 5, else 4. [P], [S]"""
     return 8 if str(figure) in ("5a", "5b") else RUNS
 
 

@@ -46,7 +46,8 @@ class ManipulationEnvironment:
         action_form: "full" (8 numbers, COG's) or "position" (4), see `actions`.
         horizon: steps until an episode is cut off; the task's own by default.
         start: "beginning" or "middle", see `task.STARTS`.
-        middle_spread, returns: where the middle of a drawer's task is, see `ManipulationTask`.
+        middle_spread: how far starts in the middle of a drawer's task are spread, see `ManipulationTask`.
+        returns: whether the hand goes back before the second stage, see `ManipulationTask`.
 
     Raises:
         UserError: an option is none of these.

@@ -1,0 +1,58 @@
+"""The gallery and README's table are what the committed results say."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from storage import UserError
+from workflow import results_page
+
+
+def test_the_gallery_and_the_readme_are_up_to_date() -> None:
+    """`make settings` writes both."""
+    assert results_page.GALLERY.read_text() == results_page.gallery()
+    assert results_page.README.read_text() == results_page.readme()
+
+
+def test_every_committed_figure_is_shown_with_its_caption() -> None:
+    page = results_page.gallery()
+    pictures = list(results_page.REFERENCE.glob("**/*.png"))
+    assert len(pictures) > 10
+    for picture in pictures:
+        assert f"(../{picture.relative_to(results_page.ROOT)})" in page
+        assert picture.with_suffix(".txt").read_text().strip() in page
+
+
+def test_a_figure_of_the_paper_has_the_verdicts_that_were_recorded_and_no_others() -> None:
+    section = (
+        results_page.gallery().partition("### authors_agents_alone: figure_01b\n")[2].partition("\n##")[0]
+    )
+    assert "| reproduced | **online_only_drops_at_first**" in section
+    assert "| undecided | **sac_ft_improves_slowly**" in section
+    assert section.count("| **") == 3 and "not run" not in section
+
+
+def test_figures_that_nobody_says_the_command_of_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = results_page.REFERENCE
+    shutil.copy(reference / "README.md", tmp_path)
+    shutil.copytree(reference / "fall" / "figures", tmp_path / "of_nobody" / "figures")
+    monkeypatch.setattr(results_page, "REFERENCE", tmp_path)
+    with pytest.raises(UserError, match="does not say what made of_nobody/: expected a row"):
+        results_page.gallery()
+
+
+def test_the_table_has_every_method_once_and_counts_the_seeds_of_the_largest_run() -> None:
+    table = results_page.status()
+    rows = {row.split("|")[1].strip(): row.split("|")[2:-1] for row in table.splitlines() if "|" in row}
+    columns = [name.strip() for name in rows["methods"]]
+    sac = dict(zip(columns, rows["[SAC-ft, SAC](docs/methods/sac.md)"], strict=True))
+    # authors_agents_alone has 50,000 steps on this dataset, authors_agents 20,000.
+    assert sac["halfcheetah-medium"].strip() == "SAC-ft: 3 seeds, 50,000 steps"
+    assert "inverted-double-pendulum-random" not in columns  # config/check.yaml's numbers mean nothing
+    for label in ("RLPD", "Cal-QL", "ReDS", "Off2On"):
+        assert sum(label in row for row in table.splitlines()) == 1
