@@ -27,7 +27,7 @@ _ASIDE = ".replaced"
 _PRIVATE = 0o600
 """Mode of files that libraries make under a name of their own and rename."""
 _ABANDONED = 24 * 3600.0
-"""Seconds after which what another machine left half-written counts as abandoned: its processes cannot be asked."""
+"""Seconds after which what another machine left half-written is abandoned: its processes cannot be asked."""
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 _PATIENCE = 5.0
@@ -41,8 +41,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     The temporary name keeps the suffix of `path`, may be used for a file or for a folder, and is removed
     when the block fails, so `path` is the old content or the new one, never half of either. (Replacing an
     existing *folder* takes two renames: a crash just between them leaves the old folder beside `path`, under
-    a hidden name, until the next one who writes `path` puts it back.) Missing parent folders are made. Who may
-    read a file is the process's umask to say, whatever library wrote it.
+    a hidden name, until the next one who writes `path` puts it back.) Missing parent folders are made.
+    Who may read a file is the process's umask to say, whatever library wrote it.
 
     Raises:
         UserError: the disk is full, or the place cannot be written.

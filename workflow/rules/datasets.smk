@@ -4,7 +4,7 @@
 # SAC from scratch: its replay, its best actor, and the first with a third of the best one's score.
 rule behaviour:
     input:
-        of("behaviour", "needs"),
+        needs("behaviour"),
     output:
         directory("<results>/behaviour/{policy}"),
     log:

@@ -15,7 +15,7 @@ rule sweep_policy_lr:
 
 rule figure:
     input:
-        of("figure", "needs"),
+        needs("figure"),
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(

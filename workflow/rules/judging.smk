@@ -4,7 +4,7 @@
 
 rule statistics:
     input:
-        of("statistics", "needs"),
+        needs("statistics"),
     output:
         json="<results>/{comparison}/statistics.json",
         table="<results>/{comparison}/statistics.parquet",
@@ -24,7 +24,7 @@ rule statistics:
 
 rule reproduction:
     input:
-        of("reproduction", "needs"),
+        needs("reproduction"),
     output:
         text=report(
             "<results>/reproduction.txt",

@@ -20,7 +20,7 @@ rule pictures:
 
 rule film_agents:
     input:
-        of("film_agents", "needs"),
+        needs("film_agents"),
     output:
         strips=directory("<results>/manipulation/films/{task}"),
         gif=report(

@@ -3,7 +3,7 @@
 
 rule train:
     input:
-        of("train", "needs"),
+        needs("train"),
     output:
         agents=directory("<results>/agents/{dataset}/{label}/{job}"),
         curves="<results>/curves/{dataset}/{label}/{job}.parquet",
@@ -25,7 +25,7 @@ rule train:
 # Who made which trajectory as it was estimated, beside who did, and how likely fresh trajectories are.
 rule behaviours:
     input:
-        of("behaviours", "needs"),
+        needs("behaviours"),
     output:
         behaviours="<results>/behaviours/{dataset}/{label}.parquet",
         measures="<results>/behaviours/{dataset}/{label}.measures.parquet",
@@ -46,7 +46,7 @@ rule behaviours:
 # Figure 1a: how likely an agent's online samples are under its offline data.
 rule likelihood:
     input:
-        of("likelihood", "needs"),
+        needs("likelihood"),
     output:
         "<results>/likelihood/{dataset}.parquet",
     log:
