@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import socket
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,12 @@ _REFUSED = (
     errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 _ASIDE = ".replaced"
+_PRIVATE = 0o600
+"""Mode of files that libraries make under a name of their own and rename."""
+_ABANDONED = 24 * 3600.0
+"""Seconds after which what another machine left half-written is abandoned: its processes cannot be asked."""
+_UMASK = os.umask(0)
+os.umask(_UMASK)
 _PATIENCE = 5.0
 """Seconds that a held folder is waited for: what a killed workflow leaves at work ends within one or two."""
 
@@ -34,12 +42,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     when the block fails, so `path` is the old content or the new one, never half of either. (Replacing an
     existing *folder* takes two renames: a crash just between them leaves the old folder beside `path`, under
     a hidden name, until the next one who writes `path` puts it back.) Missing parent folders are made.
+    Who may read a file is the process's umask to say, whatever library wrote it.
 
     Raises:
         UserError: the disk is full, or the place cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f"{_prefix(path)}{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f"{_prefix(path)}{socket.gethostname()}-{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
@@ -114,20 +123,29 @@ def exclusive(folder: Path | str) -> Iterator[None]:
         lock.release()
 
 
+def remove_links(folder: Path | str) -> None:
+    """Remove the links below `folder`, so that what is written there lands there and not where they lead."""
+    for path in list(Path(folder).rglob("*")):
+        if path.is_symlink():
+            path.unlink()
+
+
 def _prefix(path: Path) -> str:
-    return f".{path.stem}.partial-{socket.gethostname()}-"
+    return f".{path.stem}.partial-"
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove what earlier writers of `path` on this machine left when they were killed.
+    """Remove what earlier writers of `path` left when they were killed: on this machine, or a day ago.
 
     What one of them had put aside goes back where nothing has taken its place.
     """
     prefix = _prefix(path)
     for candidate in list(path.parent.iterdir()):
         name = candidate.name.removesuffix(_ASIDE)
-        number = name.removeprefix(prefix).removesuffix(path.suffix)
-        if not name.startswith(prefix) or not number.isdecimal() or _is_alive(int(number)):
+        host, _, number = name.removeprefix(prefix).removesuffix(path.suffix).rpartition("-")
+        if not name.startswith(prefix) or not number.isdecimal():
+            continue
+        if _is_alive(int(number)) if host == socket.gethostname() else _is_recent(candidate):
             continue
         if name != candidate.name and not path.exists():
             os.replace(candidate, path)
@@ -145,6 +163,13 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def _is_recent(path: Path) -> bool:
+    try:
+        return time.time() - path.lstat().st_mtime < _ABANDONED
+    except FileNotFoundError:  # its writer has just given it its name
+        return True
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -153,10 +178,12 @@ def _remove(path: Path) -> None:
 
 
 def _synchronise(path: Path) -> None:
-    """Force `path`, a file or a folder with all in it, to the disk."""
+    """Force `path`, a file or a folder with all in it, to the disk, files with the mode of fresh ones."""
     if path.is_dir():
         for entry in path.iterdir():
             _synchronise(entry)
+    elif stat.S_IMODE(path.stat().st_mode) == _PRIVATE:
+        path.chmod(0o666 & ~_UMASK)
     _fsync(path)
 
 

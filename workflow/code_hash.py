@@ -142,13 +142,19 @@ def _hash(files: Iterable[tuple[Path, Path]], label: str = "") -> str:
 
 
 def sampled_hash(path: Path) -> str:
-    """12 hexadecimal digits for a large file's size and 64 of its parts, evenly spread: all takes seconds."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        for part in range(SAMPLES):
-            file.seek(max(0, size - SAMPLED) * part // (SAMPLES - 1))
-            digest.update(file.read(SAMPLED))
+    """12 hexadecimal digits for a large file's size and 64 of its parts, evenly spread: all takes seconds.
+
+    UserError where it cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        digest = hashlib.sha256(str(size).encode())
+        with path.open("rb") as file:
+            for part in range(SAMPLES):
+                file.seek(max(0, size - SAMPLED) * part // (SAMPLES - 1))
+                digest.update(file.read(SAMPLED))
+    except OSError as error:
+        raise UserError(f"{path} could not be read: {error.strerror or error}.") from error
     return digest.hexdigest()[:12]
 
 

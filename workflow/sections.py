@@ -67,6 +67,13 @@ def _different(values: list[Item]) -> list[Item]:
 
 Different = AfterValidator(_different)
 Text = Annotated[str, MinLen(1)]
+Place = Annotated[
+    Text,
+    _like(
+        r"(?!~)(?!.*://)(?!.*[^/]{256})[^{}\0\n]+",
+        "the path of a file on this machine, written out (no ~, no braces, no address)",
+    ),
+]
 Name = Annotated[str, _like(r"[a-z0-9]+([-_][a-z0-9]+)*", "lower-case letters and digits, joined by - or _")]
 Label = Annotated[str, _like(r"[a-z0-9]+(_[a-z0-9]+)*", "lower-case letters and digits, joined by _")]
 Dataset = Annotated[
@@ -223,7 +230,7 @@ class DatasetEntry(Section):
     environment: Environment
     recipe: Annotated[str, OneOf(RECIPE_KEYS)]
     minari_id: MinariId = ABSENT
-    file: Text = ABSENT
+    file: Place = ABSENT
     episode_ends: Literal["checked", "authors"] = ABSENT
     behaviour_policy: Name = ABSENT
     sources: Annotated[list[SourceEntry], MinLen(1)] = ABSENT
@@ -359,5 +366,5 @@ class Configuration(Section):
     pictures: Pictures = ABSENT
     film: Film = ABSENT
     statistics: Statistics
-    claims: Text = ABSENT
+    claims: Place = ABSENT
     figures: Figures

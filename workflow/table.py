@@ -6,6 +6,8 @@ Which jobs there are, with which settings, is `workflow.plan`'s to say.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from storage import UserError
@@ -39,6 +41,20 @@ class Table:
         if name not in self.jobs:
             raise UserError(f"The configuration has no job {name}: snakemake plan lists those it has.")
         return self.jobs[name]
+
+    def needs(self, rule: str, names: Iterable[str] = ()) -> list[str]:
+        """Return what a job needs. UserError where it has yet to run and what no job makes is missing."""
+        job = self.find(rule, names)
+        missing = (path for path in job.needs if path not in self._made and not _there(path, job))
+        if (first := next(missing, None)) and not all(Path(path).exists() for path in job.outputs.values()):
+            expected = next(text for place, text in _EXPECTED.items() if place in first)
+            what = "is no file" if Path(first).exists() else "is missing"
+            raise UserError(f"{first} {what}, which {job.name} needs: expected {expected}.")
+        return job.needs
+
+    @cached_property
+    def _made(self) -> set[str]:
+        return {path for job in self.jobs.values() for path in job.outputs.values()}
 
     def names(self, rule: str, place: int = 0) -> list[str]:
         """List the values of one wildcard of a rule."""
@@ -181,6 +197,20 @@ class Table:
         for task in plan.configuration["datasets"] if FILM in plan.figures() else []:
             inputs = {"members": plan.filmed_members(task), "actors": plan.filmed_actors(task)}
             self._add("film_agents", [task], "film_agents", plan.film(task), inputs, {"dataset": task})
+
+
+_EXPECTED = {
+    "releases/authors/": "what the authors released, imported (docs/importing_released_checkpoints.md)",
+    "releases/": "what the suite releases (releases/README.md), or `train` in its place",
+    "results/reference/": "curves that are committed, or `curves: fresh`",
+    "": "a file that is there",
+}
+"""What is to be done about a missing file, by a part of its path."""
+
+
+def _there(path: str, job: Job) -> bool:
+    """Whether an input exists; a user's own data file has to be a regular one."""
+    return Path(path).is_file() if path == job.settings.get("file") else Path(path).exists()
 
 
 HEADINGS = ("rule", "step", "label", "jobs", "datasets", "seeds", "starts from", "length")

@@ -40,7 +40,7 @@ from storage.curves import COLUMNS, read_curves, read_provenance, write_curves
 from storage.files import read_json
 from storage.tables import write_table
 from tests.workflow.test_configuration import DELETE, spoilt
-from workflow.code_hash import ROOT, job_hash
+from workflow.code_hash import ROOT, job_hash, sampled_hash
 from workflow.configuration import check, read
 
 ENVIRONMENT, OBSERVATIONS, ACTIONS = "InvertedDoublePendulum-v4", 11, 1
@@ -124,6 +124,22 @@ CONFIGURATIONS = [
     configured("a hidden name", "name", ".snakemake", "name is '.snakemake': expected lower-case"),
     configured("no name", "name", DELETE, "the key 'name' is missing"),
     configured("a date for a name", "name", datetime.date(2021, 7, 1), "expected text"),
+    *(
+        configured(f"a file that is {name}", f"{RANDOM}.file", file, "expected the path of a file")
+        for name, file in (
+            ("in the home folder", "~/data.hdf5"),
+            ("an address", "https://example.org/data.hdf5"),
+            ("a wildcard", "/data/{dataset}.hdf5"),
+            ("too long", "x" * 256),
+            ("two lines", "a\nb"),
+        )
+    ),
+    configured(
+        "claims that are an address", "claims", "s3://here/claims.yaml", "expected the path of a file"
+    ),
+    Case(
+        "a file that cannot be read", lambda _: sampled_hash(Path("/proc/self/mem")), "mem could not be read"
+    ),
     configured(
         "a Minari id that climbs",
         RANDOM,

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import UserError, files
-from storage.files import atomic_path, exclusive, read_json, write_json
+from storage.files import atomic_path, exclusive, read_json, remove_links, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,6 +100,45 @@ def test_the_temporary_file_of_a_living_process_is_left_alone(tmp_path: Path) ->
         assert python(code, path).wait() == 0
         assert temporary.read_text() == "mine"
     assert path.read_text() == "mine"
+
+
+def test_what_another_machine_left_is_removed_after_a_day_and_not_before(tmp_path: Path) -> None:
+    path, left = tmp_path / "agent.txt", tmp_path / ".agent.partial-node-7.cluster-123.txt"
+    for age, stays in ((3600, True), (25 * 3600, False)):
+        left.write_text("half")
+        os.utime(left, (time.time() - age, time.time() - age))
+        write_json(path, 1)
+        assert left.exists() == stays
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_who_may_read_a_file_is_the_umask_to_say_whatever_wrote_it(
+    tmp_path: Path, umask: int, mode: int
+) -> None:
+    code = """
+import os, sys, tempfile
+os.umask(int(sys.argv[2]))
+from storage.files import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.mkdir()
+    number, name = tempfile.mkstemp(dir=temporary)
+    os.replace(name, temporary / "agent")
+"""
+    assert python(code, tmp_path / "folder", umask).wait() == 0
+    assert (tmp_path / "folder" / "agent").stat().st_mode & 0o777 == mode
+
+
+def test_links_below_a_folder_are_removed_and_what_they_lead_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_text("theirs")
+    logs = tmp_path / "logs"
+    (logs / "train").mkdir(parents=True)
+    (logs / "train" / "real.log").write_text("ours")
+    (logs / "train" / "job.log").symlink_to(tmp_path / "elsewhere" / "file")
+    (logs / "record").symlink_to(tmp_path / "elsewhere")
+    remove_links(logs)
+    assert sorted(path.name for path in logs.rglob("*")) == ["real.log", "train"]
+    assert (tmp_path / "elsewhere" / "file").read_text() == "theirs"
 
 
 def test_a_folder_replaces_a_folder_whole(tmp_path: Path) -> None:

@@ -25,6 +25,52 @@ def test_what_a_job_needs_another_leaves_or_is_shipped(smoke: dict[str, Any]) ->
         assert set(job.needs) <= set(left), job.name
 
 
+PENDULUM, CHEETAH = "inverted-double-pendulum-medium-expert", "halfcheetah-random"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "change", "job", "sentence"),
+    [
+        (
+            CHEETAH,
+            {"file": "data.hdf5"},
+            "record/halfcheetah/random",
+            "is missing, .* expected a file that is",
+        ),
+        (CHEETAH, {"file": "."}, "record/halfcheetah/random", r"\. is no file, which record"),
+        (
+            PENDULUM,
+            {"pretrained": "released"},
+            f"train/{PENDULUM}/sac_ft/seeds_0-1",
+            "agent_0.safetensors is missing, .* what the suite releases .*, or `train` in its place",
+        ),
+        (
+            PENDULUM,
+            {"pretrained": "authors"},
+            f"train/{PENDULUM}/sac_ft/seeds_0-1",
+            r"agent_0.safetensors is missing, .* the authors released, imported \(docs/importing",
+        ),
+    ],
+)
+def test_what_no_job_makes_and_is_missing_is_one_sentence_before_a_job_has_run_and_nothing_after(
+    smoke: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dataset: str,
+    change: dict[str, str],
+    job: str,
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    smoke["datasets"][dataset] |= change
+    table, (rule, *names) = Table(smoke), job.split("/")
+    with pytest.raises(UserError, match=sentence):
+        table.needs(rule, names)
+    for path in table.jobs[job].outputs.values():
+        Path(path).mkdir(parents=True)
+    assert table.needs(rule, names) == table.jobs[job].needs
+
+
 @pytest.mark.parametrize("name", ["smoke", "smoke_images"])
 def test_the_same_steps_record_and_train_vectors_and_images(name: str) -> None:
     configuration = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())

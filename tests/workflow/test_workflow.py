@@ -167,6 +167,35 @@ def test_the_last_words_of_a_failed_run_are_the_sentence_and_the_log(
     assert "log: results/spoilt/logs/record/" in log and (tmp_path / log.split()[1].rstrip(";")).is_file()
 
 
+OWN_FILE = {"recipe": "d4rl", "file": "/no/data.hdf5", "copies": None, "transitions": None, "seed": None}
+
+
+@pytest.mark.parametrize(
+    ("target", "overlay", "sentence"),
+    [
+        (
+            "curves/halfcheetah-random/cql/seeds_0.parquet",
+            {},
+            "has no job train/halfcheetah-random/cql/seeds_0",
+        ),
+        (
+            "verdict",
+            {"datasets": {"halfcheetah-random": OWN_FILE}},
+            "/no/data.hdf5 is missing, which record/halfcheetah/random needs",
+        ),
+    ],
+)
+def test_what_cannot_be_made_ends_in_one_sentence(
+    snakemake: Snakemake, tiny: str, tmp_path: Path, target: str, overlay: dict[str, Any], sentence: str
+) -> None:
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"extends": tiny, "name": "own"} | overlay))
+    process = snakemake(f"results/own/{target}", "--dry-run", "--configfile", "own.yaml")
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert sentence in output.rstrip("\n").splitlines()[-1]
+    assert "Traceback" not in output
+
+
 def test_released_agents_and_recorded_curves_are_found_from_any_folder(
     snakemake: Snakemake, tmp_path: Path
 ) -> None:

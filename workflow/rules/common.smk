@@ -5,12 +5,11 @@ from contextlib import ExitStack
 from os import environ, getpid, pathsep
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from storage import UserError
 from storage.checksums import write_checksums
-from storage.files import exclusive
+from storage.files import exclusive, remove_links
 from workflow import cli
 from workflow.code_hash import ROOT
 from workflow.configuration import merged_by_snakemake
@@ -49,27 +48,34 @@ FAILURES = Path(RESULTS, "logs", "failures.txt")
 environ[cli.FAILURES] = str(FAILURES)
 
 
-def of(rule, attribute):
-    """What the table says of a rule's job, by its wildcards."""
+def refusing(ask):
+    """An input function that ends in one sentence: Snakemake would add a traceback."""
 
     def answer(wildcards):
         try:
-            return getattr(TABLE.find(rule, wildcards), attribute)
+            return ask(wildcards)
         except UserError as error:
-            raise WorkflowError(str(error)) from error
+            sys.exit(f"Configuration: {error}")
 
     return answer
+
+
+def of(rule, attribute):
+    """What the table says of a rule's job, by its wildcards."""
+    return refusing(lambda wildcards: getattr(TABLE.find(rule, wildcards), attribute))
 
 
 def needs(rule):
     """What a rule's job needs. Of a person's own file the content counts, which its fingerprint knows."""
 
-    def answer(wildcards):
-        own = of(rule, "settings")(wildcards).get("file")
-        paths = of(rule, "needs")(wildcards)
-        return [ancient(path) if path == own else path for path in paths]
+    def ask(wildcards):
+        own = TABLE.find(rule, wildcards).settings.get("file")
+        return [
+            ancient(path) if path == own else path
+            for path in TABLE.needs(rule, wildcards)
+        ]
 
-    return answer
+    return refusing(ask)
 
 
 def figure_in_report(caption, subcategory, what):
@@ -138,6 +144,8 @@ RUN_LOCK = ExitStack()
 onstart:
     try:
         RUN_LOCK.enter_context(exclusive(RESULTS))
+        for folder in ("logs", "benchmarks"):
+            remove_links(Path(RESULTS, folder))
         FAILURES.unlink(missing_ok=True)
         for job in TABLE.jobs.values():
             job.write()
