@@ -34,6 +34,9 @@ UNITS = {
     SUCCESS: "success",
     "online_share": "share",
     "random_share": "share",
+    "assignment_purity": "share",
+    "assignment_nmi": "normalised mutual information",
+    "held_out_log_likelihood": "nats a step",
 }
 
 
@@ -42,8 +45,8 @@ class Claim:
     """One claim of `claims.yaml`; docs/claims.md explains the keys.
 
     `datasets` is empty where all of the figure's are meant (without a figure: all of the curves'). `metric`
-    is one of the figure's, where it is about that alone. `phase` is the curves' (None: online with a figure,
-    else `scores.judged_phase`).
+    is one of the figure's, where it is about that alone; without a figure, one of `UNITS`. `phase` is the
+    curves' (None: online with a figure, else `scores.judged_phase`).
     """
 
     id: str
@@ -159,8 +162,8 @@ def _check_names(claim: Claim, where: str, methods: Collection[str]) -> None:
     of_figure = f" of figure {claim.figure}" if claim.figure else ""
     rows = published_runs(claim.figure) if claim.figure else None
     if claim.metric is not None:
-        shown = {metric: None for key, metric in METRIC_OF_CURVE.items() if key[0] == claim.figure}
-        _known(where, f"metric of figure {claim.figure}", claim.metric, shown)
+        shown = [metric for key, metric in METRIC_OF_CURVE.items() if key[0] == claim.figure]
+        _known(where, f"metric{of_figure}", claim.metric, shown if claim.figure else UNITS)
     for method in claim.methods:
         _known(where, f"method{of_figure}", method, methods if rows is None else sorted(set(rows["method"])))
     if rows is None:

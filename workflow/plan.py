@@ -462,8 +462,11 @@ class Plan:
 
     def behaviour_tables(self) -> list[str]:
         """Return the files of their vectors, and of who made which trajectory."""
+        return self._behaviour_files()
+
+    def _behaviour_files(self, kind: str = "") -> list[str]:
         pairs = self.measured_behaviours()
-        return [f"{self.results}/behaviours/{dataset}/{label}.parquet" for dataset, label in pairs]
+        return [f"{self._kept_folder}/behaviours/{dataset}/{label}{kind}.parquet" for dataset, label in pairs]
 
     # --- what is judged and drawn ---------------------------------------------------------------------------
 
@@ -505,11 +508,14 @@ class Plan:
         return shipped(named) if named else None
 
     def claimed_curves(self) -> list[str]:
-        """Return curve files that claims are judged on: offline ones too where a claim names that phase."""
+        """Return curve files that claims are judged on: offline ones too where a claim names that phase.
+
+        And what was measured of estimated behaviours.
+        """
         entries = read_yaml(Path(self.claims)) if self.claims else []
         phases = [entry.get("phase") for entry in entries if isinstance(entry, dict)]
         more = self.offline_curves() if "offline" in phases else []
-        return list(dict.fromkeys([*self.curves(), *more]))
+        return list(dict.fromkeys([*self.curves(), *more, *self._behaviour_files(".measures")]))
 
     def figures(self) -> list[str]:
         """Return the figures: the configuration's, those of datasets of vectors and of estimated behaviours.
@@ -518,7 +524,7 @@ class Plan:
         """
         asked = [name for name in self.configuration["figures"] if not (name == FILM and self.recorded)]
         report = [] if self.recorded or self.images else ["datasets"]
-        measured = ["behaviours"] if self.measured_behaviours() and not self.recorded else []
+        measured = ["behaviours"] if self.measured_behaviours() else []
         return [*asked, *report, *measured]
 
     def figure_curves(self, figure: str) -> list[str]:

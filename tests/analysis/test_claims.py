@@ -412,6 +412,10 @@ def minimal() -> dict[str, Any]:
             "unknown statistic 'vibes': expected one of mean_difference, iqm_difference",
         ),
         ({"metric": "auroc"}, "unknown metric of figure 3 'auroc': expected one of return"),
+        (
+            {"metric": "auroc", "figure": None},
+            "unknown metric 'auroc': expected one of return, offline_fraction",
+        ),
         ({"statistc": "mean_difference"}, "unknown key 'statistc': expected one of id, says"),
         ({"says": None}, "says is None: expected text"),
         (
@@ -442,6 +446,19 @@ def test_a_wrong_claim_is_refused_in_one_sentence(
         read_claims(path)
     text = str(refusal.value)
     assert message in text and text.startswith(str(path)) and text.endswith(".") and "\n" not in text
+
+
+def test_a_claim_without_a_figure_is_about_the_metric_that_it_names(tmp_path: Path) -> None:
+    entry = {**minimal(), "figure": None, "metric": "assignment_nmi", "threshold": 0.1, "step": 4000}
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([entry | {"earliest": 1000}]))
+    (claim,) = read_claims(tmp_path / "claims.yaml")
+    scores = {"off2on": lambda *_: 0.9, "sac_ft": lambda *_: 0.5}
+    curves = curves_of(scores, steps=[4000], metric="assignment_nmi")
+    returned = curves_of(scores, steps=[4000])
+    judged = one(claim, pd.concat([curves, returned]))
+    assert judged.ours and judged.verdict == "reproduced"
+    assert judged.ours.estimate == pytest.approx(0.4)
+    assert "of off2on" in one(claim, returned).reason
 
 
 @pytest.mark.parametrize("key", ["id", "says", "statistic", "methods", "datasets", "step", "earliest"])

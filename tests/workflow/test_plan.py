@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 from algorithms import catalogue
+from analysis.claims import read_claims
 from storage import UserError
 from workflow import code_hash
 from workflow.code_hash import ROOT, job_hash
+from workflow.configuration import CONFIGURATIONS, read
 from workflow.plan import Plan, dataset_id, split_name
 from workflow.table import Table
 
@@ -442,3 +444,26 @@ def test_what_is_judged_and_drawn_is_made_anew_after_other_training_whatever_the
     # Committed curves are files and not jobs: nothing before them can change.
     committed = change(smoke, recorded)
     assert committed.judging() == change(dict(committed.configuration), longer).judging()
+
+
+def test_claims_are_judged_on_what_was_measured_of_behaviours_too() -> None:
+    configuration = read(CONFIGURATIONS / "heterogeneous_pilot.yaml")
+    for curves, folder in (("fresh", "results"), ("recorded", "results/reference")):
+        plan = Plan({**configuration, "curves": curves})
+        place = f"{folder}/heterogeneous_pilot/behaviours/halfcheetah-heterogeneous-3"
+        measured = [path for path in plan.claimed_curves() if "behaviours" in path]
+        names = ("multi_source", "true_number", "one_behaviour")
+        for path, name in zip(measured, names, strict=True):
+            assert path.endswith(f"{place}/{name}.measures.parquet")
+        assert "behaviours" in plan.figures()
+
+
+@pytest.mark.parametrize("name", ["heterogeneous_pilot", "heterogeneous"])
+def test_claims_of_heterogeneous_data_are_of_labels_that_are_trained(name: str) -> None:
+    configuration = read(CONFIGURATIONS / f"{name}.yaml")
+    claims = read_claims(Path(str(Plan(configuration).claims)), methods=Plan(configuration).offline_labels)
+    measured = set(configuration["behaviours"]["labels"])
+    for claim in claims:
+        if claim.metric is not None:
+            assert set(claim.methods) <= measured
+        assert claim.earliest <= configuration["pretraining"]["schedule"]["updates"]
