@@ -69,6 +69,9 @@ def _sight(method: type[Method], observed: Observed, config: Any) -> Sight | Non
     return Sight(observed, encoder)
 
 
+Replays = Literal["uniform", "online_only", "mixed"]
+
+
 class Method:
     """A method as configurations name it. A subclass has its numbers, its agents and its `update`.
 
@@ -86,7 +89,7 @@ class Method:
     diagnostics: ClassVar[tuple[str, ...]] = ()
     """Modules of `algorithms.diagnostics` whose measurement is one of this method, by name."""
 
-    replays: ClassVar[Literal["uniform", "online_only", "mixed"]] = "uniform"
+    replays: ClassVar[Replays] = "uniform"
     """Where online batches come from, unless the configuration has a `replay`: all data, the online data
     alone, or an `offline_fraction` of the configuration's from the offline data and the rest online."""
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from algorithms.methods import losses
-from algorithms.methods.interface import Method, Metrics, Start
+from algorithms.methods.interface import Method, Metrics, Replays, Start
 from algorithms.population.agents import ActorCritics, InitialCoefficient
 from algorithms.population.networks import LOG_STD_RANGE
 from algorithms.population.perceptrons import Norm
@@ -89,7 +89,7 @@ class SAC(Method):
 
     Config: ClassVar[type[Any]] = SACConfig
     Agents: ClassVar[Any] = ActorCritics
-    replays = "online_only"
+    replays: ClassVar[Replays] = "online_only"
 
     @classmethod
     def begin(cls, start: Start, config: Any) -> Self:

@@ -2,7 +2,7 @@
 
 `docs_dir` holds the style alone. A page's relative link to a file that is no page, such as a figure or a
 configuration, brings that file along; one to nothing fails the strict build. A notebook is executed and becomes
-a page of what it shows; each package of a room has a page of its API.
+a page of it; each package of a room has a page of its API.
 """
 
 from __future__ import annotations
