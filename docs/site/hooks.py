@@ -1,8 +1,8 @@
 """MkDocs hooks: the site's pages are the repository's, at their places, so that a link holds in both.
 
 `docs_dir` holds the style alone. A page's relative link to a file that is no page, such as a figure or a
-configuration, brings that file along; one to nothing fails the strict build. A notebook is executed and becomes
-a page of it; each package of a room has a page of its API.
+configuration, brings that file along; one to nothing fails the strict build. A notebook is executed and
+becomes a page; each package of a room has a page of its API.
 """
 
 from __future__ import annotations
