@@ -176,7 +176,7 @@ def _samples(agents: ActorCritics, policy: TanhGaussian) -> tuple[Tensor, Tensor
     """DRAWS actions of the policy in each state [P, T, DRAWS, A] and their log densities [P, T, DRAWS]."""
     states, action_size = policy.mean.shape[1:]
     noise = agents.streams.normal(states, DRAWS, action_size)
-    return TanhGaussian(*(part.unsqueeze(2) for part in policy)).sample(noise)
+    return policy.per_candidate().sample(noise)
 
 
 def _q(agents: ActorCritics, observations: Tensor, actions: Tensor) -> Tensor:

@@ -195,18 +195,13 @@ class CriticsFromGlorot(Critics):
         self.net.initialise_xavier(streams)
 
 
-def per_candidate(policy: TanhGaussian) -> TanhGaussian:
-    """Return the same distributions [P, B, 1, A], for several actions in each state."""
-    return TanhGaussian(*(part.unsqueeze(2) for part in policy))
-
-
 def kl_divergence(policy: TanhGaussian, behaviour: TanhGaussian, noise: Tensor, rectified: bool) -> Tensor:
     """KL(policy || behaviour) in each state, estimated from n actions of the policy. [P, B]  [BRAC] kl
 
     mean_i[log pi(a_i|s) - log b(a_i|s)], from `noise [P, B, n, A]`; `rectified` raises what is below 0 to 0.
     """
-    actions, log_density = per_candidate(policy).sample(noise)
-    likelihood = per_candidate(behaviour).log_density(inside(actions))
+    actions, log_density = policy.per_candidate().sample(noise)
+    likelihood = behaviour.per_candidate().log_density(inside(actions))
     estimate = (log_density - likelihood).mean(dim=-1)
     return torch.relu(estimate) if rectified else estimate
 
@@ -232,8 +227,8 @@ def divergence(agents: BRACAgents, policy: TanhGaussian, observations: Tensor, c
     noise = agents.streams.normal(*size)
     if config.divergence == "kl":
         return kl_divergence(policy, behaviour, noise, config.rectified_divergence)
-    theirs = per_candidate(behaviour).actions(agents.streams.normal(*size))
-    return mmd_divergence(per_candidate(policy).actions(noise), theirs, config.kernel_width)
+    theirs = behaviour.per_candidate().actions(agents.streams.normal(*size))
+    return mmd_divergence(policy.per_candidate().actions(noise), theirs, config.kernel_width)
 
 
 @torch.no_grad()

@@ -117,7 +117,7 @@ def td_target(agents: CalQLAgents, batch: Batch, config: CalQLConfig) -> Tensor:
     [CALQL] cql_max_target_backup, without an entropy term
     """
     rows, action_size = batch.actions.shape[1:]
-    policy = TanhGaussian(*(part.unsqueeze(2) for part in agents.policy(batch.next_observations)))
+    policy = agents.policy(batch.next_observations).per_candidate()
     actions = policy.actions(agents.streams.normal(rows, config.sampled_actions, action_size))
     best = agents.target_q.of_candidates(batch.next_observations, actions).amin(dim=1).amax(dim=2)
     return batch.rewards + config.discount * batch.masks * best

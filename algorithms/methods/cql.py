@@ -121,7 +121,7 @@ def proposals(
     actions, densities = [uniform], [uniform_density]
     for distribution in (policy, agents.distribution(batch.next_observations)):
         noise = agents.streams.normal(rows, n, action_size)
-        sample, density = TanhGaussian(*(part.unsqueeze(2) for part in distribution)).sample(noise)
+        sample, density = distribution.per_candidate().sample(noise)
         actions.append(sample)
         densities.append(density)
     if config.importance_sampling:

@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from algorithms.methods import sac
+from algorithms.methods import losses, sac
 from algorithms.methods.interface import Method, Metrics, OfflineStart
-from algorithms.population.agents import ActorCritics, load_members
+from algorithms.population.agents import ActorCritics
 from algorithms.replay.batch import Batch
 from storage import UserError
 from storage.constraints import BatchSize, Rate
@@ -38,15 +38,14 @@ class FQEAgents(ActorCritics):
 
     viewers: ClassVar[tuple[str, ...]] = ()
 
+    def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take over the policies of pre-trained agents, one a seed; critics fresh, from the agents' streams.
 
-def start_from(agents: ActorCritics, members: Sequence[Mapping[str, Tensor]]) -> None:
-    """Take over the policies of pre-trained agents, one a seed; critics fresh, from the agents' streams.
-
-    UserError where the members are too few, too many, or of other sizes.
-    """
-    load_members(agents, members)
-    agents.q.initialise(agents.streams)
-    agents.copy_targets()
+        UserError where the members are too few, too many, or of other sizes.
+        """
+        super().start_from(members)
+        self.q.initialise(self.streams)
+        self.copy_targets()
 
 
 def td_target(agents: ActorCritics, batch: Batch, config: FQEConfig) -> Tensor:
@@ -58,16 +57,10 @@ def td_target(agents: ActorCritics, batch: Batch, config: FQEConfig) -> Tensor:
         return batch.rewards.unsqueeze(1) + config.discount * batch.masks.unsqueeze(1) * next_q
 
 
-def critic_loss(agents: ActorCritics, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared TD error, summed over the twins, averaged over the batch [P]; and the Q values [P, 2, B]."""
-    q: Tensor = agents.q(batch.observations, batch.actions)
-    return (q - target).square().mean(dim=-1).sum(dim=-1), q
-
-
 def update(agents: ActorCritics, batch: Batch, config: FQEConfig) -> Metrics:
     """One step of every agent's critics, then of their targets; the policies stay as they are."""
     target = td_target(agents, batch, config)
-    critics, q = critic_loss(agents, batch, target)
+    critics, q = losses.critic_loss(agents, batch, target)
     agents.step(critics)
     agents.move_targets(config.target_update_rate)
     return {"critic_loss": critics.detach(), "q_mean": q.detach().mean(dim=(1, 2))}
@@ -84,9 +77,7 @@ class FQE(Method):
         """Begin with the policies of `start`'s agents. UserError where there are none, or of other sizes."""
         if not start.agents:
             raise UserError("fqe evaluates the policies of pre-trained agents, and none were given")
-        agents: Any = cls.population(start, config, 1)
-        start_from(agents, start.agents)
-        return cls(agents, config)
+        return super().begin_offline(start, config)
 
     def update(self, batch: Batch, step: int) -> Metrics:
         """One step of every agent's critics."""

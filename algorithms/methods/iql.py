@@ -28,7 +28,6 @@ from algorithms.population.agents import Population
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.population.sight import EncoderConfig
-from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from storage.constraints import BatchSize, Count, LogStdRange, Positive, Rate, Share, Weight, Widths
 
@@ -126,9 +125,10 @@ class IQLAgents(Population):
         self.optimiser = AgentwiseAdam(groups, self.count)
 
     def initialise_networks(self) -> None:
-        """Fresh networks, each drawn from its own stream."""
+        """Fresh orthogonal weights times the root of 2, biases 0. [IQL] common.py, default_init"""
         for network in (self.policy, self.v, self.q):
-            _initialise(network.net, self.streams)
+            layers = len(network.net.affine_maps())
+            network.net.initialise_orthogonal([math.sqrt(2)] * layers, self.streams)
         nn.init.zeros_(self.policy.log_std)
 
     def distribution(self, observations: Tensor) -> awac.Gaussian:
@@ -139,19 +139,6 @@ class IQLAgents(Population):
     def explore(self, observations: Tensor) -> Tensor:
         """Sample actions, clipped to the box. [IQL]"""
         return super().explore(observations).clamp(-1, 1)
-
-
-@torch.no_grad()
-def _initialise(net: PopulationMLP, streams: Streams) -> None:
-    """Orthogonal weights times the root of 2, biases 0. [IQL] common.py, default_init"""
-    for layer in net.affine_maps():
-        copies, inputs, outputs = layer.weight.shape
-        normal = streams.normal(copies // len(streams), max(inputs, outputs), min(inputs, outputs))
-        basis, triangle = torch.linalg.qr(normal.flatten(0, 1))
-        # With the signs of the triangle's diagonal every orthogonal matrix is as likely as another.
-        basis = basis * triangle.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)
-        layer.weight.copy_(math.sqrt(2) * (basis if inputs >= outputs else basis.transpose(1, 2)))
-        layer.bias.zero_()
 
 
 @torch.no_grad()

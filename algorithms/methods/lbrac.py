@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from algorithms.methods import brac
+from algorithms.methods import brac, losses
 from algorithms.methods.interface import Method, Metrics, OfflineStart, Start
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import Population
@@ -268,11 +268,6 @@ def td_target(batch: Batch, value: Tensor, discount: float) -> Tensor:
     return batch.rewards + discount * batch.masks * value
 
 
-def squared_error(q: Tensor, target: Tensor) -> Tensor:
-    """Squared error of the twins `q [P, 2, B]`, summed, averaged over the batch. [P]"""
-    return (q - target.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1)
-
-
 @torch.no_grad()
 def value_of(agents: LatentAgents, states: Tensor, policy: TanhGaussian, numbers: Tensor) -> Tensor:
     """min Q_target(s, a) of the policy of these numbers, a sampled by it. [P, B]"""
@@ -310,7 +305,7 @@ class MultiSource(Method):
             following = agents.of_numbers(batch.next_observations, behaviours)
         value = value_of(agents, batch.next_observations, following, behaviours)
         q = agents.q.values(agents.q.pairs(batch.observations, batch.actions), behaviours)
-        critics = squared_error(q, td_target(batch, value, config.discount))
+        critics = losses.squared_error(q, td_target(batch, value, config.discount))
         agents.step(critics)
         features = agents.policy.features(batch.observations)
         behaviour = agents.policy.distribution(features, agents.policies(behaviours))
@@ -340,8 +335,8 @@ class LBRACV(MultiSource):
         target, behaviours_target = self._targets(batch, behaviours, learned)
         pairs = agents.q.pairs(batch.observations, batch.actions)
         q = agents.q.values(pairs, learned)
-        critics = squared_error(q, target)
-        critics = critics + squared_error(agents.q.values(pairs, behaviours), behaviours_target)
+        critics = losses.squared_error(q, target)
+        critics = critics + losses.squared_error(agents.q.values(pairs, behaviours), behaviours_target)
         agents.step(critics)
         features = agents.policy.features(batch.observations)
         policy, behaviour = (
@@ -385,7 +380,7 @@ class LBRACV(MultiSource):
         """
         rows, action_size = policy.mean.shape[1:]
         noise = self.agents.streams.normal(rows, self.config.divergence_actions, action_size)
-        ours, theirs = brac.per_candidate(policy), brac.per_candidate(behaviour)
+        ours, theirs = policy.per_candidate(), behaviour.per_candidate()
         actions = brac.inside(ours.actions(noise))
         estimate = (ours.log_density(actions) - theirs.log_density(actions)).mean(dim=-1)
         return torch.relu(estimate)

@@ -10,9 +10,24 @@ from algorithms.replay.batch import Batch
 
 
 def critic_loss(agents: Any, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared error of the critics `agents.q` towards `target` [P, B], their common TD target or return.
-
-    Summed over the twins, averaged over the batch [P]; and the Q values [P, 2, B].
-    """
+    """Squared error of the critics `agents.q` towards `target`, as `squared_error` [P]; and Q [P, K, B]."""
     q: Tensor = agents.q(batch.observations, batch.actions)
-    return (q - target.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1), q
+    return squared_error(q, target), q
+
+
+def squared_error(q: Tensor, target: Tensor) -> Tensor:
+    """Sum over critics of the mean squared error of `q` [P, K, B] towards a TD target or return. [P]
+
+    `target` is common to all critics [P, B], or each has its own [P, K, B].
+    """
+    return _errors(q, target).mean(dim=-1).sum(dim=-1)
+
+
+def mean_critic_loss(agents: Any, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared error as `critic_loss`, averaged over critics and batch [P]; and Q [P, K, B]."""
+    q: Tensor = agents.q(batch.observations, batch.actions)
+    return _errors(q, target).mean(dim=(1, 2)), q
+
+
+def _errors(q: Tensor, target: Tensor) -> Tensor:
+    return (q - (target if target.ndim == q.ndim else target.unsqueeze(1))).square()

@@ -22,7 +22,7 @@ from torch import Tensor
 from algorithms.methods import cql
 from algorithms.methods.interface import Metrics
 from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import ActorCritics, AgentConfig
+from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import Policy, TanhGaussian
 from algorithms.replay.batch import Batch
 from storage.constraints import NotNegative, Rate
@@ -51,11 +51,11 @@ class REDSAgents(ActorCritics):
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "q", "poor")
 
-    def _make_networks(self, observation_size: int, config: AgentConfig) -> None:
+    def _make_networks(self, observation_size: int, config: Any) -> None:
         super()._make_networks(observation_size, config)
         self.poor = Policy(self.count, observation_size, self.action_size, config.hidden_widths)
 
-    def _optimiser(self, config: AgentConfig) -> AgentwiseAdam:
+    def _optimiser(self, config: Any) -> AgentwiseAdam:
         """Fresh Adam states; rho learns at the policy's rate. [REDS]"""
         optimiser = super()._optimiser(config)
         optimiser.add_param_group({"params": self.poor.parameters(), "lr": config.policy_learning_rate})
@@ -88,8 +88,7 @@ def poor_proposals(agents: REDSAgents, batch: Batch, config: REDSConfig) -> tupl
     """Actions of rho(.|s), and the log weight that each is divided by. [P, B, n, A] and [P, B, n]"""
     rows, action_size = batch.actions.shape[1:]
     noise = agents.streams.normal(rows, config.sampled_actions, action_size)
-    poor = TanhGaussian(*(part.unsqueeze(2) for part in agents.poor(batch.observations)))
-    actions, log_density = poor.sample(noise)
+    actions, log_density = agents.poor(batch.observations).per_candidate().sample(noise)
     return actions, log_density if config.importance_sampling else torch.zeros_like(log_density)
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from algorithms.methods import sac
+from algorithms.methods import losses, sac
 from algorithms.methods.interface import Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.perceptrons import Norm
@@ -94,12 +94,6 @@ def td_target(
     return batch.rewards + discount * batch.masks * (lowest + bonus)
 
 
-def critic_loss(agents: ActorCritics, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared TD error, averaged over critics and batch [P]; and the Q values [P, K, B]."""
-    q: Tensor = agents.q(batch.observations, batch.actions)
-    return (q - target.unsqueeze(1)).square().mean(dim=(1, 2)), q
-
-
 def actor_loss(agents: ActorCritics, observations: Tensor, actions: Tensor, log_density: Tensor) -> Tensor:
     """E[alpha log pi(a|s) - mean over all critics of Q(s, a)], a ~ pi(.|s). [P]"""
     q: Tensor = agents.q(observations, actions, frozen=True).mean(dim=1)
@@ -125,16 +119,16 @@ def update_critics(agents: ActorCritics, batch: Batch, config: ManyCriticsConfig
         chosen.unbind(1),
         strict=True,
     )
-    losses, means = [], []
+    errors, means = [], []
     for part, actions, extra, own in drawn:
         target = td_target(agents, part, actions, extra, own, config.discount)
-        loss, q = critic_loss(agents, part, target)
+        loss, q = losses.mean_critic_loss(agents, part, target)
         agents.step(loss)
         agents.move_targets(config.target_update_rate)
-        losses.append(loss.detach())
+        errors.append(loss.detach())
         means.append(q.detach().mean(dim=(1, 2)))
     return {
-        "critic_loss": torch.stack(losses).mean(dim=0),
+        "critic_loss": torch.stack(errors).mean(dim=0),
         "q_mean": torch.stack(means).mean(dim=0),
     }
 
@@ -146,6 +140,11 @@ def update_actor(agents: ActorCritics, observations: Tensor, config: RLPDConfig)
     actor = actor_loss(agents, observations, actions, log_density)
     target_entropy = config.target_entropy_per_dimension * agents.action_size
     agents.step(actor, entropy_coefficient_loss(agents, log_density, target_entropy))
+    return actor_metrics(agents, actor, log_density)
+
+
+def actor_metrics(agents: ActorCritics, actor: Tensor, log_density: Tensor) -> Metrics:
+    """Return the metrics of an actor's update. [P] each"""
     return {
         "actor_loss": actor.detach(),
         "entropy": -log_density.detach().mean(dim=-1),

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from algorithms.methods import edac, sac
+from algorithms.methods import edac, losses, sac
 from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.agents import InitialCoefficient
 from algorithms.replay.batch import Batch, slices
@@ -64,18 +64,12 @@ def td_targets(agents: edac.EDACAgents, batch: Batch, config: SO2Config) -> Tens
     return targets
 
 
-def critic_loss(agents: edac.EDACAgents, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared error of each critic to its own target [P, K, B], the mean of all [P]; and Q [P, K, B]."""
-    q: Tensor = agents.q(batch.observations, batch.actions)
-    return (q - targets).square().mean(dim=(1, 2)), q
-
-
 def update(agents: edac.EDACAgents, batch: Batch, config: SO2Config) -> Metrics:
     """Update every agent for an environment step: critics on slices of `batch`, the actor on the last."""
     parts = slices(batch, config.updates_per_step)
     found, means = [], []
     for part in parts:
-        loss, q = critic_loss(agents, part, td_targets(agents, part, config))
+        loss, q = losses.mean_critic_loss(agents, part, td_targets(agents, part, config))
         agents.step(loss)
         agents.move_targets(config.target_update_rate)
         found.append(loss.detach())

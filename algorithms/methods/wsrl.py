@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from algorithms.methods import cql, rlpd, sac
+from algorithms.methods import cql, losses, rlpd, sac
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import Critics, Policy, TanhGaussian
@@ -156,7 +156,7 @@ def td_target(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Tensor:
     """
     rows, action_size = batch.actions.shape[1:]
     n = config.sampled_actions
-    policy = TanhGaussian(*(part.unsqueeze(2) for part in agents.policy(batch.next_observations)))
+    policy = agents.policy(batch.next_observations).per_candidate()
     actions = policy.actions(agents.streams.normal(rows, n, action_size))
     q = agents.target_q.of_candidates(batch.next_observations, actions, _drawn(agents, config))
     best = q.amin(dim=1).amax(dim=2)
@@ -199,7 +199,7 @@ def temperature_loss(agents: WSRLAgents, batch: Batch, number: int, config: WSRL
     """
     rows, action_size = batch.actions.shape[1:]
     with torch.no_grad():
-        policy = TanhGaussian(*(part.unsqueeze(2) for part in agents.policy(batch.next_observations)))
+        policy = agents.policy(batch.next_observations).per_candidate()
         _, log_density = policy.sample(agents.streams.normal(rows, number, action_size))
         excess = -log_density.mean(dim=(1, 2)) - config.target_entropy_per_dimension * action_size
     return functional.softplus(agents.log_entropy_coefficient) * excess
@@ -208,7 +208,7 @@ def temperature_loss(agents: WSRLAgents, batch: Batch, number: int, config: WSRL
 def pretrain(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
     """One step of every agent offline: critics, actor and temperature on the old parameters, then targets."""
     target = td_target(agents, batch, config)
-    td_error, q = rlpd.critic_loss(agents, batch, target)
+    td_error, q = losses.mean_critic_loss(agents, batch, target)
     policy: TanhGaussian = agents.policy(batch.observations)
     penalty = conservative_penalty(agents, policy, batch, q, config)
     actor, log_density = actor_loss(agents, policy, batch.observations, config)
@@ -219,7 +219,7 @@ def pretrain(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
         "td_error": td_error.detach(),
         "conservative_penalty": penalty.detach(),
         "q_mean": q.detach().mean(dim=(1, 2)),
-    } | actor_metrics(agents, actor, log_density)
+    } | rlpd.actor_metrics(agents, actor, log_density)
 
 
 def fine_tune(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
@@ -233,16 +233,7 @@ def fine_tune(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
     policy: TanhGaussian = agents.policy(batch.observations)
     actor, log_density = actor_loss(agents, policy, batch.observations, config)
     agents.step(actor, temperature_loss(agents, batch, 1, config))
-    return metrics | actor_metrics(agents, actor, log_density)
-
-
-def actor_metrics(agents: WSRLAgents, actor: Tensor, log_density: Tensor) -> Metrics:
-    """Return the metrics of an actor's update. [P] each"""
-    return {
-        "actor_loss": actor.detach(),
-        "entropy": -log_density.detach().mean(dim=-1),
-        "entropy_coefficient": agents.entropy_coefficient,
-    }
+    return metrics | rlpd.actor_metrics(agents, actor, log_density)
 
 
 class WSRL(Method):

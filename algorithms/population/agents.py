@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,38 +12,14 @@ from torch import Tensor, nn
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.checkpoints import fit, section
 from algorithms.population.networks import Critics, Distribution, Policy, TanhGaussian, mixture_policy
-from algorithms.population.perceptrons import Norm
 from algorithms.population.sight import Named, Sight
 from algorithms.population.streams import Streams
 from storage import UserError
-from storage.constraints import Positive, Rate
+from storage.constraints import Positive
 
 InitialCoefficient = Positive | Literal["carried"]
 """An entropy coefficient to begin with, or that with which the agents before ended."""
 CARRIED: InitialCoefficient = "carried"
-
-
-class AgentConfig(Protocol):
-    """The settings of agents in a method's configuration; `algorithms.methods.sac.SACConfig` has them."""
-
-    @property
-    def hidden_widths(self) -> Sequence[int]: ...
-    @property
-    def policy_hidden_widths(self) -> Sequence[int] | None: ...
-    @property
-    def log_std_range(self) -> tuple[float, float]: ...
-    @property
-    def averaging_rate(self) -> Rate | None: ...
-    @property
-    def initial_entropy_coefficient(self) -> InitialCoefficient: ...
-    @property
-    def policy_learning_rate(self) -> float: ...
-    @property
-    def value_learning_rate(self) -> float: ...
-    @property
-    def critics(self) -> int: ...
-    @property
-    def critic_norm(self) -> Norm: ...
 
 
 COEFFICIENT = "log_entropy_coefficient"
@@ -222,6 +198,8 @@ class Population(nn.Module):
 class ActorCritics(Population):
     """P actor-critic agents: policy, K critics (twins by default) and their targets, entropy coefficient.
 
+    Their configuration has the fields of `algorithms.methods.sac.SACConfig`.
+
     The state dictionary's tensors have P (policy), K P (critics) or len(seeds) (entropy coefficient: one a
     seed) as first axis.
     """
@@ -237,7 +215,7 @@ class ActorCritics(Population):
         seeds: Sequence[int],
         observation_size: int,
         action_size: int,
-        config: AgentConfig,
+        config: Any,
         members: int = 1,
     ) -> None:
         super().__init__(seeds, action_size, members)
@@ -248,7 +226,7 @@ class ActorCritics(Population):
         self.log_entropy_coefficient = nn.Parameter(torch.full((len(seeds),), coefficient).log())
         self.optimiser = self._optimiser(config)
 
-    def _make_networks(self, observation_size: int, config: AgentConfig) -> None:
+    def _make_networks(self, observation_size: int, config: Any) -> None:
         sizes = (self.count, observation_size, self.action_size)
         widths = config.hidden_widths
         self.policy = Policy(*sizes, config.policy_hidden_widths or widths, config.log_std_range)
@@ -338,7 +316,7 @@ class ActorCritics(Population):
         """alpha of each temperature, without gradient. [S]"""
         return self.log_entropy_coefficient.detach().exp()
 
-    def _optimiser(self, config: AgentConfig) -> AgentwiseAdam:
+    def _optimiser(self, config: Any) -> AgentwiseAdam:
         """Fresh Adam states; the entropy coefficient learns at the policy's rate [C]."""
         policy = [*self.policy.parameters(), self.log_entropy_coefficient]
         groups = (

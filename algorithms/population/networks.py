@@ -69,6 +69,10 @@ class TanhGaussian(NamedTuple):
         gaussian = -0.5 * noise.square() - self.log_std - 0.5 * math.log(2 * math.pi)
         return (gaussian - _log_tanh_slope(pre_tanh)).sum(dim=-1)
 
+    def per_candidate(self) -> TanhGaussian:
+        """Return the same distributions [P, B, 1, A], for several actions in each state."""
+        return TanhGaussian(self.mean.unsqueeze(2), self.log_std.unsqueeze(2))
+
     def mode(self) -> Tensor:
         """Return the deterministic action tanh(mean)."""
         return torch.tanh(self.mean)
@@ -222,11 +226,8 @@ class Critics(nn.Module):
         `reduced_precision` multiplies the hidden layers in bfloat16 (inputs, the last layer and the soft
         maximum itself stay float32), with a warning where the processor cannot.
         """
-        if self.net.norm != "none":
-            return self.soft_maximum_of_subset(observations, actions, log_density)
-        bounds = None
-        return self._soft_maximum(
-            observations, actions, log_density, bounds, gradient_draws, reduced_precision
+        return self.bounded_soft_maximum(
+            observations, actions, log_density, None, gradient_draws, reduced_precision
         )[0]
 
     def bounded_soft_maximum(
@@ -234,7 +235,7 @@ class Critics(nn.Module):
         observations: Tensor,
         actions: Tensor,
         log_density: Tensor,
-        bounds: Tensor,
+        bounds: Tensor | None,
         gradient_draws: Tensor | None = None,
         reduced_precision: bool = False,
     ) -> tuple[Tensor, Tensor]:
@@ -243,24 +244,12 @@ class Critics(nn.Module):
         `bounds [P, B, n]` are constants, -inf for none; a value that is replaced by its bound gives no
         gradient. The number is a mean over states.
         """
-        if self.net.norm == "none":
-            return self._soft_maximum(
-                observations, actions, log_density, bounds, gradient_draws, reduced_precision
-            )
-        q, bounds = self.of_candidates(observations, actions), bounds.unsqueeze(1)
-        below = (q.detach() < bounds).to(q.dtype).sum(dim=-1).mean(dim=-1)
-        return _plain_soft_maximum(torch.maximum(q, bounds), log_density), below
-
-    def _soft_maximum(
-        self,
-        observations: Tensor,
-        actions: Tensor,
-        log_density: Tensor,
-        bounds: Tensor | None = None,
-        gradient_draws: Tensor | None = None,
-        reduced_precision: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Compute the soft maximum without layer norm, and how many values lie below their bounds."""
+        if self.net.norm != "none":
+            q = self.of_candidates(observations, actions)
+            if bounds is None:
+                return _plain_soft_maximum(q, log_density), q.new_zeros(q.shape[:2])
+            below = (q.detach() < bounds.unsqueeze(1)).to(q.dtype).sum(dim=-1).mean(dim=-1)
+            return _plain_soft_maximum(torch.maximum(q, bounds.unsqueeze(1)), log_density), below
         if reduced_precision and observations.is_cpu and not this_processor().bfloat16:
             warnings.warn(SLOW_BFLOAT16, stacklevel=2)
         precision = torch.bfloat16 if reduced_precision else observations.dtype

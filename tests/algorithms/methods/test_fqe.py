@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from algorithms.methods import fqe
-from algorithms.methods.fqe import FQEConfig
+from algorithms.methods import fqe, losses
+from algorithms.methods.fqe import FQEAgents, FQEConfig
 from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
@@ -17,8 +17,8 @@ SEEDS = (71, 72, 73)
 CONFIG = FQEConfig(hidden_widths=(7, 5), discount=0.9, target_update_rate=0.05, value_learning_rate=5e-3)
 
 
-def make_agents() -> ActorCritics:
-    agents = ActorCritics(SEEDS, OBSERVATION, ACTION, CONFIG)
+def make_agents() -> FQEAgents:
+    agents = FQEAgents(SEEDS, OBSERVATION, ACTION, CONFIG)
     slow.randomise(agents, seed=0)
     return agents
 
@@ -83,7 +83,7 @@ class TestLosses:
 
     def test_the_critic_loss_reaches_the_critics_alone_and_equals_slow_loops(self) -> None:
         agents, batch, target = make_agents(), make_batch(), torch.randn(len(SEEDS), 2, SIZE)
-        loss, q = fqe.critic_loss(agents, batch, target)
+        loss, q = losses.critic_loss(agents, batch, target)
         exact = slow.float64_parameters(agents)
         expected = slow_critic_loss(exact, batch, target.double())
         assert q.shape == (len(SEEDS), 2, SIZE)
@@ -174,7 +174,7 @@ class TestStart:
 
     def test_policies_are_taken_over_and_critics_are_fresh_ones_of_the_agents_streams(self) -> None:
         agents, members = make_agents(), self.members()
-        fqe.start_from(agents, members)
+        agents.start_from(members)
         for name, tensor in agents.policy.state_dict().items():
             assert torch.equal(tensor, torch.cat([member[f"policy.{name}"] for member in members]))
         fresh = ActorCritics(SEEDS, OBSERVATION, ACTION, CONFIG)

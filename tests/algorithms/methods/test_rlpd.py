@@ -189,7 +189,7 @@ def test_as_plain_as_sac_its_critics_have_sacs_loss() -> None:
     agents.streams.restore(streams)
     expected = sac.td_target(agents, batch, config)
     torch.testing.assert_close(target, expected, rtol=1e-12, atol=1e-12)
-    loss, _ = rlpd.critic_loss(agents, batch, target)
+    loss, _ = losses.mean_critic_loss(agents, batch, target)
     torch.testing.assert_close(2 * loss, losses.critic_loss(agents, batch, expected)[0])
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from algorithms.methods import sac, so2
+from algorithms.methods import losses, sac, so2
 from algorithms.methods.edac import EDAC
 from algorithms.methods.interface import OfflineStart, Start
 from algorithms.methods.so2 import SO2, SO2Config
@@ -95,7 +95,7 @@ def test_without_noise_the_critic_loss_is_the_mean_of_single_critics_sac_losses_
     config = replace(CONFIG, target_noise=0.0)
     agents, batch = make_agents(config), make_batch(1, SIZE)
     before = agents.streams.state()
-    found, _ = so2.critic_loss(agents, batch, so2.td_targets(agents, batch, config))
+    found, _ = losses.mean_critic_loss(agents, batch, so2.td_targets(agents, batch, config))
     one = sac.SACConfig(hidden_widths=CONFIG.hidden_widths, discount=0.9, critics=1)
     alone = []
     for k in range(CONFIG.critics):

@@ -554,7 +554,7 @@ class TestOnAGpu:
         found = []
         for blocks in (False, True):
             monkeypatch.setattr(networks, "in_cache_blocks", lambda tensor, blocks=blocks: blocks)
-            value, below = critics._soft_maximum(observations, actions, log_density, bounds, draws)
+            value, below = critics.bounded_soft_maximum(observations, actions, log_density, bounds, draws)
             total = (value * upstream(3)).sum()
             found.append([value, below, *torch.autograd.grad(total, [observations, *critics.parameters()])])
         for ours, cpus in zip(*found, strict=True):
