@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from algorithms.population import networks
+from algorithms.population import soft_maximum
 from algorithms.population.networks import Critics, Policy, TanhGaussian
 from algorithms.population.perceptrons import Norm, PopulationMLP
 from algorithms.population.processor import this_processor
@@ -316,7 +316,7 @@ class TestSoftMaximum:
         self, hidden: tuple[int, ...], agents: int, states_in_a_block: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         count = 4
-        monkeypatch.setattr(networks, "PENALTY_BLOCK_ROWS", states_in_a_block * count + count - 1)
+        monkeypatch.setattr(soft_maximum, "PENALTY_BLOCK_ROWS", states_in_a_block * count + count - 1)
         critics, inputs = make_critics(agents, hidden), candidates(agents, 5, count)
         expected_value, expected_gradients, _ = naive_soft_maximum(critics, inputs)
         value, found = value_and_gradients(critics, critics.soft_maximum(*inputs))
@@ -402,7 +402,7 @@ class TestSoftMaximum:
     ) -> None:
         """The integral over the offset u is exact: between two breakpoints the gradient is constant."""
         agents, states, count = 2, 3, 4
-        monkeypatch.setattr(networks, "PENALTY_BLOCK_ROWS", 2 * count)
+        monkeypatch.setattr(soft_maximum, "PENALTY_BLOCK_ROWS", 2 * count)
         critics, inputs = make_critics(agents, (6, 5)), candidates(agents, states, count)
         _, expected, weights = naive_soft_maximum(critics, inputs)
         full_value = critics.soft_maximum(*inputs).detach()
@@ -514,13 +514,13 @@ def naive_in_log_space(critics: Critics, inputs: Candidates) -> tuple[Tensor, li
         self, bfloat16: bool, reduced: bool, warned: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         processor = replace(this_processor(), bfloat16=bfloat16)
-        monkeypatch.setattr(networks, "this_processor", lambda: processor)
+        monkeypatch.setattr(soft_maximum, "this_processor", lambda: processor)
         critics, inputs = make_critics(1, (6, 5)), candidates(1, 3, 4)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("default")
             for _ in range(3):  # not at every update
                 critics.soft_maximum(*inputs, reduced_precision=reduced)
-        assert [str(warning.message) for warning in said] == [networks.SLOW_BFLOAT16] * warned
+        assert [str(warning.message) for warning in said] == [soft_maximum.SLOW_BFLOAT16] * warned
 
 
 class TestOnAGpu:
@@ -528,7 +528,7 @@ class TestOnAGpu:
 
     @pytest.fixture(autouse=True)
     def _whole(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(networks, "in_cache_blocks", lambda tensor: False)
+        monkeypatch.setattr(soft_maximum, "in_cache_blocks", lambda tensor: False)
 
     @pytest.mark.parametrize("hidden", [(7,), (7, 6), (8, 16, 5)])
     @pytest.mark.parametrize("agents", [1, 3])
@@ -553,7 +553,7 @@ class TestOnAGpu:
         draws = (torch.arange(2) + uniform(3, 2, 5, 1, seed=9)).double() / 2 if drawn else None
         found = []
         for blocks in (False, True):
-            monkeypatch.setattr(networks, "in_cache_blocks", lambda tensor, blocks=blocks: blocks)
+            monkeypatch.setattr(soft_maximum, "in_cache_blocks", lambda tensor, blocks=blocks: blocks)
             value, below = critics.bounded_soft_maximum(observations, actions, log_density, bounds, draws)
             total = (value * upstream(3)).sum()
             found.append([value, below, *torch.autograd.grad(total, [observations, *critics.parameters()])])

@@ -20,7 +20,7 @@ from torch import Tensor
 from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.methods.interface import Metrics
 from algorithms.population import checkpoints
-from algorithms.population.networks import drawn_candidates
+from algorithms.population.soft_maximum import drawn_candidates
 from algorithms.population.streams import Streams
 from algorithms.replay.sum_tree import SumTree
 from algorithms.training import cuda_graphs
