@@ -67,7 +67,7 @@ _ROWS: tuple[Label, ...] = (
     Method("iql", "IQL, offline", "#C0B490", "d", "iql:IQL", {"offline": NOTHING}),
     Method("fqe", "FQE, offline", "#541818", "s", "fqe:FQE", {"offline": "cql"}),
     Method("wsrl", "WSRL", "#002490", "p", "wsrl:WSRL", {"offline": NOTHING, "online": "wsrl"}),
-    Method("bc", "BC, offline", "#2832C8", "h", "brac:BehaviourCloning", {"offline": NOTHING}),
+    Method("bc", "BC, offline", "#2832C8", "h", "behaviour_cloning:BehaviourCloning", {"offline": NOTHING}),
     Method("brac_v", "BRAC-v, offline", "#A81884", "<", "brac:BRACV", {"offline": "bc"}),
     Method("brac_p", "BRAC-p, offline", "#B15928", "X", "brac:BRACP", {"offline": "bc"}),
     Method(
@@ -75,7 +75,7 @@ _ROWS: tuple[Label, ...] = (
         "Best behaviour, offline",
         "#4878C0",
         "D",
-        "lbrac:MultiSource",
+        "multi_source:MultiSource",
         {"offline": NOTHING},
         estimates_behaviours=True,
     ),

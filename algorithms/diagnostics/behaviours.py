@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from algorithms.methods.brac import inside
-from algorithms.methods.lbrac import LatentAgents, MultiSourceConfig
+from algorithms.methods.behaviour_cloning import inside
+from algorithms.methods.multi_source import LatentAgents, MultiSourceConfig
 from offline_data.transitions import Transitions
 
 ROWS = 10_000  # transitions that are judged at a time

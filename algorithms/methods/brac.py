@@ -1,6 +1,6 @@
 """Behaviour-regularised actor-critic, BRAC (Wu, Tucker and Nachum 2019): SAC held near the data's policy.
 
-The behaviour b is a policy cloned from the data. BRAC-v subtracts alpha D(pi(.|s), b(.|s)) from the actor's
+The behaviour b is a policy cloned from the data (`behaviour_cloning`). BRAC-v subtracts alpha D(pi(.|s), b(.|s)) from the actor's
 objective and from the value that critics bootstrap from; BRAC-p from the actor's objective alone. [BRAC]
 marks Farama-Foundation/D4RL-Evaluations, folder brac; [MSBM] the copy of it in
 Altriaex/multi_source_behavior_modeling. Defaults are [BRAC]'s script for D4RL. Fresh weights are Glorot and
@@ -16,115 +16,15 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from algorithms.methods import losses, sac
+from algorithms.methods import behaviour_cloning, losses
 from algorithms.methods.interface import Method, Metrics, OfflineStart
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import Population, load_network
-from algorithms.population.networks import Critics, Policy, TanhGaussian
+from algorithms.population.networks import Critics, TanhGaussian
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from storage import UserError
 from storage.constraints import BatchSize, Count, FewCount, NotNegative, Positive, Rate, Weight, Widths
-
-LOG_STD_RANGE = (-5.0, 0.0)  # [BRAC] networks.py
-EDGE = 1e-3  # [BRAC] an action's distance from the edge of the box where its density is asked for
-
-
-class BoundedPolicy(Policy):
-    """P tanh-Gaussian policies whose log deviation passes through tanh into its range. [BRAC]"""
-
-    def __init__(
-        self, agents: int, observation_size: int, action_size: int, hidden_widths: Sequence[int]
-    ) -> None:
-        super().__init__(agents, observation_size, action_size, hidden_widths, LOG_STD_RANGE)
-
-    def forward(self, observations: Tensor) -> TanhGaussian:
-        """Return the action distribution in each state."""
-        mean, log_std = self.net(observations).chunk(2, dim=-1)
-        low, high = self.log_std_range
-        return TanhGaussian(mean, low + 0.5 * (high - low) * (torch.tanh(log_std) + 1))
-
-    def initialise(self, streams: Streams) -> None:
-        """Glorot and Bengio's weights, biases 0."""
-        self.net.initialise_xavier(streams)
-
-
-def inside(actions: Tensor) -> Tensor:
-    """Actions kept `EDGE` away from the box's edge, where a tanh-Gaussian's density has none."""
-    return actions.clamp(-1 + EDGE, 1 - EDGE)
-
-
-# --- the behaviour ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class CloningConfig:
-    """The numbers of the phase that clones the behaviour."""
-
-    behaviour_hidden_widths: Widths = (200, 200)  # [BRAC]
-    policy_learning_rate: Rate = 5e-4  # [BRAC] Adam; the entropy's weight learns at it too
-    batch_size: BatchSize = 256  # [BRAC]
-    discount: Weight = 0.99  # [BRAC] of the phase that follows; nothing here bootstraps
-    initial_entropy_coefficient: Positive = 1.0  # ours; then learned towards an entropy of -|A| [BRAC]
-
-
-class ClonedPolicies(Population):
-    """P policies that imitate, and the weights of their entropies."""
-
-    exported: ClassVar[tuple[str, ...]] = ("policy",)
-    targets: ClassVar[Mapping[str, str]] = {}
-
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: CloningConfig,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, action_size, members)
-        sizes = (observation_size, action_size, config.behaviour_hidden_widths)
-        self.policy = BoundedPolicy(self.count, *sizes)
-        coefficients = torch.full((self.count,), config.initial_entropy_coefficient)
-        self.log_entropy_coefficient = nn.Parameter(coefficients.log())
-        learned = [*self.policy.parameters(), self.log_entropy_coefficient]
-        group = {"params": learned, "lr": config.policy_learning_rate}
-        self.optimiser = AgentwiseAdam([group], self.count)
-
-    def distribution(self, observations: Tensor) -> TanhGaussian:
-        """Return the cloned behaviour."""
-        policy: TanhGaussian = self.policy(observations)
-        return policy
-
-
-def cloning_loss(agents: ClonedPolicies, batch: Batch) -> tuple[Tensor, Tensor]:
-    """E[alpha log b(a'|s) - log b(a|s)], a' ~ b(.|s), a the data's. [P]; and log b(a'|s). [P, B]  [BRAC]"""
-    policy: TanhGaussian = agents.policy(batch.observations)
-    _, log_density = policy.sample(agents.streams.normal(*batch.actions.shape[1:]))
-    coefficient = agents.log_entropy_coefficient.detach().exp()
-    likelihood = policy.log_density(inside(batch.actions))
-    return (coefficient.unsqueeze(1) * log_density - likelihood).mean(dim=-1), log_density
-
-
-class BehaviourCloning(Method):
-    """The behaviour, cloned."""
-
-    Config: ClassVar[type[Any]] = CloningConfig
-    Agents: ClassVar[Any] = ClonedPolicies
-
-    def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every policy, and of its entropy's weight. [BRAC] bc_agent.py"""
-        agents = self.agents
-        loss, log_density = cloning_loss(agents, batch)
-        agents.step(loss, sac.entropy_coefficient_loss(agents, log_density))
-        return {
-            "actor_loss": loss.detach(),
-            "entropy": -log_density.detach().mean(dim=-1),
-            "entropy_coefficient": agents.log_entropy_coefficient.detach().exp(),
-        }
-
-
-# --- the regularised actor-critic -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -165,8 +65,10 @@ class BRACAgents(Population):
     ) -> None:
         super().__init__(seeds, action_size, members)
         sizes = (self.count, observation_size, action_size)
-        self.policy = BoundedPolicy(*sizes, config.policy_hidden_widths)
-        self.behaviour = BoundedPolicy(*sizes, config.behaviour_hidden_widths).requires_grad_(False)
+        self.policy = behaviour_cloning.BoundedPolicy(*sizes, config.policy_hidden_widths)
+        self.behaviour = behaviour_cloning.BoundedPolicy(
+            *sizes, config.behaviour_hidden_widths
+        ).requires_grad_(False)
         self.q, self.target_q = (CriticsFromGlorot(*sizes, config.hidden_widths) for _ in range(2))
         self.divergence_weight = nn.Parameter(torch.full((self.count,), float(config.divergence_weight)))
         groups = (
@@ -201,7 +103,7 @@ def kl_divergence(policy: TanhGaussian, behaviour: TanhGaussian, noise: Tensor, 
     mean_i[log pi(a_i|s) - log b(a_i|s)], from `noise [P, B, n, A]`; `rectified` raises what is below 0 to 0.
     """
     actions, log_density = policy.per_candidate().sample(noise)
-    likelihood = behaviour.per_candidate().log_density(inside(actions))
+    likelihood = behaviour.per_candidate().log_density(behaviour_cloning.inside(actions))
     estimate = (log_density - likelihood).mean(dim=-1)
     return torch.relu(estimate) if rectified else estimate
 

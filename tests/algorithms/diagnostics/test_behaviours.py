@@ -10,7 +10,7 @@ import torch
 
 from algorithms.diagnostics import behaviours
 from algorithms.methods.interface import OfflineStart
-from algorithms.methods.lbrac import MultiSource, MultiSourceConfig
+from algorithms.methods.multi_source import MultiSource, MultiSourceConfig
 from algorithms.population.agents import one_agent
 from tests.algorithms import slow_reference as slow
 from tests.algorithms.made_up import made_up_transitions

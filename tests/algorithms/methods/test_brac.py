@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from algorithms.methods import brac, losses
-from algorithms.methods.brac import BRACP, BRACV, BehaviourCloning, BRACAgents, BRACConfig, CloningConfig
+from algorithms.methods.behaviour_cloning import BehaviourCloning, ClonedPolicies, CloningConfig
+from algorithms.methods.brac import BRACP, BRACV, BRACAgents, BRACConfig
 from algorithms.methods.interface import OfflineStart
 from algorithms.population.agents import one_agent
 from algorithms.population.networks import TanhGaussian
@@ -197,7 +198,7 @@ def test_a_rectified_estimate_is_zero_where_the_plain_one_is_negative() -> None:
 
 def test_the_cloned_behaviour_is_likely_and_keeps_its_entropy() -> None:
     """alpha E[log b(a')] - E[log b(a)], alpha learned towards an entropy of -|A|; updates by hand."""
-    agents = brac.ClonedPolicies(SEEDS, OBSERVATION, ACTION, CLONING).double()
+    agents = ClonedPolicies(SEEDS, OBSERVATION, ACTION, CLONING).double()
     slow.randomise(agents, seed=3)
     method, by_hand = BehaviourCloning(agents, CLONING), slow.Adam(slow.float64_parameters(agents))
     for number in range(4):
@@ -270,7 +271,7 @@ class TestUpdate:
 
 class TestStart:
     def test_the_behaviour_is_the_cloned_policy_and_the_rest_is_fresh(self) -> None:
-        cloned = brac.ClonedPolicies(SEEDS, OBSERVATION, ACTION, CLONING)
+        cloned = ClonedPolicies(SEEDS, OBSERVATION, ACTION, CLONING)
         cloned.initialise()
         members = [one_agent(cloned, index) for index in range(2)]
         config = replace(CONFIG, behaviour_hidden_widths=(6,), policy_hidden_widths=(6,))

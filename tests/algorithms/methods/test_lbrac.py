@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from algorithms.methods.interface import OfflineStart
-from algorithms.methods.lbrac import LBRACV, LBRACConfig, LearnedAgents, MultiSource, MultiSourceConfig
+from algorithms.methods.lbrac import LBRACV, LBRACConfig, LearnedAgents
+from algorithms.methods.multi_source import MultiSource, MultiSourceConfig
 from algorithms.population.agents import one_agent
 from algorithms.replay.batch import Batch
 from storage import UserError

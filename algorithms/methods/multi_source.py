@@ -1,0 +1,300 @@
+"""Behaviour estimation from multi-source data (Zhang and Kashima, AAAI 2023): who made which trajectory.
+
+Each trajectory was made by one of K unknown policies. This phase, before LBRAC-v, learns those policies, and
+which of them made which trajectory: a vector w_m for each trajectory m, e_k and h_k for the k-th policy and
+its values, one policy network and one pair of critics for all of them, which are told whose by the vector. A
+trajectory belongs to the policy whose vector has the largest cosine with its own.
+
+[MSBM] marks Altriaex/multi_source_behavior_modeling. Fresh weights and vectors are as Keras makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from algorithms.methods import behaviour_cloning, losses
+from algorithms.methods.interface import Method, Metrics, OfflineStart, Start
+from algorithms.population.adam import AgentwiseAdam
+from algorithms.population.agents import Population
+from algorithms.population.embeddings import Embeddings, nearest
+from algorithms.population.networks import TanhGaussian
+from algorithms.population.perceptrons import PopulationMLP, PopulationScale, one_hot
+from algorithms.population.streams import Streams
+from algorithms.replay.batch import Batch
+from algorithms.replay.extras import Extra
+from storage import UserError
+from storage.constraints import BatchSize, EnsembleSize, FewCount, NotNegative, Rate, Weight, Widths
+
+LOG_STD_RANGE = (-10.0, 10.0)  # [MSBM] networks2.py
+NORM_EPSILON = 1e-3  # added to the variance of a layer norm; Keras'
+BINS = 100  # [MSBM] of the trajectories' returns, by percentile
+
+
+@dataclass(frozen=True)
+class MultiSourceConfig:
+    """The numbers of the phase that estimates behaviours."""
+
+    hidden_widths: Widths = (300, 300, 300)  # [MSBM] critics; all but the last are the features of (s, a)
+    policy_hidden_widths: Widths = (200, 200, 200)  # [MSBM] all but the last are the features of s
+    policies: EnsembleSize = 10  # [MSBM] n_dic: K, at least as many as made the data
+    embedding_size: FewCount = 8  # [MSBM] d
+    commitment_weight: NotNegative = 0.1  # [MSBM] commit_coe
+    batch_size: BatchSize = 256  # [MSBM]
+    discount: Weight = 0.99  # [MSBM]
+    target_update_rate: Rate = 1e-3  # [MSBM] tau, before every update
+    policy_learning_rate: Rate = 5e-5  # [MSBM] of policies and trajectories
+    value_learning_rate: Rate = 1e-4  # [MSBM]
+
+    def __post_init__(self) -> None:
+        """UserError for networks that have no features to share."""
+        for name in ("hidden_widths", "policy_hidden_widths"):
+            if len(getattr(self, name)) < 2:
+                raise UserError(
+                    f"{name} is {list(getattr(self, name))}, expected at least two layers: the last comes"
+                    " after a policy's vector, the others before"
+                )
+
+
+class Described(nn.Module):
+    """K networks side by side of an input and a vector: features of it, layer norm, a head that sees both."""
+
+    def __init__(
+        self, copies: int, inputs: int, widths: Sequence[int], embedding_size: int, outputs: int
+    ) -> None:
+        super().__init__()
+        *hidden, features, last = widths
+        self.body = PopulationMLP(copies, inputs, hidden, features)
+        self.scale = PopulationScale(copies, features)
+        self.head = PopulationMLP(copies, features + embedding_size, (last,), outputs)
+
+    def features(self, inputs: Tensor, frozen: bool = False) -> Tensor:
+        """Return what every vector's head sees of the inputs: [K, B, in] -> [K, B, features]."""
+        hidden = torch.relu(self.body(inputs, frozen))
+        normalised = functional.layer_norm(hidden, hidden.shape[-1:], eps=NORM_EPSILON)
+        scale = (self.scale.shift, self.scale.gain)
+        shift, gain = (part.detach() for part in scale) if frozen else scale
+        return torch.addcmul(shift, normalised, gain)
+
+    def of(self, features: Tensor, vectors: Tensor, frozen: bool = False) -> Tensor:
+        """Return the head's outputs, told whose by `vectors [K, B, d]`. [K, B, outputs]"""
+        outputs: Tensor = self.head(torch.cat([features, vectors], dim=-1), frozen)
+        return outputs
+
+    def initialise(self, streams: Streams) -> None:
+        """Glorot and Bengio's weights, biases 0; a norm that scales by 1."""
+        self.body.initialise_xavier(streams)
+        self.head.initialise_xavier(streams)
+        nn.init.ones_(self.scale.gain)
+        nn.init.zeros_(self.scale.shift)
+
+
+class DescribedPolicy(Described):
+    """P policy networks, each of as many policies as there are vectors."""
+
+    def distribution(self, features: Tensor, vectors: Tensor) -> TanhGaussian:
+        """Return the policies of `vectors [P, B, d]` in the states of `features`."""
+        mean, log_std = self.of(features, vectors).chunk(2, dim=-1)
+        return TanhGaussian(mean, log_std.clamp(*LOG_STD_RANGE))
+
+
+class DescribedCritics(Described):
+    """Twin critics of P agents, with a vector for each policy whose values they are to say."""
+
+    def __init__(
+        self, agents: int, inputs: int, widths: Sequence[int], policies: int, embedding_size: int
+    ) -> None:
+        super().__init__(2 * agents, inputs, widths, embedding_size, 1)
+        self.policies = Embeddings(2 * agents, policies, embedding_size)
+
+    def pairs(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
+        """Return the features of states and actions: [P, B, ...] each -> [2 P, B, features]."""
+        states = observations.detach() if frozen else observations
+        return self.features(torch.cat([states, actions], dim=-1).repeat_interleave(2, dim=0), frozen)
+
+    def values(self, features: Tensor, policies: Tensor, frozen: bool = False) -> Tensor:
+        """Q of the policies by number, int64 [P, B], of the pairs of `features`. [P, 2, B]"""
+        vectors = self.policies(policies.repeat_interleave(2, dim=0), frozen)
+        return self.of(features, vectors, frozen).reshape(len(policies), 2, -1)
+
+    def initialise(self, streams: Streams) -> None:
+        """Fresh networks and vectors."""
+        super().initialise(streams)
+        self.policies.initialise(streams)
+
+
+class LatentAgents(Population):
+    """P agents that tell policies apart: networks, and vectors of M trajectories and of K + 1 policies.
+
+    The policy of number K is the learned one; the K before are the behaviours.
+    """
+
+    exported: ClassVar[tuple[str, ...]] = ("policy", "q", "trajectories", "policies")
+
+    learns_a_policy: ClassVar[bool] = False
+    """Whether the policy of number K is learned."""
+
+    percentiles: Tensor  # [M], of the trajectories' returns, 1 to 100
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        observation_size: int,
+        action_size: int,
+        config: MultiSourceConfig,
+        percentiles: Tensor,
+    ) -> None:
+        super().__init__(seeds, action_size)
+        self.behaviours = config.policies
+        known, size, pair = config.policies + 1, config.embedding_size, observation_size + action_size
+        widths = config.policy_hidden_widths
+        self.policy = DescribedPolicy(self.count, observation_size, widths, size, 2 * action_size)
+        self.q, self.target_q = (
+            DescribedCritics(self.count, pair, config.hidden_widths, known, size) for _ in range(2)
+        )
+        self.trajectories = Embeddings(self.count, len(percentiles), size)
+        self.policies = Embeddings(self.count, known, size)
+        self.register_buffer("percentiles", percentiles, persistent=False)
+        modules = (self.policy, self.trajectories, self.policies)
+        policy = [parameter for module in modules for parameter in module.parameters()]
+        groups = (
+            {"params": policy, "lr": config.policy_learning_rate},
+            {"params": self.q.parameters(), "lr": config.value_learning_rate},
+        )
+        self.optimiser = AgentwiseAdam(groups, self.count)
+
+    @torch.no_grad()
+    def assigned(self, trajectories: Tensor) -> Tensor:
+        """Assign trajectories to behaviours by the largest cosine: int64 [P, B] -> [P, B]."""
+        return nearest(self.trajectories(trajectories), self.policies.directions()[:, : self.behaviours])
+
+    @torch.no_grad()
+    def assignment(self) -> Tensor:
+        """Assign each of the M trajectories to a behaviour: the matrix G, a row's 1 by its place. [P, M]"""
+        return nearest(self.trajectories.directions(), self.policies.directions()[:, : self.behaviours])
+
+    @torch.no_grad()
+    def best_behaviour(self) -> Tensor:
+        """Return the behaviour whose trajectories have the highest mean percentile of return. int64 [P, 1]
+
+        One that has none is not looked at ([MSBM] takes its mean of nothing).
+        """
+        made = one_hot(self.assignment(), self.behaviours, self.percentiles.dtype)  # [P, M, K]
+        counts = made.sum(dim=1)
+        means = (made * self.percentiles.unsqueeze(-1)).sum(dim=1) / counts.clamp(min=1)
+        unused = torch.full_like(means, -torch.inf)
+        return torch.where(counts > 0, means, unused).argmax(dim=-1, keepdim=True)
+
+    def handed_over(self, index: int) -> dict[str, Tensor]:
+        """Return the behaviour that made each trajectory. int64 [1, M]"""
+        return {"assignment": self.assignment()[index : index + 1]}
+
+    def of_numbers(self, observations: Tensor, policies: Tensor) -> TanhGaussian:
+        """Return the policies by number, int64 [P, B] or [P, 1], in the states [P, B, observation_size]."""
+        numbers = policies.expand(-1, observations.shape[1])
+        return self.policy.distribution(self.policy.features(observations), self.policies(numbers))
+
+    def distribution(self, observations: Tensor) -> TanhGaussian:
+        """Return the best behaviour."""
+        return self.of_numbers(observations, self.best_behaviour())
+
+
+class Imitation(NamedTuple):
+    """Losses of how well the data's actions are described. [P] each"""
+
+    reconstruction: Tensor  # negative log density under the trajectory's vector, and under its behaviour's
+    commitment: Tensor  # negative cosine of the two vectors
+
+
+def imitation(agents: LatentAgents, batch: Batch, behaviour: TanhGaussian, features: Tensor) -> Imitation:
+    """E[-log pi(a|s; w_m) - log pi(a|s; e)] and E[-<w_m, e>], e of the trajectory's behaviour. [MSBM]"""
+    trajectories = batch.extras["trajectory"]
+    own = agents.trajectories(trajectories)
+    actions = behaviour_cloning.inside(batch.actions)
+    likelihood = behaviour.log_density(actions)
+    likelihood = likelihood + agents.policy.distribution(features, own).log_density(actions)
+    cosine = (own * agents.policies(agents.assigned(trajectories))).sum(dim=-1)
+    return Imitation(-likelihood.mean(dim=-1), -cosine.mean(dim=-1))
+
+
+def td_target(batch: Batch, value: Tensor, discount: float) -> Tensor:
+    """r + discount mask value. [P, B]"""
+    return batch.rewards + discount * batch.masks * value
+
+
+@torch.no_grad()
+def value_of(agents: LatentAgents, states: Tensor, policy: TanhGaussian, numbers: Tensor) -> Tensor:
+    """min Q_target(s, a) of the policy of these numbers, a sampled by it. [P, B]"""
+    actions = policy.actions(agents.streams.normal(states.shape[1], agents.action_size))
+    smaller: Tensor = agents.target_q.values(agents.target_q.pairs(states, actions), numbers).amin(dim=1)
+    return smaller
+
+
+class MultiSource(Method):
+    """The behaviours that made the data, and which of them made which trajectory."""
+
+    Config: ClassVar[type[Any]] = MultiSourceConfig
+    Agents: ClassVar[Any] = LatentAgents
+    extras: ClassVar[tuple[Extra, ...]] = ("trajectory",)
+
+    @classmethod
+    def population(cls, start: OfflineStart | Start, config: Any, members: int) -> Population:
+        """Make agents with a vector for each of the data's trajectories. UserError where K is too large."""
+        percentiles = _percentiles(start)
+        if config.policies > len(percentiles):
+            raise UserError(
+                f"policies is {config.policies}, and the data have {len(percentiles)} trajectories: expected"
+                " at most as many policies"
+            )
+        sizes = (start.observation_size, start.action_size)
+        agents: Population = cls.Agents(start.seeds, *sizes, config, percentiles)
+        return agents
+
+    def update(self, batch: Batch, step: int) -> Metrics:
+        """Targets, critics, then policies and trajectories. [MSBM] bc_vqvae.py"""
+        agents, config = self.agents, self.config
+        agents.move_targets(config.target_update_rate)
+        behaviours = agents.assigned(batch.extras["trajectory"])
+        with torch.no_grad():
+            following = agents.of_numbers(batch.next_observations, behaviours)
+        value = value_of(agents, batch.next_observations, following, behaviours)
+        q = agents.q.values(agents.q.pairs(batch.observations, batch.actions), behaviours)
+        critics = losses.squared_error(q, td_target(batch, value, config.discount))
+        agents.step(critics)
+        features = agents.policy.features(batch.observations)
+        behaviour = agents.policy.distribution(features, agents.policies(behaviours))
+        found = imitation(agents, batch, behaviour, features)
+        loss = found.reconstruction + config.commitment_weight * found.commitment
+        agents.step(loss)
+        return {
+            "critic_loss": critics.detach(),
+            "actor_loss": loss.detach(),
+            "q_mean": q.detach().mean(dim=(1, 2)),
+            **described(found, behaviours, config.policies),
+        }
+
+
+def described(found: Imitation, behaviours: Tensor, policies: int) -> Metrics:
+    """Return both phases' metrics of the behaviours, of a batch's numbers [P, B]. [P] each"""
+    return {
+        "reconstruction_loss": found.reconstruction.detach(),
+        "commitment": -found.commitment.detach(),
+        "behaviours_used": one_hot(behaviours, policies, torch.float32).amax(dim=1).sum(dim=-1),
+    }
+
+
+def _percentiles(start: OfflineStart | Start) -> Tensor:
+    """Of each trajectory's return, from 1 to 100. [M]. UserError where the data have no two trajectories."""
+    returns = np.asarray(getattr(start, "returns", ()), dtype=np.float64)
+    if len(returns) < 2:
+        raise UserError(
+            f"the data have {len(returns)} trajectories, and the method tells them apart: expected at least 2"
+        )
+    edges = np.quantile(returns, np.arange(BINS) / BINS)
+    return torch.from_numpy(np.digitize(returns, edges).astype(np.float32))
