@@ -1,10 +1,10 @@
 """Behaviour-regularised actor-critic, BRAC (Wu, Tucker and Nachum 2019): SAC held near the data's policy.
 
-The behaviour b is a policy cloned from the data (`behaviour_cloning`). BRAC-v subtracts alpha D(pi(.|s), b(.|s)) from the actor's
-objective and from the value that critics bootstrap from; BRAC-p from the actor's objective alone. [BRAC]
-marks Farama-Foundation/D4RL-Evaluations, folder brac; [MSBM] the copy of it in
-Altriaex/multi_source_behavior_modeling. Defaults are [BRAC]'s script for D4RL. Fresh weights are Glorot and
-Bengio's, which Keras starts from.
+The behaviour b is a policy cloned from the data (`behaviour_cloning`). BRAC-v subtracts alpha
+D(pi(.|s), b(.|s)) from the actor's objective and from the value that critics bootstrap from; BRAC-p from the
+actor's objective alone. [BRAC] marks Farama-Foundation/D4RL-Evaluations, folder brac; [MSBM] the copy of it
+in Altriaex/multi_source_behavior_modeling. Defaults are [BRAC]'s script for D4RL. Fresh weights are Glorot
+and Bengio's, which Keras starts from.
 """
 
 from __future__ import annotations
