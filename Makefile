@@ -125,7 +125,7 @@ $(CLUSTER): requirements-cluster.lock $(INSTALLED)
 cluster-test: $(CLUSTER)  ## as root, on Debian with Slurm: disturb a run on a Slurm of one node: results/cluster-test
 	python -m tests.cluster --output results/cluster-test
 
-audit: $(INSTALLED)  ## bandit over the rooms, pip-audit over the lock (docs/faults.md)
+audit: $(INSTALLED)  ## bandit over the packages, pip-audit over the lock (docs/faults.md)
 	$(PYTHON) -m venv $(ENVIRONMENT)/audit
 	$(ENVIRONMENT)/audit/bin/python -m pip install --quiet bandit==1.9.4 pip-audit==2.10.1
 	$(ENVIRONMENT)/audit/bin/bandit --quiet --configfile pyproject.toml --recursive \
@@ -134,7 +134,7 @@ audit: $(INSTALLED)  ## bandit over the rooms, pip-audit over the lock (docs/fau
 	.ci/audit $(ENVIRONMENT)/audit/bin/pip-audit requirements-cluster.lock
 	.ci/audit $(ENVIRONMENT)/audit/bin/pip-audit requirements-docs.lock
 
-format: $(INSTALLED)  ## rewrite the sources in the house's format
+format: $(INSTALLED)  ## rewrite the sources in the project's format
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow

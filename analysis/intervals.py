@@ -131,7 +131,7 @@ def _kept(path: Path) -> tuple[Scores, Scores] | None:
 
 
 def _content_hash(name: str, arrays: Sequence[Scores], bootstrap: Bootstrap) -> str:
-    """Hash all that an interval depends on: scores, settings, this room's code and the libraries."""
+    """Hash all that an interval depends on: scores, settings, this package's code and the libraries."""
     digest = hashlib.sha256(_code_hash().encode())
     settings = [name, bootstrap.repetitions, bootstrap.seed, bootstrap.confidence]
     digest.update(json.dumps([*settings, *(array.shape for array in arrays)]).encode())

@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m analysis.verdicts",
         description=f"{main.__doc__} Without either, say what the paper's own curves give.",
-        epilog=f"Exit status {FAILED}: a claim has a verdict of --fail-on; 1: something has to be mended.",
+        epilog=f"Exit status {FAILED}: a claim has a verdict of --fail-on; 1: something has to be fixed.",
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--curves", type=Path, nargs="+", help="Parquet files of curves")

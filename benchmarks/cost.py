@@ -1,4 +1,4 @@
-"""Measure what `snakemake cost` reckons with: the rates of everything a job does, on one core.
+"""Measure what `snakemake cost` estimates with: the rates of everything a job does, on one core.
 
     OMP_NUM_THREADS=1 python -m benchmarks.cost --output workflow/cost.json
 

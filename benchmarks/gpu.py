@@ -11,7 +11,7 @@ in agent-updates a second (of an ensemble: of ensembles).
 
 Loops: pre-training of 20 agents and Off2On of four seeds as a job runs them, evaluation, collection and
 checkpoints included, each twice, one twice as long as the other: the difference is what a longer run costs,
-from which the published lengths are reckoned (a little low online, where checkpoints grow with the buffer).
+from which the published lengths are estimated (a little low online, where checkpoints grow with the buffer).
 
 Each contender runs in a process of its own, since a capture that fails spoils its process, the most telling
 first, until --seconds have passed; a line is printed and the file written after each. `--device cpu` tries
@@ -80,7 +80,7 @@ class Contender(NamedTuple):
     penalised: bool = True  # whether critics judge the penalty's candidates
 
     def most_bytes(self, rows: int) -> int:
-        """An upper bound on what it holds of a GPU's memory, reckoned from the sizes."""
+        """An upper bound on what it holds of a GPU's memory, estimated from the sizes."""
         activations = 2 * self.agents * ACTIVATIONS * ACTIVATION_BYTES if self.penalised else 0
         return START_BYTES + rows * ROW_BYTES + self.networks * NETWORK_BYTES + activations
 
@@ -361,7 +361,7 @@ def survey(parts: Sequence[str], sizes: Sizes, seconds: float, output: Path | No
         print("JAX is not installed: its CQL is left out")
         entries = [entry for entry in entries if not entry.name.startswith("JAX")]
     most = max(entry.most_bytes(sizes.rows) for entry in entries) / 1e9
-    print(f"At most {most:.1f} GB of the device's memory at once, reckoned from the sizes", flush=True)
+    print(f"At most {most:.1f} GB of the device's memory at once, estimated from the sizes", flush=True)
     names = {"updates": [entry.name for entry in entries], "loops": list(LOOPS)}
     for part, name in [(one, name) for one in parts for name in names[one]]:
         left = deadline - time.monotonic()

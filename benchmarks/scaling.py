@@ -5,7 +5,7 @@
 Updates are timed on one thread in processor time, after one to warm up; the sizes take turns, so that a
 machine that becomes slower does so for all. Memory is the most a process of its own ever held. The DAG is the
 smoke configuration's up to its statistics, run anew with each number of cores; what more cores would take is
-reckoned from the times its jobs took on one, started as soon as what they wait for is done.
+estimated from the times its jobs took on one, started as soon as what they wait for is done.
 """
 
 from __future__ import annotations

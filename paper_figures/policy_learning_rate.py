@@ -1,7 +1,7 @@
 """How the policy's learning rate changes fine-tuning, a panel a dataset, beside the published curve.
 
 The paper chooses 3e-4, 3e-5 or 5e-6 by dataset and does not say which is whose ([S] D.1): the rate whose
-curve lies nearest the published one is the likeliest.
+curve lies nearest the published one is the most likely.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something a person must mend.
+    """Something a person must fix.
 
     The message is one sentence that names the thing and what was expected.
     """

@@ -16,7 +16,7 @@ from storage import UserError
 from storage.files import atomic_path
 
 NAME = "SHA256SUMS"
-_ROOMS = ("figures", "statistics")
+_FOLDERS = ("figures", "statistics")
 _SKIPPED = "cache"
 _LATER = (NAME, "report.html")
 """Files that are made when a run has ended."""
@@ -56,7 +56,7 @@ def check(folder: Path | str) -> int:
 
 
 def _listed(folder: Path) -> list[Path]:
-    inner = [path for room in _ROOMS for path in (folder / room).rglob("*")]
+    inner = [path for name in _FOLDERS for path in (folder / name).rglob("*")]
     files = [path for path in (*folder.iterdir(), *inner) if path.is_file() and path.name not in _LATER]
     return sorted(p for p in files if not p.name.startswith(".") and p.parent.name != _SKIPPED)
 

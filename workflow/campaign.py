@@ -47,7 +47,7 @@ TINY_DATA = {"transitions": 400, "copies": 2}
 
 
 class Member(NamedTuple):
-    """A job of one of the configurations; seconds of a core that it is reckoned to take, None if unknown."""
+    """A job of one of the configurations; seconds of a core that it is estimated to take, None if unknown."""
 
     job: Job
     seconds: float | None
@@ -99,10 +99,10 @@ class Campaign:
         for configuration in configurations:
             table = Table(configuration)
             on_gpu = configuration.get("compute", {}).get("device") == "cuda"
-            reckoned = {} if on_gpu else cost.Estimate(table.plan, model).jobs
+            estimated = {} if on_gpu else cost.Estimate(table.plan, model).jobs
             for job in table.jobs.values():
                 if job.rule in RULES:
-                    seconds = reckoned[job.name].seconds if job.name in reckoned else None
+                    seconds = estimated[job.name].seconds if job.name in estimated else None
                     self.members.append(Member(job, seconds, on_gpu and job.rule in ("behaviour", "train")))
         self.finished = {member.job.file for member in self.members if done(member.job)}
         self._makers = {path: m.job.file for m in self.members for path in m.job.outputs.values()}
@@ -195,12 +195,12 @@ def _say(sentence: str) -> None:
 
 
 def summary(members: Sequence[Member]) -> str:
-    """Return a line a configuration: jobs, and core-hours where they can be reckoned."""
+    """Return a line a configuration: jobs, and core-hours where they can be estimated."""
     lines = []
     for run in dict.fromkeys(member.job.about["run"] for member in members):
         own = [member for member in members if member.job.about["run"] == run]
         known = [member.seconds for member in own if member.seconds is not None]
-        unknown = f", {len(own) - len(known)} more not reckoned" if len(known) < len(own) else ""
+        unknown = f", {len(own) - len(known)} more not estimated" if len(known) < len(own) else ""
         hours = f"{sum(known) / cost.HOUR:.2f} core-hours"
         lines.append(f"  {run}: {len(own)} jobs, {hours}{unknown}")
     return "\n".join(lines) if lines else "  nothing"

@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TextIO
 from storage import UserError
 
 REFUSED = 2
-"""Exit status where a person has to mend something; the log's last line says what."""
+"""Exit status where a person has to fix something; the log's last line says what."""
 
 Json = Mapping[str, Any]
 
@@ -51,7 +51,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentParser) -> NoReturn:
-    """Parse, run `step` and exit: 0, or 2 with one sentence where a person has to mend something.
+    """Parse, run `step` and exit: 0, or 2 with one sentence where a person has to fix something.
 
     SIGTERM and Ctrl-C end the step as an exception would, so that nothing half-written stays.
     """
@@ -91,7 +91,7 @@ def _leave(sentence: str, log: Path | None) -> None:
     """Add what ended this step to the file that Snakemake's closing words are taken from, if there is one."""
     if file := os.environ.get(FAILURES):
         with suppress(OSError), open(file, "a", encoding="utf-8") as failures:
-            failures.write(f"{sentence}\n  log: {log}; when it is mended, the same command goes on\n")
+            failures.write(f"{sentence}\n  log: {log}; when it is fixed, the same command goes on\n")
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

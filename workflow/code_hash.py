@@ -18,7 +18,7 @@ import grimp
 from storage import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("algorithms", "envs", "offline_data", "storage", "workflow")
+PACKAGES = ("algorithms", "envs", "offline_data", "storage", "workflow")
 """The packages that a job's code is in."""
 SAMPLES, SAMPLED = 64, 2**16
 """Parts of a large file that its hash is of, and bytes of each."""
@@ -41,7 +41,7 @@ def shipped(place: str) -> str:
 
 @cache
 def source_hash(*places: str, root: Path = ROOT) -> str:
-    """12 hexadecimal digits for the files at `places` (rooms or files), by relative name and code.
+    """12 hexadecimal digits for the files at `places` (packages or files), by relative name and code.
 
     Raises:
         FileNotFoundError: a place does not exist.
@@ -59,7 +59,7 @@ def job_hash(step: str, method: str = "") -> str:
     modules, own = {f"workflow.steps.{step}"}, set[tuple[Path, Path]]()
     if method:
         module = method.partition(":")[0]
-        if module.partition(".")[0] not in ROOMS:
+        if module.partition(".")[0] not in PACKAGES:
             own, imported = _own_code(method, module)
             modules |= imported
         elif module in _graph().modules:
@@ -73,7 +73,7 @@ def job_hash(step: str, method: str = "") -> str:
 
 @cache
 def _graph() -> grimp.ImportGraph:
-    graph = grimp.build_graph(*ROOMS, cache_dir=None)
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None)
     for module in _NOT_OF_A_RESULT:
         graph.remove_module(module)
     return graph
@@ -105,7 +105,7 @@ def _own_code(method: str, module: str) -> tuple[set[tuple[Path, Path]], set[str
     files, imported, left = set[tuple[Path, Path]](), set[str](), [module]
     while left:
         name = left.pop()
-        if name.partition(".")[0] in ROOMS:
+        if name.partition(".")[0] in PACKAGES:
             imported |= {name} & _graph().modules
         elif (file := _file(name, folder)).is_file() and (file, folder) not in files:
             files.add((file, folder))

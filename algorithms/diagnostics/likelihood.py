@@ -55,7 +55,7 @@ class VAE(nn.Module):
 
     def __init__(self, size: int, config: LikelihoodConfig) -> None:
         super().__init__()
-        # A population of one: the networks of this room.
+        # A population of one: the networks of this package.
         self.encoder = PopulationMLP(1, size, config.hidden_widths, 2 * config.latent_size)
         self.decoder = PopulationMLP(1, config.latent_size, config.hidden_widths, size)
 

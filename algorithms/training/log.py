@@ -122,13 +122,13 @@ class TrainingLog:
 
     def _stop(self, name: str, seed: int, value: float, step: int) -> NoReturn:
         what = f"{'/'.join(self._labels)}: {name} of seed {seed} became"
-        mend = "lower the learning rates or look at the data"
+        remedy = "lower the learning rates or look at the data"
         if math.isfinite(value):
             raise UserError(
                 f"{what} {value:.4g} at update {step}, expected at most {self._largest_q:g} either way: Q has"
-                f" exploded; {mend}, or raise the schedule's largest_q"
+                f" exploded; {remedy}, or raise the schedule's largest_q"
             )
-        raise UserError(f"{what} non-finite at update {step}; {mend}")
+        raise UserError(f"{what} non-finite at update {step}; {remedy}")
 
     def add_thinned(self, metrics: Metrics) -> None:
         """Count metrics that are looked at now and then only towards means of their own."""

@@ -2,7 +2,7 @@
 
 `docs_dir` holds the style alone. A page's relative link to a file that is no page, such as a figure or a
 configuration, brings that file along; one to nothing fails the strict build. A notebook is executed and
-becomes a page; each package of a room has a page of its API.
+becomes a page; each package has a page of its API.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAGES = (
     "benchmarks/README.md",
     "results/reference/README.md",
 )
-ROOMS = ("envs", "offline_data", "algorithms", "analysis", "paper_figures", "storage")
+PACKAGES = ("envs", "offline_data", "algorithms", "analysis", "paper_figures", "storage")
 _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)\s#]+)")
 
 
@@ -65,9 +65,9 @@ def _executed(notebook: Path) -> dict[Path, str | bytes]:
 
 
 def _packages() -> dict[str, list[str]]:
-    """Return the packages of the rooms with their public modules, in the order of the rooms."""
+    """Return the packages and subpackages with their public modules, in the order of `PACKAGES`."""
     found: dict[str, list[str]] = {}
-    for path in (path for room in ROOMS for path in sorted(ROOT.glob(f"{room}/**/[a-z]*.py"))):
+    for path in (path for package in PACKAGES for path in sorted(ROOT.glob(f"{package}/**/[a-z]*.py"))):
         *package, module = path.relative_to(ROOT).with_suffix("").parts
         found.setdefault(".".join(package), []).append(".".join([*package, module]))
     return found

@@ -35,7 +35,7 @@ def test_every_contender_makes_as_many_updates_as_it_is_asked_for(index: int) ->
 
 
 @pytest.mark.parametrize("name", gpu.LOOPS)
-def test_a_longer_loop_is_reckoned_from_two_lengths(name: str) -> None:
+def test_a_longer_loop_is_estimated_from_two_lengths(name: str) -> None:
     loop = gpu.measured(name, SIZES)
     first, second = loop["seconds"]
     published = {"pre-training": gpu.OFFLINE_UPDATES, "fine-tuning": gpu.ONLINE_STEPS}[name]

@@ -1,7 +1,8 @@
 """One table of bad input: each case ends in one sentence that names the thing; nothing half-written stays.
 
 A case is a function of an empty folder; what it raises must be a UserError. Cases that belong to one reader's
-own rules stand in that reader's tests; here stands what crosses rooms, and what files of other people bring.
+own rules stand in that reader's tests; here stands what crosses packages, and what files of other people
+bring.
 """
 
 from __future__ import annotations

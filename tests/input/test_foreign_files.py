@@ -26,7 +26,7 @@ from storage.files import atomic_path, exclusive, read_json, write_json
 from workflow import configuration
 from workflow.code_hash import ROOT
 
-ROOMS = (
+PACKAGES = (
     "algorithms",
     "analysis",
     "offline_data",
@@ -60,7 +60,7 @@ def unsafe(source: str) -> Iterator[str]:
 
 
 def test_no_source_unpickles_or_runs_what_a_file_brings() -> None:
-    files = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     found = [f"{path.relative_to(ROOT)}: {name}" for path in files for name in unsafe(path.read_text())]
     assert len(files) > 80
     assert not found

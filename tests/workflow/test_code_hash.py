@@ -15,11 +15,11 @@ from workflow.code_hash import ROOT, sampled_hash, source_hash
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Callable[[], str]:
-    """A small house with two rooms; calling it gives the hash of one of them as it is now."""
-    for room in ("kitchen", "hall"):
-        (tmp_path / room).mkdir()
-        (tmp_path / room / "code.py").write_text("x = 1\n")
+def project(tmp_path: Path) -> Callable[[], str]:
+    """A small project with two packages; calling it gives the hash of one of them as it is now."""
+    for package in ("kitchen", "hall"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "code.py").write_text("x = 1\n")
 
     def hashed() -> str:
         source_hash.cache_clear()
@@ -30,41 +30,41 @@ def house(tmp_path: Path) -> Callable[[], str]:
     return hashed
 
 
-def test_an_edit_changes_it(house: Callable[[], str]) -> None:
-    before = house()
-    (house.root / "kitchen" / "code.py").write_text("x = 2\n")  # type: ignore[attr-defined]
-    assert house() != before
+def test_an_edit_changes_it(project: Callable[[], str]) -> None:
+    before = project()
+    (project.root / "kitchen" / "code.py").write_text("x = 2\n")  # type: ignore[attr-defined]
+    assert project() != before
 
 
-def test_comments_docstrings_and_layout_do_not(house: Callable[[], str]) -> None:
-    code = house.root / "kitchen" / "code.py"  # type: ignore[attr-defined]
+def test_comments_docstrings_and_layout_do_not(project: Callable[[], str]) -> None:
+    code = project.root / "kitchen" / "code.py"  # type: ignore[attr-defined]
     code.write_text('def f(x):\n    """Of x."""\n    return "a", 1\n')
-    before = house()
+    before = project()
     code.write_text('"""A module."""\n\ndef f(x):  # of x\n    return (\n        "a",\n        1,\n    )\n')
-    assert house() == before
+    assert project() == before
     code.write_text('def f(x):\n    return "b", 1\n')
-    assert house() != before
+    assert project() != before
 
 
-def test_a_new_file_and_a_renamed_file_change_it(house: Callable[[], str]) -> None:
-    kitchen = house.root / "kitchen"  # type: ignore[attr-defined]
-    hashes = [house()]
+def test_a_new_file_and_a_renamed_file_change_it(project: Callable[[], str]) -> None:
+    kitchen = project.root / "kitchen"  # type: ignore[attr-defined]
+    hashes = [project()]
     (kitchen / "more.py").write_text("")
-    hashes.append(house())
+    hashes.append(project())
     (kitchen / "more.py").rename(kitchen / "other.py")
-    hashes.append(house())
+    hashes.append(project())
     assert len(set(hashes)) == 3
 
 
-def test_other_rooms_caches_and_times_do_not(house: Callable[[], str]) -> None:
-    root = house.root  # type: ignore[attr-defined]
-    before = house()
+def test_other_packages_caches_and_times_do_not(project: Callable[[], str]) -> None:
+    root = project.root  # type: ignore[attr-defined]
+    before = project()
     (root / "hall" / "code.py").write_text("y = 1\n")
     (root / "kitchen" / "__pycache__").mkdir()
     (root / "kitchen" / "__pycache__" / "code.pyc").write_bytes(b"1")
     (root / "kitchen" / ".code.py.swp").write_bytes(b"1")
     (root / "kitchen" / "code.py").touch()
-    assert house() == before
+    assert project() == before
 
 
 def test_a_fresh_clone_of_the_same_code_has_the_same_hash(tmp_path: Path) -> None:

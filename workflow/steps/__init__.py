@@ -1,4 +1,4 @@
-"""One thin file a rule: reads arguments, calls one function of a room; runs alone (see --help)."""
+"""One thin file a rule: reads arguments, calls one function of a package; runs alone (see --help)."""
 
 import os
 
