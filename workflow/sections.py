@@ -155,7 +155,7 @@ SETTINGS = {
     "Schedule of pre-training": Offline,
     "Schedule of fine-tuning": Online,
     "Computing": Compute,
-    "Encoders of images": Annotated[Any, FieldsOf("algorithms.population.sight:EncoderConfig")],
+    "Encoders of images": Annotated[Any, FieldsOf("algorithms.population.encoding:EncoderConfig")],
     "Datasets of images": Scripts,
     "Likelihoods": LikelihoodConfig,
 }

@@ -23,9 +23,9 @@ from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import Population
+from algorithms.population.encoding import EncoderConfig
 from algorithms.population.networks import Critics, TanhGaussian, mixture_policy
 from algorithms.population.perceptrons import PopulationMLP
-from algorithms.population.sight import EncoderConfig
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from storage.constraints import BatchSize, EnsembleSize, LogStdRange, Positive, Rate, Weight, Widths
@@ -105,7 +105,7 @@ class AWACAgents(Population):
     """P AWAC agents: Gaussian policy, twin critics and their targets."""
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "q")
-    viewers: ClassVar[tuple[str, ...]] = ("policy", "q")
+    feature_networks: ClassVar[tuple[str, ...]] = ("policy", "q")
 
     def __init__(
         self,

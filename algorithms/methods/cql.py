@@ -180,7 +180,7 @@ def _systematic_draws(streams: Streams, rows: int, count: int, critics: int = 2)
 
 def imitating(agents: ActorCritics, policy: TanhGaussian, observations: Tensor) -> TanhGaussian:
     """`policy`, that in `observations`, with a gradient down to a shared encoder if cloning teaches it."""
-    if agents.sight is None or not (agents.sight.shared and agents.sight.config.cloning_teaches):
+    if agents.encoding is None or not (agents.encoding.shared and agents.encoding.config.cloning_teaches):
         return policy
     return agents.together(agents.policy.forward(observations))  # past what keeps its gradient from features
 

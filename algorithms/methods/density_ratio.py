@@ -31,7 +31,7 @@ class DensityRatio(nn.Module):
     ) -> None:
         super().__init__()
         self.net = PopulationMLP(runs, observation_size + action_size, hidden_widths, 1)
-        self.image_encoder: Any = None  # where what it is shown are images (`sight`)
+        self.image_encoder: Any = None  # where what it is shown are images (`encoding`)
         self.activation = activation
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class EDACConfig(ManyCriticsConfig):
 class EDACAgents(ActorCritics):
     """Actor-critics with the paper's networks and initialisation."""
 
-    viewers: ClassVar[tuple[str, ...]] = ()
+    feature_networks: ClassVar[tuple[str, ...]] = ()
 
     def _make_networks(self, observation_size: int, config: Any) -> None:
         sizes, widths = (self.count, observation_size, self.action_size), config.hidden_widths

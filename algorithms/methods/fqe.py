@@ -36,7 +36,7 @@ class FQEConfig(sac.SACConfig):
 class FQEAgents(ActorCritics):
     """Actor-critics of vectors; the policy's encoder would be the critics' too."""
 
-    viewers: ClassVar[tuple[str, ...]] = ()
+    feature_networks: ClassVar[tuple[str, ...]] = ()
 
     def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over the policies of pre-trained agents, one a seed; critics fresh, from the agents' streams.

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 from torch import Tensor
 
 from algorithms.population.agents import Population
-from algorithms.population.sight import Observed, Sight
+from algorithms.population.encoding import ObservationEncoding, Observed
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra, Needed
@@ -56,7 +56,7 @@ class Start(NamedTuple):
         return self.offline
 
 
-def _sight(method: type[Method], observed: Observed, config: Any) -> Sight | None:
+def _encoding(method: type[Method], observed: Observed, config: Any) -> ObservationEncoding | None:
     encoder = getattr(config, "encoder", None)
     if isinstance(observed, int):
         if encoder is not None:
@@ -66,7 +66,7 @@ def _sight(method: type[Method], observed: Observed, config: Any) -> Sight | Non
         raise UserError(
             f"{method.__name__} is shown {', '.join(observed)} and its settings have no encoder, expected one"
         )
-    return Sight(observed, encoder)
+    return ObservationEncoding(observed, encoder)
 
 
 Replays = Literal["uniform", "online_only", "mixed"]
@@ -115,11 +115,11 @@ class Method:
 
         UserError where they are shown named observations and have no encoder, or one and a vector.
         """
-        sight = _sight(cls, start.observation_size, config)
-        size = start.observation_size if sight is None else sight.feature_size
+        encoding = _encoding(cls, start.observation_size, config)
+        size = start.observation_size if encoding is None else encoding.feature_size
         agents: Population = cls.Agents(start.seeds, size, start.action_size, config, members)
-        if sight is not None:
-            sight.open(agents)
+        if encoding is not None:
+            encoding.attach(agents)
         return agents
 
     @classmethod
@@ -158,26 +158,26 @@ class Method:
 
     def explore(self, observations: Any) -> Tensor:
         """Actions for collection: [S, E, obs], or named, -> [S, E, A]."""
-        actions: Tensor = self.agents.explore(self.agents.seen(observations))
+        actions: Tensor = self.agents.explore(self.agents.acting_features(observations))
         return actions
 
     def exploit(self, observations: Any) -> Tensor:
         """Actions for evaluation: [S, E, obs], or named, -> [S, E, A]; of agents offline, P for S."""
         agents = self.agents.evaluated()
-        actions: Tensor = agents.exploit(agents.seen(observations))
+        actions: Tensor = agents.exploit(agents.acting_features(observations))
         return actions
 
     def sample(self, observations: Any, streams: Streams) -> Tensor:
         """Actions sampled from what `exploit` acts by, with the numbers of `streams`."""
         agents = self.agents.evaluated()
-        seen = agents.seen(observations)
+        seen = agents.acting_features(observations)
         actions: Tensor = agents.distribution(seen).actions(streams.normal(seen.shape[1], agents.action_size))
         return actions
 
     def update(self, batch: Batch, step: int) -> Metrics:
         """Update number `step` (from 0; PRETRAINED online) of every agent, on its row of `batch`.
 
-        Observations are what networks read, as `Population.see` makes of a draw.
+        Observations are what networks read, as `Population.encode` makes of a draw.
         """
         raise NotImplementedError
 
@@ -213,5 +213,5 @@ class Method:
         """Draw the batches of the updates that an environment step has, and update, online. [S] each"""
         rows = self.config.batch_size * getattr(self.config, "updates_per_step", 1)
         batch, indices = self.replay.sample(rows, self.draws)
-        metrics = self.update_online(self.agents.see(batch))
+        metrics = self.update_online(self.agents.encode(batch))
         return metrics | {"offline_fraction": self.replay.offline_share(indices)}

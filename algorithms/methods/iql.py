@@ -25,9 +25,9 @@ from algorithms.methods import awac, losses
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import Population
+from algorithms.population.encoding import EncoderConfig
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP
-from algorithms.population.sight import EncoderConfig
 from algorithms.replay.batch import Batch
 from storage.constraints import BatchSize, Count, LogStdRange, Positive, Rate, Share, Weight, Widths
 
@@ -98,7 +98,7 @@ class IQLAgents(Population):
     """P IQL agents: Gaussian policy, value function, twin critics and their targets."""
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "v", "q")
-    viewers: ClassVar[tuple[str, ...]] = ("policy", "q", "v")
+    feature_networks: ClassVar[tuple[str, ...]] = ("policy", "q", "v")
     steps_together: ClassVar[bool] = False
 
     updates: Tensor  # made so far, on the agents' device: a captured CUDA graph reads it. float32, no axis

@@ -73,7 +73,7 @@ class EnsembleAgents(ActorCritics):
 class Off2OnAgents(EnsembleAgents):
     """S ensembles of N members, their density-ratio networks and one entropy coefficient an ensemble."""
 
-    lookers: ClassVar[tuple[str, ...]] = ("density",)
+    image_networks: ClassVar[tuple[str, ...]] = ("density",)
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig
     All losses, the `others` too ([S]: the density networks'), are computed on the old parameters, then all
     networks step. [C]
     """
-    batch = agents.see(batch)
+    batch = agents.encode(batch)
     target = td_target(agents, batch, config)
     critics, q = critic_loss(agents, batch, target, config)
     policy = agents.distribution(batch.observations)
@@ -221,7 +221,7 @@ def update(
 
     `batch` comes from the balanced replay, `reference` and `online` are `density_update`'s.
     """
-    drawn, old, new = (agents.shifted(rows) for rows in (batch, reference, online))
+    drawn, old, new = (agents.cropped(rows) for rows in (batch, reference, online))
     loss, new_priorities, weighing = density_update(agents.density, drawn, old, new, config)
     return new_priorities, actor_critic_update(agents, batch, config, loss) | weighing
 

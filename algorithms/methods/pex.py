@@ -49,7 +49,7 @@ class PEXConfig(iql.IQLFineTuningConfig):
 class PEXAgents(iql.IQLAgents):
     """P IQL agents whose `policy` is frozen, and a new policy for each."""
 
-    viewers: ClassVar[tuple[str, ...]] = ()
+    feature_networks: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ class REDSConfig(cql.CQLConfig):
 class REDSAgents(ActorCritics):
     """Actor-critics with one policy more, rho, of what is poor of the data."""
 
-    viewers: ClassVar[tuple[str, ...]] = ()
+    feature_networks: ClassVar[tuple[str, ...]] = ()
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "q", "poor")
 

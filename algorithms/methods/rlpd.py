@@ -59,7 +59,7 @@ class RLPDConfig(ManyCriticsConfig):
 class RLPDAgents(ActorCritics):
     """Actor-critics of vectors with the paper's initialisation."""
 
-    viewers: ClassVar[tuple[str, ...]] = ()
+    feature_networks: ClassVar[tuple[str, ...]] = ()
 
     def initialise(self) -> None:
         """Xavier's uniform weights in all layers, the actor's two heads apart. [RLPD] default_init"""

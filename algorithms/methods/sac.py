@@ -16,9 +16,9 @@ from torch import Tensor
 from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics, Replays, Start
 from algorithms.population.agents import ActorCritics, InitialCoefficient
+from algorithms.population.encoding import EncoderConfig
 from algorithms.population.networks import LOG_STD_RANGE
 from algorithms.population.perceptrons import Norm
-from algorithms.population.sight import EncoderConfig
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import PlainReplayName
 from storage import UserError

@@ -71,7 +71,7 @@ class WSRLAgents(ActorCritics):
     """Actor-critics with layer norm in the policy too, whose temperature is a softplus."""
 
     handed_on_whole: ClassVar[bool] = True
-    viewers: ClassVar[tuple[str, ...]] = ()
+    feature_networks: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.checkpoints import fit, section
+from algorithms.population.encoding import Named, ObservationEncoding
 from algorithms.population.networks import Critics, Distribution, Policy, TanhGaussian, mixture_policy
-from algorithms.population.sight import Named, Sight
 from algorithms.population.streams import Streams
 from storage import UserError
 from storage.constraints import Positive
@@ -40,16 +40,16 @@ class Population(nn.Module):
     """The target networks, and which network each follows."""
     handed_on_whole: ClassVar[bool] = False
     """Whether an agent is handed on with its targets, other parameters and optimiser's moments too."""
-    viewers: ClassVar[tuple[str, ...]] = ()
-    """The networks that read an encoder's features, the policy first; none where the agents cannot see."""
+    feature_networks: ClassVar[tuple[str, ...]] = ()
+    """The networks that read an encoder's features, policy first; none where agents have vectors alone."""
     steps_together: ClassVar[bool] = True
-    """Whether an update makes one step of all networks, or one after the other from one look at a batch."""
-    lookers: ClassVar[tuple[str, ...]] = ()
+    """Whether an update makes one step of all networks, or one after the other from one encoded batch."""
+    image_networks: ClassVar[tuple[str, ...]] = ()
     """The networks of each run that are shown the images themselves, whatever encoders there are."""
 
     optimiser: torch.optim.Optimizer
-    sight: Sight | None = None
-    """How named observations are seen; nothing where they are a vector."""
+    encoding: ObservationEncoding | None = None
+    """How named observations become features; nothing where they are a vector."""
     image_encoder: Any
     """The shared encoder, where there is one."""
 
@@ -63,9 +63,9 @@ class Population(nn.Module):
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""
-        if self.sight is not None:
-            self.sight.initialise(self)
-        if self.sight is None or self.sight.shared:
+        if self.encoding is not None:
+            self.encoding.initialise(self)
+        if self.encoding is None or self.encoding.shared:
             self.initialise_networks()
         self.copy_targets()
 
@@ -103,23 +103,23 @@ class Population(nn.Module):
     def carry_over(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over what else of agents that were handed on is to go on; nothing by default."""
 
-    def see(self, batch: Any) -> Any:
+    def encode(self, batch: Any) -> Any:
         """Encode the batch as networks read it: features for named observations, vectors unchanged."""
-        return batch if self.sight is None else self.sight.see(self, batch)
+        return batch if self.encoding is None else self.encoding.encode(self, batch)
 
-    def shifted(self, batch: Any) -> Any:
+    def cropped(self, batch: Any) -> Any:
         """Return the batch for networks with encoders of their own: images cropped, vectors unchanged."""
-        if self.sight is None:
+        if self.encoding is None:
             return batch
-        return batch._replace(observations=self.sight.cropped(self, batch.observations, 1))
+        return batch._replace(observations=self.encoding.cropped(self, batch.observations, 1))
 
-    def seen(self, observations: Tensor | Named) -> Tensor:
+    def acting_features(self, observations: Tensor | Named) -> Tensor:
         """States [S, B, ...] as the acting policy reads them: features of whole images, a vector as it is."""
         if isinstance(observations, Tensor):
             return observations
-        if self.sight is None:
+        if self.encoding is None:
             raise UserError(f"agents without an encoder were shown {', '.join(observations)}")
-        return self.sight.look(self, observations)
+        return self.encoding.acting_features(self, observations)
 
     def distribution(self, observations: Tensor) -> Distribution:
         """Return what each run (with one member: each agent) acts by, in the states [S, B, ...]."""
@@ -205,7 +205,7 @@ class ActorCritics(Population):
     """
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "q")
-    viewers: ClassVar[tuple[str, ...]] = ("policy", "q")
+    feature_networks: ClassVar[tuple[str, ...]] = ("policy", "q")
 
     averaged: nn.ModuleDict | None
     """Moving averages of what acts, which evaluation goes by; nothing where there are none."""
@@ -301,7 +301,7 @@ class ActorCritics(Population):
         A single member acts by its own; one that sees by the moments of its mixture with nobody, which rounds
         otherwise, as an ensemble of one does (so the recorded curves began).
         """
-        return policies if self.sight is None else mixture_policy(policies, self.members)
+        return policies if self.encoding is None else mixture_policy(policies, self.members)
 
     def evaluated(self) -> Self:
         """Return these agents acting by the averages; themselves where there are none."""

@@ -16,22 +16,22 @@ PADDING = 4  # [COG] pixels on every side
 
 
 def draw_offsets(streams: Streams, copies: int, images: int, padding: int = PADDING) -> Tensor:
-    """Draw where to cut each of `images`, for each of `copies` viewers a stream. int64 [G copies, B, 2]"""
+    """Draw where to cut each of `images`, `copies` times a stream. int64 [G copies, B, 2]"""
     return streams.integers(2 * padding + 1, copies, images, 2).flatten(0, 1)
 
 
 def crop(images: Tensor, offsets: Tensor, padding: int = PADDING) -> Tensor:
     """Every image shifted: out[y, x] = image[y + dy - padding, x + dx - padding], zero outside of it.
 
-    `images` uint8 [G, B, H, W, C], `offsets` (dy, dx) int64 [G copies, B, 2] in [0, 2 padding]; viewer
-    g copies + i sees the images of g. Returns uint8 [G copies, B, H, W, C].
+    `images` uint8 [G, B, H, W, C], `offsets` (dy, dx) int64 [G copies, B, 2] in [0, 2 padding]; copy
+    g copies + i is of the images of g. Returns uint8 [G copies, B, H, W, C].
     """
     groups, rows, height, width, channels = images.shape
     padded = functional.pad(images.flatten(0, 1), (0, 0, *4 * [padding])).flatten(2)
     # Every window of every image, as a view: [G B, 2 padding + 1, 2 padding + 1, H, W C].
     windows = padded.unfold(1, height, 1).unfold(2, width * channels, channels)
-    viewers = len(offsets)
+    crops = len(offsets)
     of_image = torch.arange(groups * rows, device=images.device).view(groups, 1, rows)
-    of_image = of_image.expand(-1, viewers // groups, -1).reshape(-1)
+    of_image = of_image.expand(-1, crops // groups, -1).reshape(-1)
     down, right = offsets.flatten(0, 1).unbind(dim=1)
-    return windows[of_image, down, right].view(viewers, rows, height, width, channels)
+    return windows[of_image, down, right].view(crops, rows, height, width, channels)

@@ -17,7 +17,7 @@ class Batch(NamedTuple):
     `masks` is 0 where the next state is terminal (no bootstrap) and 1 elsewhere, time-outs included.
     `extras` are what a method declares that it needs beside them (`algorithms.replay.extras`). Observations
     are tensors; as they are drawn they may be named ones, "image" uint8 [P, B, H, W, C] and others, of which
-    the agents make tensors (`Population.see`).
+    the agents make tensors (`Population.encode`).
     """
 
     observations: Any  # [P, B, observation_size]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from algorithms.population.sight import Observed
+from algorithms.population.encoding import Observed
 from storage import UserError
 
 Pair = tuple[Any, Any]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from algorithms.population.checkpoints import fit
-from algorithms.population.sight import Observed
+from algorithms.population.encoding import Observed
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import FIELDS, Batch, combined
 from algorithms.replay.extras import (

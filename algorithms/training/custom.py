@@ -75,7 +75,7 @@ def try_offline_method(
 
         def update(step: int) -> Metrics:
             batch = data.gather(draws.integers(len(data), config.batch_size))
-            return learner.update(learner.agents.see(batch), step)
+            return learner.update(learner.agents.encode(batch), step)
 
         return learner, update
 

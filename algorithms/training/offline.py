@@ -119,7 +119,7 @@ class OfflineLoop(Loop):
 
     def _update(self) -> Metrics:
         indices = self.draws.integers(len(self.data), self.config.batch_size)
-        batch = self.learner.agents.see(self.data.gather(indices))
+        batch = self.learner.agents.encode(self.data.gather(indices))
         if self.step < self.schedule.cloning_warm_start:
             return self.learner.clone(batch)
         if self.step < self.warm_start:

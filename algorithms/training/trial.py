@@ -10,7 +10,7 @@ from torch import Tensor
 
 from algorithms.methods.interface import Method, OfflineStart, Start
 from algorithms.population.encoders import IMAGE, STATE
-from algorithms.population.sight import Observed
+from algorithms.population.encoding import Observed
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import FIELDS, Batch, combined
 from algorithms.replay.extras import EPISODE_ENDS, Needed

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from algorithms.methods.interface import Method
 from algorithms.population import checkpoints
-from algorithms.population.sight import Named, Observed
+from algorithms.population.encoding import Named, Observed
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import EPISODE_ENDS

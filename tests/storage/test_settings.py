@@ -12,7 +12,7 @@ from torch import Tensor
 
 from algorithms.diagnostics.likelihood import LikelihoodConfig
 from algorithms.methods.cql import CQLConfig
-from algorithms.population.sight import EncoderConfig
+from algorithms.population.encoding import EncoderConfig
 from algorithms.training.acceleration import Compute
 from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule

@@ -12,7 +12,7 @@ import yaml
 
 from algorithms.methods.cql import CQLConfig
 from algorithms.methods.off2on import Off2OnConfig
-from algorithms.population.sight import EncoderConfig
+from algorithms.population.encoding import EncoderConfig
 from envs.manipulation import ENVIRONMENTS, make
 from envs.manipulation.controllers import Noise
 from offline_data.manipulation import Settings

@@ -45,7 +45,7 @@ def agent(agents: Population, environment: ManipulationEnvironment, start: int) 
 
     def act(observation: Observation) -> NDArray[np.float32]:
         shown = {name: torch.from_numpy(np.array(rows))[None, None] for name, rows in observation.items()}
-        action: NDArray[np.float32] = agents.exploit(agents.seen(shown))[0, 0].numpy()
+        action: NDArray[np.float32] = agents.exploit(agents.acting_features(shown))[0, 0].numpy()
         return action
 
     return pictures.play(environment, environment.reset(start), act)

@@ -20,8 +20,8 @@ from algorithms.methods.rlpd import RLPD, RLPDConfig
 from algorithms.population.agents import ActorCritics, load_members, one_agent
 from algorithms.population.augmentation import crop, draw_offsets
 from algorithms.population.encoders import CONVOLUTIONS
+from algorithms.population.encoding import EncoderConfig, ObservationEncoding
 from algorithms.population.networks import mixture_policy
-from algorithms.population.sight import EncoderConfig, Sight
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch, combined
 from algorithms.replay.extras import ONLINE, PRIOR, RANDOM, TASK
@@ -76,9 +76,9 @@ def random_images(rows: int, seed: int, runs: int = len(SEEDS)) -> Batch:
 def make_agents(config: Any, members: int = 1, seeds: list[int] = SEEDS, opened: Any = None) -> Any:
     """Fresh agents of CQL, or ensembles of Off2On, that see."""
     kind = opened or (off2on.Off2OnAgents if isinstance(config, off2on.Off2OnConfig) else ActorCritics)
-    sight = Sight(SHAPES, config.encoder)
-    agents = kind(seeds, sight.feature_size, ACTION, config, members)
-    sight.open(agents)
+    encoding = ObservationEncoding(SHAPES, config.encoder)
+    agents = kind(seeds, encoding.feature_size, ACTION, config, members)
+    encoding.attach(agents)
     agents.initialise()
     return agents
 
@@ -96,7 +96,7 @@ def update(agents: Any, batch: Batch, config: Any, step: int) -> Metrics:
     """One update of agents of CQL, or of ensembles."""
     if isinstance(config, off2on.Off2OnConfig):
         return off2on.actor_critic_update(agents, batch, config)
-    return cql.update(agents, agents.see(batch), config, step)
+    return cql.update(agents, agents.encode(batch), config, step)
 
 
 def exploit(agents: Any, images: Any) -> Tensor:
@@ -354,12 +354,12 @@ def test_evaluation_is_on_averaged_weights_and_collection_is_not(config: cql.CQL
     for name in names:
         torch.testing.assert_close(agents.get_parameter(f"averaged.{name}").detach(), expected[name])
     images = random_images(3, 5).observations
-    averaged, live = exploit(agents, images), agents.distribution(agents.seen(images)).mode()
+    averaged, live = exploit(agents, images), agents.distribution(agents.acting_features(images)).mode()
     assert not torch.equal(averaged, live)
     with torch.no_grad():
         for name, tensor in expected.items():
             agents.get_parameter(name).copy_(tensor)
-    torch.testing.assert_close(averaged, agents.distribution(agents.seen(images)).mode())
+    torch.testing.assert_close(averaged, agents.distribution(agents.acting_features(images)).mode())
 
 
 @pytest.mark.parametrize("eyes", [SHARED_EYES, OWN_EYES], ids=["shared", "own"])
@@ -371,7 +371,7 @@ def test_agents_handed_on_are_evaluated_by_their_averages_where_asked(eyes: Enco
     handed_on = [one_agent(agents, index) for index in range(4)]
     again = make_agents(config, 2, [0, 1])
     load_members(again, handed_on)
-    expected = agents.distribution(agents.seen(images)).mode()
+    expected = agents.distribution(agents.acting_features(images)).mode()
     torch.testing.assert_close(exploit(again, images), expected)
     again.load_averages(handed_on)
     torch.testing.assert_close(exploit(again, images), exploit(agents, images))
@@ -454,10 +454,10 @@ def test_other_methods_learn_from_images_and_teach_every_encoder(name: str, eyes
     slow.randomise(agents, seed=3, scale=0.2)
     before = {n: p.detach().clone() for n, p in agents.named_parameters() if "image_encoder" in n}
     copies = {n.rpartition("image_encoder")[0] for n in before}
-    own = {f"{viewer}." for viewer in agents.viewers} | {"target_q."}
+    own = {f"{viewer}." for viewer in agents.feature_networks} | {"target_q."}
     assert copies == ({""} if eyes.networks == "shared" else own)
     for number in range(3):
-        metrics = learner.update(agents.see(random_images(ROWS, number)), number)
+        metrics = learner.update(agents.encode(random_images(ROWS, number)), number)
     assert all(value.isfinite().all() for value in metrics.values())
     for parameter, old in before.items():
         assert not torch.equal(agents.get_parameter(parameter), old), parameter
@@ -468,7 +468,7 @@ def test_other_methods_learn_from_images_and_teach_every_encoder(name: str, eyes
 def test_a_policy_s_loss_teaches_a_shared_encoder_nothing() -> None:
     start = OfflineStart(SEEDS, SHAPES, ACTION, ())
     agents = AWAC.begin_offline(start, AWACConfig(encoder=SHARED_EYES, **SIZES)).agents
-    batch = agents.see(random_images(ROWS, 1))
+    batch = agents.encode(random_images(ROWS, 1))
     agents.step(-agents.policy(batch.observations).log_density(batch.actions).mean(dim=-1))
     assert agents.policy.net.affine_maps()[0].weight.grad.abs().max() > 0
     assert all(parameter.grad is None for parameter in agents.image_encoder.parameters())
@@ -494,10 +494,10 @@ def test_an_encoder_without_an_image_is_refused() -> None:
     with pytest.raises(UserError, match="encoder is for images, expected none where observations"):
         cql.CQL.begin_offline(OfflineStart(SEEDS, 3, ACTION, ()), SHARED)
     with pytest.raises(UserError, match="the encoder reads image, expected one of state"):
-        Sight({"state": (3,)}, OWN_EYES)
+        ObservationEncoding({"state": (3,)}, OWN_EYES)
     with pytest.raises(UserError, match="agents without an encoder were shown image"):
         blind = ActorCritics(SEEDS, 3, ACTION, cql.CQLConfig(**SIZES))
-        blind.seen({"image": torch.zeros(2, 1, 3, 3, 3)})
+        blind.acting_features({"image": torch.zeros(2, 1, 3, 3, 3)})
 
 
 # --- fine-tuning ----------------------------------------------------------------------------------------
@@ -539,7 +539,7 @@ def test_fine_tuning_starts_from_the_agents_it_is_given(eyes: EncoderConfig) -> 
     assert_same_bits(learner.agents.target_q.state_dict(), learner.agents.q.state_dict())
     images = random_images(3, 5).observations
     for_members = {name: rows.repeat_interleave(2, dim=0) for name, rows in images.items()}
-    members = pretrained.distribution(pretrained.seen(for_members))
+    members = pretrained.distribution(pretrained.acting_features(for_members))
     torch.testing.assert_close(learner.exploit(images), mixture_policy(members, 2).mode())
 
 

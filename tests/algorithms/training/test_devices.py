@@ -12,7 +12,7 @@ from algorithms.methods.interface import OfflineStart, Start
 from algorithms.methods.off2on import Off2On, Off2OnConfig
 from algorithms.population.agents import one_agent
 from algorithms.population.encoders import EncoderName
-from algorithms.population.sight import EncoderConfig
+from algorithms.population.encoding import EncoderConfig
 from algorithms.replay.stores import OfflineData, OnlineBuffer
 from tests.algorithms.image_task import ACTION, HORIZON, SHAPES, record
 from tests.algorithms.meta_device import DEVICE, DrawsWithoutNumbers, EveryTensorOn, _draws_without_numbers  # noqa: F401
@@ -87,7 +87,7 @@ def test_an_offline_update_from_images_stays_on_its_device(networks: EncoderName
     for step in (0, 1):  # while cloning, and after
         with EveryTensorOn(DEVICE) as watched:
             batch = data.gather(draws.integers(len(data), 6))
-            learner.update(learner.agents.see(batch), step)
+            learner.update(learner.agents.encode(batch), step)
         assert watched.operations["convolution"] and watched.operations["_fused_adam_"]
 
 

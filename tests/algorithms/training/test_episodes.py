@@ -20,7 +20,7 @@ from algorithms.methods.interface import OfflineStart
 from algorithms.methods.off2on import Off2On, Off2OnConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import one_agent
-from algorithms.population.sight import EncoderConfig
+from algorithms.population.encoding import EncoderConfig
 from algorithms.population.streams import Streams
 from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.jobs import Job

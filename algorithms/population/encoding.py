@@ -1,4 +1,4 @@
-"""How any method's agents see named observations: encoders, where they stand, and what they learn from.
+"""Named observations as features, for any method's agents: where encoders stand, and what they learn from.
 
 Two ways. Encoders of its "own" are COG's: every network (each critic, each target, the policy) has one,
 trained by that network's loss. A "shared" encoder is ours, a deviation for small budgets: one small encoder
@@ -39,8 +39,8 @@ class EncoderConfig:
     cloning_teaches: bool = False  # ours: a shared encoder learns from cloning too, not from critics alone
 
 
-class Sight:
-    """The encoders' sizes and places in one `Population`, which holds them itself."""
+class ObservationEncoding:
+    """The encoders' sizes and places in one `Population`, which holds the encoders itself."""
 
     def __init__(self, shapes: Shapes, config: EncoderConfig) -> None:
         """UserError where there is no image, or no state to read beside it."""
@@ -54,12 +54,12 @@ class Sight:
     def _encoders(self, copies: int) -> Encoders:
         return Encoders(copies, self.shapes, CONVOLUTIONS[self.config.networks], self.config.state)
 
-    def open(self, agents: Any) -> None:
+    def attach(self, agents: Any) -> None:
         """Give fresh agents, made for vectors of `feature_size` numbers, their encoders.
 
-        UserError where the agents cannot see.
+        UserError where the agents' networks read no features.
         """
-        if not agents.viewers:
+        if not agents.feature_networks:
             kind = type(agents).__name__.removesuffix("Agents")
             raise UserError(f"agents of {kind} have no encoder for images, expected a vector")
         if not (self.shared or agents.steps_together):
@@ -67,12 +67,12 @@ class Sight:
                 f"the encoder's networks is {self.config.networks}, expected shared: {type(agents).__name__}"
                 " learn one network after the other"
             )
-        agents.sight = self
+        agents.encoding = self
         if self.shared:
             agents.image_encoder = self._encoders(agents.count)
             self._learn_with(agents, agents.get_submodule(TEACHER), agents.image_encoder)
         first = 0
-        for name in agents.viewers:
+        for name in agents.feature_networks:
             network = agents.get_submodule(name)
             followers = [agents.get_submodule(target) for target, of in agents.targets.items() if of == name]
             last = first + self.feature_size * _copies(network)
@@ -90,7 +90,7 @@ class Sight:
                 else:
                     each.register_forward_pre_hook(partial(_part, first, last))
             first = last
-        for name in agents.lookers:
+        for name in agents.image_networks:
             network = agents.get_submodule(name)
             encoder = self._encoders(len(agents.streams))
             self._learn_with(agents, network, encoder)
@@ -106,14 +106,14 @@ class Sight:
                 group["params"].extend(encoder.parameters())
 
     def initialise(self, agents: Any) -> None:
-        """Fresh encoders; and the viewers' layers where each has its own.
+        """Fresh encoders; and the feature networks' layers where each has its own.
 
         These are within 1e-4: with zero biases next to no gradient would reach an encoder. [COG]
         """
         if self.shared:
             agents.image_encoder.initialise(agents.streams)
             return
-        for name in agents.viewers:
+        for name in agents.feature_networks:
             network: Any = agents.get_submodule(name)
             network.image_encoder.initialise(agents.streams)
             for perceptrons in network.modules():
@@ -121,43 +121,43 @@ class Sight:
                     fill_uniform(layer.weight, 1e-4, agents.streams)
                     fill_uniform(layer.bias, 1e-4, agents.streams)
 
-    def see(self, agents: Any, batch: Any) -> Any:
+    def encode(self, agents: Any, batch: Any) -> Any:
         """Encode the batch's images as features, each image cropped anew for each network and encoded once.
 
         Images are [S, B, H, W, C], features [S N, B, F], with gradient those of `observations` alone; F
-        counts those of each viewer in turn (of its target, in `next_observations`) where each network has its
-        own encoder.
+        counts those of each feature network in turn (of its target, in `next_observations`) where each
+        network has its own encoder.
         """
-        observations = self._features(agents, batch.observations, agents.viewers)
+        observations = self._features(agents, batch.observations, agents.feature_networks)
         followed = {network: target for target, network in agents.targets.items()}
         with torch.no_grad():
-            viewers = tuple(followed.get(name, name) for name in agents.viewers)
-            next_observations = self._features(agents, batch.next_observations, viewers)
+            networks = tuple(followed.get(name, name) for name in agents.feature_networks)
+            next_observations = self._features(agents, batch.next_observations, networks)
         return batch._replace(observations=observations, next_observations=next_observations)
 
-    def _features(self, agents: Any, observations: Named, viewers: tuple[str, ...]) -> Tensor:
+    def _features(self, agents: Any, observations: Named, networks: tuple[str, ...]) -> Tensor:
         if self.shared:
             features: Tensor = agents.image_encoder(self.cropped(agents, observations, agents.members))
             return features
         parts = []
-        for name in viewers:
+        for name in networks:
             network: Any = agents.get_submodule(name)
             copies = _copies(network)
             seen = network.image_encoder(self.cropped(agents, observations, copies * agents.members))
             parts.append(seen.unflatten(0, (-1, copies)).transpose(1, 2).flatten(2))
         return torch.cat(parts, dim=-1)
 
-    def cropped(self, agents: Any, observations: Named, viewers: int) -> dict[str, Tensor]:
-        """Each run's observations, [S, B, ...] each, for each of its viewers, its images cropped at random.
+    def cropped(self, agents: Any, observations: Named, copies: int) -> dict[str, Tensor]:
+        """Each run's observations, [S, B, ...] each, `copies` times, its images cropped at random for each.
 
-        [S viewers, B, ...]
+        [S copies, B, ...]
         """
         images = observations[IMAGE]
-        offsets = draw_offsets(agents.streams, viewers, images.shape[1], self.config.padding)
-        rest = {name: rows.repeat_interleave(viewers, dim=0) for name, rows in observations.items()}
+        offsets = draw_offsets(agents.streams, copies, images.shape[1], self.config.padding)
+        rest = {name: rows.repeat_interleave(copies, dim=0) for name, rows in observations.items()}
         return {**rest, IMAGE: crop(images, offsets, self.config.padding)}
 
-    def look(self, agents: Any, observations: Named) -> Tensor:
+    def acting_features(self, agents: Any, observations: Named) -> Tensor:
         """Features of whole images, for the policy alone: [S, E, ...] each -> [S N, E, F]."""
         encoder = agents.image_encoder if self.shared else agents.policy.image_encoder
         features: Tensor = encoder({name: agents.for_members(rows) for name, rows in observations.items()})
