@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics
-from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import Population
 from algorithms.population.encoding import EncoderConfig
 from algorithms.population.networks import Critics, TanhGaussian, mixture_policy
@@ -107,26 +106,17 @@ class AWACAgents(Population):
     exported: ClassVar[tuple[str, ...]] = ("policy", "q")
     feature_networks: ClassVar[tuple[str, ...]] = ("policy", "q")
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: AWACConfig,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, action_size, members)
-        sizes = (observation_size, action_size)
+    def make_networks(self, observation_size: int, config: AWACConfig) -> None:
+        """Make policy, critics and their targets."""
+        sizes = (observation_size, self.action_size)
         self.policy = GaussianPolicy(self.count, *sizes, config.policy_hidden_widths, config.log_std_range)
         self.q = Critics(self.count, *sizes, config.hidden_widths)
         self.target_q = Critics(self.count, *sizes, config.hidden_widths)
-        policy_group = {
-            "params": self.policy.parameters(),
-            "lr": config.policy_learning_rate,
-            "weight_decay": config.policy_weight_decay,
-        }
-        critic_group = {"params": self.q.parameters(), "lr": config.value_learning_rate}
-        self.optimiser = AgentwiseAdam([policy_group, critic_group], self.count)
+
+    def groups(self, config: AWACConfig) -> list[dict[str, Any]]:
+        """Group what is learned; the policy's weights decay."""
+        policy, critics = super().groups(config)
+        return [policy | {"weight_decay": config.policy_weight_decay}, critics]
 
     def distribution(self, observations: Tensor) -> Gaussian:
         """Return the policy that each run's members act by as one, in the states [S, B, observation_size]."""

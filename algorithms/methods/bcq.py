@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics
-from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Population
+from algorithms.population.agents import Population, learned
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP, evaluated
 from algorithms.population.streams import Streams, derived_seed
@@ -132,32 +131,27 @@ class BCQAgents(Population):
 
     fixed_latents: Tensor  # [P, candidates of each member, latent_size]
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: BCQConfig,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, action_size, members)
-        if config.acting_candidates % members:
+    def make_networks(self, observation_size: int, config: BCQConfig) -> None:
+        """Make VAE, perturbation, critics, and the targets of the latter two."""
+        if config.acting_candidates % self.members:
             raise UserError(
-                f"acting_candidates is {config.acting_candidates}, expected a multiple of the {members}"
+                f"acting_candidates is {config.acting_candidates}, expected a multiple of the {self.members}"
                 " members of a run"
             )
-        sizes = (self.count, observation_size, action_size)
+        sizes = (self.count, observation_size, self.action_size)
         self.vae = ActionVAE(*sizes, config.generator_hidden_widths)
         self.perturbation = Perturbation(*sizes, config.hidden_widths, config.perturbation_limit)
         self.target_perturbation = Perturbation(*sizes, config.hidden_widths, config.perturbation_limit)
         self.q = BCQCritics(*sizes, config.hidden_widths)
         self.target_q = BCQCritics(*sizes, config.hidden_widths)
-        self.candidates_of_each = config.acting_candidates // members
+        self.candidates_of_each = config.acting_candidates // self.members
         # From streams of their own: evaluation must not move those that training draws from.
-        fixed = Streams([derived_seed(seed, "exploit") for seed in seeds])
+        fixed = Streams([derived_seed(seed, "exploit") for seed in self.streams.seeds])
         self.register_buffer("fixed_latents", self._latents(fixed, self.candidates_of_each), persistent=False)
-        learned = [*self.vae.parameters(), *self.perturbation.parameters(), *self.q.parameters()]
-        self.optimiser = AgentwiseAdam([{"params": learned, "lr": config.learning_rate}], self.count)
+
+    def groups(self, config: BCQConfig) -> list[dict[str, Any]]:
+        """Group what is learned: all networks at one rate. [BCQ code]"""
+        return [learned(config.learning_rate, self.vae, self.perturbation, self.q)]
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""

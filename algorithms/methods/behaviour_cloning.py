@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from algorithms.methods import sac
 from algorithms.methods.interface import Method, Metrics
-from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Population
+from algorithms.population.agents import Population, learned
 from algorithms.population.networks import Policy, TanhGaussian
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
@@ -67,22 +66,16 @@ class ClonedPolicies(Population):
     exported: ClassVar[tuple[str, ...]] = ("policy",)
     targets: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: CloningConfig,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, action_size, members)
-        sizes = (observation_size, action_size, config.behaviour_hidden_widths)
+    def make_networks(self, observation_size: int, config: CloningConfig) -> None:
+        """Make policies and the weights of their entropies."""
+        sizes = (observation_size, self.action_size, config.behaviour_hidden_widths)
         self.policy = BoundedPolicy(self.count, *sizes)
         coefficients = torch.full((self.count,), config.initial_entropy_coefficient)
         self.log_entropy_coefficient = nn.Parameter(coefficients.log())
-        learned = [*self.policy.parameters(), self.log_entropy_coefficient]
-        group = {"params": learned, "lr": config.policy_learning_rate}
-        self.optimiser = AgentwiseAdam([group], self.count)
+
+    def groups(self, config: CloningConfig) -> list[dict[str, Any]]:
+        """Group what is learned, all at one rate: policies and the weights of their entropies. [BRAC]"""
+        return [learned(config.policy_learning_rate, self.policy, self.log_entropy_coefficient)]
 
     def distribution(self, observations: Tensor) -> TanhGaussian:
         """Return the cloned behaviour."""

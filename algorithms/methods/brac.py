@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from algorithms.methods import behaviour_cloning, losses
 from algorithms.methods.interface import Method, Metrics, OfflineStart
-from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Population, load_network
+from algorithms.population.agents import Population, learned, load_network
 from algorithms.population.networks import Critics, TanhGaussian
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
@@ -55,28 +54,19 @@ class BRACAgents(Population):
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "q", "behaviour")
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: BRACConfig,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, action_size, members)
-        sizes = (self.count, observation_size, action_size)
+    def make_networks(self, observation_size: int, config: BRACConfig) -> None:
+        """Make policy, behaviour, critics and their targets, and the divergence's weight."""
+        sizes = (self.count, observation_size, self.action_size)
         self.policy = behaviour_cloning.BoundedPolicy(*sizes, config.policy_hidden_widths)
         self.behaviour = behaviour_cloning.BoundedPolicy(
             *sizes, config.behaviour_hidden_widths
         ).requires_grad_(False)
         self.q, self.target_q = (CriticsFromGlorot(*sizes, config.hidden_widths) for _ in range(2))
         self.divergence_weight = nn.Parameter(torch.full((self.count,), float(config.divergence_weight)))
-        groups = (
-            {"params": self.policy.parameters(), "lr": config.policy_learning_rate},
-            {"params": self.q.parameters(), "lr": config.value_learning_rate},
-            {"params": [self.divergence_weight], "lr": config.weight_learning_rate},
-        )
-        self.optimiser = AgentwiseAdam(groups, self.count)
+
+    def groups(self, config: BRACConfig) -> list[dict[str, Any]]:
+        """Group what is learned: policy, critics, and the divergence's weight."""
+        return [*super().groups(config), learned(config.weight_learning_rate, self.divergence_weight)]
 
     def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Fresh policy and critics, the behaviour as it was cloned. UserError where it does not fit."""

@@ -101,13 +101,8 @@ class CalQLAgents(ActorCritics):
     """Actor-critics that go on online with all that they learned with."""
 
     handed_on_whole: ClassVar[bool] = True
-
-    def _make_networks(self, observation_size: int, config: Any) -> None:
-        sizes, widths = (self.count, observation_size, self.action_size), config.hidden_widths
-        self.policy = ScaledPolicy(*sizes, config.policy_hidden_widths or widths, config.log_std_range)
-        self.q, self.target_q = (
-            OrthogonalCritics(*sizes, widths, config.critics, config.critic_norm) for _ in range(2)
-        )
+    policy_class: ClassVar[type[Policy]] = ScaledPolicy
+    critics_class: ClassVar[type[Critics]] = OrthogonalCritics
 
 
 @torch.no_grad()

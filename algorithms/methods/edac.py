@@ -22,7 +22,6 @@ from torch import Tensor
 from algorithms.methods import losses, sac
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
-from algorithms.population.networks import Critics, Policy
 from algorithms.population.perceptrons import Norm
 from algorithms.replay.batch import Batch
 from storage import UserError
@@ -60,13 +59,6 @@ class EDACAgents(ActorCritics):
     """Actor-critics with the paper's networks and initialisation."""
 
     feature_networks: ClassVar[tuple[str, ...]] = ()
-
-    def _make_networks(self, observation_size: int, config: Any) -> None:
-        sizes, widths = (self.count, observation_size, self.action_size), config.hidden_widths
-        self.policy = Policy(*sizes, config.policy_hidden_widths or widths, config.log_std_range)
-        self.q, self.target_q = (
-            Critics(*sizes, widths, config.critics, config.critic_norm) for _ in range(2)
-        )
 
     def initialise(self) -> None:
         """Weights within 1 / sqrt(inputs), near-zero means and values. [CORL]"""

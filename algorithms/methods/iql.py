@@ -23,8 +23,7 @@ from torch import Tensor, nn
 
 from algorithms.methods import awac, losses
 from algorithms.methods.interface import Method, Metrics
-from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Population
+from algorithms.population.agents import Population, learned
 from algorithms.population.encoding import EncoderConfig
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP
@@ -103,26 +102,20 @@ class IQLAgents(Population):
 
     updates: Tensor  # made so far, on the agents' device: a captured CUDA graph reads it. float32, no axis
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: IQLConfig,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, action_size, members)
-        sizes = (observation_size, action_size, config.hidden_widths)
+    def make_networks(self, observation_size: int, config: IQLConfig) -> None:
+        """Make policy, value function, critics and their targets."""
+        sizes = (observation_size, self.action_size, config.hidden_widths)
         self.policy = GaussianPolicy(self.count, *sizes, config.log_std_range)
         self.v = Value(self.count, observation_size, config.hidden_widths)
         self.q, self.target_q = Critics(self.count, *sizes), Critics(self.count, *sizes)
         self.register_buffer("updates", torch.zeros(()))
-        values = [*self.v.parameters(), *self.q.parameters()]
-        groups = (
-            {"params": self.policy.parameters(), "lr": config.policy_learning_rate},
-            {"params": values, "lr": config.value_learning_rate},
-        )
-        self.optimiser = AgentwiseAdam(groups, self.count)
+
+    def groups(self, config: IQLConfig) -> list[dict[str, Any]]:
+        """Group what is learned: the policy, and V with the critics."""
+        return [
+            learned(config.policy_learning_rate, self.policy),
+            learned(config.value_learning_rate, self.v, self.q),
+        ]
 
     def initialise_networks(self) -> None:
         """Fresh orthogonal weights times the root of 2, biases 0. [IQL] common.py, default_init"""

@@ -21,8 +21,7 @@ from torch.nn import functional
 
 from algorithms.methods import behaviour_cloning, losses
 from algorithms.methods.interface import Method, Metrics, OfflineStart, Start
-from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Population
+from algorithms.population.agents import Population, learned
 from algorithms.population.embeddings import Embeddings, nearest
 from algorithms.population.networks import TanhGaussian
 from algorithms.population.perceptrons import PopulationMLP, PopulationScale, one_hot
@@ -150,24 +149,30 @@ class LatentAgents(Population):
         config: MultiSourceConfig,
         percentiles: Tensor,
     ) -> None:
-        super().__init__(seeds, action_size)
+        super().__init__(seeds, observation_size, action_size, config)
+        self.trajectories = Embeddings(self.count, len(percentiles), config.embedding_size)
+        self.optimiser.param_groups[0]["params"].extend(
+            self.trajectories.parameters()
+        )  # at the policy's rate
+        self.register_buffer("percentiles", percentiles, persistent=False)
+
+    def make_networks(self, observation_size: int, config: MultiSourceConfig) -> None:
+        """Make policy and critics, and the vectors of policies."""
         self.behaviours = config.policies
-        known, size, pair = config.policies + 1, config.embedding_size, observation_size + action_size
+        known, size, pair = config.policies + 1, config.embedding_size, observation_size + self.action_size
         widths = config.policy_hidden_widths
-        self.policy = DescribedPolicy(self.count, observation_size, widths, size, 2 * action_size)
+        self.policy = DescribedPolicy(self.count, observation_size, widths, size, 2 * self.action_size)
         self.q, self.target_q = (
             DescribedCritics(self.count, pair, config.hidden_widths, known, size) for _ in range(2)
         )
-        self.trajectories = Embeddings(self.count, len(percentiles), size)
         self.policies = Embeddings(self.count, known, size)
-        self.register_buffer("percentiles", percentiles, persistent=False)
-        modules = (self.policy, self.trajectories, self.policies)
-        policy = [parameter for module in modules for parameter in module.parameters()]
-        groups = (
-            {"params": policy, "lr": config.policy_learning_rate},
-            {"params": self.q.parameters(), "lr": config.value_learning_rate},
-        )
-        self.optimiser = AgentwiseAdam(groups, self.count)
+
+    def groups(self, config: MultiSourceConfig) -> list[dict[str, Any]]:
+        """Group what is learned: policies and their vectors, and critics."""
+        return [
+            learned(config.policy_learning_rate, self.policy, self.policies),
+            learned(config.value_learning_rate, self.q),
+        ]
 
     @torch.no_grad()
     def assigned(self, trajectories: Tensor) -> Tensor:

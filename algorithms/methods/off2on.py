@@ -18,7 +18,7 @@ from torch import Tensor
 from algorithms.methods import cql, sac
 from algorithms.methods.density_ratio import DensityRatio, density_ratio_loss, priorities
 from algorithms.methods.interface import Method, Metrics, Start
-from algorithms.population.agents import ActorCritics, load_members
+from algorithms.population.agents import ActorCritics, learned, load_members
 from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
@@ -75,22 +75,16 @@ class Off2OnAgents(EnsembleAgents):
 
     image_networks: ClassVar[tuple[str, ...]] = ("density",)
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: Off2OnConfig,
-        members: int,
-    ) -> None:
-        super().__init__(seeds, observation_size, action_size, config, members)
+    def make_networks(self, observation_size: int, config: Off2OnConfig) -> None:
+        """Make CQL's networks and the density-ratio networks."""
+        super().make_networks(observation_size, config)
         self.exploration_scale = config.exploration_scale
-        self.density = DensityRatio(
-            len(seeds), observation_size, action_size, config.density_hidden_widths, config.density_activation
-        )
-        self.optimiser.add_param_group(
-            {"params": self.density.parameters(), "lr": config.density_learning_rate}
-        )
+        sizes = (len(self.streams), observation_size, self.action_size)
+        self.density = DensityRatio(*sizes, config.density_hidden_widths, config.density_activation)
+
+    def groups(self, config: Off2OnConfig) -> list[dict[str, Any]]:
+        """Group what is learned: CQL's networks, and the density-ratio networks."""
+        return [*super().groups(config), learned(config.density_learning_rate, self.density)]
 
     def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over S N CQL agents, run by run; targets copied from critics, fresh density networks. [C]"""

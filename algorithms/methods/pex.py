@@ -23,8 +23,7 @@ from torch import Tensor
 
 from algorithms.methods import awac, iql, losses
 from algorithms.methods.interface import Method, Metrics
-from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import rows_of_agent
+from algorithms.population.agents import learned, rows_of_agent
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import check_fraction
 from storage import UserError
@@ -51,24 +50,17 @@ class PEXAgents(iql.IQLAgents):
 
     feature_networks: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: PEXConfig,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, observation_size, action_size, config, members)
-        sizes = (observation_size, action_size, config.hidden_widths)
+    def make_networks(self, observation_size: int, config: PEXConfig) -> None:
+        """Make IQL's networks and a new policy."""
+        super().make_networks(observation_size, config)
+        sizes = (observation_size, self.action_size, config.hidden_widths)
         self.new_policy = iql.GaussianPolicy(self.count, *sizes, config.log_std_range)
         self.acting_inverse_temperature = config.acting_inverse_temperature
-        values = [*self.v.parameters(), *self.q.parameters()]
-        groups = (
-            {"params": self.new_policy.parameters(), "lr": config.policy_learning_rate},
-            {"params": values, "lr": config.value_learning_rate},
-        )
-        self.optimiser = AgentwiseAdam(groups, self.count)
+
+    def groups(self, config: PEXConfig) -> list[dict[str, Any]]:
+        """Group what is learned: the new policy, and V with the critics."""
+        _, values = super().groups(config)
+        return [learned(config.policy_learning_rate, self.new_policy), values]
 
     def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Take over IQL's agents, beside a fresh policy. UserError where they are not IQL's."""

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics, Start
-from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import Population
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import Norm, PopulationMLP
@@ -116,28 +115,14 @@ class ReBRACAgents(Population):
     updates: Tensor  # made so far, on the agents' device: a captured CUDA graph reads it. float32 [P]
     actor_loss: Tensor  # of the actor's last update. [P]
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: TD3Config,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, action_size, members)
+    def make_networks(self, observation_size: int, config: TD3Config) -> None:
+        """Make policy and critics, and the targets of both."""
         self.exploration_noise = config.exploration_noise
-        sizes = (self.count, observation_size, action_size, config.hidden_widths)
+        sizes = (self.count, observation_size, self.action_size, config.hidden_widths)
         self.policy, self.target_policy = (DeterministicPolicy(*sizes, config.policy_norm) for _ in range(2))
         self.q, self.target_q = (Critics(*sizes, norm=config.critic_norm) for _ in range(2))
         for name in ("updates", "actor_loss"):
             self.register_buffer(name, torch.zeros(self.count))
-        self.optimiser = AgentwiseAdam(
-            (
-                {"params": self.policy.parameters(), "lr": config.policy_learning_rate},
-                {"params": self.q.parameters(), "lr": config.value_learning_rate},
-            ),
-            self.count,
-        )
         self.made = 0  # `updates` once more, on the host
 
     def initialise(self) -> None:

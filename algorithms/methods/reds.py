@@ -21,8 +21,7 @@ from torch import Tensor
 
 from algorithms.methods import cql
 from algorithms.methods.interface import Metrics
-from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import ActorCritics
+from algorithms.population.agents import ActorCritics, learned
 from algorithms.population.networks import Policy, TanhGaussian
 from algorithms.replay.batch import Batch
 from storage.constraints import NotNegative, Rate
@@ -51,15 +50,14 @@ class REDSAgents(ActorCritics):
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "q", "poor")
 
-    def _make_networks(self, observation_size: int, config: Any) -> None:
-        super()._make_networks(observation_size, config)
+    def make_networks(self, observation_size: int, config: Any) -> None:
+        """Make CQL's networks and rho."""
+        super().make_networks(observation_size, config)
         self.poor = Policy(self.count, observation_size, self.action_size, config.hidden_widths)
 
-    def _optimiser(self, config: Any) -> AgentwiseAdam:
-        """Fresh Adam states; rho learns at the policy's rate. [REDS]"""
-        optimiser = super()._optimiser(config)
-        optimiser.add_param_group({"params": self.poor.parameters(), "lr": config.policy_learning_rate})
-        return optimiser
+    def groups(self, config: Any) -> list[dict[str, Any]]:
+        """Group what is learned; rho learns at the policy's rate. [REDS]"""
+        return [*super().groups(config), learned(config.policy_learning_rate, self.poor)]
 
 
 @torch.no_grad()

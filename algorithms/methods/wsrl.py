@@ -26,7 +26,7 @@ from torch.nn import functional
 from algorithms.methods import cql, losses, rlpd, sac
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
-from algorithms.population.networks import Critics, Policy, TanhGaussian
+from algorithms.population.networks import Policy, TanhGaussian
 from algorithms.population.perceptrons import Norm, of_subsets
 from algorithms.replay.batch import Batch, slices
 from storage import UserError
@@ -73,26 +73,15 @@ class WSRLAgents(ActorCritics):
     handed_on_whole: ClassVar[bool] = True
     feature_networks: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: WSRLConfig,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, observation_size, action_size, config, members)
+    def make_networks(self, observation_size: int, config: WSRLConfig) -> None:
+        """Make SAC's networks, with layer norm in the policy too."""
+        super().make_networks(observation_size, config)
+        sizes = (self.count, observation_size, self.action_size)
+        widths = config.policy_hidden_widths or config.hidden_widths
+        self.policy = Policy(*sizes, widths, config.log_std_range, config.policy_norm)
         self.shared_critic_output, self.idle_adam_steps = config.shared_critic_output, config.idle_adam_steps
         with torch.no_grad():  # the inverse of softplus
             self.log_entropy_coefficient.fill_(math.log(math.expm1(config.initial_entropy_coefficient)))
-
-    def _make_networks(self, observation_size: int, config: Any) -> None:
-        sizes, widths = (self.count, observation_size, self.action_size), config.hidden_widths
-        policy_widths = config.policy_hidden_widths or widths
-        self.policy = Policy(*sizes, policy_widths, config.log_std_range, config.policy_norm)
-        self.q, self.target_q = (
-            Critics(*sizes, widths, config.critics, config.critic_norm) for _ in range(2)
-        )
 
     def initialise(self) -> None:
         """Orthogonal weights of gain sqrt(2), 0.01 in the last hidden layer. [WSRL] kernel_scale_final"""

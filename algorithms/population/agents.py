@@ -30,8 +30,8 @@ class Population(nn.Module):
     """Networks of P agents that learn side by side, with their optimiser and their random streams.
 
     Parameters and states never cross from one agent to another. P = len(seeds) x members: each seed has one
-    random stream and `members` agents (1, or N for an ensemble). A subclass makes its networks, each tensor
-    with P times a whole number as first axis, then `optimiser`, which holds all that is learned.
+    random stream and `members` agents (1, or N for an ensemble). A subclass makes its networks, and says what
+    of them is learned at which rate.
     """
 
     exported: ClassVar[tuple[str, ...]]
@@ -53,13 +53,32 @@ class Population(nn.Module):
     image_encoder: Any
     """The shared encoder, where there is one."""
 
-    def __init__(self, seeds: Sequence[int], action_size: int, members: int = 1) -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        observation_size: int,
+        action_size: int,
+        config: Any,
+        members: int = 1,
+    ) -> None:
+        """Agents of the settings in `config`, a method's; their networks are not initialised yet."""
         super().__init__()
         self.count = len(seeds) * members
         self.members = members
         self.action_size = action_size
         self.streams = Streams(seeds)
         self.image_encoder = None
+        self.make_networks(observation_size, config)
+        self.optimiser = AgentwiseAdam(self.groups(config), self.count)
+
+    def make_networks(self, observation_size: int, config: Any) -> None:
+        """Make the networks, each tensor with P times a whole number as first axis."""
+        raise NotImplementedError
+
+    def groups(self, config: Any) -> list[dict[str, Any]]:
+        """Group what is learned by its rate, as `learned` does: by default the policy, and the critics."""
+        policy, critics = self.get_submodule("policy"), self.get_submodule("q")
+        return [learned(config.policy_learning_rate, policy), learned(config.value_learning_rate, critics)]
 
     def initialise(self) -> None:
         """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""
@@ -210,29 +229,27 @@ class ActorCritics(Population):
     averaged: nn.ModuleDict | None
     """Moving averages of what acts, which evaluation goes by; nothing where there are none."""
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: Any,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, action_size, members)
+    policy_class: ClassVar[type[Policy]] = Policy
+    critics_class: ClassVar[type[Critics]] = Critics
+
+    def make_networks(self, observation_size: int, config: Any) -> None:
+        """Make policy, critics with their targets, and entropy coefficient."""
+        sizes, widths = (self.count, observation_size, self.action_size), config.hidden_widths
+        self.policy = self.policy_class(*sizes, config.policy_hidden_widths or widths, config.log_std_range)
+        self.q, self.target_q = (
+            self.critics_class(*sizes, widths, config.critics, config.critic_norm) for _ in range(2)
+        )
         self.averaging_rate, self.averaged = config.averaging_rate, None
-        self._make_networks(observation_size, config)
         self.coefficient_is_carried = config.initial_entropy_coefficient == CARRIED
         coefficient = 1.0 if self.coefficient_is_carried else float(config.initial_entropy_coefficient)
-        self.log_entropy_coefficient = nn.Parameter(torch.full((len(seeds),), coefficient).log())
-        self.optimiser = self._optimiser(config)
+        self.log_entropy_coefficient = nn.Parameter(torch.full((len(self.streams),), coefficient).log())
 
-    def _make_networks(self, observation_size: int, config: Any) -> None:
-        sizes = (self.count, observation_size, self.action_size)
-        widths = config.hidden_widths
-        self.policy = Policy(*sizes, config.policy_hidden_widths or widths, config.log_std_range)
-        self.q, self.target_q = (
-            Critics(*sizes, widths, config.critics, config.critic_norm) for _ in range(2)
-        )
+    def groups(self, config: Any) -> list[dict[str, Any]]:
+        """Group what is learned; the entropy coefficient learns at the policy's rate [C]."""
+        return [
+            learned(config.policy_learning_rate, self.policy, self.log_entropy_coefficient),
+            learned(config.value_learning_rate, self.q),
+        ]
 
     def initialise(self) -> None:
         """Fresh networks. UserError where the entropy coefficient is to be that of agents before."""
@@ -316,14 +333,15 @@ class ActorCritics(Population):
         """alpha of each temperature, without gradient. [S]"""
         return self.log_entropy_coefficient.detach().exp()
 
-    def _optimiser(self, config: Any) -> AgentwiseAdam:
-        """Fresh Adam states; the entropy coefficient learns at the policy's rate [C]."""
-        policy = [*self.policy.parameters(), self.log_entropy_coefficient]
-        groups = (
-            {"params": policy, "lr": config.policy_learning_rate},
-            {"params": self.q.parameters(), "lr": config.value_learning_rate},
-        )
-        return AgentwiseAdam(groups, self.count)
+
+def learned(rate: float, *parts: nn.Module | nn.Parameter, **others: float) -> dict[str, Any]:
+    """Make a group of the optimiser: all parameters of `parts`, at one learning rate."""
+    parameters = [
+        parameter
+        for part in parts
+        for parameter in ([part] if isinstance(part, nn.Parameter) else part.parameters())
+    ]
+    return {"params": parameters, "lr": rate, **others}
 
 
 @torch.no_grad()

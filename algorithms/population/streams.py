@@ -23,11 +23,16 @@ class Streams:
     def __len__(self) -> int:
         return len(self._generators)
 
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that the streams were made of."""
+        return [generator.initial_seed() for generator in self._generators]
+
     def on(self, device: torch.device | str) -> Streams:
         """Restart these seeds' streams on another device, with other numbers; on this one return them."""
         if torch.device(device) == self.device:
             return self
-        return Streams([generator.initial_seed() for generator in self._generators], device)
+        return Streams(self.seeds, device)
 
     def register(self, graph: torch.cuda.CUDAGraph) -> None:
         """Let each replay of `graph`, about to be captured, draw where the last draw ended."""
