@@ -197,7 +197,7 @@ def rows(setting: str, names: Sequence[str], step: int, found: Sequence[Fingerpr
 
 
 def printed(tidy: pd.DataFrame) -> str:
-    """Tidy rows as text: a line a metric, a column an agent, setting and step."""
+    """Print tidy rows as text: a line a metric, a column an agent, setting and step."""
     order = [field.name for field in fields(Fingerprint)]
     wide = tidy.pivot(index="metric", columns=["setting", "agent", "step"], values="value")
     return str(wide.reindex([metric for metric in order if metric in wide.index]).round(2).to_string())

@@ -60,7 +60,7 @@ class VAE(nn.Module):
         self.decoder = PopulationMLP(1, config.latent_size, config.hidden_widths, size)
 
     def initialise(self, streams: Streams) -> None:
-        """Near-zero outputs: q starts as the prior, the decoder at the origin."""
+        """Initialise with near-zero outputs: q starts as the prior, the decoder at the origin."""
         self.encoder.initialise(3e-3, streams)
         self.decoder.initialise(3e-3, streams)
 
@@ -114,7 +114,7 @@ def log_likelihood(vae: VAE, pairs: Tensor, streams: Streams, importance_samples
 def compare(
     offline: Transitions, online: Transitions, seed: int, config: LikelihoodConfig
 ) -> dict[str, NDArray[np.float32]]:
-    """Log likelihoods in nats of held-out pairs, "offline" [m], and of gathered ones, "online" [n].
+    """Compute log likelihoods in nats of held-out pairs, "offline" [m], and of gathered ones, "online" [n].
 
     The VAE sees neither. UserError where there is no offline pair to train on or none to hold out.
     """
@@ -158,5 +158,5 @@ def gather(agent: Mapping[str, Tensor], environment: str, pairs: int, seed: int)
 
 
 def state_action_pairs(transitions: Transitions) -> Tensor:
-    """States and actions side by side, in their own units. [M, observation_size + action_size]"""
+    """Return states and actions side by side, in their own units. [M, observation_size + action_size]"""
     return torch.from_numpy(np.concatenate([transitions.observations, transitions.actions], axis=1))

@@ -54,12 +54,12 @@ class SweepConfig:
     iterations: PositiveCount = 2000  # ours, at most; of tables
 
     def __post_init__(self) -> None:
-        """UserError for an unknown maze."""
+        """Raise UserError for an unknown maze."""
         for name in self.mazes:
             Gridworld.named(name)
 
     def temperatures(self, method: str) -> Sequence[float]:
-        """Those of a method; a method without one has one that changes nothing."""
+        """Return those of a method; a method without one has one that changes nothing."""
         own = {
             "reds": self.reds_temperatures,
             "cql_reweighted": self.reweighting_temperatures,

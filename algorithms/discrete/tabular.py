@@ -41,7 +41,7 @@ class Tables(NamedTuple):
 def solve(
     world: Gridworld, weights: Values, kind: Kind, alpha: Values, temperature: Values, iterations: int
 ) -> Tables:
-    """Value iteration with the loss of `kind`, from tables of zeros.
+    """Iterate values with the loss of `kind`, from tables of zeros.
 
     `weights [P, S, A]` are the data's; `alpha [P]` is the weight of the penalty, `temperature [P]` that
     which rho (exp(-A / temperature)) or the re-weighting (softmax(Q / temperature)) has.

@@ -60,7 +60,7 @@ class Gaussian(NamedTuple):
         return self.mean + self.log_std.exp() * noise
 
     def log_density(self, actions: Tensor) -> Tensor:
-        """Log density of actions; [..., action_size] -> [...]."""
+        """Compute the log density of actions; [..., action_size] -> [...]."""
         noise = (actions - self.mean) * torch.exp(-self.log_std)
         return (-0.5 * noise.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
 
@@ -95,7 +95,7 @@ class GaussianPolicy(nn.Module):
         return Gaussian(torch.tanh(self.net(observations)), log_std)
 
     def initialise(self, streams: Streams) -> None:
-        """Near-zero mean, log deviation in the middle of its range. [rlkit] init_w = 1e-3"""
+        """Initialise with near-zero mean, log deviation in the middle of its range. [rlkit] init_w = 1e-3"""
         self.net.initialise(1e-3, streams)
         nn.init.zeros_(self.log_std_logits)
 
@@ -165,7 +165,7 @@ def actor_loss(policy: Gaussian, batch: Batch, weights: Tensor) -> Tensor:
 
 
 def update(agents: AWACAgents, batch: Batch, config: AWACConfig) -> Metrics:
-    """One step of every agent: critics and actor on the old parameters, then targets. [rlkit]
+    """Make one step of every agent: critics and actor on the old parameters, then targets. [rlkit]
 
     `batch` has one row of draws a seed, for all of its members; so have the metrics, their mean.
     """
@@ -196,5 +196,5 @@ class AWAC(Method):
     Agents: ClassVar[Any] = AWACAgents
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent, each on the batch of its run."""
+        """Make one step of every agent, each on the batch of its run."""
         return update(self.agents, batch, self.config)

@@ -154,7 +154,7 @@ class BCQAgents(Population):
         return [learned(config.learning_rate, self.vae, self.perturbation, self.q)]
 
     def initialise(self) -> None:
-        """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""
+        """Initialise networks, each drawn from its own stream, and targets equal to what they follow."""
         for net in (self.vae.encoder, self.vae.decoder, self.perturbation.net, self.q.net):
             _initialise(net, self.streams)
         self.copy_targets()
@@ -168,7 +168,7 @@ class BCQAgents(Population):
         return self.vae.decode_candidates(observations, latents)
 
     def explore(self, observations: Tensor) -> Tensor:
-        """Actions for collection, BCQ's own greedy selection: [S, E, obs] -> [S, E, A]. [BCQ code]
+        """Choose actions for collection, BCQ's own greedy selection: [S, E, obs] -> [S, E, A]. [BCQ code]
 
         The best of `acting_candidates`, sampled anew in each state; there is no other noise.
         """
@@ -176,7 +176,7 @@ class BCQAgents(Population):
         return self._best_candidate(observations, latents)
 
     def exploit(self, observations: Tensor) -> Tensor:
-        """Actions for evaluation: [S, E, obs] -> [S, E, A].
+        """Choose actions for evaluation: [S, E, obs] -> [S, E, A].
 
         As `explore`, but the candidates' latents, sampled once a seed, are the same in all states (ours):
         an evaluation is a function of the networks and leaves no random stream elsewhere.
@@ -197,7 +197,7 @@ class BCQAgents(Population):
         return proposed.take_along_dim(best[:, :, None, None], dim=2).squeeze(2)
 
     def _latents(self, streams: Streams, rows: int) -> Tensor:
-        """Clipped latents of sampled actions, each member's its own. [P, rows, latent_size]"""
+        """Draw clipped latents of sampled actions, each member's its own. [P, rows, latent_size]"""
         normal = streams.normal(self.members, rows, self.vae.latent_size)
         return normal.clamp(-LATENT_LIMIT, LATENT_LIMIT).flatten(0, 1)
 
@@ -253,7 +253,7 @@ def perturbation_loss(agents: BCQAgents, observations: Tensor) -> Tensor:
 
 
 def update(agents: BCQAgents, batch: Batch, config: BCQConfig) -> Metrics:
-    """One step of every agent on its run's batch [S, B, ...], offline and online alike. [BCQ] algorithm 1
+    """Make one step of every agent on its run's batch [S, B, ...], in both phases. [BCQ] algorithm 1
 
     The networks step one after the other: the target's candidates come from the VAE as it is after its
     step, and the perturbation climbs the critic as it is after its own. Metrics are means over members.
@@ -285,5 +285,5 @@ class BCQ(Method):
     Agents: ClassVar[Any] = BCQAgents
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent, each on the batch of its run."""
+        """Make one step of every agent, each on the batch of its run."""
         return update(self.agents, batch, self.config)

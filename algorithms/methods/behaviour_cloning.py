@@ -40,7 +40,7 @@ class BoundedPolicy(Policy):
         return TanhGaussian(mean, low + 0.5 * (high - low) * (torch.tanh(log_std) + 1))
 
     def initialise(self, streams: Streams) -> None:
-        """Glorot and Bengio's weights, biases 0."""
+        """Initialise with Glorot and Bengio's weights, biases 0."""
         self.net.initialise_xavier(streams)
 
 
@@ -99,7 +99,7 @@ class BehaviourCloning(Method):
     Agents: ClassVar[Any] = ClonedPolicies
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every policy, and of its entropy's weight. [BRAC] bc_agent.py"""
+        """Make one step of every policy, and of its entropy's weight. [BRAC] bc_agent.py"""
         agents = self.agents
         loss, log_density = cloning_loss(agents, batch)
         agents.step(loss, sac.entropy_coefficient_loss(agents, log_density))

@@ -69,7 +69,7 @@ class BRACAgents(Population):
         return [*super().groups(config), learned(config.weight_learning_rate, self.divergence_weight)]
 
     def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
-        """Fresh policy and critics, the behaviour as it was cloned. UserError where it does not fit."""
+        """Initialise policy and critics, the behaviour as it was cloned. UserError where it does not fit."""
         self.initialise()
         load_network(self, "behaviour", members, "policy")
 
@@ -83,7 +83,7 @@ class CriticsFromGlorot(Critics):
     """Critics whose fresh weights are Glorot and Bengio's."""
 
     def initialise(self, streams: Streams) -> None:
-        """Glorot and Bengio's weights, biases 0."""
+        """Initialise with Glorot and Bengio's weights, biases 0."""
         self.net.initialise_xavier(streams)
 
 
@@ -172,7 +172,7 @@ class BRACV(Method):
         return (self.config.warm_start_updates,)
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """Targets, critics, and the actor by the new critics. [BRAC] brac_primal_agent.py"""
+        """Update targets, critics, and the actor by the new critics. [BRAC] brac_primal_agent.py"""
         agents, config = self.agents, self.config
         agents.move_targets(config.target_update_rate)
         target = td_target(agents, batch, config, self.penalises_values)

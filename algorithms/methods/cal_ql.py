@@ -50,7 +50,7 @@ class CalQLConfig(sac.SACConfig):
     offline_fraction: Weight = 0.5  # [CALQL] scripts: mixing_ratio, of each batch online
 
     def __post_init__(self) -> None:
-        """UserError for a share of a batch that is none of its rows, or what layer norm does not have."""
+        """Raise UserError for a share of a batch that is none of its rows, or what layer norm lacks."""
         cql.check_penalty(self)
         check_fraction(self.offline_fraction, self.batch_size)
 
@@ -77,7 +77,7 @@ class ScaledPolicy(Policy):
         return TanhGaussian(mean, scaled.clamp(*self.log_std_range))
 
     def initialise(self, streams: Streams) -> None:
-        """Near-zero mean, log deviation near -1."""
+        """Initialise with near-zero mean, log deviation near -1."""
         _initialise(self, streams)
         nn.init.ones_(self.log_std_scale)
         nn.init.constant_(self.log_std_offset, -1.0)
@@ -87,7 +87,7 @@ class OrthogonalCritics(Critics):
     """Critics with the paper's initialisation."""
 
     def initialise(self, streams: Streams) -> None:
-        """Near-zero values."""
+        """Initialise with near-zero values."""
         _initialise(self, streams)
 
 
@@ -141,7 +141,7 @@ def calibrated_penalty(
 
 
 def update(agents: CalQLAgents, batch: Batch, config: CalQLConfig) -> Metrics:
-    """One step of every agent: critics, actor and temperature on the old parameters, then targets. [CALQL]"""
+    """Make one step of every agent: losses on the old parameters, then targets. [CALQL]"""
     target = td_target(agents, batch, config)
     td_error, q = losses.critic_loss(agents, batch, target)
     policy: TanhGaussian = agents.policy(batch.observations)
@@ -174,5 +174,5 @@ class CalQL(Method):
     }
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent."""
+        """Make one step of every agent."""
         return update(self.agents, batch, self.config)

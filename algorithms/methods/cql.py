@@ -47,7 +47,7 @@ class CQLConfig(sac.SACConfig):
     clip_targets: bool = False  # ours: targets within [0, 1 / (1 - discount)], for rewards in [0, 1]
 
     def __post_init__(self) -> None:
-        """UserError for a choice that critics with layer norm do not have."""
+        """Raise UserError for a choice that critics with layer norm do not have."""
         check_penalty(self)
 
     @property
@@ -70,7 +70,7 @@ class PenaltyConfig(Protocol):
 
 
 def check_penalty(config: PenaltyConfig) -> None:
-    """UserError for a choice that critics with layer norm do not have."""
+    """Raise UserError for a choice that critics with layer norm do not have."""
     if config.critic_norm != "none" and (config.penalty_gradient_actions or config.reduced_precision_penalty):
         raise UserError(
             f"critic_norm is {config.critic_norm}, expected none beside penalty_gradient_actions or"
@@ -107,7 +107,7 @@ class ProposalsConfig(Protocol):
 def proposals(
     agents: ActorCritics, policy: TanhGaussian, batch: Batch, config: ProposalsConfig
 ) -> tuple[Tensor, Tensor]:
-    """Candidate actions for the soft maximum and the log weight that each is divided by.
+    """Draw candidate actions for the soft maximum and the log weight that each is divided by.
 
     `sampled_actions` (n) each of the uniform distribution on the action box, pi(.|s) and pi(.|s'); all
     are judged in s, and divided by the density they were drawn with. Without importance sampling they are
@@ -146,7 +146,7 @@ def conservative_penalty(
 def soft_maximum(
     agents: ActorCritics, batch: Batch, actions: Tensor, log_density: Tensor, config: CQLConfig
 ) -> Tensor:
-    """Mean over states of log sum_j exp(Q(s, a_j) - log_density_j). [P, K]
+    """Average over states of log sum_j exp(Q(s, a_j) - log_density_j). [P, K]
 
     Of the candidates `actions [P, B, m, A]`, for an ensemble one row a run, so many carry the gradient as
     the configuration says.

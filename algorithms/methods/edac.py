@@ -48,7 +48,7 @@ class EDACConfig(ManyCriticsConfig):
     diverse_critics: Literal["action_size", "all"] = "action_size"  # [EDAC]; [CORL]: those that are compared
 
     def __post_init__(self) -> None:
-        """UserError for critics that cannot be compared."""
+        """Raise UserError for critics that cannot be compared."""
         if self.critics < 2:
             raise UserError(f"critics is {self.critics}, expected at least 2 that differ")
         if self.critic_norm != "none":
@@ -61,7 +61,7 @@ class EDACAgents(ActorCritics):
     feature_networks: ClassVar[tuple[str, ...]] = ()
 
     def initialise(self) -> None:
-        """Weights within 1 / sqrt(inputs), near-zero means and values. [CORL]"""
+        """Initialise weights within 1 / sqrt(inputs), near-zero means and values. [CORL]"""
         self.policy.net.initialise_fan_in(1e-3, self.streams, HIDDEN_BIAS)
         self.q.net.initialise_fan_in(3e-3, self.streams, HIDDEN_BIAS)
         self.copy_targets()
@@ -82,7 +82,7 @@ def diversity_loss(agents: EDACAgents, batch: Batch, config: EDACConfig) -> Tens
 
 
 def update(agents: EDACAgents, batch: Batch, config: EDACConfig) -> Metrics:
-    """One step of every agent: critics, actor and temperature on the old parameters, then targets. [EDAC]"""
+    """Make one step of every agent: losses on the old parameters, then targets. [EDAC]"""
     critics, q = losses.critic_loss(agents, batch, sac.td_target(agents, batch, config))
     diversity = diversity_loss(agents, batch, config)
     actions, log_density = agents.policy(batch.observations).sample(
@@ -112,5 +112,5 @@ class EDAC(Method):
     }
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent."""
+        """Make one step of every agent."""
         return update(self.agents, batch, self.config)

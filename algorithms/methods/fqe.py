@@ -58,7 +58,7 @@ def td_target(agents: ActorCritics, batch: Batch, config: FQEConfig) -> Tensor:
 
 
 def update(agents: ActorCritics, batch: Batch, config: FQEConfig) -> Metrics:
-    """One step of every agent's critics, then of their targets; the policies stay as they are."""
+    """Make one step of every agent's critics, then of their targets; the policies stay as they are."""
     target = td_target(agents, batch, config)
     critics, q = losses.critic_loss(agents, batch, target)
     agents.step(critics)
@@ -80,5 +80,5 @@ class FQE(Method):
         return super().begin_offline(start, config)
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent's critics."""
+        """Make one step of every agent's critics."""
         return update(self.agents, batch, self.config)

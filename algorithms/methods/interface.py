@@ -157,12 +157,12 @@ class Method:
         return cls(agents, config, replay, start.draws)
 
     def explore(self, observations: Any) -> Tensor:
-        """Actions for collection: [S, E, obs], or named, -> [S, E, A]."""
+        """Choose actions for collection: [S, E, obs], or named, -> [S, E, A]."""
         actions: Tensor = self.agents.explore(self.agents.acting_features(observations))
         return actions
 
     def exploit(self, observations: Any) -> Tensor:
-        """Actions for evaluation: [S, E, obs], or named, -> [S, E, A]; of agents offline, P for S."""
+        """Choose actions for evaluation: [S, E, obs], or named, -> [S, E, A]; of agents offline, P for S."""
         agents = self.agents.evaluated()
         actions: Tensor = agents.exploit(agents.acting_features(observations))
         return actions
@@ -202,11 +202,11 @@ class Method:
         return 1
 
     def clone(self, batch: Batch) -> Metrics:
-        """One update of a warm start that imitates the data's actions. UserError where there is none."""
+        """Make one update of a warm start that imitates the data's actions. UserError where there is none."""
         raise UserError(f"{type(self).__name__} has no warm start, expected none in its schedule")
 
     def fit_returns(self, batch: Batch, returns: Tensor) -> Metrics:
-        """One update of a warm start that fits the data's `returns` [P, B]. UserError where there is none."""
+        """Make one update of a warm start that fits `returns` [P, B]. UserError where there is none."""
         raise UserError(f"{type(self).__name__} has no warm start, expected none in its schedule")
 
     def learn(self) -> Metrics:

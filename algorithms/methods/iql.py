@@ -118,7 +118,7 @@ class IQLAgents(Population):
         ]
 
     def initialise_networks(self) -> None:
-        """Fresh orthogonal weights times the root of 2, biases 0. [IQL] common.py, default_init"""
+        """Initialise orthogonal weights times the root of 2, biases 0. [IQL] common.py, default_init"""
         for network in (self.policy, self.v, self.q):
             layers = len(network.net.affine_maps())
             network.net.initialise_orthogonal([math.sqrt(2)] * layers, self.streams)
@@ -172,7 +172,7 @@ def policy_rate(agents: IQLAgents, config: IQLConfig) -> Tensor | float:
 
 
 def update(agents: IQLAgents, batch: Batch, config: IQLConfig) -> Metrics:
-    """One step of every agent: V, then the policy and the critics with the new V, then targets. [IQL]"""
+    """Make one step of every agent: V, then the policy and the critics with the new V, then targets. [IQL]"""
     q = smaller_target_q(agents, batch)
     agents.step(value_loss(agents, batch, q, config.expectile))
     weights = advantage_weights(agents, batch, q, config)
@@ -198,7 +198,7 @@ class IQL(Method):
     Agents: ClassVar[Any] = IQLAgents
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent."""
+        """Make one step of every agent."""
         return update(self.agents, batch, self.config)
 
 

@@ -65,7 +65,7 @@ class LBRACV(multi_source.MultiSource):
     Agents: ClassVar[Any] = LearnedAgents
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """Targets, critics of the learned policy and of behaviours, then policies. [MSBM] brac_vqvae.py"""
+        """Update targets, critics of learned policy and behaviours, then policies. [MSBM] brac_vqvae.py"""
         agents, config = self.agents, self.config
         agents.move_targets(config.target_update_rate)
         behaviours = agents.assigned(batch.extras["trajectory"])
@@ -98,7 +98,7 @@ class LBRACV(multi_source.MultiSource):
 
     @torch.no_grad()
     def _targets(self, batch: Batch, behaviours: Tensor, learned: Tensor) -> tuple[Tensor, Tensor]:
-        """TD targets of the learned policy, whose value pays for its divergence, and of behaviours. [P, B]"""
+        """Compute TD targets of the learned policy, less its divergence, and of behaviours. [P, B] each"""
         agents, config, states = self.agents, self.config, batch.next_observations
         features = agents.policy.features(states)
         policy, behaviour = (

@@ -52,7 +52,7 @@ class MultiSourceConfig:
     value_learning_rate: Rate = 1e-4  # [MSBM]
 
     def __post_init__(self) -> None:
-        """UserError for networks that have no features to share."""
+        """Raise UserError for networks that have no features to share."""
         for name in ("hidden_widths", "policy_hidden_widths"):
             if len(getattr(self, name)) < 2:
                 raise UserError(
@@ -87,7 +87,7 @@ class Described(nn.Module):
         return outputs
 
     def initialise(self, streams: Streams) -> None:
-        """Glorot and Bengio's weights, biases 0; a norm that scales by 1."""
+        """Initialise with Glorot and Bengio's weights, biases 0; a norm that scales by 1."""
         self.body.initialise_xavier(streams)
         self.head.initialise_xavier(streams)
         nn.init.ones_(self.scale.gain)
@@ -123,7 +123,7 @@ class DescribedCritics(Described):
         return self.of(features, vectors, frozen).reshape(len(policies), 2, -1)
 
     def initialise(self, streams: Streams) -> None:
-        """Fresh networks and vectors."""
+        """Initialise networks and vectors."""
         super().initialise(streams)
         self.policies.initialise(streams)
 
@@ -151,9 +151,8 @@ class LatentAgents(Population):
     ) -> None:
         super().__init__(seeds, observation_size, action_size, config)
         self.trajectories = Embeddings(self.count, len(percentiles), config.embedding_size)
-        self.optimiser.param_groups[0]["params"].extend(
-            self.trajectories.parameters()
-        )  # at the policy's rate
+        of_policies = self.optimiser.param_groups[0]["params"]
+        of_policies.extend(self.trajectories.parameters())
         self.register_buffer("percentiles", percentiles, persistent=False)
 
     def make_networks(self, observation_size: int, config: MultiSourceConfig) -> None:
@@ -262,7 +261,7 @@ class MultiSource(Method):
         return agents
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """Targets, critics, then policies and trajectories. [MSBM] bc_vqvae.py"""
+        """Update targets, critics, then policies and trajectories. [MSBM] bc_vqvae.py"""
         agents, config = self.agents, self.config
         agents.move_targets(config.target_update_rate)
         behaviours = agents.assigned(batch.extras["trajectory"])

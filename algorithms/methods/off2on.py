@@ -92,7 +92,7 @@ class Off2OnAgents(EnsembleAgents):
         self.density.initialise(self.streams)
 
     def explore(self, observations: Tensor) -> Tensor:
-        """Actions for collection, with the configured share of the policy's deviation."""
+        """Choose actions for collection, with the configured share of the policy's deviation."""
         policy = self.distribution(observations)
         noise = self.streams.normal(*policy.mean.shape[1:])
         return policy.actions(self.exploration_scale * noise)
@@ -179,7 +179,7 @@ def density_update(
 
 
 def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig, *others: Tensor) -> Metrics:
-    """One step of every ensemble on `batch`: critics, actor, entropy coefficient, then the targets.
+    """Make one step of every ensemble on `batch`: critics, actor, entropy coefficient, then the targets.
 
     All losses, the `others` too ([S]: the density networks'), are computed on the old parameters, then all
     networks step. [C]
@@ -211,7 +211,7 @@ def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig
 def update(
     agents: Off2OnAgents, batch: Batch, reference: Batch, online: Batch, config: Off2OnConfig
 ) -> tuple[Tensor, Metrics]:
-    """One step of every ensemble; returns the new priorities of `batch` [S, B], and metrics.
+    """Make one step of every ensemble; returns the new priorities of `batch` [S, B], and metrics.
 
     `batch` comes from the balanced replay, `reference` and `online` are `density_update`'s.
     """

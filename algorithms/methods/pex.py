@@ -41,7 +41,7 @@ class PEXConfig(iql.IQLFineTuningConfig):
     warm_up_steps: Count = 5_000  # [PEX] initial_collection_steps, without updates
 
     def __post_init__(self) -> None:
-        """UserError for a share of a batch that is none of its rows."""
+        """Raise UserError for a share of a batch that is none of its rows."""
         check_fraction(self.offline_fraction, self.batch_size)
 
 
@@ -50,14 +50,14 @@ class PEXAgents(iql.IQLAgents):
 
     feature_networks: ClassVar[tuple[str, ...]] = ()
 
-    def make_networks(self, observation_size: int, config: PEXConfig) -> None:
+    def make_networks(self, observation_size: int, config: Any) -> None:
         """Make IQL's networks and a new policy."""
         super().make_networks(observation_size, config)
         sizes = (observation_size, self.action_size, config.hidden_widths)
         self.new_policy = iql.GaussianPolicy(self.count, *sizes, config.log_std_range)
         self.acting_inverse_temperature = config.acting_inverse_temperature
 
-    def groups(self, config: PEXConfig) -> list[dict[str, Any]]:
+    def groups(self, config: Any) -> list[dict[str, Any]]:
         """Group what is learned: the new policy, and V with the critics."""
         _, values = super().groups(config)
         return [learned(config.policy_learning_rate, self.new_policy), values]
@@ -102,7 +102,7 @@ class PEXAgents(iql.IQLAgents):
 
 
 def update(agents: PEXAgents, batch: Batch, config: PEXConfig) -> Metrics:
-    """One step of every agent: V and critics on the old V, targets, then the new policy. [PEX]"""
+    """Make one step of every agent: V and critics on the old V, targets, then the new policy. [PEX]"""
     value = iql.value_loss(agents, batch, iql.smaller_target_q(agents, batch), config.expectile)
     critics, q_data = losses.critic_loss(agents, batch, iql.td_target(agents, batch, config))
     critics = critics / 2  # [PEX] the twins' mean
@@ -130,5 +130,5 @@ class PEX(Method):
     replays = "mixed"
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent."""
+        """Make one step of every agent."""
         return update(self.agents, batch, self.config)

@@ -72,7 +72,7 @@ class ReBRACFineTuningConfig(TD3Config):
     smallest_decay: Weight = 0.5  # [REBRAC] configs/finetune: min_decay_coef, of the penalty at first
 
     def __post_init__(self) -> None:
-        """UserError for a share of a batch that is none of its rows."""
+        """Raise UserError for a share of a batch that is none of its rows."""
         check_fraction(self.offline_fraction, self.batch_size)
 
 
@@ -126,7 +126,7 @@ class ReBRACAgents(Population):
         self.made = 0  # `updates` once more, on the host
 
     def initialise(self) -> None:
-        """Weights within 1 / sqrt(inputs), near-zero actions and values. [REBRAC] networks.py"""
+        """Initialise weights within 1 / sqrt(inputs), near-zero actions and values. [REBRAC] networks.py"""
         self.policy.net.initialise_fan_in(1e-3, self.streams, HIDDEN_BIAS)
         self.q.net.initialise_fan_in(3e-3, self.streams, HIDDEN_BIAS)
         self.copy_targets()
@@ -181,7 +181,7 @@ def update(
     critic_penalty: float,
     actor_penalty: Tensor | float,
 ) -> Metrics:
-    """One step of every agent's critics; at every `policy_delay`th, of the targets and then of the actor.
+    """Make one step of every agent's critics; at every `policy_delay`th, of targets and then actor.
 
     The target policy moves towards the policy before its step, the target critics towards those after theirs.
     """
@@ -214,7 +214,7 @@ class ReBRAC(Method):
         return delay
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent."""
+        """Make one step of every agent."""
         return update(self.agents, batch, self.config, self.config.critic_penalty, self.config.actor_penalty)
 
 
@@ -233,7 +233,7 @@ class ReBRACFineTuning(ReBRAC):
         return learner
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent."""
+        """Make one step of every agent."""
         left = 1 - self.agents.updates / self.config.decay_updates
         penalty = self.config.actor_penalty * left.clamp(min=self.config.smallest_decay)
         return update(self.agents, batch, self.config, 0.0, penalty)

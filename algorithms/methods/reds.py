@@ -118,7 +118,7 @@ class REDS(cql.CQL):
     }
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """CQL's update with the penalty above, and in the same step rho's. All by the old parameters."""
+        """Make CQL's update with the penalty above, and in the same step rho's. All by the old parameters."""
         weights = poor_weights(self.agents, batch, self.config)
         poor = poor_loss(self.agents, batch, weights)
         metrics = cql.update(self.agents, batch, self.config, step, support_penalty, [poor])

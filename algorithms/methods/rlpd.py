@@ -37,7 +37,7 @@ class ManyCriticsConfig(sac.SACConfig):
     target_entropy_per_dimension: UpToHundredEitherWay = -0.5  # [RLPD] sac_learner.py: -|A| / 2
 
     def __post_init__(self) -> None:
-        """UserError for more drawn critics than there are."""
+        """Raise UserError for more drawn critics than there are."""
         if self.target_critics > self.critics:
             raise UserError(
                 f"target_critics is {self.target_critics}, expected at most critics, {self.critics}"
@@ -51,7 +51,7 @@ class RLPDConfig(ManyCriticsConfig):
     offline_fraction: Weight = 0.5  # [RLPD] of each batch
 
     def __post_init__(self) -> None:
-        """UserError for a share of a batch that is none of its rows."""
+        """Raise UserError for a share of a batch that is none of its rows."""
         super().__post_init__()
         check_fraction(self.offline_fraction, self.batch_size)
 
@@ -107,7 +107,7 @@ def entropy_coefficient_loss(agents: ActorCritics, log_density: Tensor, target_e
 
 
 def update_critics(agents: ActorCritics, batch: Batch, config: ManyCriticsConfig, count: int) -> Metrics:
-    """One update of the critics and their targets on each of `count` slices of `batch`."""
+    """Make one update of the critics and their targets on each of `count` slices of `batch`."""
     next_actions, bonus = next_samples(agents, batch.next_observations, config)
     chosen = agents.streams.subsets(
         count, config.target_critics, config.critics, config.drawn_with_replacement
@@ -134,7 +134,7 @@ def update_critics(agents: ActorCritics, batch: Batch, config: ManyCriticsConfig
 
 
 def update_actor(agents: ActorCritics, observations: Tensor, config: RLPDConfig) -> Metrics:
-    """One update of the actor, and of the entropy coefficient by the same actions."""
+    """Make one update of the actor, and of the entropy coefficient by the same actions."""
     noise = agents.streams.normal(observations.shape[1], agents.action_size)
     actions, log_density = agents.policy(observations).sample(noise)
     actor = actor_loss(agents, observations, actions, log_density)
@@ -167,7 +167,7 @@ class RLPD(sac.SAC):
     replays = "mixed"
 
     def explore(self, observations: Tensor) -> Tensor:
-        """Uniform actions in the warm-up, then samples of the policy: [S, E, obs] -> [S, E, A]."""
+        """Choose uniform actions in the warm-up, then samples of the policy: [S, E, obs] -> [S, E, A]."""
         if self.warming_up():
             uniform: Tensor = self.agents.streams.uniform(observations.shape[1], self.agents.action_size)
             return 2 * uniform - 1

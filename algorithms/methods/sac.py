@@ -67,7 +67,7 @@ def entropy_coefficient_loss(agents: ActorCritics, log_density: Tensor) -> Tenso
 
 
 def update(agents: ActorCritics, batch: Batch, config: SACConfig) -> Metrics:
-    """One step of every agent: critics, actor and entropy coefficient on the old parameters, then targets."""
+    """Make one step of every agent: critics, actor, temperature on the old parameters, then targets."""
     target = td_target(agents, batch, config)
     critics, q = losses.critic_loss(agents, batch, target)
     noise = agents.streams.normal(*batch.actions.shape[1:])
@@ -93,7 +93,7 @@ class SAC(Method):
 
     @classmethod
     def begin(cls, start: Start, config: Any) -> Self:
-        """Fresh agents; UserError where pre-trained ones are given."""
+        """Begin with fresh agents. UserError where pre-trained ones are given."""
         if start.members:
             name, given = cls.__name__.lower(), len(start.members)
             raise UserError(f"{name} starts from scratch, and {given} pre-trained agents were given")
@@ -103,7 +103,7 @@ class SAC(Method):
         return cls(agents, config, replay, start.draws)
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent."""
+        """Make one step of every agent."""
         return update(self.agents, batch, self.config)
 
 
@@ -121,5 +121,5 @@ class SACFineTuning(Method):
     Agents: ClassVar[Any] = ActorCritics
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """One step of every agent; a method that is SAC-ft but for its losses overrides this."""
+        """Make one step of every agent; a method that is SAC-ft but for its losses overrides this."""
         return update(self.agents, batch, self.config)

@@ -42,7 +42,7 @@ class SO2Config(edac.ManyCriticsConfig):
     warm_up_steps: Count = 5_000  # [SO2] train.py: random_collect_size, by the policy, without updates
 
     def __post_init__(self) -> None:
-        """UserError for a share of a batch that is none of its rows."""
+        """Raise UserError for a share of a batch that is none of its rows."""
         check_fraction(self.online_fraction, self.batch_size, "online_fraction")
 
 

@@ -17,14 +17,14 @@ from algorithms.replay.batch import Batch
 
 
 def clone(agents: ActorCritics, batch: Batch) -> Metrics:
-    """One step of every policy up the log likelihood of the data's actions."""
+    """Make one step of every policy up the log likelihood of the data's actions."""
     negative_log_likelihood = -agents.policy(batch.observations).log_density(batch.actions).mean(dim=-1)
     agents.step(negative_log_likelihood)
     return {"actor_loss": negative_log_likelihood.detach()}
 
 
 def fit_returns(agents: ActorCritics, batch: Batch, returns: Tensor) -> Metrics:
-    """One step of every critic towards the discounted returns [P, B] that followed in the data."""
+    """Make one step of every critic towards the discounted returns [P, B] that followed in the data."""
     error, q = losses.critic_loss(agents, batch, returns)
     agents.step(error)
     agents.copy_targets()

@@ -110,7 +110,7 @@ class WSRLAgents(ActorCritics):
                 )
 
     def _critic_outputs(self) -> list[nn.Parameter]:
-        """Weight and bias of the critics' output layers. [K P, ...]"""
+        """Return weight and bias of the critics' output layers. [K P, ...]"""
         return list(self.q.net.affine_maps()[-1].parameters())
 
     def _of_each_critic(self, rows: Tensor) -> Tensor:
@@ -188,14 +188,14 @@ def temperature_loss(agents: WSRLAgents, batch: Batch, number: int, config: WSRL
     """
     rows, action_size = batch.actions.shape[1:]
     with torch.no_grad():
-        policy = agents.policy(batch.next_observations).per_candidate()
+        policy: TanhGaussian = agents.policy(batch.next_observations).per_candidate()
         _, log_density = policy.sample(agents.streams.normal(rows, number, action_size))
         excess = -log_density.mean(dim=(1, 2)) - config.target_entropy_per_dimension * action_size
     return functional.softplus(agents.log_entropy_coefficient) * excess
 
 
 def pretrain(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
-    """One step of every agent offline: critics, actor and temperature on the old parameters, then targets."""
+    """Make one offline step of every agent: losses on the old parameters, then targets."""
     target = td_target(agents, batch, config)
     td_error, q = losses.mean_critic_loss(agents, batch, target)
     policy: TanhGaussian = agents.policy(batch.observations)

@@ -36,7 +36,7 @@ class AgentwiseAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step of every parameter that has a gradient."""
+        """Make one step of every parameter that has a gradient."""
         for group in self.param_groups:
             learned = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not learned:

@@ -81,7 +81,7 @@ class Population(nn.Module):
         return [learned(config.policy_learning_rate, policy), learned(config.value_learning_rate, critics)]
 
     def initialise(self) -> None:
-        """Fresh networks, each drawn from its own stream, and targets equal to what they follow."""
+        """Initialise networks, each drawn from its own stream, and targets equal to what they follow."""
         if self.encoding is not None:
             self.encoding.initialise(self)
         if self.encoding is None or self.encoding.shared:
@@ -89,7 +89,7 @@ class Population(nn.Module):
         self.copy_targets()
 
     def initialise_networks(self) -> None:
-        """Fresh networks, each drawn from its own stream; encoders apart."""
+        """Initialise networks, each drawn from its own stream; encoders apart."""
         for network in self.exported:
             self.get_submodule(network).initialise(self.streams)  # type: ignore[operator]
 
@@ -149,12 +149,12 @@ class Population(nn.Module):
         return self
 
     def explore(self, observations: Tensor) -> Tensor:
-        """Actions for collection, sampled: [S, E, obs] -> [S, E, A]."""
+        """Choose actions for collection, sampled: [S, E, obs] -> [S, E, A]."""
         acting = self.distribution(observations)
         return acting.actions(self.streams.normal(observations.shape[1], self.action_size))
 
     def exploit(self, observations: Tensor) -> Tensor:
-        """Actions for evaluation, the distribution's mode: [S, E, obs] -> [S, E, A]."""
+        """Choose actions for evaluation, the distribution's mode: [S, E, obs] -> [S, E, A]."""
         return self.distribution(observations).mode()
 
     def for_members(self, rows: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class Population(nn.Module):
         return values.reshape(-1, self.members, *values.shape[1:])
 
     def move_to(self, device: torch.device | str) -> None:
-        """All to `device`, before the first update there; random streams begin anew."""
+        """Move all to `device`, before the first update there; random streams begin anew."""
         self.to(device)
         for moments in self.optimiser.state.values():
             moments.update({key: tensor.to(device) for key, tensor in moments.items()})
@@ -180,7 +180,7 @@ class Population(nn.Module):
         return still.to("cpu")
 
     def step(self, *losses: Tensor) -> None:
-        """One step of the optimiser down the sum of the losses (each [P], [S] or a number)."""
+        """Make one step of the optimiser down the sum of the losses (each [P], [S] or a number)."""
         self.optimiser.zero_grad()
         torch.autograd.backward(losses, [torch.ones_like(loss) for loss in losses])
         self.settle_gradients()
@@ -190,7 +190,7 @@ class Population(nn.Module):
         """Change the losses' gradients before the optimiser goes by them; nothing by default."""
 
     def training_state(self) -> dict[str, Tensor]:
-        """Everything that further updates depend on, as named tensors."""
+        """Return everything that further updates depend on, as named tensors."""
         state = {f"networks.{name}": tensor for name, tensor in self.state_dict().items()}
         for name, parameter in self.named_parameters():
             for key, tensor in self.optimiser.state.get(parameter, {}).items():
@@ -252,7 +252,7 @@ class ActorCritics(Population):
         ]
 
     def initialise(self) -> None:
-        """Fresh networks. UserError where the entropy coefficient is to be that of agents before."""
+        """Initialise networks. UserError where the entropy coefficient is to be that of agents before."""
         if self.coefficient_is_carried:
             raise UserError(
                 "initial_entropy_coefficient is carried, expected a number for agents that start from nothing"

@@ -21,7 +21,7 @@ def draw_offsets(streams: Streams, copies: int, images: int, padding: int = PADD
 
 
 def crop(images: Tensor, offsets: Tensor, padding: int = PADDING) -> Tensor:
-    """Every image shifted: out[y, x] = image[y + dy - padding, x + dx - padding], zero outside of it.
+    """Shift every image: out[y, x] = image[y + dy - padding, x + dx - padding], zero outside of it.
 
     `images` uint8 [G, B, H, W, C], `offsets` (dy, dx) int64 [G copies, B, 2] in [0, 2 padding]; copy
     g copies + i is of the images of g. Returns uint8 [G copies, B, H, W, C].

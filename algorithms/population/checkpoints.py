@@ -137,7 +137,7 @@ def whole_number(manifest: Mapping[str, Any], name: str, least: int, most: int) 
 
 
 def fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """UserError where one of the `expected` tensors is missing, of another shape or type, or not finite."""
+    """Raise UserError where an `expected` tensor is missing, of other shape or type, or not finite."""
     for name, like in expected.items():
         if name not in tensors:
             raise UserError(f"it lacks {name}")

@@ -32,7 +32,7 @@ class Embeddings(nn.Module):
         return functional.normalize(rows, dim=-1)
 
     def directions(self) -> Tensor:
-        """All directions. [P, K, d]"""
+        """Return all directions. [P, K, d]"""
         return functional.normalize(self.vectors, dim=-1)
 
     def initialise(self, streams: Streams) -> None:

@@ -88,7 +88,7 @@ class Encoders(nn.Module):
         return by_copy.permute(1, 0, 3, 4, 2).reshape(copies, rows, -1)
 
     def initialise(self, streams: Streams) -> None:
-        """Xavier's uniform weights, each agent's from its own stream; biases zero. [COG]"""
+        """Initialise with Xavier's uniform weights, each agent's from its own stream; biases zero. [COG]"""
         for weight, bias in zip(self.weights, self.biases, strict=True):
             outputs, inputs = weight.shape[1:3]
             fill_uniform(weight, math.sqrt(6 / (9 * inputs + 9 * outputs)), streams)

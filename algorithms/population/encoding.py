@@ -43,7 +43,7 @@ class ObservationEncoding:
     """The encoders' sizes and places in one `Population`, which holds the encoders itself."""
 
     def __init__(self, shapes: Shapes, config: EncoderConfig) -> None:
-        """UserError where there is no image, or no state to read beside it."""
+        """Raise UserError where there is no image, or no state to read beside it."""
         for name in (IMAGE, STATE) if config.state else (IMAGE,):
             if name not in shapes:
                 raise UserError(f"the encoder reads {name}, expected one of {', '.join(shapes)}")
@@ -106,7 +106,7 @@ class ObservationEncoding:
                 group["params"].extend(encoder.parameters())
 
     def initialise(self, agents: Any) -> None:
-        """Fresh encoders; and the feature networks' layers where each has its own.
+        """Initialise encoders; and the feature networks' layers where each has its own.
 
         These are within 1e-4: with zero biases next to no gradient would reach an encoder. [COG]
         """
@@ -158,7 +158,7 @@ class ObservationEncoding:
         return {**rest, IMAGE: crop(images, offsets, self.config.padding)}
 
     def acting_features(self, agents: Any, observations: Named) -> Tensor:
-        """Features of whole images, for the policy alone: [S, E, ...] each -> [S N, E, F]."""
+        """Compute features of whole images, for the policy alone: [S, E, ...] each -> [S N, E, F]."""
         encoder = agents.image_encoder if self.shared else agents.policy.image_encoder
         features: Tensor = encoder({name: agents.for_members(rows) for name, rows in observations.items()})
         return features

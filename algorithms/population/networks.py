@@ -39,7 +39,7 @@ class TanhGaussian(NamedTuple):
     log_std: Tensor  # [..., action_size]
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions tanh(mean + std noise) and their log density, differentiable in mean and log_std.
+        """Sample actions tanh(mean + std noise) and their log density, differentiable in mean and log_std.
 
         `noise [..., action_size]` is standard normal and may carry extra axes that broadcast.
         Returns actions of the broadcast shape and log densities without the last axis.
@@ -141,7 +141,7 @@ class Policy(nn.Module):
         return TanhGaussian(mean, log_std.clamp(*self.log_std_range))
 
     def initialise(self, streams: Streams) -> None:
-        """Near-zero mean and unit standard deviation. [C] init_w = 1e-3"""
+        """Initialise with near-zero mean and unit standard deviation. [C] init_w = 1e-3"""
         self.net.initialise(1e-3, streams)
 
 
@@ -196,7 +196,7 @@ class Critics(nn.Module):
         return by_critic.transpose(1, 2).flatten(0, 1)
 
     def initialise(self, streams: Streams) -> None:
-        """Near-zero values. [C] init_w = 3e-3"""
+        """Initialise with near-zero values. [C] init_w = 3e-3"""
         self.net.initialise(3e-3, streams)
 
     def soft_maximum(
@@ -207,7 +207,7 @@ class Critics(nn.Module):
         gradient_draws: Tensor | None = None,
         reduced_precision: bool = False,
     ) -> Tensor:
-        """Mean over states of log sum_j exp(Q(s, a_j) - log_density_j), for each agent and critic. [P, K]
+        """Average over states of log sum_j exp(Q(s, a_j) - log_density_j), for each agent and critic. [P, K]
 
         `actions [P, B, n, A]` and `log_density [P, B, n]` are constants: the critics' parameters receive
         gradients, and so do the `observations [P, B, obs]` where they ask for them (an encoder's features).

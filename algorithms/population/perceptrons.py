@@ -41,7 +41,7 @@ class PopulationLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(copies, 1, outputs))
 
     def initialise(self, bound: float, streams: Streams) -> None:
-        """Weights uniform in [-bound, bound], each agent's from its own stream; biases zero."""
+        """Initialise weights uniformly in [-bound, bound], each agent's from its own stream; biases zero."""
         fill_uniform(self.weight, bound, streams)
         nn.init.zeros_(self.bias)
 
@@ -147,7 +147,7 @@ class PopulationMLP(nn.Module):
         return _forward(hidden, rest)
 
     def tensors(self, frozen: bool = False, networks: slice = EVERY_NETWORK) -> list[Tensor]:
-        """Weight and bias of each layer, input first; of some of the networks, or as constants.
+        """Return weight and bias of each layer, input first; of some of the networks, or as constants.
 
         A normalised layer's are followed by the norm's gain and shift.
         """
@@ -262,7 +262,7 @@ class _Evaluation(torch.autograd.Function):
 
 
 def zero_where_inactive(gradient: Tensor, activation: Tensor) -> None:
-    """ReLU's backward pass, in place."""
+    """Compute ReLU's backward pass, in place."""
     torch.ops.aten.threshold_backward.grad_input(gradient, activation, 0, grad_input=gradient)
 
 
@@ -409,7 +409,7 @@ def _normalise_backward(
     gain: Tensor,
     shift: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of `_normalise`'s values, gain and shift; `gradient` is written over.
+    """Compute gradients of `_normalise`'s values, gain and shift; `gradient` is written over.
 
     `active` are its outputs where they passed through ReLU.
     """

@@ -28,7 +28,7 @@ PENALTY_BLOCK_ROWS = this_processor().penalty_block_rows
 
 
 def plain(q: Tensor, log_density: Tensor) -> Tensor:
-    """Mean over states of log sum exp(Q - log_density): [P, K, B, n], [P, B, n] -> [P, K]."""
+    """Average over states of log sum exp(Q - log_density): [P, K, B, n], [P, B, n] -> [P, K]."""
     return (q - log_density.unsqueeze(1)).logsumexp(dim=-1).mean(dim=-1)
 
 
@@ -342,7 +342,7 @@ def _backward_block(
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
 ) -> None:
-    """Gradients of sum(weights Q), `weights [K, b, m]`, into `to_state` and `gradients`."""
+    """Compute gradients of sum(weights Q), `weights [K, b, m]`, into `to_state` and `gradients`."""
     heads, block, per_state, action_size = actions.shape
     action_inputs = actions.view(heads, -1, action_size)
     q_gradient = weights.reshape(heads, -1, 1)

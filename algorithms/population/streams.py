@@ -40,7 +40,7 @@ class Streams:
             graph.register_generator_state(generator)
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1). [P, *shape]"""
+        """Draw uniform numbers in [0, 1). [P, *shape]"""
         return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self._generators])
 
     def normal(self, *shape: int) -> Tensor:
@@ -48,7 +48,7 @@ class Streams:
         return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self._generators])
 
     def integers(self, high: int, *shape: int) -> Tensor:
-        """Uniform int64 in [0, high). [P, *shape]"""
+        """Draw uniform int64 in [0, high). [P, *shape]"""
         return torch.stack(
             [torch.randint(high, shape, generator=g, device=self.device) for g in self._generators]
         )

@@ -67,13 +67,13 @@ class CollectedObservations(Protocol):
     """The observations of what S runs collect."""
 
     def add(self, start: int, before: Any, after: Any) -> None:
-        """Those of n transitions from number `start` on, [S, n, ...]. UserError for other shapes."""
+        """Add those of n transitions from number `start` on, [S, n, ...]. UserError for other shapes."""
 
     def gather(self, indices: Tensor) -> Pair:
-        """Those of each run's own transitions, int64 [S, B]. [S, B, ...]"""
+        """Gather those of each run's own transitions, int64 [S, B]. [S, B, ...]"""
 
     def state(self, size: int) -> dict[str, Tensor]:
-        """Those of the first `size` transitions, not copied."""
+        """Return those of the first `size` transitions, not copied."""
 
 
 class CollectedPairs:
@@ -84,13 +84,13 @@ class CollectedPairs:
         self._first_row = torch.arange(runs, device=device).unsqueeze(1) * capacity
 
     def add(self, start: int, before: Tensor, after: Tensor) -> None:
-        """Those of n transitions from number `start` on, [S, n, size]. UserError for other shapes."""
+        """Add those of n transitions from number `start` on, [S, n, size]. UserError for other shapes."""
         for name, rows, new in zip(_PAIR, self._rows, (before, after), strict=True):
             check_shape(name, new, (len(rows), new.shape[1], rows.shape[2]))
             rows[:, start : start + new.shape[1]] = new
 
     def gather(self, indices: Tensor) -> Pair:
-        """Those of each run's own transitions, int64 [S, B]. [S, B, size]"""
+        """Gather those of each run's own transitions, int64 [S, B]. [S, B, size]"""
         flat = (indices + self._first_row).view(-1)
         before, after = (
             rows.flatten(0, 1).index_select(0, flat).view(*indices.shape, *rows.shape[2:])
@@ -99,7 +99,7 @@ class CollectedPairs:
         return before, after
 
     def state(self, size: int) -> dict[str, Tensor]:
-        """Those of the first `size` transitions."""
+        """Return those of the first `size` transitions."""
         return {name: rows[:, :size] for name, rows in zip(_PAIR, self._rows, strict=True)}
 
 
@@ -118,7 +118,7 @@ class CollectedFrames:
         self._run = torch.arange(runs, device=device).unsqueeze(1)
 
     def add(self, start: int, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
-        """Those of whole episodes from transition `start` on. UserError where they are no such."""
+        """Add those of whole episodes from transition `start` on. UserError where they are no such."""
         for name, frames in self._frames.items():
             rows = [observations[name] for observations in (before, after)]
             added = rows[0].shape[1]
@@ -138,7 +138,7 @@ class CollectedFrames:
             frames[:, episodes, -1] = then[:, :, -1]
 
     def gather(self, indices: Tensor) -> Pair:
-        """Those of each run's own transitions, int64 [S, B]. [S, B, ...] each"""
+        """Gather those of each run's own transitions, int64 [S, B]. [S, B, ...] each"""
         episode, moment = indices // self.horizon, indices % self.horizon
         before, after = (
             {name: frames[self._run, episode, moment + later] for name, frames in self._frames.items()}
@@ -156,6 +156,6 @@ _PAIR = ("observations", "next_observations")
 
 
 def check_shape(name: str, found: Tensor, expected: tuple[int, ...]) -> None:
-    """UserError where what was collected is of another shape."""
+    """Raise UserError where what was collected is of another shape."""
     if tuple(found.shape) != expected:
         raise UserError(f"the online {name} have shape {list(found.shape)}, expected {list(expected)}")

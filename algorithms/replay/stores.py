@@ -209,7 +209,7 @@ class OnlineBuffer:
         self.count.fill_(size)
 
     def gather(self, indices: Tensor) -> Batch:
-        """Each run's own transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
+        """Gather each run's own transitions `indices`, int64 [S, B]. Tensors [S, B, ...]"""
         before, after = self._observed.gather(indices)
         flat = (indices + self._first_row).view(-1)
         rows = {
@@ -300,7 +300,7 @@ class UniformReplay(OnlineReplay):
 
 
 def check_fraction(fraction: float, batch_size: int, name: str = "offline_fraction") -> None:
-    """UserError, by the setting's `name`, for a share of a batch that is none of its rows."""
+    """Raise UserError, by the setting's `name`, for a share of a batch that is none of its rows."""
     if not 0.0 <= fraction <= 1.0:
         raise UserError(f"{name} is {fraction}, expected from 0 to 1")
     if (rows := fraction * batch_size) != round(rows):
@@ -441,18 +441,18 @@ class BalancedReplay(UniformReplay):
         return self._tree.get(indices)
 
     def sample_offline(self, batch_size: int, streams: Streams) -> Batch:
-        """Uniform draws from the offline data alone, for the density ratio. Tensors [S, B, ...]"""
+        """Draw uniformly from the offline data alone, for the density ratio. Tensors [S, B, ...]"""
         return self.offline.gather(_rows_below(len(self.offline), batch_size, streams))
 
     def sample_online(self, batch_size: int, streams: Streams) -> Batch:
-        """Uniform draws from the online data alone, for the density ratio. Tensors [S, B, ...]
+        """Draw uniformly from the online data alone, for the density ratio. Tensors [S, B, ...]
 
         Raises UserError while nothing has been collected.
         """
         return OnlineReplay.sample(self, batch_size, streams)[0]
 
     def sample_union(self, batch_size: int, streams: Streams) -> Batch:
-        """Uniform draws from offline and online data together, whatever their priorities. [S, B, ...]"""
+        """Draw uniformly from offline and online data together, whatever their priorities. [S, B, ...]"""
         return super().sample(batch_size, streams)[0]
 
     def add(self, block: Batch) -> None:
@@ -517,12 +517,12 @@ def gather_union(offline: OfflineData, online: OnlineBuffer, indices: Tensor) ->
 
 
 def _rows_below(count: int | Tensor, draws: int, streams: Streams) -> Tensor:
-    """Uniform row numbers below `count`. int64 [S, draws]"""
+    """Draw uniform row numbers below `count`. int64 [S, draws]"""
     return (_uniform(draws, streams) * count).to(torch.int64)
 
 
 def _uniform(draws: int, streams: Streams) -> Tensor:
-    """Uniform float64 numbers in [0, 1) with 53 random bits: 24 would favour some of a million rows.
+    """Draw uniform float64 numbers in [0, 1) with 53 random bits: 24 would favour some of a million rows.
 
     [S, draws]. Times a count below 2^53 they stay below it, rounding included.
     """

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def operations(work: Callable[[], object]) -> int:
-    """Multiplications and additions of the matrix products in `work`, which is called once."""
+    """Count multiplications and additions of the matrix products in `work`, which is called once."""
 
     # The counter does not know `baddbmm_`.
     def in_place(total: Any, left: Any, right: Any, out_shape: Any = None, **_: Any) -> int:

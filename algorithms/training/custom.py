@@ -141,7 +141,7 @@ def _check_metrics(name: str, metrics: Metrics) -> None:
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """Whatever a custom method raises becomes one sentence with its name and the place."""
+    """Turn whatever a custom method raises into one sentence with its name and the place."""
     try:
         yield
     except UserError as error:

@@ -27,7 +27,7 @@ class Evaluation(NamedTuple):
     lengths: NDArray[np.int64]
 
     def metrics(self, environment: str) -> dict[str, NDArray[np.float64]]:
-        """Mean over episodes, by the names of `storage.curves.METRICS`. [G] each"""
+        """Average over episodes, by the names of `storage.curves.METRICS`. [G] each"""
         mean_return = self.returns.mean(axis=1)
         return {
             "return": mean_return,
@@ -43,7 +43,7 @@ class Player(Protocol):
     def agents(self) -> Any: ...
 
     def exploit(self, observations: Tensor) -> Tensor:
-        """Actions for evaluation: [G, E, obs] -> [G, E, A]."""
+        """Choose actions for evaluation: [G, E, obs] -> [G, E, A]."""
 
 
 def evaluation_of(

@@ -168,12 +168,12 @@ class TrainingLog:
         self._dead = dead
 
     def frame(self) -> pd.DataFrame:
-        """All rows so far, in the columns of `storage.curves`."""
+        """Return all rows so far, in the columns of `storage.curves`."""
         rows = [(*self._labels, seed, *self._of_what, *row) for seed, *row in self._rows]
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
     def state(self) -> dict[str, Any]:
-        """Everything for a bit-identical continuation, as JSON-able values (floats survive JSON exactly)."""
+        """Return all of a bit-identical continuation, as JSON-able values (floats survive JSON exactly)."""
         return {"rows": self._rows, "every": self._every.state(), "thinned": self._thinned.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -186,13 +186,13 @@ class TrainingLog:
         self._thinned.restore(state["thinned"], seeds)
 
     def _check_metric(self, rows: Sequence[tuple[int, int, str, float]]) -> None:
-        """UserError unless the rows are as `write` writes them: one step, one metric, the seeds in order."""
+        """Raise UserError unless the rows are as `write` makes them: one step and metric, seeds in order."""
         whole = [row[0] for row in rows] == self._seeds and len({row[1:3] for row in rows}) == 1
         if not whole or not all(isinstance(row[2], str) and type(row[3]) is float for row in rows):
             raise UserError(f"its rows {rows} are not a metric's at one step of the seeds {self._seeds}")
 
     def check(self, steps: Sequence[int], updates: int) -> None:
-        """UserError unless the rows are of all of `steps`, and the means of `updates` updates since.
+        """Raise UserError unless the rows are of all of `steps`, and the means of `updates` updates since.
 
         A curve that lacks a step would pass for a whole one.
         """

@@ -80,7 +80,7 @@ class Loop:
         self.stop = StopRequest()
 
     def _update(self) -> Metrics:
-        """One update of every agent."""
+        """Make one update of every agent."""
         raise NotImplementedError
 
     def _advance(self, bar: tqdm[Any]) -> None:
@@ -111,7 +111,7 @@ class Loop:
         self._evaluate()
 
     def run(self) -> None:
-        """From the present step to the last; SystemExit, after a checkpoint, where SIGTERM comes before."""
+        """Run to the last step; SystemExit, after a checkpoint, where SIGTERM comes before."""
         with self.stop:
             if self.resumed:
                 self._restore()

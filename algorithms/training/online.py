@@ -126,7 +126,7 @@ class OnlineLoop(Loop):
             self.world.collect(self.learner, -self.schedule.initial_steps, self.schedule.initial_steps)
 
     def _collected(self) -> int:
-        """Transitions of each run that have been collected until now."""
+        """Count the transitions of each run that have been collected until now."""
         return self.world.horizon * (self.schedule.initial_steps + self.step)
 
     def _update(self) -> Metrics:

@@ -67,7 +67,7 @@ def begin_offline(method: type[Method], config: Any, sizes: Sizes, agents: Seque
 
 
 def made_up(seed: int, sizes: Sizes, rows: int = ROWS) -> Batch:
-    """`rows` random transitions. [rows, ...] each"""
+    """Make `rows` random transitions. [rows, ...] each"""
     before, after = observations(seed, sizes.observation_size, rows)
     return Batch(
         before,
@@ -90,7 +90,7 @@ def observations(seed: int, observed: Observed, rows: int) -> tuple[Any, Any]:
 
 
 def offline_data(sizes: Sizes, needed: Needed, rows: int = ROWS) -> OfflineData:
-    """`rows` random transitions, as a dataset's of one episode, with the extras that are `needed`."""
+    """Make `rows` random transitions, as a dataset's of one episode, with the extras that are `needed`."""
     batch = made_up(1, sizes, rows)
     if not isinstance(sizes.observation_size, int):
         shown = {

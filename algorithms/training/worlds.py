@@ -77,7 +77,7 @@ def world_of(job: Job) -> World:
 
 
 def check_sizes(data: OfflineData, world: World, dataset: str) -> None:
-    """UserError where the data's observations or actions are not of the sizes of the world."""
+    """Raise UserError where the data's observations or actions are not of the sizes of the world."""
     found, expected = data.sizes, (world.observation, world.action_size)
     if found != expected:
         raise UserError(
