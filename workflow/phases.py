@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
 from storage import UserError
-from workflow.plan import Plan
-from workflow.sections import GENERAL_FIGURES, OFFLINE_FIGURE
+from workflow.plan import OFFLINE_FIGURE, Plan
+from workflow.sections import GENERAL_FIGURES
 
 
 def check(plan: Plan) -> None:
