@@ -56,7 +56,7 @@ class Curves:
         ]
         if not parts:
             raise UserError(
-                f"Figure {self.number} draws {panels.vertical(*self.metrics)} of"
+                f"Figure {self.number} draws {panels.vertical(next(iter(self.metrics)))} of"
                 f" {style.listed(self.methods)}, and the results hold none of them."
             )
         return pd.concat(parts, ignore_index=True)
@@ -101,15 +101,15 @@ class Curves:
     def _curves(self, results: Results, dataset: str, method: str, metric: str) -> list[pd.DataFrame]:
         """Our curve and the published one as far as shown, and their asymptotes."""
         # A share of draws is nobody's: it has a look of its own.
-        names = {"dataset": dataset, "method": metric if metric in style.LOOKS else method}
-        label = self._label(method, metric, results.ensemble_size)
-        curves = [panels.our_rows(results, method, metric, label=label, **names)]
+        look = metric if metric in style.LOOKS else method
+        names = {"method": look, "label": self._label(method, metric, results.ensemble_size)}
+        curves = [panels.our_rows(results, dataset, method, metric, **names)]
         if self.logged and panels.measured(results, dataset, method, self.logged):
-            rows = panels.our_rows(results, method, self.logged, label=label, **names)
+            rows = panels.our_rows(results, dataset, method, self.logged, **names)
             curves.append(rows.assign(source=drawing.LOGGED, band="every 100th batch, as the paper logged"))
         # The paper's ensembles have five members, whatever ours have.
-        label = self._label(method, metric, panels.PAPER_SIZE)
-        curves += panels.published_rows(self.number, method, metric, label=label, **names)
+        names["label"] = self._label(method, metric, panels.PAPER_SIZE)
+        curves += panels.published_rows(self.number, dataset, method, metric, **names)
         end = int(curves[0]["step"].iloc[-1])
         last = min(self.shown_steps or end, end)
         levels = [panels.level_rows(rows, last) for rows in curves if rows["step"].iloc[-1] > last]

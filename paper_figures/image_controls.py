@@ -36,7 +36,7 @@ def table(results: Results) -> pd.DataFrame:
         present = dict.fromkeys(measured.loc[measured["dataset"] == task, "method"])
         for method in sorted(present, key=lambda name: (name != OFFLINE, name in results.updates)):
             label = style.method_label(method, results.ensemble_size)
-            rows = panels.our_rows(chosen, method, MEASURED, dataset=task, method=method, label=label)
+            rows = panels.our_rows(chosen, task, method, MEASURED, method=method, label=label)
             if method in results.updates:
                 rows["step"] = results.pretraining_updates + results.updates[method].after(rows["step"])
             parts.append(rows)

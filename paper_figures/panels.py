@@ -67,7 +67,7 @@ IMAGE_SIZE = 4
 """[S] The same on the tasks with images."""
 
 
-def vertical(metric: str, *_: str) -> str:
+def vertical(metric: str) -> str:
     """Return what the vertical axis of a metric is called."""
     unit = UNIT_OF.get(metric, metric)
     return VERTICAL.get(unit, unit)
@@ -98,12 +98,12 @@ def measured(results: Results, dataset: str, method: str, metric: str) -> bool:
     return bool(wanted.any())
 
 
-def our_rows(results: Results, of: str, metric: str, **names: str) -> pd.DataFrame:
+def our_rows(results: Results, dataset: str, of: str, metric: str, **names: str) -> pd.DataFrame:
     """Rows of a table from our curve of a metric of the method `of`: mean over seeds and its interval.
 
-    Returns are undiscounted. UserError where the results have no such curve.
+    `names` are its method (whose look it has) and label. Returns are undiscounted. UserError where the
+    results have no such curve.
     """
-    dataset = names["dataset"]
     if metric == RETURN:
         curve = results.statistics.curve(of, dataset, "mean")
         for column in ("estimate", "low", "high"):
@@ -111,18 +111,18 @@ def our_rows(results: Results, of: str, metric: str, **names: str) -> pd.DataFra
     else:
         curve = share_curve(results.curves, of, dataset, results.bootstrap, metric)
     rows = curve.rename(columns={"estimate": "value"}).assign(unit=UNIT_OF.get(metric, metric))
-    return rows.assign(source=OURS, band=results.band, **names)[list(COLUMNS)]
+    return rows.assign(source=OURS, dataset=dataset, band=results.band, **names)[list(COLUMNS)]
 
 
-def published_rows(figure: str, of: str, metric: str, **names: str) -> list[pd.DataFrame]:
+def published_rows(figure: str, dataset: str, of: str, metric: str, **names: str) -> list[pd.DataFrame]:
     """Rows of a table from the paper's curve in a figure; none where it has no such curve."""
-    curve = published_curves(figure, names["dataset"]).get((of, metric))
+    curve = published_curves(figure, dataset).get((of, metric))
     if curve is None:
         return []
     low, high = curve["mean"] - curve["std"], curve["mean"] + curve["std"]
     rows = curve[["step"]].assign(value=curve["mean"], low=low, high=high, runs=runs_behind(figure))
-    kind = {"source": PUBLISHED, "band": "mean ± standard deviation", "unit": UNIT_OF.get(metric, metric)}
-    return [rows.assign(**kind, **names)[list(COLUMNS)]]
+    rows = rows.assign(dataset=dataset, unit=UNIT_OF.get(metric, metric))
+    return [rows.assign(source=PUBLISHED, band="mean ± standard deviation", **names)[list(COLUMNS)]]
 
 
 def level_rows(curve: pd.DataFrame, last: int) -> pd.DataFrame:

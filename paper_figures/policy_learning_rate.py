@@ -26,10 +26,10 @@ def table(results: Results) -> pd.DataFrame:
     for dataset in sorted(statistics.datasets, key=panel_order):
         for rate in statistics.methods:
             names = {"method": rate, "label": f"learning rate {rate.rpartition(style.AT_RATE)[2]}"}
-            parts.append(panels.our_rows(results, rate, panels.RETURN, dataset=dataset, **names))
+            parts.append(panels.our_rows(results, dataset, rate, panels.RETURN, **names))
         method = _swept(statistics.methods)
         names = {"method": method, "label": style.method_label(method, panels.PAPER_SIZE)}
-        theirs = panels.published_rows(PUBLISHED_FIGURE, method, panels.RETURN, dataset=dataset, **names)
+        theirs = panels.published_rows(PUBLISHED_FIGURE, dataset, method, panels.RETURN, **names)
         parts += [rows[rows["step"] <= statistics.steps[-1]] for rows in theirs]
     return pd.concat(parts, ignore_index=True)
 
