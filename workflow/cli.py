@@ -175,6 +175,9 @@ class _Messages:
         """Flush the terminal; the log is flushed a line at a time."""
         self.terminal.flush()
 
+    def close(self) -> None:
+        """Leave the terminal open: libraries close at exit what they found as standard error."""
+
     def isatty(self) -> bool:
         """Whether a person is watching."""
         return self._bars
