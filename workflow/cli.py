@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from storage import UserError
+from storage.files import is_alive
 
 REFUSED = 2
 """Exit status where a person has to fix something; the log's last line says what."""
@@ -105,21 +106,11 @@ def _end_with_parent() -> None:
         return
 
     def watch() -> None:
-        while _alive(parent):
+        while is_alive(parent):
             time.sleep(1.0)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 class _Messages:

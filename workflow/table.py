@@ -59,10 +59,6 @@ class Table:
         """List the values of one wildcard of a rule."""
         return list(dict.fromkeys(j.names[place] for j in self.jobs.values() if j.rule == rule))
 
-    def asked_figures(self) -> list[str]:
-        """Return the figures that the configuration asks for."""
-        return self.plan.figures()
-
     def _add(
         self,
         rule: str,
