@@ -16,7 +16,7 @@ from analysis.published import (
     published_dataset,
     published_table,
 )
-from analysis.scores import Scores, normalised, run_values
+from analysis.scores import mean_over_runs, normalised, run_values
 from analysis.shares import LOGGED_SHARE, TRUE_SHARE, environment_steps
 from analysis.summary import table_text
 from storage.files import atomic_path
@@ -120,7 +120,7 @@ def _errors(
     if not compared.any():
         return pd.DataFrame()
     steps, values = steps[compared], values[:, :, compared]
-    point, (low, high) = interval_estimate(_mean_over_runs, values, bootstrap, "mean over runs")
+    point, (low, high) = interval_estimate(mean_over_runs, values, bootstrap, "mean over runs")
     mean, std = (np.interp(steps, places, theirs[column].to_numpy()) for column in ("mean", "std"))
     if metric == "return":
         mean, above = normalised(mean, dataset), normalised(mean + std, dataset)
@@ -142,11 +142,6 @@ def _errors(
             "high": high - mean,
         }
     )
-
-
-def _mean_over_runs(values: Scores) -> Scores:
-    """Average over runs: [runs, 1, steps] -> [steps]."""
-    return np.asarray(values.mean(axis=(0, 1)), dtype=np.float64)
 
 
 def _cells(row: pd.Series) -> tuple[str, ...]:

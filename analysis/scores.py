@@ -125,6 +125,11 @@ def run_values(
     return values, np.array(steps, dtype=np.int64)
 
 
+def mean_over_runs(values: Scores) -> Scores:
+    """Average over runs and their one task: [runs, 1, steps] -> [steps]."""
+    return np.asarray(values.mean(axis=(0, 1)), dtype=np.float64)
+
+
 def environment_family(dataset: str) -> str:
     """Family of the environment that `dataset` was recorded in: "halfcheetah-random" gives "HalfCheetah".
 

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.intervals import Bootstrap, interval_estimate
-from analysis.scores import Scores
+from analysis.scores import mean_over_runs
 from storage import UserError
 
 TRUE_SHARE = "offline_fraction"
@@ -48,7 +48,7 @@ def share_curve(
             " expected every seed at the same steps."
         )
     estimate, interval = interval_estimate(
-        _mean_over_runs, shares.to_numpy()[:, None, :], bootstrap, "mean over runs"
+        mean_over_runs, shares.to_numpy()[:, None, :], bootstrap, "mean over runs"
     )
     return pd.DataFrame(
         {
@@ -71,9 +71,3 @@ def environment_steps(gradient_steps: NDArray[np.int64]) -> NDArray[np.int64]:
     blocks = gradient_steps // _BLOCK
     first = (blocks + 1) * _BLOCK // _FIRST_EPOCH
     return np.where(blocks < _FIRST_EPOCH, first, (blocks + 2 - _FIRST_EPOCH) * _BLOCK)
-
-
-def _mean_over_runs(shares: Scores) -> Scores:
-    """Average over runs: [runs, 1, steps] -> [steps]."""
-    mean: Scores = shares.mean(axis=(0, 1))
-    return mean

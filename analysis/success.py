@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.intervals import Bootstrap, interval_estimate
 from analysis.published import SUCCESS
-from analysis.scores import Scores, run_values
+from analysis.scores import mean_over_runs, run_values
 from analysis.summary import closing_cells, table_text
 
 MEASURED = "success_deterministic"
@@ -63,7 +63,9 @@ def success_rows(curves: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     for names in dict.fromkeys(zip(of_success["dataset"], of_success["method"], strict=True)):
         dataset, method = names
         values, steps = run_values(of_success, method, [dataset], SUCCESS)
-        mean, (low, high) = interval_estimate(_ends, values[:, :, [0, -1]], bootstrap, "ends of success")
+        mean, (low, high) = interval_estimate(
+            mean_over_runs, values[:, :, [0, -1]], bootstrap, "ends of success"
+        )
         rows.append((method, dataset, len(values), int(steps[-1]), mean[0], mean[1], low[1], high[1]))
     columns = ["method", "dataset", "seeds", "last_step", "start", "end", "end_low", "end_high"]
     return pd.DataFrame(rows, columns=columns)
@@ -87,9 +89,3 @@ def success_lines(rows: pd.DataFrame) -> str:
             f"{dataset}, {method}: success {start} to {end} ({interval}), {seeds} seeds, {last} episodes"
         )
     return "".join(f"{line}\n" for line in lines)
-
-
-def _ends(values: Scores) -> Scores:
-    """Average over runs: [runs, 1, 2] -> [2]."""
-    mean: Scores = values.mean(axis=(0, 1))
-    return mean

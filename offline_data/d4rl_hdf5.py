@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.locomotion import specification
-from offline_data.minari_io import sha256
 from offline_data.recipes import Recording, described
 from offline_data.transitions import Episode
 from storage import UserError
+from storage.checksums import sha256
 
 RULES = CHECKED, AUTHORS = ("checked", "authors")
 """Where episodes end, as the head of this module says."""

@@ -18,6 +18,7 @@ from offline_data.minari_io import (
     described,
     read_arrays,
     read_stored,
+    stored_episodes,
     stored_shape,
     write_buffers,
 )
@@ -90,24 +91,17 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
     states = np.empty((steps + episodes, state_size), np.float32)
     actions = np.empty((steps, stored_shape(identifier, 0, "actions")[1]), np.float32)
     rewards = np.empty(steps, np.float32)
-    lengths, sources, start = [], [], 0
-    for number in range(episodes):
-        length = stored_shape(identifier, number, "rewards")[0]
-        rows = slice(start, start + length)
-        if length == 0 or rows.stop > steps:
-            raise ValueError(f"episode {number} has {length} steps, which its metadata do not allow")
-        source = np.empty(length + 1, np.int8)
-        shown = slice(start + number, rows.stop + number + 1)
+    lengths, sources = [], []
+    for number, rows in stored_episodes(identifier, episodes, steps):
+        lengths.append(rows.stop - rows.start)
+        source = np.empty(lengths[-1] + 1, np.int8)
+        shown = slice(rows.start + number, rows.stop + number + 1)
         read_stored(identifier, number, "observations/image", frames[shown])
         read_stored(identifier, number, "observations/state", states[shown])
         read_stored(identifier, number, "actions", actions[rows])
         read_stored(identifier, number, "rewards", rewards[rows])
         read_stored(identifier, number, "infos/source", source)
-        lengths.append(length)
         sources.append(int(source[0]))
-        start = rows.stop
-    if start != steps:
-        raise ValueError(f"it has {start} steps where its metadata say {steps}")
     whole = joined(lengths, frames, states, actions, rewards, sources, {})
     return {key: array for key, array in vars(whole).items() if key != "metadata"}
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from envs.reference_scores import reference_scores
 from offline_data import environment_spec
 from offline_data.transitions import Episode, Transitions
 from storage import UserError
+from storage.checksums import sha256
 from storage.files import atomic_path, read_json, write_json
 from storage.provenance import versions
 
@@ -237,12 +237,6 @@ def read_arrays(
         raise UserError(f"{data} is truncated, damaged or of another layout: {error}") from error
 
 
-def sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _recorded_on(metadata: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
     """Gymnasium's specification of the environment of a dataset, where its metadata tell."""
     if metadata.get("env_spec") is None:
@@ -371,23 +365,15 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
         "episode_ends": np.zeros(steps, np.bool_),
     }
     terminations = np.empty(steps, np.bool_)
-    start = 0
-    for number in range(episodes):
-        length = stored_shape(identifier, number, "rewards")[0]
-        rows = slice(start, start + length)
-        if length == 0 or rows.stop > steps:
-            raise ValueError(f"episode {number} has {length} steps, which its metadata do not allow")
-        observations = np.empty((length + 1, width), np.float32)
+    for number, rows in stored_episodes(identifier, episodes, steps):
+        observations = np.empty((rows.stop - rows.start + 1, width), np.float32)
         read_stored(identifier, number, "observations", observations)
         arrays["observations"][rows] = observations[:-1]
         arrays["next_observations"][rows] = observations[1:]
         read_stored(identifier, number, "actions", arrays["actions"][rows])
         read_stored(identifier, number, "rewards", arrays["rewards"][rows])
         read_stored(identifier, number, "terminations", terminations[rows])
-        start = rows.stop
-        arrays["episode_ends"][start - 1] = True
-    if start != steps:
-        raise ValueError(f"it has {start} steps where its metadata say {steps}")
+        arrays["episode_ends"][rows.stop - 1] = True
     np.logical_not(terminations, out=arrays["masks"], casting="unsafe")
     return arrays
 
@@ -395,19 +381,34 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
 def _read_marks(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]]:
     """Whether the last step of each episode is marked as a terminal, and as a time-out. [E] each."""
     terminals, time_outs = np.empty((2, episodes), np.bool_)
-    for number in range(episodes):
-        length = stored_shape(file.id, number, "rewards")[0]
-        if not 0 < length <= steps:
-            raise ValueError(f"episode {number} has {length} steps, which its metadata do not allow")
-        terminations, truncations = np.empty((2, length), np.bool_)
+    for number, rows in stored_episodes(file.id, episodes, steps):
+        terminations, truncations = np.empty((2, rows.stop - rows.start), np.bool_)
         read_stored(file.id, number, "terminations", terminations)
         read_stored(file.id, number, "truncations", truncations)
         if truncations[:-1].any():
             raise ValueError(
-                f"episode {number} goes on after a time-out at step {truncations.argmax()} of its {length}"
+                f"episode {number} goes on after a time-out at step {truncations.argmax()} of its"
+                f" {len(truncations)}"
             )
         terminals[number], time_outs[number] = terminations[-1], truncations[-1]
     return {"terminals": terminals, "time_outs": time_outs}
+
+
+def stored_episodes(file: Any, episodes: int, steps: int) -> Iterator[tuple[int, slice]]:
+    """Yield the number of each episode and which of all rows are its; together they are as many as `steps`.
+
+    Raises ValueError where they are not.
+    """
+    start = 0
+    for number in range(episodes):
+        length = stored_shape(file, number, "rewards")[0]
+        rows = slice(start, start + length)
+        if length == 0 or rows.stop > steps:
+            raise ValueError(f"episode {number} has {length} steps, which its metadata do not allow")
+        yield number, rows
+        start = rows.stop
+    if start != steps:
+        raise ValueError(f"it has {start} steps where its metadata say {steps}")
 
 
 def stored_shape(file: Any, episode: int, key: str) -> tuple[int, ...]:

@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from envs.locomotion import EnvironmentBatch, specification
 from offline_data.collect import Policy, record
-from offline_data.minari_io import marked_ends, published_root, read_transitions, sha256, write_dataset
+from offline_data.minari_io import marked_ends, published_root, read_transitions, write_dataset
 from offline_data.transitions import Episode, Transitions, summary, to_episodes
 from storage import UserError
+from storage.checksums import sha256
 from storage.files import atomic_path
 from storage.provenance import versions
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paper_figures import style
+from paper_figures.results import Results
 from storage import UserError
 from storage.tables import BEHAVIOURS, read_table
 
@@ -24,15 +23,15 @@ _LEARNED: dict[str, Any] = {"marker": "P", "markersize": 8, "color": "#0072B2", 
 _MAP = "viridis"
 
 
-def table(paths: Iterable[Path]) -> pd.DataFrame:
-    """Return what the figure draws of agent 0 of each file of the step `behaviours`, columns `COLUMNS`.
+def table(results: Results) -> pd.DataFrame:
+    """Tabulate agent 0 of each of the results' files, which the step `behaviours` wrote: columns `COLUMNS`.
 
     `kind` is trajectory, behaviour or learned; `percentile` of a trajectory's return among its dataset's.
 
     Raises:
         UserError: no file is given, or one is missing, truncated or of another kind.
     """
-    frames = [read_table(path, BEHAVIOURS)[0].to_pandas() for path in paths]
+    frames = [read_table(path, BEHAVIOURS)[0].to_pandas() for path in results.files]
     if not frames:
         raise UserError("No files of estimated behaviours were given: expected at least one Parquet file")
     drawn = pd.concat([frame[frame["agent"] == AGENT] for frame in frames], ignore_index=True)
@@ -41,8 +40,9 @@ def table(paths: Iterable[Path]) -> pd.DataFrame:
     return ranked
 
 
-def draw(rows: pd.DataFrame) -> Figure:
-    """Draw the rows of `table`: a row of panels a dataset, in it a panel a method."""
+def draw(drawn: pd.DataFrame) -> Figure:
+    """Draw the rows of `table`: a row of panels a dataset, in it a panel a method. UserError without any."""
+    rows = style.required(drawn, "The figure of behaviours")
     datasets, methods = (list(dict.fromkeys(rows[name])) for name in ("dataset", "method"))
     sources = sorted(rows["source"].dropna().astype(int).unique())
     grey: dict[str, Any] = {"color": "#777777", "linestyle": "none"}
@@ -61,7 +61,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def caption(drawn: pd.DataFrame) -> str:
+def caption(drawn: pd.DataFrame, _results: Results) -> str:
     """Return the caption's text for the rows of `table`."""
     counts = drawn[drawn["kind"] == "trajectory"].groupby(["dataset", "method"], sort=False)
     groups = ", ".join(

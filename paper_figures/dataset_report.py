@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,9 @@ from matplotlib.patches import Patch
 
 from envs.reference_scores import normalised_score
 from paper_figures import style
+from paper_figures.results import Results
 from storage import UserError
+from storage.files import read_json
 
 COLUMNS = (
     "environment",
@@ -43,27 +44,27 @@ _D4RL: dict[str, Any] = {
 _HEIGHT = 0.62  # of the fullest bin, in rows
 
 
-def table(summaries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def table(results: Results) -> pd.DataFrame:
     """Tabulate the figure, columns `COLUMNS`: a row per dataset and bin of normalised returns.
 
-    `summaries` are those of `offline_data.transitions.summary`. `mean` is over the dataset's episodes,
-    `d4rl_mean` that of D4RL's dataset (NaN: not known).
+    The results' files are summaries (`offline_data.transitions.summary`). `mean` is over the dataset's
+    episodes, `d4rl_mean` that of D4RL's dataset (NaN: not known).
 
     Raises:
-        UserError: a summary lacks what is drawn, or its environment has no reference scores.
+        UserError: there is no summary, a file is none, or its environment has no reference scores.
     """
-    return pd.concat([_bins(summary) for summary in summaries], ignore_index=True)[list(COLUMNS)]
-
-
-def draw(summaries: Sequence[Mapping[str, Any]]) -> Figure:
-    """Return panel an environment, in it a row a dataset: a histogram of its episodes, their mean and D4RL's.
-
-    Raises:
-        UserError: there is nothing to draw, or as `table`.
-    """
-    if not summaries:
+    if not results.files:
         raise UserError("The dataset report was given no summaries: expected at least one.")
-    drawn = table(summaries)
+    return pd.concat([_bins(path) for path in results.files], ignore_index=True)[list(COLUMNS)]
+
+
+def draw(drawn: pd.DataFrame) -> Figure:
+    """Draw a panel an environment, in it a row a dataset: a histogram of its episodes, their mean and D4RL's.
+
+    Raises:
+        UserError: there is nothing to draw.
+    """
+    drawn = style.required(drawn, "The dataset report")
     environments = list(dict.fromkeys(drawn["environment"]))
     most = drawn.groupby("environment")["dataset"].nunique().max()
     with style.look():
@@ -76,18 +77,7 @@ def draw(summaries: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def write(summaries: Sequence[Mapping[str, Any]], path: Path) -> pd.DataFrame:
-    """Draw the figure into `path`.pdf, .png and .csv (no suffix in `path`) and return what it draws.
-
-    Raises:
-        UserError: as `draw`, or a place cannot be written.
-    """
-    figure, drawn = draw(summaries), table(summaries)
-    style.save(figure, path, drawn)
-    return drawn
-
-
-def caption(drawn: pd.DataFrame) -> str:
+def caption(drawn: pd.DataFrame, _results: Results) -> str:
     """Return the caption of the rows of `table`."""
     known = drawn[drawn["d4rl_mean"].notna()].drop_duplicates("dataset")
     sources = known.groupby("d4rl_source", sort=False)["dataset"]
@@ -106,7 +96,8 @@ def caption(drawn: pd.DataFrame) -> str:
     )
 
 
-def _bins(summary: Mapping[str, Any]) -> pd.DataFrame:
+def _bins(path: Path) -> pd.DataFrame:
+    summary = read_json(path)
     try:
         environment, histogram = summary["environment"], summary["return_histogram"]
         edges = normalised_score(histogram["edges"], environment)
@@ -125,8 +116,8 @@ def _bins(summary: Mapping[str, Any]) -> pd.DataFrame:
                 "unit": "normalised score",
             }
         )
-    except KeyError as error:
-        raise UserError(f"The summary of dataset {summary.get('dataset_id')!r} lacks {error}.") from error
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is no dataset's summary: it lacks {error}.") from error
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, most: int) -> None:

@@ -58,7 +58,7 @@ def table(results: Results) -> pd.DataFrame:
     Raises:
         UserError: as `read_likelihoods`.
     """
-    return table_of(read_likelihoods(results.likelihoods))
+    return table_of(read_likelihoods(results.files))
 
 
 def table_of(likelihoods: pd.DataFrame) -> pd.DataFrame:
@@ -131,8 +131,6 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
             " scaling of its data are not known: absolute levels do not compare, the shift's size only"
             " roughly (it depends on them, too), its sign does."
         )
-    if results.demonstration:
-        sentences.append(style.DEMONSTRATION)
     return " ".join(sentences)
 
 

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from paper_figures import style
-from paper_figures.manipulation_results import TASKS, ManipulationResults
+from paper_figures.panels import TASKS
+from paper_figures.results import Results
 from storage import UserError
 
 
@@ -22,13 +23,13 @@ class Pictures:
     subject: str
     stacked: bool = False
 
-    def table(self, results: ManipulationResults) -> pd.DataFrame:
+    def table(self, results: Results) -> pd.DataFrame:
         """Return pictures that there are, in the paper's order: columns task, file, height, width (pixels).
 
         Raises:
             UserError: there is none of this kind, or one cannot be read.
         """
-        found = {path.name: path for path in results.pictures}
+        found = {path.name: path for path in results.files}
         rows = []
         for task in TASKS:
             if (path := found.get(f"{task}_{self.kind}.png")) is not None:
@@ -56,16 +57,12 @@ class Pictures:
                 axes.set_axis_off()
         return figure
 
-    def caption(self, drawn: pd.DataFrame, results: ManipulationResults) -> str:
+    def caption(self, _drawn: pd.DataFrame, _results: Results) -> str:
         """Return the caption of the rows of `table`."""
-        sentences = [
-            f"Counterpart of the paper's Figure {self.number}: {self.subject}",
-            "This suite's own tasks after COG's, drawn by MuJoCo in print quality; the agent sees 48 x 48"
-            " pixels.",
-        ]
-        if results.demonstration:
-            sentences.append(style.DEMONSTRATION)
-        return " ".join(sentences)
+        return (
+            f"Counterpart of the paper's Figure {self.number}: {self.subject} This suite's own tasks after"
+            " COG's, drawn by MuJoCo in print quality; the agent sees 48 x 48 pixels."
+        )
 
 
 BEGINNINGS = Pictures("6", "overview", "how each task begins.")

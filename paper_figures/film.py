@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from paper_figures import style
-from paper_figures.manipulation_results import TASKS, ManipulationResults
+from paper_figures.panels import TASKS
+from paper_figures.results import Results
 from storage import UserError
 
 PLAYERS = {
@@ -21,13 +22,13 @@ _WIDTH, _TITLE = 7.0, 0.25
 _NAME = "The figure of films"
 
 
-def table(results: ManipulationResults) -> pd.DataFrame:
+def table(results: Results) -> pd.DataFrame:
     """List the film strips: `success` of the episode shown, `successes` of all `episodes` played.
 
     Raises:
         UserError: there is none, or its outcomes cannot be read.
     """
-    found = {path.name: path for path in results.pictures}
+    found = {path.name: path for path in results.files}
     rows = []
     for task in TASKS:
         for player in PLAYERS:
@@ -63,14 +64,11 @@ def draw(drawn: pd.DataFrame) -> Figure:
     return figure
 
 
-def caption(drawn: pd.DataFrame, results: ManipulationResults) -> str:
+def caption(drawn: pd.DataFrame, _results: Results) -> str:
     """Return the caption of the rows of `table`."""
-    sentences = [
+    return (
         f"Episodes on {style.listed(drawn['task'])} from one start, evenly spread moments from left to right:"
         " the script without noise, one seed's agents as they came from offline training, and what they are"
-        " after fine-tuning, both acting deterministically from 48 x 48 pixels.",
-        "The start is the first of those played in which the fine-tuned agents succeed.",
-    ]
-    if results.demonstration:
-        sentences.append(style.DEMONSTRATION)
-    return " ".join(sentences)
+        " after fine-tuning, both acting deterministically from 48 x 48 pixels."
+        " The start is the first of those played in which the fine-tuned agents succeed."
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,7 +10,6 @@ from matplotlib.ticker import NullFormatter
 
 from algorithms.catalogue import LABELS
 from paper_figures import style
-from storage.files import atomic_path
 
 LOOKS = {
     "cql": ("CQL", LABELS["cql"].colour, "o"),
@@ -149,10 +146,3 @@ def maps_caption(drawn: pd.DataFrame) -> str:
         " the left, the goal below on the right. Return in percent of the optimum:"
         f" {', '.join(parts)}."
     )
-
-
-def write(figure: Figure, drawn: pd.DataFrame, caption: str, path: Path) -> None:
-    """Write PDF, PNG, CSV and caption."""
-    style.save(figure, path, drawn)
-    with atomic_path(path.with_suffix(".txt")) as temporary:
-        temporary.write_text(caption + "\n", encoding="utf-8")

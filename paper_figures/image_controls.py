@@ -6,13 +6,14 @@ more updates offline: what is gained beyond those is what the online episodes br
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.shares import share_curve
 from analysis.success import MEASURED, last_evaluations
 from paper_figures import drawing, panels, style
-from paper_figures.manipulation_results import TASKS, ManipulationResults
+from paper_figures.results import Results
 from storage import UserError
 
 OFFLINE = "cql"
@@ -21,7 +22,7 @@ LAST = 4
 _NAME = "The figure of controls"
 
 
-def table(results: ManipulationResults) -> pd.DataFrame:
+def table(results: Results) -> pd.DataFrame:
     """Tabulate the figure, columns `panels.COLUMNS`: success at each evaluation; `step` counts updates.
 
     Raises:
@@ -30,16 +31,15 @@ def table(results: ManipulationResults) -> pd.DataFrame:
     measured = results.curves[results.curves["metric"] == MEASURED]
     # Of a label with both phases it is the online one.
     measured = measured[(measured["phase"] == "online") == measured["method"].isin(results.updates)]
-    parts = []
-    for task in TASKS:
+    chosen, parts = replace(results, read_curves=lambda: measured), []
+    for task in panels.TASKS:
         present = dict.fromkeys(measured.loc[measured["dataset"] == task, "method"])
         for method in sorted(present, key=lambda name: (name != OFFLINE, name in results.updates)):
-            curve = share_curve(measured, method, task, results.bootstrap, MEASURED)
-            if method in results.updates:
-                curve["step"] = results.pretraining_updates + results.updates[method].after(curve["step"])
-            names = {"dataset": task, "method": method, "unit": panels.SUCCESS}
             label = style.method_label(method, results.ensemble_size)
-            parts.append(panels.our_rows(curve, results.bootstrap.confidence, label=label, **names))
+            rows = panels.our_rows(chosen, task, method, MEASURED, method=method, label=label)
+            if method in results.updates:
+                rows["step"] = results.pretraining_updates + results.updates[method].after(rows["step"])
+            parts.append(rows)
     if not parts:
         raise UserError(f"{_NAME} draws success from images, of which the results hold none.")
     return pd.concat(parts, ignore_index=True)
@@ -58,7 +58,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
     return figure
 
 
-def caption(drawn: pd.DataFrame, results: ManipulationResults) -> str:
+def caption(drawn: pd.DataFrame, results: Results) -> str:
     """Return the caption of the rows of `table`."""
     methods = [method for method in dict.fromkeys(drawn["method"]) if method in results.updates]
     tuned = style.listed(style.method_label(method, results.ensemble_size) for method in methods)
@@ -70,12 +70,10 @@ def caption(drawn: pd.DataFrame, results: ManipulationResults) -> str:
         " where agents are trained on, the average starts anew from the last weights.",
         *(_ends(results, task) for task in dict.fromkeys(drawn["dataset"])),
     ]
-    if results.demonstration:
-        sentences.append(style.DEMONSTRATION)
     return " ".join(sentences)
 
 
-def _ends(results: ManipulationResults, task: str) -> str:
+def _ends(results: Results, task: str) -> str:
     """How each ends on a task, seed by seed."""
     ends = last_evaluations(results.curves[results.curves["dataset"] == task], LAST)
     parts = []

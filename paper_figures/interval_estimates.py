@@ -25,8 +25,7 @@ def table(results: Results) -> pd.DataFrame:
     wanted = pd.MultiIndex.from_product([statistics.methods, AGGREGATES], names=rows.index.names)
     rows = rows.loc[wanted].reset_index().rename(columns={"estimate": "value"})
     rows["label"] = [style.method_label(method, results.ensemble_size) for method in rows["method"]]
-    band = f"{100 * statistics.confidence:g}% bootstrap interval"
-    return rows.assign(band=band, unit="normalised score", along=results.along)[list(COLUMNS)]
+    return rows.assign(band=results.band, unit="normalised score", along=results.along)[list(COLUMNS)]
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
@@ -47,10 +46,9 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
     """Return the caption of the rows of `table`."""
-    warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     return (
         f"Aggregates of the normalised score after {int(drawn['step'].iloc[0]):,} {results.along}"
         f" ({style.runs(drawn)}): median and mean over datasets of the mean over runs, interquartile mean"
         " over all runs, and the optimality gap, the mean shortfall below 100 (less is better). Runs"
-        f" are resampled within each dataset.{warning}"
+        f" are resampled within each dataset."
     )

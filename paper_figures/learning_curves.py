@@ -39,7 +39,7 @@ def table(results: Results) -> pd.DataFrame:
     """
     statistics = results.statistics
     scores = score_arrays(
-        results.read_curves(),
+        results.curves,
         phase=statistics.phase,
         methods=statistics.methods,
         datasets=statistics.datasets,
@@ -55,8 +55,7 @@ def table(results: Results) -> pd.DataFrame:
                 "unit": "normalised score",
             }
             iqm = statistics.curve(method, dataset).rename(columns={"estimate": "value"})
-            band = f"{100 * statistics.confidence:g}% bootstrap interval"
-            parts.append(iqm.assign(kind=IQM, seed="", band=band, **common))
+            parts.append(iqm.assign(kind=IQM, seed="", band=results.band, **common))
             for seed, values in zip(scores.seeds, scores.values[method][:, task], strict=True):
                 run = pd.DataFrame({"step": scores.steps, "value": values, "runs": 1})
                 parts.append(run.assign(kind=SEED, seed=str(seed), band="", **common))
@@ -88,12 +87,11 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
         if seeds > 1
         else " One seed, hence no interval."
     )
-    warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     return (
         f"Learning curves of {style.listed(iqm['label'])} on {style.listed(iqm['dataset'])}:"
         " normalised score (0 the random policy, 100 the reference expert) of deterministic evaluation, over"
         f" {results.along}."
-        f"{lines}{warning}"
+        f"{lines}"
     )
 
 

@@ -19,10 +19,9 @@ def table(results: Results) -> pd.DataFrame:
         profile = statistics.profile(method).rename(columns={"estimate": "value"})
         label = style.method_label(method, results.ensemble_size)
         parts.append(profile.assign(method=method, label=label, step=statistics.steps[-1]))
-    band = f"{100 * statistics.confidence:g}% bootstrap interval"
-    return pd.concat(parts, ignore_index=True).assign(band=band, unit="share of runs", along=results.along)[
-        list(COLUMNS)
-    ]
+    return pd.concat(parts, ignore_index=True).assign(
+        band=results.band, unit="share of runs", along=results.along
+    )[list(COLUMNS)]
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
@@ -42,10 +41,9 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
     """Return the caption of the rows of `table`."""
-    warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     return (
         "Performance profiles: the share of all runs, on all datasets together, whose normalised score after"
         f" {int(drawn['step'].iloc[0]):,} {results.along} is above a threshold ({style.runs(drawn)}). Where"
         " one curve lies above another throughout, its method is better; where two cross, that depends on"
-        f" what counts as success.{warning}"
+        f" what counts as success."
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.scores import normalised, panel_order, returns
+from analysis.scores import normalised, panel_order
 from paper_figures import drawing, panels, style
 from paper_figures.results import Results
 
@@ -24,19 +24,13 @@ def table(results: Results) -> pd.DataFrame:
     """
     statistics, parts = results.statistics, []
     for dataset in sorted(statistics.datasets, key=panel_order):
-        names = {"dataset": dataset, "unit": panels.RETURN}
-        for label in statistics.methods:
-            curve = statistics.curve(label, dataset, "mean")
-            for column in ("estimate", "low", "high"):
-                curve[column] = returns(curve[column].to_numpy(), dataset)
-            text = f"learning rate {label.rpartition(style.AT_RATE)[2]}"
-            parts.append(panels.our_rows(curve, statistics.confidence, method=label, label=text, **names))
+        for rate in statistics.methods:
+            names = {"method": rate, "label": f"learning rate {rate.rpartition(style.AT_RATE)[2]}"}
+            parts.append(panels.our_rows(results, dataset, rate, panels.RETURN, **names))
         method = _swept(statistics.methods)
-        theirs = panels.published_curves(PUBLISHED_FIGURE, dataset).get(method)
-        if theirs is not None:
-            shown = theirs[theirs["step"] <= statistics.steps[-1]]
-            text = style.method_label(method, panels.PAPER_SIZE)
-            parts.append(panels.published_rows(shown, method=method, label=text, **names))
+        names = {"method": method, "label": style.method_label(method, panels.PAPER_SIZE)}
+        theirs = panels.published_rows(PUBLISHED_FIGURE, dataset, method, panels.RETURN, **names)
+        parts += [rows[rows["step"] <= statistics.steps[-1]] for rows in theirs]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -63,8 +57,6 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
         theirs = rows[rows["source"] == drawing.PUBLISHED]
         if not theirs.empty:
             sentences.append(_distances(str(dataset), rows[rows["source"] == drawing.OURS], theirs))
-    if results.demonstration:
-        sentences.append(style.DEMONSTRATION)
     return " ".join(sentences)
 
 

@@ -41,8 +41,7 @@ def table(results: Results) -> pd.DataFrame:
     both = both.sort_values(["method", "versus"], key=lambda names: names.map(order), ignore_index=True)
     for column, name in (("label", "method"), ("versus_label", "versus")):
         both[column] = [style.method_label(method, results.ensemble_size) for method in both[name]]
-    band = f"{100 * statistics.confidence:g}% bootstrap interval"
-    return both.assign(band=band, unit="probability", along=results.along)[list(COLUMNS)]
+    return both.assign(band=results.band, unit="probability", along=results.along)[list(COLUMNS)]
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
@@ -65,12 +64,11 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
     """Return the caption of the rows of `table`."""
-    warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     bold = ", bold where the interval leaves out 0.5" if int(drawn["runs"].iloc[0]) > 1 else ""
     return (
         "The probability that a run of the row's method beats one of the column's on the same dataset after"
         f" {int(drawn['step'].iloc[0]):,} {results.along}, averaged over datasets, ties counting half; 0.5 is"
-        f" no difference ({style.runs(drawn)}{bold}).{warning}"
+        f" no difference ({style.runs(drawn)}{bold})."
     )
 
 

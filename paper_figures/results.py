@@ -2,39 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from analysis.intervals import Bootstrap
 from analysis.statistics import Statistics
+from storage import UserError
 from storage.curves import UNITS
+
+
+class Updates(NamedTuple):
+    """How often a method learns: a block's episodes, updates an episode brings, the first block's factor."""
+
+    block_size: int
+    per_episode: int
+    first_block_multiplier: int
+
+    def after(self, episodes: pd.Series) -> pd.Series:
+        """How many updates there have been after so many episodes."""
+        more = (self.first_block_multiplier - 1) * episodes.clip(upper=self.block_size)
+        return self.per_episode * (episodes + more)
 
 
 @dataclass(frozen=True)
 class Results:
     """One run's results, read by every figure.
 
-    `read_curves` gives the curves that `statistics` was made from (columns of `storage.curves`); only the
-    figures that draw more than statistics call it. `ensemble_size` is Off2On's N, `pretraining_updates` the
+    `read_curves` gives its curves (`analysis.success.comparable`), `compared` the statistics that were made
+    from them, which tasks with images have none of. `ensemble_size` is Off2On's N, `pretraining_updates` the
     CQL updates of the agents that fine-tuning started from; `authors_agents`: those that the paper's authors
-    released. `members_shared`: the seeds of one method start
-    from the same pre-trained agents. `demonstration`: the run is too small to judge the paper by.
-    `likelihoods` are the files of Figure 1a. `cache` is a folder that keeps intervals by content
-    (`analysis.intervals.Bootstrap`).
+    released. `members_shared`: the seeds of one method start from the same pre-trained agents.
+    `demonstration`: the run is too small to judge the paper by. `files` are what a figure draws beside
+    curves: likelihoods, summaries of datasets, vectors of behaviours, pictures. `updates` says when each
+    method learns that was fine-tuned over episodes.
     """
 
-    statistics: Statistics
     read_curves: Callable[[], pd.DataFrame]
     ensemble_size: int
     pretraining_updates: int
+    compared: Statistics | None = None
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
     authors_agents: bool = False
     members_shared: bool = False
     demonstration: bool = False
-    likelihoods: tuple[Path, ...] = ()
-    cache: Path | None = None
+    files: tuple[Path, ...] = ()
+    updates: Mapping[str, Updates] = field(default_factory=dict)
+
+    @property
+    def statistics(self) -> Statistics:
+        """The statistics of the curves. UserError where there are none."""
+        if self.compared is None:
+            raise UserError("The results hold no statistics: expected those of datasets of vectors.")
+        return self.compared
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """The curves, columns of `storage.curves`, read once."""
+        return self.read_curves()
+
+    @property
+    def datasets(self) -> Collection[str]:
+        """The datasets that there are curves on."""
+        return self.compared.datasets if self.compared else dict.fromkeys(self.curves["dataset"])
+
+    def methods(self, dataset: str) -> Collection[str]:
+        """Return the methods that were run on a dataset."""
+        if self.compared:
+            return self.compared.methods
+        return dict.fromkeys(self.curves.loc[self.curves["dataset"] == dataset, "method"])
 
     @property
     def along(self) -> str:
@@ -42,7 +82,6 @@ class Results:
         return UNITS[self.statistics.unit]
 
     @property
-    def bootstrap(self) -> Bootstrap:
-        """How the statistics drew their intervals, for figures that draw more of them."""
-        drawn = self.statistics
-        return Bootstrap(drawn.repetitions, drawn.seed, drawn.confidence, self.cache)
+    def band(self) -> str:
+        """What the bands of our curves are."""
+        return f"{100 * self.bootstrap.confidence:g}% bootstrap interval"

@@ -27,7 +27,6 @@ def table(results: Results) -> pd.DataFrame:
     if len(statistics.methods) < 2:
         found = ", ".join(statistics.methods)
         raise UserError(f"The statistics hold one method, {found}: expected at least two to compare.")
-    band = f"{100 * statistics.confidence:g}% bootstrap interval"
     parts = [
         statistics.curve(method).assign(
             panel=EFFICIENCY,
@@ -45,7 +44,7 @@ def table(results: Results) -> pd.DataFrame:
     parts.append(pairs.assign(panel=IMPROVEMENT, versus_label=versus_label, unit="probability"))
     drawn = pd.concat(parts, ignore_index=True).rename(columns={"estimate": "value"})
     drawn["label"] = drawn["method"].map(lambda method: style.method_label(method, ensemble_size))
-    return drawn.assign(band=band, along=results.along)[list(COLUMNS)]
+    return drawn.assign(band=results.band, along=results.along)[list(COLUMNS)]
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
@@ -76,13 +75,11 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
     """Return the caption of the rows of `table`."""
     curves = drawn[drawn["panel"] == EFFICIENCY]
     last, first = int(curves["step"].max()), curves["label"].iloc[0]
-    warning = f" {style.DEMONSTRATION}" if results.demonstration else ""
     return (
         f"Left: interquartile mean of the normalised score over {results.along} ({style.runs(curves)})."
         f" Right: the probability that a run of {first} beats one of each other method after"
         f" {last:,} {results.along}, ties counting half; 0.5 is no difference. Runs are resampled within each"
         " dataset, so intervals say how the numbers would vary with other seeds on the same data."
-        f"{warning}"
     )
 
 

@@ -250,8 +250,8 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def save(figure: Figure, path: Path, table: pd.DataFrame) -> None:
-    """Write `path`.pdf, `path`.png and `path`.csv: the figure and exactly what it draws.
+def save(figure: Figure, path: Path, table: pd.DataFrame, caption: str) -> None:
+    """Write `path`.pdf, .png, .csv and .txt: the figure, exactly what it draws, and its caption.
 
     `path` has no suffix. The same figure gives the same bytes: no dates are written. Each file is atomic.
 
@@ -264,3 +264,5 @@ def save(figure: Figure, path: Path, table: pd.DataFrame) -> None:
                 figure.savefig(temporary, format=suffix[1:], metadata=metadata)
     with atomic_path(path.with_name(path.name + ".csv")) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
+    with atomic_path(path.with_name(path.name + ".txt")) as temporary:
+        temporary.write_text(caption + "\n", encoding="utf-8")

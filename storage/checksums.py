@@ -25,7 +25,7 @@ _LATER = (NAME, "report.html")
 def write_checksums(folder: Path | str) -> None:
     """Write the checksums of a run's figures, statistics and tables. UserError where the disk refuses."""
     folder = Path(folder)
-    lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _listed(folder)]
+    lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _listed(folder)]
     with atomic_path(folder / NAME) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
 
@@ -50,7 +50,7 @@ def check(folder: Path | str) -> int:
         expected, path = line.partition("  ")[0], listing.parent / name
         if not path.resolve().is_relative_to(listing.parent.resolve()) or not path.is_file():
             raise UserError(f"{listing} names {name!r}, which is no file in its folder; run the same again")
-        if _sha256(path) != expected:
+        if sha256(path) != expected:
             raise UserError(f"{path} is not as its run left it; remove it and run the same again")
     return len(lines)
 
@@ -61,7 +61,8 @@ def _listed(folder: Path) -> list[Path]:
     return sorted(p for p in files if not p.name.startswith(".") and p.parent.name != _SKIPPED)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

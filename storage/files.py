@@ -145,7 +145,7 @@ def _remove_abandoned(path: Path) -> None:
         host, _, number = name.removeprefix(prefix).removesuffix(path.suffix).rpartition("-")
         if not name.startswith(prefix) or not number.isdecimal():
             continue
-        if _is_alive(int(number)) if host == socket.gethostname() else _is_recent(candidate):
+        if is_alive(int(number)) if host == socket.gethostname() else _is_recent(candidate):
             continue
         if name != candidate.name and not path.exists():
             os.replace(candidate, path)
@@ -153,7 +153,8 @@ def _remove_abandoned(path: Path) -> None:
             _remove(candidate)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine, by its number, has not ended."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

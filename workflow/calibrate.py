@@ -23,9 +23,9 @@ from algorithms.population import checkpoints
 from algorithms.training.acceleration import arithmetic
 from algorithms.training.jobs import Job
 from algorithms.training.offline import OfflineSchedule, PretrainedAgents, StartingAgents, pretrain
-from offline_data.minari_io import sha256
 from offline_data.transitions import Transitions
 from storage import UserError
+from storage.checksums import sha256
 from storage.provenance import collect
 from storage.settings import build
 from storage.tables import FINGERPRINTS, read_table, write_table

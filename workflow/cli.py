@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from storage import UserError
+from storage.files import is_alive
 
 REFUSED = 2
 """Exit status where a person has to fix something; the log's last line says what."""
@@ -105,21 +106,11 @@ def _end_with_parent() -> None:
         return
 
     def watch() -> None:
-        while _alive(parent):
+        while is_alive(parent):
             time.sleep(1.0)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 class _Messages:
@@ -174,6 +165,9 @@ class _Messages:
     def flush(self) -> None:
         """Flush the terminal; the log is flushed a line at a time."""
         self.terminal.flush()
+
+    def close(self) -> None:
+        """Leave the terminal open: libraries close at exit what they found as standard error."""
 
     def isatty(self) -> bool:
         """Whether a person is watching."""

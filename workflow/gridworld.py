@@ -21,6 +21,7 @@ from algorithms.discrete.sweep import AWR, Solved, SweepConfig, sweep
 from algorithms.training import acceleration
 from envs.gridworld import Gridworld, Values
 from paper_figures import gridworld as figures
+from paper_figures import style
 from storage import UserError
 from storage.curves import COLUMNS, write_curves
 from storage.files import atomic_path
@@ -48,10 +49,10 @@ def main(options: argparse.Namespace) -> None:
         rows.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")
     write_curves(options.output / "curves.parquet", curves(rows, config), provenance)
     drawn, folder = figures.sweep_table(rows), options.output / "figures"
-    figures.write(figures.draw_sweep(drawn), drawn, figures.sweep_caption(drawn), folder / "sweep")
+    style.save(figures.draw_sweep(drawn), folder / "sweep", drawn, figures.sweep_caption(drawn))
     if options.map is not None:
         drawn = maps(solved, rows, options.map)
-        figures.write(figures.draw_maps(drawn), drawn, figures.maps_caption(drawn), folder / "values")
+        style.save(figures.draw_maps(drawn), folder / "values", drawn, figures.maps_caption(drawn))
 
 
 def _settings(path: Path) -> tuple[SweepConfig, NetworkConfig | None]:

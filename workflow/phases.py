@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
 from storage import UserError
-from workflow.plan import Plan
-from workflow.sections import GENERAL_FIGURES, OFFLINE_FIGURE
+from storage.settings import names
+from workflow.plan import OFFLINE_FIGURE, Plan
+from workflow.sections import GENERAL_FIGURES
 
 
 def check(plan: Plan) -> None:
@@ -38,13 +39,13 @@ def _check_method(where: str, label: str, method: str, rows: Iterable[str]) -> N
     if method not in rows and ":" not in method:
         what = f"unknown label '{label}'" if method == label else f"the method '{method}' is unknown"
         raise UserError(
-            f"{where}: {what}: expected one of {_names(rows)}, or a custom method: package.module:Class."
+            f"{where}: {what}: expected one of {names(rows)}, or a custom method: package.module:Class."
         )
 
 
 def _check_source(where: str, source: str, known: Iterable[str]) -> None:
     if source not in (NOTHING, *known):
-        raise UserError(f"{where}.starts_from is '{source}': expected one of {_names((NOTHING, *known))}.")
+        raise UserError(f"{where}.starts_from is '{source}': expected one of {names((NOTHING, *known))}.")
 
 
 def _check_ends(plan: Plan, label: str) -> None:
@@ -65,7 +66,7 @@ def _check_offline_only(plan: Plan) -> None:
         raise UserError("pretraining.methods is missing: without fine_tuning, expected the methods to judge.")
     for figure in plan.configuration["figures"]:
         if figure not in GENERAL_FIGURES and not plan.images:
-            expected = _names(GENERAL_FIGURES)
+            expected = names(GENERAL_FIGURES)
             raise UserError(f"figures has {figure}, which needs fine_tuning: expected of {expected}.")
     for dataset in plan.configuration["datasets"]:
         for label in plan.offline_labels:
@@ -83,12 +84,8 @@ def _check_offline_figure(plan: Plan, figure: str) -> None:
     first, *others = trained
     for dataset in (first, *others):
         if not trained[dataset] or set(trained[dataset]) != set(trained[first]):
-            found = _names(trained[dataset]) or "none"
+            found = names(trained[dataset]) or "none"
             raise UserError(
                 f"figures has {figure}: expected the same methods trained offline on every dataset, found"
                 f" {found} on {dataset}."
             )
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(names)

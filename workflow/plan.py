@@ -46,6 +46,10 @@ TASKS = {
 IMAGE_FAMILY = "manipulation"
 PICTURED = ("figure_06", "figure_07")
 """The figures that are made of pictures of the tasks."""
+OF_FILES = ("datasets", "behaviours")
+"""The figures that draw no curves."""
+OFFLINE_FIGURE = "_offline"
+"""Ends the name of a general figure that is drawn of the offline phase, where it is not the one judged."""
 FILM = "film"
 """The figure that is made of films of agents."""
 CONTROLS = "image_controls"
@@ -149,16 +153,6 @@ class Plan:
         if self.recorded:
             return []
         return [str(settings(dataset, label)["fingerprint"]) for dataset, label in product(datasets, labels)]
-
-    def _caption(self) -> Json:
-        """Return what captions say of any figure."""
-        tuning = self.configuration["fine_tuning"]
-        return {
-            "ensemble_size": tuning["ensemble_size"],
-            "members_shared": tuning["members_shared"],
-            "pretraining_updates": self.configuration["pretraining"]["schedule"]["updates"],
-            "demonstration": self.configuration.get("demonstration", False),
-        }
 
     # --- data ---------------------------------------------------------------------------------------------
 
@@ -433,11 +427,9 @@ class Plan:
         )
 
     def likelihoods(self) -> list[str]:
-        """Return the files of log likelihoods that Figure 1a draws; none where it is not asked for."""
-        datasets = self.configuration.get("likelihood", {}).get("datasets", [])
-        if "figure_01a" not in self.configuration["figures"]:
-            return []
-        return [f"{self._kept_folder}/likelihood/{dataset}.parquet" for dataset in datasets]
+        """Return the datasets whose likelihoods Figure 1a draws; none where it is not asked for."""
+        asked = "figure_01a" in self.configuration["figures"]
+        return list(self.configuration["likelihood"]["datasets"]) if asked else []
 
     # --- estimated behaviours ------------------------------------------------------------------------------
 
@@ -460,11 +452,8 @@ class Plan:
         section = self.configuration.get("behaviours", {})
         return list(product(section.get("datasets", []), section.get("labels", [])))
 
-    def behaviour_tables(self) -> list[str]:
-        """Return the files of their vectors, and of who made which trajectory."""
-        return self._behaviour_files()
-
-    def _behaviour_files(self, kind: str = "") -> list[str]:
+    def behaviour_files(self, kind: str = "") -> list[str]:
+        """Return the files of their vectors, and of who made which trajectory; or of its `kind`."""
         pairs = self.measured_behaviours()
         return [f"{self._kept_folder}/behaviours/{dataset}/{label}{kind}.parquet" for dataset, label in pairs]
 
@@ -515,7 +504,7 @@ class Plan:
         entries = read_yaml(Path(self.claims)) if self.claims else []
         phases = [entry.get("phase") for entry in entries if isinstance(entry, dict)]
         more = self.offline_curves() if "offline" in phases else []
-        return list(dict.fromkeys([*self.curves(), *more, *self._behaviour_files(".measures")]))
+        return list(dict.fromkeys([*self.curves(), *more, *self.behaviour_files(".measures")]))
 
     def figures(self) -> list[str]:
         """Return the figures: the configuration's, those of datasets of vectors and of estimated behaviours.
@@ -529,8 +518,25 @@ class Plan:
 
     def figure_curves(self, figure: str) -> list[str]:
         """Return the curve files that a figure is given."""
-        controls = self.offline_curves() if figure == CONTROLS else []
-        return [*self.curves(), *controls]
+        if figure in OF_FILES:
+            return []
+        if figure.endswith(OFFLINE_FIGURE):
+            return self.offline_curves()
+        return [*self.curves(), *(self.offline_curves() if figure == CONTROLS else [])]
+
+    def figure_files(self, figure: str) -> list[str]:
+        """Return what a figure is given beside curves: tables, summaries, folders of pictures."""
+        results, datasets = self.results, self.configuration["datasets"]
+        pictures = f"{results}/manipulation"
+        if figure == "figure_01a":
+            return [f"{self._kept_folder}/likelihood/{dataset}.parquet" for dataset in self.likelihoods()]
+        if figure == "datasets":
+            return [f"{results}/datasets/{dataset}.json" for dataset in datasets]
+        if figure == "behaviours":
+            return self.behaviour_files()
+        if figure == FILM:
+            return [f"{pictures}/films/{task}" for task in datasets]
+        return [f"{pictures}/pictures"] if figure in PICTURED else []
 
     def judging(self, offline: bool = False) -> Json:
         """Return the settings of the statistics, and their fingerprint; `offline`: of that phase."""
@@ -545,28 +551,23 @@ class Plan:
         return with_fingerprint(settings, self.judging()["fingerprint"], source)
 
     def drawing(self, offline: bool = False) -> Json:
-        """Return the settings of captions and legends, and a fingerprint."""
-        entries = self.configuration["datasets"].values()
+        """Return what captions say, when methods learn, how intervals are drawn, and a fingerprint."""
+        tuning, entries = self.configuration["fine_tuning"], self.configuration["datasets"].values()
+        by_episodes = tuning["methods"] if self.images else {}
         settings = {
-            **self._caption(),
-            "authors_agents": any(entry["pretrained"] == AUTHORS for entry in entries),
-        }
-        source = source_hash(*DRAWING, "workflow/steps/figure.py")
-        return with_fingerprint(
-            settings, source, str(rows_of(self._judged(offline))), *self._trained(offline)
-        )
-
-    def image_drawing(self) -> Json:
-        """Return what captions of images say, how intervals are drawn, and a fingerprint."""
-        tuning = self.configuration["fine_tuning"]
-        settings = {
-            **self._caption(),
-            "schedules": {label: merged("schedule", tuning, own) for label, own in tuning["methods"].items()},
+            "caption": {
+                "ensemble_size": tuning["ensemble_size"],
+                "members_shared": tuning["members_shared"],
+                "pretraining_updates": self.configuration["pretraining"]["schedule"]["updates"],
+                "demonstration": self.configuration.get("demonstration", False),
+                "authors_agents": any(entry["pretrained"] == AUTHORS for entry in entries),
+            },
+            "schedules": {label: merged("schedule", tuning, own) for label, own in by_episodes.items()},
             "statistics": self.configuration["statistics"],
         }
-        source = source_hash(*DRAWING, "workflow/steps/manipulation_figure.py")
-        rows = str(rows_of([*self.offline_labels, *self.methods]))
-        return with_fingerprint(settings, source, rows, *self._trained(offline=False))
+        source = source_hash(*DRAWING, "workflow/steps/figure.py")
+        rows = str(rows_of([*self.offline_labels, *self._judged(offline)]))
+        return with_fingerprint(settings, source, rows, *self._trained(offline))
 
     def _judged(self, offline: bool) -> list[str]:
         return self.offline_phases(next(iter(self.configuration["datasets"]))) if offline else self.judged
@@ -578,21 +579,11 @@ class Plan:
 
     # --- pictures and films of tasks with images ------------------------------------------------------------
 
-    @property
-    def _pictures_folder(self) -> str:
-        return f"{self.results}/manipulation"
-
     def pictures(self) -> Json:
         """Return the settings of the pictures of Figures 6 and 7, and their fingerprint."""
         settings = {"size": 720, "frames": 8, **self.configuration.get("pictures", {})}
         settings["tasks"] = {task: TASKS[task] for task in self.configuration["datasets"]}
         return with_fingerprint(settings, job_hash("pictures"))
-
-    def pictures_folders(self, figure: str) -> list[str]:
-        """Return the folders of the pictures that a figure places; none for figures of curves."""
-        if figure == FILM:
-            return [f"{self._pictures_folder}/films/{task}" for task in self.configuration["datasets"]]
-        return [f"{self._pictures_folder}/pictures"] if figure in PICTURED else []
 
     def _filmed(self) -> Json:
         chosen = {"label": self.methods[0], "seed": self.configuration["fine_tuning"]["seeds"][0]}

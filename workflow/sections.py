@@ -27,7 +27,7 @@ from storage.constraints import (
     Share,
 )
 from storage.settings import FieldsOf, Section, model_of
-from workflow.plan import TASKS
+from workflow.plan import OFFLINE_FIGURE, TASKS
 
 Item = TypeVar("Item")
 
@@ -103,8 +103,6 @@ GENERAL_FIGURES = (
     "probability_of_improvement",
 )  # fmt: skip
 """Those that any phase has; the others are the paper's, of fine-tuning."""
-OFFLINE_FIGURE = "_offline"
-"""Ends the name of a general figure that is drawn of the offline phase, where it is not the one judged."""
 _FIGURES = (
     *GENERAL_FIGURES, *(f"{figure}{OFFLINE_FIGURE}" for figure in GENERAL_FIGURES),
     "figure_01a", "figure_01b", "figure_01c", "figure_03", "figure_04a", "figure_04b",

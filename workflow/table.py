@@ -13,8 +13,7 @@ from typing import Any
 from storage import UserError
 from workflow.jobs import Job, Json, numbered
 from workflow.outputs import RULES
-from workflow.plan import FILM, Plan, agents_name, split_name
-from workflow.sections import OFFLINE_FIGURE
+from workflow.plan import FILM, OFFLINE_FIGURE, Plan, agents_name, split_name
 
 SWEEP = "sweep_policy_lr"
 SWEEP_FIGURE = "policy_learning_rate"
@@ -59,10 +58,6 @@ class Table:
     def names(self, rule: str, place: int = 0) -> list[str]:
         """List the values of one wildcard of a rule."""
         return list(dict.fromkeys(j.names[place] for j in self.jobs.values() if j.rule == rule))
-
-    def asked_figures(self) -> list[str]:
-        """Return the figures that the configuration asks for."""
-        return self.plan.figures()
 
     def _add(
         self,
@@ -118,9 +113,7 @@ class Table:
                     self._train(names, "fine_tune", settings, seeds, data=data, agents=members)
         for dataset, label in plan.measured_behaviours():
             self._behaviours(dataset, label)
-        if not plan.likelihoods():
-            return
-        for dataset in plan.configuration["likelihood"]["datasets"]:
+        for dataset in plan.likelihoods():
             inputs = {
                 "data": [plan.dataset_folder(dataset)],
                 "agents": [plan.agent_file(dataset, "cql", 0)],
@@ -151,8 +144,9 @@ class Table:
     def _judging(self) -> None:
         plan = self.plan
         judged = [] if plan.images else plan.curves()
+        self.compared = self._statistics("statistics", judged) if judged else []
         inputs = {
-            "statistics": self._statistics("statistics", judged) if judged else [],
+            "statistics": self.compared,
             "curves": plan.claimed_curves(),
             "claims": [plan.claims] if plan.claims else [],
         }
@@ -160,39 +154,23 @@ class Table:
 
     # --- figures ------------------------------------------------------------------------------------------
 
-    def _figure(self, name: str, step: str, settings: Json, **inputs: list[str]) -> None:
-        self._add("figure", [name], step, settings, inputs, {"figure": name.removesuffix(OFFLINE_FIGURE)})
+    def _figure(self, name: str, settings: Json, **inputs: list[str]) -> None:
+        self._add("figure", [name], "figure", settings, inputs, {"figure": name.removesuffix(OFFLINE_FIGURE)})
 
     def _figures(self) -> None:
-        plan, results = self.plan, self.results
-        if plan.images:
-            self._image_figures()
-            return
-        drawing, table = plan.drawing(), [f"{results}/statistics/statistics.parquet"]
-        for figure in plan.configuration["figures"]:
-            if figure.endswith(OFFLINE_FIGURE):
-                curves = plan.offline_curves()
-                offline = self._statistics(f"statistics{OFFLINE_FIGURE}", curves, offline=True)
-                settings = plan.drawing(offline=True)
-                self._figure(figure, "figure", settings, statistics=offline, curves=curves)
-                continue
-            likelihoods = plan.likelihoods() if figure == "figure_01a" else []
-            inputs = {"statistics": table, "curves": plan.curves(), "likelihoods": likelihoods}
-            self._figure(figure, "figure", drawing, **inputs)
-        if "datasets" in plan.figures():
-            summaries = [f"{results}/datasets/{name}.json" for name in plan.configuration["datasets"]]
-            self._figure("datasets", "dataset_report", drawing, summaries=summaries)
-        if "behaviours" in plan.figures():
-            self._figure("behaviours", "behaviours_figure", drawing, behaviours=plan.behaviour_tables())
-        if (swept := plan.sweep_curves()) and not plan.recorded:
-            statistics = self._statistics(SWEEP, swept)
-            self._figure(SWEEP_FIGURE, "figure", drawing, statistics=statistics, curves=swept)
-
-    def _image_figures(self) -> None:
         plan = self.plan
         for figure in plan.figures():
-            inputs = {"curves": plan.figure_curves(figure), "pictures": plan.pictures_folders(figure)}
-            self._figure(figure, "manipulation_figure", plan.image_drawing(), **inputs)
+            offline, curves = figure.endswith(OFFLINE_FIGURE), plan.figure_curves(figure)
+            statistics = self.compared if curves else []
+            if offline:
+                statistics = self._statistics(f"statistics{OFFLINE_FIGURE}", curves, offline=True)
+            files = plan.figure_files(figure)
+            self._figure(figure, plan.drawing(offline), statistics=statistics, curves=curves, files=files)
+        if (swept := plan.sweep_curves()) and not plan.recorded:
+            statistics = self._statistics(SWEEP, swept)
+            self._figure(SWEEP_FIGURE, plan.drawing(), statistics=statistics, curves=swept)
+        if not plan.images:
+            return
         self._add("pictures", (), "pictures", plan.pictures())
         for task in plan.configuration["datasets"] if FILM in plan.figures() else []:
             inputs = {"members": plan.filmed_members(task), "actors": plan.filmed_actors(task)}

@@ -10,8 +10,9 @@ actions, and noise on the point where the object is picked, they fail as often a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,8 +124,8 @@ def scripted(
     task, physics = environment.task, environment.physics
     pick, drop = (scale * random.standard_normal(3) for scale in (noise.pick, noise.drop))
     offsets = Offsets(pick, drop, noise.close)
-    script = _SCRIPTS[environment.name, stage](task, physics, offsets)
-    return Scripted(task, script, noise, random)
+    parts = (part(task, physics, offsets) for part in _SCRIPTS[environment.name, stage])
+    return Scripted(task, chain.from_iterable(parts), noise, random)
 
 
 def uniform(environment: ManipulationEnvironment, random: np.random.Generator) -> Policy:
@@ -233,11 +234,6 @@ def _close_top(task: GraspBlockedDrawer, physics: DrawerPhysics, offsets: Offset
     yield from _clear(physics)
 
 
-def _close_and_open(task: GraspBlockedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
-    yield from _close_top(task, physics, offsets)
-    yield from _open_bottom(task, physics, offsets)
-
-
 def _take_out(task: GraspClosedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
     """Grasp the object in the open drawer and lift it: by `neutral` where actions have it."""
     yield from _grasp(physics, offsets)
@@ -246,24 +242,15 @@ def _take_out(task: GraspClosedDrawer, physics: DrawerPhysics, offsets: Offsets)
     yield from _lift(physics)
 
 
-def _open_and_take(task: GraspClosedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
-    yield from _open_bottom(task, physics, offsets)
-    yield from _take_out(task, physics, offsets)
-
-
-def _clear_and_take(task: GraspBlockedDrawer, physics: DrawerPhysics, offsets: Offsets) -> Script:
-    yield from _close_and_open(task, physics, offsets)
-    yield from _take_out(task, physics, offsets)
-
-
-_SCRIPTS: dict[tuple[str, str], Callable[[Any, Any, Offsets], Script]] = {
-    (PickPlace.name, "prior"): _pick,
-    (PickPlace.name, "task"): _place,
-    (PickPlace.name, "whole"): _pick_and_place,
-    (GraspClosedDrawer.name, "prior"): _open_bottom,
-    (GraspClosedDrawer.name, "task"): _take_out,
-    (GraspClosedDrawer.name, "whole"): _open_and_take,
-    (GraspBlockedDrawer.name, "prior"): _close_and_open,
-    (GraspBlockedDrawer.name, "task"): _take_out,
-    (GraspBlockedDrawer.name, "whole"): _clear_and_take,
+_SCRIPTS: dict[tuple[str, str], Sequence[Callable[[Any, Any, Offsets], Script]]] = {
+    (PickPlace.name, "prior"): [_pick],
+    (PickPlace.name, "task"): [_place],
+    (PickPlace.name, "whole"): [_pick_and_place],
+    (GraspClosedDrawer.name, "prior"): [_open_bottom],
+    (GraspClosedDrawer.name, "task"): [_take_out],
+    (GraspClosedDrawer.name, "whole"): [_open_bottom, _take_out],
+    (GraspBlockedDrawer.name, "prior"): [_close_top, _open_bottom],
+    (GraspBlockedDrawer.name, "task"): [_take_out],
+    (GraspBlockedDrawer.name, "whole"): [_close_top, _open_bottom, _take_out],
 }
+"""What is done one after the other, by task and stage."""

@@ -1,13 +1,7 @@
-"""Pictures of the tasks for print: how each begins (Figure 6), and an episode of a script (Figure 7).
-
-    python -m envs.manipulation.pictures --output FOLDER
-
-writes a PNG of each, about two minutes in all.
-"""
+"""Pictures of the tasks for print: how each begins (Figure 6), and an episode of a script (Figure 7)."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -16,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from envs.manipulation import ENVIRONMENTS, make
+from envs.manipulation import make
 from envs.manipulation.controllers import NONE, scripted
 from envs.manipulation.environment import ManipulationEnvironment, Observation
 from storage.files import atomic_path
@@ -122,20 +116,3 @@ def write_gif(path: Path | str, pictures: Sequence[Picture], milliseconds: int, 
         films[0].save(
             temporary, format="GIF", save_all=True, append_images=films[1:], duration=durations, loop=0
         )
-
-
-def main() -> None:
-    """Write the pictures of all tasks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the PNG files")
-    parser.add_argument("--size", type=int, default=480, help="pixels on a side of a picture")
-    parser.add_argument("--frames", type=int, default=8, help="pictures of a film strip")
-    arguments = parser.parse_args()
-    for name in ENVIRONMENTS:
-        for camera in ("overview", "front"):
-            write_png(arguments.output / f"{name}_{camera}.png", beginning(name, arguments.size, camera))
-        write_png(arguments.output / f"{name}_film.png", film_strip(name, arguments.frames, arguments.size))
-
-
-if __name__ == "__main__":
-    main()

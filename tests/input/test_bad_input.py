@@ -548,6 +548,8 @@ def job_file(settings: Any, **inputs: list[str]) -> dict[str, Any]:
 
 
 RANDOM = {"environment": ENVIRONMENT, "recipe": "medium", "seed": 0, "transitions": 1, "copies": 1}
+DRAWN = {"statistics": {}, "schedules": {}, "caption": {"ensemble_size": 1, "pretraining_updates": 0}}
+SUMMARISED = {"about": {**ABOUT, "figure": "datasets"}}
 FILES: list[tuple[str, Any, str]] = [
     ("pretrain", None, "the following arguments are required: file"),
     ("pretrain", "{", "is not a whole JSON file"),
@@ -588,8 +590,8 @@ FILES: list[tuple[str, Any, str]] = [
     ("statistics", job_file({}, curves=["no.parquet"]), "no.parquet does not exist"),
     ("statistics", job_file({"repetitions": "x"}, curves=["no"]), "expected a whole number"),
     ("figure", job_file({}, statistics=["no"], curves=["c"]), "no does not exist"),
-    ("dataset_report", job_file({}, summaries=["no.json"]), "no.json could not be read"),
-    ("dataset_report", job_file({}, summaries=["list.json"]), "is no dataset's summary"),
+    ("figure", job_file(DRAWN, files=["no.json"]) | SUMMARISED, "no.json could not be read"),
+    ("figure", job_file(DRAWN, files=["list.json"]) | SUMMARISED, "is no dataset's summary"),
     ("reproduction", job_file({"repetitions": 20}, statistics=["no"], curves=["c"]), "no does not exist"),
 ]
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from offline_data.d4rl_hdf5 import AUTHORS, CHECKED, recording
 from offline_data.minari_io import read_transitions as read_minari
-from offline_data.minari_io import sha256
 from offline_data.recipes import store
 from offline_data.transitions import Episode, Transitions, from_episodes
 from storage import UserError
+from storage.checksums import sha256
 
 PENDULUM = "InvertedDoublePendulum-v4"
 LIMIT = 1000

@@ -26,11 +26,11 @@ from offline_data.minari_io import (
     marked_ends,
     published_root,
     read_transitions,
-    sha256,
     write_dataset,
 )
 from offline_data.transitions import Episode, Transitions, from_episodes
 from storage import UserError
+from storage.checksums import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 ID = "pendulum/test-local-v0"
@@ -616,6 +616,7 @@ def test_a_full_disk_is_one_sentence_before_anything_is_written(tmp_path: Path) 
 import resource, sys
 from offline_data import recipes
 from storage import UserError
+from storage.checksums import sha256
 recording = recipes.random("InvertedDoublePendulum-v4", 2000, seed=0, copies=10, threads=1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 try:

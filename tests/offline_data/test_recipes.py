@@ -21,9 +21,10 @@ from algorithms.population.streams import Streams
 from envs.locomotion import EnvironmentBatch, Transition, specification
 from offline_data import recipes
 from offline_data.collect import record
-from offline_data.minari_io import read_transitions, sha256, write_dataset
+from offline_data.minari_io import read_transitions, write_dataset
 from offline_data.transitions import Episode, Transitions, from_episodes
 from storage import UserError
+from storage.checksums import sha256
 
 PENDULUM = "InvertedDoublePendulum-v4"
 Make = Callable[..., list[Episode]]

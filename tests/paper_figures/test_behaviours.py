@@ -9,8 +9,13 @@ import pyarrow as pa
 import pytest
 
 from paper_figures import behaviours
+from paper_figures.results import Results
 from storage import UserError
 from storage.tables import BEHAVIOURS, write_table
+
+
+def results_of(*files: Path) -> Results:
+    return Results(pd.DataFrame, 1, 0, files=files)
 
 
 @pytest.fixture
@@ -36,15 +41,16 @@ def written(tmp_path: Path) -> Path:
 
 
 def test_it_draws_every_vector_of_the_first_agent(written: Path) -> None:
-    drawn = behaviours.table([written])
+    results = results_of(written)
+    drawn = behaviours.table(results)
     assert len(drawn) == 7
     assert drawn["percentile"].dropna().tolist() == [50.0, 25.0, 100.0, 75.0]
     [axes] = behaviours.draw(drawn).axes
     assert [len(points.get_offsets()) for points in axes.collections] == [2, 2]
     assert [len(line.get_xdata()) for line in axes.lines] == [2, 1]
-    assert behaviours.caption(drawn).endswith("Behaviours that trajectories belong to, m on d: 2.")
+    assert behaviours.caption(drawn, results).endswith("Behaviours that trajectories belong to, m on d: 2.")
 
 
 def test_nothing_to_draw_is_refused() -> None:
     with pytest.raises(UserError, match="No files of estimated behaviours were given"):
-        behaviours.table([])
+        behaviours.table(results_of())

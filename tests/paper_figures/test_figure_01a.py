@@ -32,7 +32,7 @@ def likelihoods(*datasets: str) -> pd.DataFrame:
 @pytest.fixture
 def results(make_curves: MakeCurves) -> Results:
     curves = make_curves()
-    return Results(statistics(curves, repetitions=5), lambda: curves, 5, pretraining_updates=40_000)
+    return Results(lambda: curves, 5, 40_000, statistics(curves, repetitions=5))
 
 
 def histograms(figure: Figure) -> list[tuple[np.ndarray, np.ndarray]]:

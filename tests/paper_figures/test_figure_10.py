@@ -11,8 +11,9 @@ import pytest
 from matplotlib.axes import Axes
 
 from analysis.aggregate import statistics
+from analysis.intervals import Bootstrap
 from analysis.published import published_curve
-from paper_figures import figure_10
+from paper_figures.index import FIGURES
 from paper_figures.results import Results
 from storage import UserError
 from tests.conftest import MakeCurves
@@ -32,7 +33,7 @@ def make_results(
         for metric, lower in (("auroc_ensemble", 0), ("auroc_individual", 2))
     ]
     everything = pd.concat([curves, *parts] if measured else [curves], ignore_index=True)
-    return Results(statistics(curves, repetitions=20), lambda: everything, 5, pretraining_updates=1000)
+    return Results(lambda: everything, 5, 1000, statistics(curves, repetitions=20), Bootstrap(20))
 
 
 def drawn_lines(axes: Axes) -> list[np.ndarray]:
@@ -41,10 +42,10 @@ def drawn_lines(axes: Axes) -> list[np.ndarray]:
 
 def test_it_draws_exactly_its_csv(make_curves: MakeCurves, tmp_path: Path) -> None:
     datasets = ["walker2d-medium-expert", "halfcheetah-medium-expert", "walker2d-random"]
-    table = figure_10.FIGURE.table(make_results(make_curves, datasets))
+    table = FIGURES["figure_10"].table(make_results(make_curves, datasets))
     table.to_csv(tmp_path / "drawn.csv", index=False)
     written = pd.read_csv(tmp_path / "drawn.csv", float_precision="round_trip")
-    figure = figure_10.FIGURE.draw(written)
+    figure = FIGURES["figure_10"].draw(written)
     assert [axes.get_title() for axes in figure.axes] == datasets[1::-1]
     for axes in figure.axes:
         curves = written[written["dataset"] == axes.get_title()].groupby(["source", "label"])
@@ -58,7 +59,7 @@ def test_ours_is_the_mean_over_seeds_and_theirs_the_digitised_curve_to_our_last_
     make_curves: MakeCurves,
 ) -> None:
     dataset = "hopper-medium-expert"
-    table = figure_10.FIGURE.table(make_results(make_curves, [dataset]))
+    table = FIGURES["figure_10"].table(make_results(make_curves, [dataset]))
     table = table.set_index(["source", "label"]).sort_index(kind="stable")
     for label, lower in (("Ensemble", 0), ("Individual", 2)):
         ours = table.loc[("this suite", label)]
@@ -75,27 +76,27 @@ def test_ours_is_the_mean_over_seeds_and_theirs_the_digitised_curve_to_our_last_
 def test_4b_is_the_panel_of_walker2d(make_curves: MakeCurves) -> None:
     datasets = ["walker2d-medium-expert", "hopper-medium-expert"]
     results = make_results(make_curves, datasets)
-    table = figure_10.PANEL.table(results)
+    table = FIGURES["figure_04b"].table(results)
     assert set(table["dataset"]) == {"walker2d-medium-expert"}
-    whole = figure_10.FIGURE.table(results)
+    whole = FIGURES["figure_10"].table(results)
     same = whole[whole["dataset"] == "walker2d-medium-expert"].reset_index(drop=True)
     pd.testing.assert_frame_equal(table, same)
 
 
 def test_a_dataset_that_the_paper_has_not_stands_alone(make_curves: MakeCurves) -> None:
     results = make_results(make_curves, ["halfcheetah-local"], seeds=(0,))
-    table = figure_10.FIGURE.table(results)
+    table = FIGURES["figure_10"].table(results)
     assert set(table["source"]) == {"this suite"}
-    figure = figure_10.FIGURE.draw(table)
+    figure = FIGURES["figure_10"].draw(table)
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()][2:] == ["this suite (1 seed, no interval)"]
-    text = figure_10.FIGURE.caption(table, results)
+    text = FIGURES["figure_10"].caption(table, results)
     assert text.startswith("Counterpart of the paper's Figure 10") and "not known" not in text
 
 
 def test_the_caption_says_which_q_is_drawn_and_what_is_not_known(make_curves: MakeCurves) -> None:
     results = make_results(make_curves, ["walker2d-medium-expert"])
-    text = figure_10.PANEL.caption(figure_10.PANEL.table(results), results)
+    text = FIGURES["figure_04b"].caption(FIGURES["figure_04b"].table(results), results)
     assert "Figure 4b of the paper, the first 20,000 environment steps" in text
     assert "smaller of a member's twin Q values" in text and "random subsample" in text
     assert "is not known" in text and "Ensemble and Individual, mean over 3 seeds" in text
@@ -104,13 +105,13 @@ def test_the_caption_says_which_q_is_drawn_and_what_is_not_known(make_curves: Ma
 def test_results_without_the_measurement_are_refused(make_curves: MakeCurves) -> None:
     unmeasured = make_results(make_curves, ["hopper-medium-expert"], measured=False)
     with pytest.raises(UserError, match="no auroc_ensemble of method off2on on dataset hopper-medium-expert"):
-        figure_10.FIGURE.table(unmeasured)
+        FIGURES["figure_10"].table(unmeasured)
     curves = make_curves(methods=("sac",))
-    other = Results(statistics(curves, repetitions=5), lambda: curves, 5, pretraining_updates=1000)
-    with pytest.raises(UserError, match="Figure 10 draws the Q of the method off2on"):
-        figure_10.FIGURE.table(other)
+    other = Results(lambda: curves, 5, 1000, statistics(curves, repetitions=5))
+    with pytest.raises(UserError, match=r"Figure 10 draws AUROC \[%\] of off2on, and the results hold none"):
+        FIGURES["figure_10"].table(other)
 
 
 def test_an_empty_table_is_refused() -> None:
     with pytest.raises(UserError, match="given no rows"):
-        figure_10.FIGURE.draw(pd.DataFrame())
+        FIGURES["figure_10"].draw(pd.DataFrame())

@@ -31,9 +31,10 @@ from paper_figures import (
     sample_efficiency,
     style,
 )
-from paper_figures.index import FIGURES, PaperFigure, write
+from paper_figures.index import FIGURES, Drawing, write
 from paper_figures.results import Results
 from storage import UserError
+from workflow.sections import GENERAL_FIGURES
 
 MakeCurves = Callable[..., pd.DataFrame]
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ def results(curves: pd.DataFrame, result: Statistics) -> Results:
 
 def results_of(curves: pd.DataFrame, result: Statistics, **others: Any) -> Results:
     settings: dict[str, Any] = {"ensemble_size": 5, "pretraining_updates": 100_000} | others
-    return Results(statistics=result, read_curves=lambda: curves, **settings)
+    return Results(lambda: curves, compared=result, **settings)
 
 
 def drawn_lines(axes: Axes) -> list[np.ndarray]:
@@ -274,7 +275,7 @@ from paper_figures.results import Results
 from storage.curves import read_curves
 folder, into = Path(sys.argv[1]), Path(sys.argv[2])
 statistics = read_statistics(folder / "statistics.parquet")
-results = Results(statistics, lambda: read_curves(folder / "curves.parquet"), 5, 100_000)
+results = Results(lambda: read_curves(folder / "curves.parquet"), 5, 100_000, statistics)
 for name in ("figure_03", "learning_curves", "sample_efficiency"):
     write(name, results, into / name)
 import analysis.published, analysis.summary
@@ -341,7 +342,7 @@ def test_a_failed_figure_leaves_nothing(tmp_path: Path) -> None:
             raise RuntimeError("no ink")
 
     with pytest.raises(RuntimeError, match="no ink"):
-        style.save(BrokenFigure(), tmp_path / "figure", pd.DataFrame({"a": [1]}))
+        style.save(BrokenFigure(), tmp_path / "figure", pd.DataFrame({"a": [1]}), "caption")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -353,7 +354,7 @@ def test_learning_curves_name_what_the_curves_lack(curves: pd.DataFrame, result:
 
 
 @pytest.mark.parametrize("drawer", [sample_efficiency, probability_of_improvement])
-def test_one_method_cannot_be_compared(make_curves: MakeCurves, drawer: PaperFigure) -> None:
+def test_one_method_cannot_be_compared(make_curves: MakeCurves, drawer: Drawing) -> None:
     curves = make_curves(methods=("sac",))
     with pytest.raises(UserError, match="one method, sac"):
         drawer.table(results_of(curves, statistics(curves, repetitions=5)))
@@ -376,12 +377,14 @@ def test_an_unknown_figure_is_named(results: Results, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_an_empty_table_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="given no rows"):
+    with pytest.raises(UserError, match="given no"):
         FIGURES[name].draw(pd.DataFrame())
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-def test_captions_say_what_the_results_are(make_curves: MakeCurves, seeds: tuple[int, ...]) -> None:
+def test_captions_say_what_the_results_are(
+    make_curves: MakeCurves, seeds: tuple[int, ...], tmp_path: Path
+) -> None:
     curves = make_curves(seeds=seeds)
     results = results_of(curves, statistics(curves, repetitions=20), members_shared=True)
     panel = FIGURES["figure_03"].table(results)
@@ -391,16 +394,9 @@ def test_captions_say_what_the_results_are(make_curves: MakeCurves, seeds: tuple
     assert "Not run, hence not drawn: AWAC and BCQ-ft." in text and "emonstration" not in text
     own = FIGURES["figure_03"].caption(panel, replace(results, members_shared=False))
     assert "agents of its own" in own and "same pre-trained agents" not in own
-    drawers = (
-        learning_curves,
-        sample_efficiency,
-        performance_profiles,
-        interval_estimates,
-        probability_of_improvement,
-    )
-    pilot, *others = (
-        drawer.caption(drawer.table(results), replace(results, demonstration=True)) for drawer in drawers
-    )
+    for name in GENERAL_FIGURES:
+        write(name, replace(results, demonstration=True), tmp_path / name)
+    pilot, *others = ((tmp_path / f"{name}.txt").read_text() for name in GENERAL_FIGURES)
     for caption in (pilot, *others):
         assert "demonstration of the machinery" in caption and "not evidence" in caption
         assert "A processor of another kind rounds differently" in caption

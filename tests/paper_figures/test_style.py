@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from algorithms.catalogue import LABELS, METHODS, Method
 from paper_figures import style
-from paper_figures.comparison import Comparison
-from paper_figures.index import FIGURES, MANIPULATION_FIGURES
-from paper_figures.manipulation_results import Successes
+from paper_figures.curves import Curves
+from paper_figures.index import FIGURES
 
 FIGURES_OF_METHODS = {
-    **{n: tuple(f.methods) for n, f in FIGURES.items() if isinstance(f, Comparison)},
-    **{n: tuple(f.methods) for n, f in MANIPULATION_FIGURES.items() if isinstance(f, Successes)},
+    **{n: tuple(f.methods) for n, f in FIGURES.items() if isinstance(f, Curves)},
     "image_controls": ("cql", "off2on", "cql_single_balanced", "trained_on", "cloning_only"),
     "online": tuple(name for name, row in METHODS.items() if "online" in row.starts_from),
     "offline": tuple(name for name, row in METHODS.items() if "offline" in row.starts_from),

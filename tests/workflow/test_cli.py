@@ -26,6 +26,9 @@ def main(options):
         raise UserError("The kettle is empty: expected water.")
     if options.do == "fail":
         raise RuntimeError("a defect")
+    if options.do == "judge":
+        import analysis.intervals  # whose libraries log to what standard error is, and close that at exit
+        return
     if options.do == "count":
         for _ in tqdm(range(3), desc="counting"):
             pass
@@ -100,6 +103,12 @@ def test_a_log_begins_with_its_command_and_has_progress_as_lines(tmp_path: Path,
     assert "3/3" in lines[-1]
     assert "\r" not in "".join(lines)
     assert errors == ""  # no terminal, no bar
+
+
+def test_libraries_that_log_leave_nothing_on_the_terminal_at_exit(tmp_path: Path, step: list[str]) -> None:
+    process = start([*step, "judge"], tmp_path)
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
 
 
 def test_sigterm_leaves_nothing_half_written(tmp_path: Path, step: list[str]) -> None:

@@ -156,8 +156,8 @@ def test_recorded_curves_are_read_from_the_committed_results(smoke: dict[str, An
 
 def test_figures_of_pictures_wait_for_pictures_alone(smoke: dict[str, Any]) -> None:
     jobs = Plan(smoke)
-    assert jobs.pictures_folders("figure_07") == ["results/smoke_images/manipulation/pictures"]
-    assert jobs.pictures_folders("figure_05a") == []
+    assert jobs.figure_files("figure_07") == ["results/smoke_images/manipulation/pictures"]
+    assert jobs.figure_files("figure_05a") == []
     settings = jobs.pictures()
     assert (settings["size"], settings["frames"], settings["tasks"]) == (48, 2, TASKS)
 
@@ -170,7 +170,7 @@ def test_films_are_of_one_run_before_and_after(smoke: dict[str, Any]) -> None:
     folder = f"{root}/agents/{TASK}/off2on/seeds_0-1"
     assert jobs.filmed_actors(TASK) == [f"{folder}/seed_1_agent_{member}.safetensors" for member in (0, 1)]
     assert folder in Table(smoke).find("film_agents", [TASK]).needs
-    assert jobs.pictures_folders("film") == [f"{root}/manipulation/films/{task}" for task in TASKS]
+    assert jobs.figure_files("film") == [f"{root}/manipulation/films/{task}" for task in TASKS]
     assert jobs.film(TASK)["config"]["ensemble_size"] == 2
     trained = {**smoke, "curves": "recorded"}
     assert "film" in jobs.figures() and "film" not in Plan(trained).figures()
@@ -230,7 +230,7 @@ def fingerprints(jobs: Plan) -> dict[str, str]:
         "off2on": jobs.fine_tuning(TASK, "off2on"),
         "cql_ft": jobs.fine_tuning(TASK, "cql_ft"),
         "judging": jobs.judging(),
-        "drawing": jobs.image_drawing(),
+        "drawing": jobs.drawing(),
     }
     return {name: value["fingerprint"] for name, value in settings.items()}
 

@@ -104,7 +104,7 @@ def test_the_authors_agents_lie_where_they_are_imported_to(smoke: dict[str, Any]
     files = [jobs.agent_file(DATASET, "cql", agent) for agent in range(5)]
     assert files == [f"releases/authors/{DATASET}/agent_{seed}.safetensors" for seed in (0, 4, 8, 12, 16)]
     assert jobs.member_files(DATASET, "sac_ft", [1]) == [files[1]]
-    assert jobs.drawing()["authors_agents"]
+    assert jobs.drawing()["caption"]["authors_agents"]
 
 
 def test_agents_trained_further_start_from_the_released_ones(smoke: dict[str, Any]) -> None:
@@ -381,7 +381,7 @@ def test_a_new_method_concerns_no_job_and_a_colour_those_that_draw(
     def all_fingerprints() -> dict[str, str]:
         return {**fingerprints(Plan(smoke)), **training_fingerprints(smoke)} | {
             "drawing": Plan(smoke).drawing()["fingerprint"],
-            "drawing images": Plan(IMAGES).image_drawing()["fingerprint"],
+            "drawing images": Plan(IMAGES).drawing()["fingerprint"],
         }
 
     before = all_fingerprints()

@@ -16,9 +16,9 @@ from algorithms.training.jobs import Job
 from algorithms.training.online import OnlineSchedule
 from algorithms.training.worlds import collection_seed
 from offline_data import recipes
-from offline_data.minari_io import sha256
 from offline_data.transitions import from_episodes
 from storage import UserError
+from storage.checksums import sha256
 from storage.files import write_json
 from workflow.steps.record import mixed, recorded
 

@@ -4,7 +4,7 @@
 # `snakemake figures`: those alone, without the closing table.
 rule figures:
     input:
-        expand("<results>/figures/{figure}.pdf", figure=TABLE.asked_figures()),
+        expand("<results>/figures/{figure}.pdf", figure=TABLE.plan.figures()),
 
 
 # `snakemake sweep_policy_lr`: how the unpublished learning rate of the policy changes the curves.

@@ -10,8 +10,8 @@ from algorithms.population.behaviour_policy import load_behaviour_policy
 from algorithms.population.streams import derived_seed
 from envs.locomotion import specification
 from offline_data import d4rl_hdf5, recipes
-from offline_data.minari_io import sha256
 from storage import UserError
+from storage.checksums import sha256
 from storage.files import read_json, write_json
 from storage.settings import build
 from workflow import cli, paths

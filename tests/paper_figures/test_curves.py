@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,24 +13,26 @@ import pytest
 from matplotlib.colors import to_hex
 
 from analysis.aggregate import statistics
+from analysis.intervals import Bootstrap
 from analysis.published import METHOD_OF_CURVE, published_curve, published_table
 from analysis.scores import normalised, returns
-from paper_figures import drawing, style
-from paper_figures.comparison import Comparison
-from paper_figures.figure_09 import OfflineShare
-from paper_figures.index import FIGURES, MANIPULATION_FIGURES
+from paper_figures import drawing, panels, style
+from paper_figures.curves import Curves
+from paper_figures.index import FIGURES, write
 from paper_figures.results import Results
 from storage import UserError
 from storage.curves import COLUMNS
 
 MakeCurves = Callable[..., pd.DataFrame]
-COMPARISONS = [name for name, figure in FIGURES.items() if isinstance(figure, Comparison)]
+COMPARISONS = [
+    name for name, figure in FIGURES.items() if isinstance(figure, Curves) and panels.RETURN in figure.metrics
+]
 PENDULUM = "inverted-double-pendulum-replay"
 
 
-def comparison(name: str) -> Comparison:
+def comparison(name: str) -> Curves:
     figure = FIGURES[name]
-    assert isinstance(figure, Comparison)
+    assert isinstance(figure, Curves)
     return figure
 
 
@@ -41,7 +44,7 @@ def make_results(make_curves: MakeCurves) -> Callable[..., Results]:
         curves = make_curves(methods=methods, datasets=datasets, steps=steps)
         curves = pd.concat([curves, *settings.pop("more", ())], ignore_index=True)
         result = statistics(curves, repetitions=10, methods=methods, datasets=datasets)
-        return Results(statistics=result, read_curves=lambda: curves, **settings)
+        return Results(lambda: curves, compared=result, bootstrap=Bootstrap(10), **settings)
 
     return make
 
@@ -57,8 +60,7 @@ def test_a_comparison_declares_the_methods_of_the_papers_figure(name: str) -> No
 
 
 def test_every_digitised_figure_is_drawn() -> None:
-    figures = [*FIGURES.values(), *MANIPULATION_FIGURES.values()]
-    drawn = {getattr(figure, "number", None) for figure in figures} - {None}
+    drawn = {getattr(figure, "number", None) for figure in FIGURES.values()} - {None}
     assert {number for number, _ in METHOD_OF_CURVE} <= drawn
 
 
@@ -91,15 +93,15 @@ def test_every_published_curve_lies_beside_ours_in_its_own_panel(
 
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_a_task_that_the_paper_has_not_is_drawn_without_published_curves(
-    name: str, make_results: MakeResults
+    name: str, make_results: MakeResults, tmp_path: Path
 ) -> None:
     figure = comparison(name)
     results = make_results(tuple(figure.methods), (PENDULUM,), ensemble_size=3, demonstration=True)
-    table = figure.table(results)
+    table = write(name, results, tmp_path / name)
     assert set(table["source"]) == {drawing.OURS} and set(table["dataset"]) == {PENDULUM}
     (legend,) = figure.draw(table).legends
     assert not any(text.get_text().startswith("published") for text in legend.get_texts())
-    text = figure.caption(table, results)
+    text = (tmp_path / f"{name}.txt").read_text().rstrip()
     assert text.startswith(f"Counterpart of the paper's Figure {figure.number}, ")
     assert "ublished" not in text and text.endswith(style.DEMONSTRATION)
 
@@ -259,10 +261,10 @@ def test_the_offline_share_of_a_task_that_the_paper_has_not(make_results: MakeRe
 
 
 def test_the_offline_share_names_what_is_missing(make_results: MakeResults) -> None:
-    with pytest.raises(UserError, match="replay of the method off2on, which is not in the results"):
-        OfflineShare("9").table(make_results(("sac", "sac_ft"), (PENDULUM,)))
+    with pytest.raises(UserError, match="share of offline samples of off2on, and the results hold none"):
+        FIGURES["figure_09"].table(make_results(("sac", "sac_ft"), (PENDULUM,)))
     with pytest.raises(UserError, match="hold no offline_fraction of method off2on on dataset inverted"):
-        OfflineShare("9").table(make_results(("off2on", "sac"), (PENDULUM,)))
+        FIGURES["figure_09"].table(make_results(("off2on", "sac"), (PENDULUM,)))
 
 
 def test_legends_are_as_wide_as_their_figure() -> None:
