@@ -21,7 +21,8 @@ RESULTS = FOLDER / "results"
 WORDS = {
     "cql": "CQL", "sac": "SAC", "off2on": "Off2On", "awac": "AWAC", "bcq": "BCQ",
     "rlpd": "RLPD", "wsrl": "WSRL", "cal_ql": "Cal-QL", "pex": "PEX", "rebrac": "ReBRAC", "edac": "EDAC",
-    "so2": "SO2", "iql": "IQL", "corl": "CORL's", "rlkit": "rlkit's", "d3rlpy": "d3rlpy's", "authors'": "the authors'",
+    "so2": "SO2", "iql": "IQL",
+    "corl": "CORL's", "rlkit": "rlkit's", "d3rlpy": "d3rlpy's", "authors'": "the authors'",
 }  # fmt: skip
 OURS = (
     "cql", "sac", "off2on", "awac", "bcq", "rlpd", "wsrl", "cal_ql", "pex", "rebrac", "edac", "so2", "iql",
