@@ -15,8 +15,8 @@ from analysis.summary import COMPUTE_NOTE, table_text
 
 OURS = "this suite"
 HEADINGS = (
-    "method", "implementation", "steps", "seeds", "IQM", "interval", "PFLOP a seed", "core-hours a seed",
-    "experiment", "commit",
+    "method", "implementation", "steps", "seeds", "IQM", "interval", "offline updates", "PFLOP a seed",
+    "core-hours a seed", "experiment", "commit",
 )  # fmt: skip
 
 
@@ -26,6 +26,7 @@ class Entry(NamedTuple):
     curves: pd.DataFrame
     implementation: str
     data: str  # the offline data's version or recipe
+    offline_updates: int | None
     pflop: float | None
     core_hours: float | None
     commits: Sequence[str]
@@ -64,6 +65,7 @@ def _row(entry: Entry, bootstrap: Bootstrap) -> dict[str, object]:
         "iqm": float(iqm[0]),
         "low": float(interval[0, 0]),
         "high": float(interval[1, 0]),
+        "offline_updates": entry.offline_updates,
         "pflop": entry.pflop,
         "core_hours": entry.core_hours,
         "experiment": str(entry.curves["run"].iloc[0]),
@@ -89,6 +91,7 @@ def _cells(row: pd.Series) -> tuple[str, ...]:
         str(row["seeds"]),
         f"{row['iqm']:.1f}",
         "none (one run)" if one_run else f"{row['low']:.1f} to {row['high']:.1f}",
+        "not stated" if pd.isna(row["offline_updates"]) else f"{row['offline_updates']:,.0f}",
         *("not stated" if pd.isna(row[name]) else f"{row[name]:,.3g}" for name in ("pflop", "core_hours")),
         row["experiment"],
         row["commit"],

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from analysis.scores import score_arrays
 from storage import UserError
-from storage.constraints import NotNegative
+from storage.constraints import Count, NotNegative
 from storage.curves import COLUMNS, check_rows, check_whole, read_curves, read_provenance, write_curves
 from storage.settings import build
 from storage.yaml_files import yaml_of
@@ -34,8 +34,14 @@ class Provenance:
     environment: str  # with its version: HalfCheetah-v2
     evaluation: str  # 10 deterministic episodes
     hardware: str
+    offline_updates: Count | None  # of each agent; 0 where nothing is pre-trained
     pflop: NotNegative | None
     core_hours: NotNegative | None
+
+    @property
+    def takes(self) -> tuple[int | None, float | None, float | None]:
+        """Offline updates, PFLOP and core-hours."""
+        return self.offline_updates, self.pflop, self.core_hours
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

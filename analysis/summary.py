@@ -13,10 +13,11 @@ from tabulate import tabulate
 from analysis.statistics import ALL, Statistics, closing_rows
 from storage.files import atomic_path
 
-COMPUTE = ("PFLOP a seed", "core-hours a seed", "score per core-hour")
+COMPUTE = ("offline updates", "PFLOP a seed", "core-hours a seed", "score per core-hour")
 COMPUTE_NOTE = (
-    "Compute is a seed's, the pre-training of all agents that it starts from included: 10^15 floating-point"
-    " operations of matrix products, and hours of one core as the cost model has them (docs/workflow.md)."
+    "Offline updates are each agent's. Compute is a seed's, the pre-training of all agents that it starts"
+    " from included: 10^15 floating-point operations of matrix products, and hours of one core as the cost"
+    " model has them (docs/workflow.md)."
 )
 _HEADINGS = ("method", "dataset", "seeds", "steps", "start", "end", "interval of the end")
 
@@ -38,13 +39,15 @@ def markdown_table(statistics: Statistics, compute: pd.DataFrame | None = None) 
 def costed_rows(statistics: Statistics, compute: pd.DataFrame | None) -> pd.DataFrame:
     """Return the closing rows (`analysis.statistics.closing_rows`) with what a seed of each takes.
 
-    `compute` has the columns method, dataset, pflop, core_hours; without it nothing is added. Further columns
-    are those two, over all datasets their means, and score_per_core_hour: the last score by the hours.
+    `compute` has the columns method, dataset, offline_updates, pflop, core_hours; without it nothing is
+    added. Further columns are those three, over all datasets their means, and score_per_core_hour: the last
+    score by the hours.
     """
     rows = closing_rows(statistics)
     if compute is None:
         return rows
-    means = compute.groupby("method", as_index=False)[["pflop", "core_hours"]].mean().assign(dataset=ALL)
+    numbers = ["offline_updates", "pflop", "core_hours"]
+    means = compute.groupby("method", as_index=False)[numbers].mean().assign(dataset=ALL)
     rows = rows.merge(pd.concat([compute, means]), how="left", on=["method", "dataset"])
     return rows.assign(score_per_core_hour=rows["end"] / rows["core_hours"])
 
@@ -96,8 +99,10 @@ def _table(statistics: Statistics, compute: pd.DataFrame | None, form: str) -> s
 
 def compute_cells(row: pd.Series) -> tuple[str, ...]:
     """Return the cells under `COMPUTE` of a row of `costed_rows`; empty where it is not known."""
+    if pd.isna(row["pflop"]):
+        return ("",) * len(COMPUTE)
     numbers = (row["pflop"], row["core_hours"], row["score_per_core_hour"])
-    return tuple("" if pd.isna(number) else f"{number:,.3g}" for number in numbers)
+    return f"{row['offline_updates']:,.0f}", *(f"{number:,.3g}" for number in numbers)
 
 
 def closing_cells(row: pd.Series, digits: int = 1) -> tuple[str, ...]:

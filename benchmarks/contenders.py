@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from algorithms.methods import awac, bcq, cql, off2on, rlpd, sac
+from algorithms.methods import awac, bcq, cal_ql, cql, edac, iql, off2on, pex, rebrac, rlpd, sac, so2, wsrl
 from algorithms.population.agents import ActorCritics
 from algorithms.replay.batch import Batch
+from benchmarks.peers import plain
 from benchmarks.peers.authors_bcq import AuthorsBCQ
 from benchmarks.peers.authors_off2on import AuthorsOff2On
 from benchmarks.peers.corl_awac import CorlAWAC
@@ -81,6 +84,61 @@ def our_rlpd() -> Update:
     agents.initialise()
     batch = random_batch(SEED, config.updates_per_step * config.batch_size)
     return lambda: rlpd.update(agents, batch, config)
+
+
+WSRL = wsrl.WSRLConfig(shared_critic_output=False, idle_adam_steps=False)
+"""As its plain statement."""
+BASELINES: dict[str, tuple[Any, Any, Any]] = {
+    "wsrl": (WSRL, wsrl.WSRLAgents, wsrl.fine_tune),
+    "wsrl, offline": (WSRL, wsrl.WSRLAgents, wsrl.pretrain),
+    "cal_ql": (cal_ql.CalQLConfig(), cal_ql.CalQLAgents, cal_ql.update),
+    "pex": (pex.PEXConfig(), pex.PEXAgents, pex.update),
+    "rebrac": (rebrac.ReBRACConfig(), rebrac.ReBRACAgents, None),
+    "edac": (edac.EDACConfig(), edac.EDACAgents, edac.update),
+    "so2": (so2.SO2Config(), edac.EDACAgents, so2.update),
+    "iql": (iql.IQLConfig(), iql.IQLAgents, iql.update),
+}
+"""Settings, agents and update of those that `peers.plain` states too; ReBRAC's update is its method's."""
+
+
+def rows_of(name: str) -> Batch:
+    """An update's batch of one of `BASELINES`, or an environment step's where it makes several."""
+    config = BASELINES[name][0]
+    count = getattr(config, "updates_per_step", 1) if name != "wsrl, offline" else 1
+    batch = random_batch(SEED, count * config.batch_size)
+    returns, following = batch.rewards, batch.actions.flip(1)
+    extras = {"returns_to_go": returns, "next_actions": following, "continues": torch.ones_like(returns)}
+    return batch._replace(extras=extras)
+
+
+def our_baseline(name: str) -> Update:
+    """One of `BASELINES`, as the suite has it."""
+    config, kind, update = BASELINES[name]
+    agents = kind([SEED], OBSERVATION_SIZE, ACTION_SIZE, config)
+    agents.initialise()
+    batch = rows_of(name)
+    if name == "pex":
+        agents.start_from([{name: tensor for name, tensor in agents.state_dict().items()}])
+    if name == "rebrac":
+        learner = rebrac.ReBRAC(agents, config)
+        return lambda: learner.update(batch, 0)
+    return lambda: update(agents, batch, config)
+
+
+def plain_baseline(name: str) -> Update:
+    """One of `BASELINES` in plain PyTorch."""
+    config, batch = BASELINES[name][0], rows_of(name)
+    sizes, rows = (OBSERVATION_SIZE, ACTION_SIZE, config), _columns(batch)
+    if name == "wsrl":
+        return partial(plain.PlainWSRL(*sizes).fine_tune, *rows)
+    if name == "wsrl, offline":
+        return partial(plain.PlainWSRL(*sizes).pretrain, *rows)
+    if name == "cal_ql":
+        return partial(plain.PlainCalQL(*sizes).update, batch.extras["returns_to_go"][0, :, None], *rows)
+    if name == "rebrac":
+        return partial(plain.PlainReBRAC(*sizes).update, batch.extras["next_actions"][0], *rows)
+    kinds = {"pex": plain.PlainPEX, "edac": plain.PlainEDAC, "so2": plain.PlainSO2, "iql": plain.PlainIQL}
+    return partial(kinds[name](*sizes).update, *rows)
 
 
 def corl_cql() -> Update:
@@ -157,6 +215,8 @@ CONTENDERS: dict[str, Callable[[], Update]] = {
     "authors' bcq": authors_bcq,
     "rlpd": our_rlpd,
     "plain rlpd": plain_rlpd,
+    **{name: partial(our_baseline, name) for name in BASELINES},
+    **{f"plain {name}": partial(plain_baseline, name) for name in BASELINES},
 }
 
 if __name__ == "__main__":

@@ -20,9 +20,13 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 WORDS = {
     "cql": "CQL", "sac": "SAC", "off2on": "Off2On", "awac": "AWAC", "bcq": "BCQ",
+    "rlpd": "RLPD", "wsrl": "WSRL", "cal_ql": "Cal-QL", "pex": "PEX", "rebrac": "ReBRAC", "edac": "EDAC",
+    "so2": "SO2", "iql": "IQL",
     "corl": "CORL's", "rlkit": "rlkit's", "d3rlpy": "d3rlpy's", "authors'": "the authors'",
 }  # fmt: skip
-OURS = ("cql", "sac", "off2on", "awac", "bcq")
+OURS = (
+    "cql", "sac", "off2on", "awac", "bcq", "rlpd", "wsrl", "cal_ql", "pex", "rebrac", "edac", "so2", "iql",
+)  # fmt: skip
 Json = dict[str, Any]
 
 
@@ -208,6 +212,8 @@ TABLES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "ratios": (ratios, ("updates",)),
     "updates of AWAC and BCQ": (updates, ("updates_awac_bcq",)),
     "ratios of AWAC and BCQ": (ratios, ("updates_awac_bcq",)),
+    "updates of today's baselines": (updates, ("updates_today",)),
+    "ratios of today's baselines": (ratios, ("updates_today",)),
     "environments": (environments, ("environments", "environments_one_thread")),
     "sum tree": (sum_tree, ("sum_tree",)),
     "memory": (memory, ("memory", "memory_recorded")),

@@ -63,7 +63,10 @@ METHODS = {
     "off2on": Race(("off2on",), ("authors' off2on",)),
     "awac": Race(("awac",), ("corl awac",), ("awac, N = 5",)),
     "bcq": Race(("bcq",), ("authors' bcq",), ("bcq, N = 5",)),
-    "rlpd": Race(("rlpd",), ("plain rlpd",)),
+    **{
+        name: Race((name,), (f"plain {name}",))
+        for name in ("rlpd", "wsrl", "wsrl, offline", "cal_ql", "pex", "rebrac", "edac", "so2", "iql")
+    },
 }
 
 

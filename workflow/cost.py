@@ -60,6 +60,7 @@ class Speed(NamedTuple):
 class Compute(NamedTuple):
     """What one seed's training takes."""
 
+    offline_updates: int  # of each agent, all offline phases together
     pflop: float  # 10^15 floating-point operations of matrix products
     core_hours: float  # of a core of the machine that the model is for
 
@@ -310,7 +311,8 @@ class Estimate:
         while source != NOTHING:
             links = chains.offline_links(self.plan, dataset, source, stored=False) or ()
             schedule = build(OfflineSchedule, self.plan.pretraining(dataset, source)["schedule"], "schedule")
-            offline.append(share(self._offline(dataset, links, schedule, agents), agents / members))
+            job = self._offline(dataset, links, schedule, agents)
+            offline.append(share(job, agents / members, schedule.updates))
             source = self.plan.offline_source(source)
         return Compute(*map(sum, zip(*offline, *online, strict=True)))
 
@@ -390,7 +392,7 @@ class Estimate:
 
 
 def seed_compute(plan: Plan) -> pd.DataFrame:
-    """Return a row a dataset and judged label: columns dataset, method, pflop, core_hours (`Compute`).
+    """Return a row a dataset and judged label: columns dataset, method and `Compute`'s.
 
     Core-hours are of the processor that `cost.json` names, so that they are the same wherever they are asked.
     """
@@ -400,9 +402,9 @@ def seed_compute(plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "method", *Compute._fields])
 
 
-def share(job: Job, parts: float) -> Compute:
-    """Return what one of so many parts of a job takes."""
-    return Compute(job.operations / parts / 1e15, job.seconds / parts / HOUR)
+def share(job: Job, parts: float, updates: int = 0) -> Compute:
+    """Return what one of so many parts of a job takes, with so many updates offline."""
+    return Compute(updates, job.operations / parts / 1e15, job.seconds / parts / HOUR)
 
 
 def evaluated(environment: str, episodes: int) -> int:

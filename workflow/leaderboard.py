@@ -52,7 +52,7 @@ def _outside(folder: Path) -> Iterator[Entry]:
         frame, said = read_outside(path)
         data = f"{said.data}, {said.environment}"
         for _, curves in frame.groupby("dataset"):
-            yield Entry(curves, said.implementation, data, said.pflop, said.core_hours, [said.commit])
+            yield Entry(curves, said.implementation, data, *said.takes, [said.commit])
 
 
 def _ours(reference: Path) -> Iterator[Entry]:
@@ -66,10 +66,10 @@ def _ours(reference: Path) -> Iterator[Entry]:
     for _, curves in whole.groupby(["run", "method", "dataset"], sort=False):
         paths = [Path(file) for file in curves["file"].unique()]
         folder, (dataset, method) = _folder(paths[0]), curves.iloc[0][["dataset", "method"]]
-        pflop, core_hours = costs[folder].loc[(dataset, method)]
+        updates, pflop, core_hours = costs[folder].loc[(dataset, method)]
         data = _made(plans[folder].dataset(dataset))
         commits = [str(read_provenance(path)["git_commit"]) for path in paths]
-        yield Entry(curves[list(COLUMNS)], OURS, data, pflop, core_hours, commits)
+        yield Entry(curves[list(COLUMNS)], OURS, data, int(updates), pflop, core_hours, commits)
 
 
 def _folder(path: Path) -> str:

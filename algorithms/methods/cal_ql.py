@@ -10,8 +10,8 @@ defaults, with half of an online batch from the data and rewards as they are (ou
 A return-to-go is the sum of discounted rewards to the end of the recorded episode, as [CALQL] would have it
 for dense rewards; where a time limit cut the episode it lacks what would have come. [CALQL] collects whole
 episodes before it learns from them; in shorter blocks the return of an episode that goes on is what it has
-given so far. A port of it (corl-team/CORL, finetune/cal_ql.py) gives everything collected the return 0, which
-takes the bound away where Q is above 0: another method online.
+given so far. A port of it (tinkoff-ai/CORL, finetune/cal_ql.py) switches the bound off where fine-tuning
+begins: another method online.
 """
 
 from __future__ import annotations

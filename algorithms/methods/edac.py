@@ -3,8 +3,8 @@
 Targets and actor take the smallest of all critics; the more the critics agree on where a data action is to be
 moved, the more they pay, so that few are needed to doubt actions beside the data. The paper is arXiv
 2110.01548; settings and order of computation are its code's (github.com/snu-mllab/EDAC, bdff4d6), marked
-[EDAC]; a widely used port (github.com/tinkoff-ai/CORL, edac.py), marked [CORL], has the networks, which
-[EDAC] builds in a file that was not read.
+[EDAC]; a widely used port (github.com/tinkoff-ai/CORL, edac.py), marked [CORL], has the same networks but for
+the weights of the policy's first layer, which [EDAC] begins within 1 / sqrt(its outputs); here as [CORL].
 
 [EDAC] compares only so many critics as an action has dimensions, drawn anew in each update; the paper and
 [CORL] compare all: a setting.
@@ -27,7 +27,7 @@ from algorithms.replay.batch import Batch
 from storage import UserError
 from storage.constraints import FewCount, LogStdRange, NotNegative, Widths
 
-HIDDEN_BIAS = 0.1  # [CORL] "init as in the EDAC paper"
+HIDDEN_BIAS = 0.1  # [CORL] "init as in the EDAC paper"; [EDAC] networks.py
 
 
 @dataclass(frozen=True)

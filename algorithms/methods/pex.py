@@ -3,8 +3,8 @@
 In each state both propose an action, and a softmax over their Q picks. The new policy imitates the actions
 that are picked so, with IQL's weights; V and critics go on as in IQL, on batches that are half offline. The
 paper is arXiv 2302.00935; settings and order of computation are its code's (github.com/Haichao-Zhang/PEX,
-b0ae11e), marked [PEX]; its file of networks was not at hand. Frozen policy, V and critics are an IQL agent's,
-the new policy and Adam's moments are fresh.
+b0ae11e), marked [PEX]; its networks were read in a copy (felix-thu/RPEX, bb96a2e). Frozen policy, V and
+critics are an IQL agent's, the new policy and Adam's moments are fresh.
 
 As [PEX] the new policy's actions are not clipped before they are learned from. In two places [PEX] does
 something else. Its targets go on as they were offline; here, as for IQL-ft, they begin equal to the critics.

@@ -24,6 +24,7 @@ SAID: dict[str, Any] = {
     "environment": "HalfCheetah-v2",
     "evaluation": "10 deterministic episodes",
     "hardware": "one core",
+    "offline_updates": 1000000,
     "pflop": 3.5,
     "core_hours": None,
 }
@@ -84,6 +85,7 @@ WRONG = [
     (curves(), less("commit"), "provenance: the key 'commit' is missing"),
     (curves(), SAID | {"licence": "MIT"}, "provenance: unknown key 'licence': expected one of"),
     (curves(), SAID | {"data": ""}, "provenance: data is empty: expected text"),
+    (curves(), SAID | {"offline_updates": 0.5}, "provenance.offline_updates"),
     (curves(), SAID | {"pflop": -1}, "provenance.pflop"),
     (curves(), SAID | {"pflop": "many"}, "provenance.pflop"),
     (spoilt(value=float("inf")), SAID, "the metric 'return' is inf at step 5000"),
@@ -132,7 +134,7 @@ def test_a_run_enters_once(tmp_path: Path) -> None:
 
 
 def entry(frame: pd.DataFrame, data: str = "D4RL v2", pflop: float | None = 2.0) -> Entry:
-    return Entry(frame, "somebody", data, pflop, None, ["0123456789abcdef"])
+    return Entry(frame, "somebody", data, None, pflop, None, ["0123456789abcdef"])
 
 
 def test_a_row_has_the_interquartile_mean_of_the_last_scores_and_their_interval() -> None:

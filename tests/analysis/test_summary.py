@@ -60,7 +60,9 @@ def compute_of(result: Statistics) -> pd.DataFrame:
     """Two PFLOP and four core-hours a seed on each dataset, but for a method of which nothing is known."""
     pairs = [(method, dataset) for method in result.methods[:-1] for dataset in result.datasets]
     frame = pd.DataFrame(pairs, columns=["method", "dataset"])
-    return frame.assign(pflop=2.0, core_hours=[4.0 + place for place in range(len(frame))])
+    return frame.assign(
+        offline_updates=1000, pflop=2.0, core_hours=[4.0 + place for place in range(len(frame))]
+    )
 
 
 def test_a_row_says_what_a_seed_takes_and_its_score_an_hour(make_curves: MakeCurves) -> None:
@@ -70,8 +72,8 @@ def test_a_row_says_what_a_seed_takes_and_its_score_an_hour(make_curves: MakeCur
     np.testing.assert_array_equal(rows["score_per_core_hour"], rows["end"] / rows["core_hours"])
     lines = summary_table(result, compute_of(result)).splitlines()
     assert lines[0].endswith("score per core-hour")
-    assert lines[2].split()[-3:] == ["2", "4", f"{rows['score_per_core_hour'].iloc[0]:.3g}"]
-    assert "core as the cost model has them" in lines[-1]
+    assert lines[2].split()[-4:] == ["1,000", "2", "4", f"{rows['score_per_core_hour'].iloc[0]:.3g}"]
+    assert "model has them" in lines[-1]
 
 
 def test_what_is_not_known_of_the_compute_is_left_empty(make_curves: MakeCurves) -> None:

@@ -145,6 +145,7 @@ def test_a_seed_takes_its_share_of_its_jobs_and_of_those_of_its_agents(smoke: di
     made = jobs["train/halfcheetah-random/cql/agents_0-3"]
     runs, members, agents = len(plan.seed_groups()[0]), plan.ensemble_size("off2on"), 4
     row = found.loc[("halfcheetah-random", "off2on")]
+    assert row["offline_updates"] == plan.pretraining("halfcheetah-random", "cql")["schedule"]["updates"]
     expected = tuned.seconds / runs + members * made.seconds / agents
     assert row["core_hours"] == pytest.approx(expected / 3600)
     expected = tuned.operations / runs + members * made.operations / agents

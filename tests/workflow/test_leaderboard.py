@@ -40,7 +40,7 @@ def test_an_outside_file_enters_by_one_command(tmp_path: Path, monkeypatch: pyte
 
 def test_curves_that_lie_in_two_folders_are_one_row(tmp_path: Path) -> None:
     text = page(reference_of(tmp_path, "comparison", "figure_03"))
-    assert text.count("| comparison") == 5
+    assert text.count(" comparison |") == 5
 
 
 def test_curves_that_two_folders_tell_differently_are_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from algorithms.methods import losses, rlpd, sac
 from algorithms.methods.interface import Start
 from algorithms.methods.rlpd import RLPD, ManyCriticsConfig, RLPDAgents, RLPDConfig
 from algorithms.population.agents import ActorCritics
+from algorithms.population.perceptrons import Norm
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch, slices
 from algorithms.replay.stores import OnlineBuffer
@@ -202,6 +203,23 @@ def test_with_layer_norm_q_stays_bounded_whatever_the_action() -> None:
         agents.initialise()
         largest = float(agents.q(states, far).detach().abs().amax())
         assert (largest < 100) == bounded
+
+
+@pytest.mark.parametrize(("norm", "bounded"), [("before", True), ("none", False)])
+def test_learned_from_narrow_data_q_stays_below_what_rewards_can_sum_up_to_with_norm_alone(
+    norm: Norm, bounded: bool
+) -> None:
+    """Rewards up to 1, actions within 0.02 of 0.9; Q of actions in and far beyond the box."""
+    config = replace(CONFIG, hidden_widths=(32, 32), batch_size=64, updates_per_step=1, critic_norm=norm)
+    agents = RLPDAgents([3], OBSERVATION, ACTION, config)
+    agents.initialise()
+    for number in range(200):
+        batch = slow.random_batch(1, 64, OBSERVATION, ACTION, number)
+        narrow = batch._replace(actions=0.9 + 0.02 * batch.actions, rewards=batch.rewards.sigmoid())
+        rlpd.update(agents, narrow, replace(config, entropy_backup=False))
+    states, actions = torch.randn(1, 64, OBSERVATION), 2 * torch.rand(1, 64, ACTION) - 1
+    found = torch.cat([agents.q(states, scale * actions) for scale in (1, 50)]).detach().abs()
+    assert bool((found < 1 / (1 - config.discount)).all()) == bounded
 
 
 def begun(config: RLPDConfig, collected: int) -> RLPD:

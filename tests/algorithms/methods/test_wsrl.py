@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,9 @@ from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch, slices
 from algorithms.replay.stores import OnlineBuffer
+from algorithms.training.jobs import Job
+from algorithms.training.online import OnlineSchedule, run_online
+from envs.locomotion import specification
 from storage import UserError
 from tests.algorithms import slow_reference as slow
 from tests.algorithms.methods.test_rlpd import sample, slow_critic_loss, values
@@ -273,6 +277,29 @@ def test_the_first_update_after_the_warm_up_is_of_collected_rows_alone() -> None
     learner.replay.add(slow.random_batch(len(SEEDS), 20, OBSERVATION, ACTION, seed=6))
     metrics = learner.learn()
     assert torch.equal(metrics["offline_fraction"], torch.zeros(len(SEEDS)))
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
+def test_until_the_warm_up_is_over_the_loop_leaves_all_that_is_learned_as_it_was(tmp_path: Path) -> None:
+    environment, config = "InvertedDoublePendulum-v4", replace(CONFIG, warm_up_steps=20)
+    spec = specification(environment)
+    sizes = (spec.observation_size, spec.action_size)
+    offline = WSRL.begin_offline(OfflineStart(SEEDS, *sizes, []), config)
+    offline.update(slow.random_batch(len(SEEDS), SIZE, *sizes, seed=0), 0)
+    members = [one_agent(offline.agents, index) for index in range(len(SEEDS))]
+    schedule = OnlineSchedule(
+        steps=20, block_size=10, evaluation_interval=10, evaluation_episodes=1, checkpoint_interval=10
+    )
+    for steps, still in ((20, True), (30, False)):
+        buffer = OnlineBuffer(len(SEEDS), steps, *sizes)
+        start = Start(SEEDS, Streams(SEEDS), *sizes, None, buffer, members, 1)
+        learner = WSRL.begin(start, config)
+        before = {name: tensor.clone() for name, tensor in learner.agents.training_state().items()}
+        job = Job("test", "made-up", environment, "hash", tmp_path / str(steps))
+        run_online(replace(schedule, steps=steps), "wsrl", learner, SEEDS, job, 1.0)
+        after = learner.agents.training_state()
+        learned = [name for name in after if name != "streams"]
+        assert all(torch.equal(after[name], before[name]) for name in learned) == still
 
 
 def test_in_the_warm_up_the_policy_acts_as_it_was_handed_on() -> None:

@@ -1,0 +1,211 @@
+"""The plain statements of today's baselines learn as ours do: after updates the parameters are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from algorithms.methods import cal_ql, edac, iql, pex, rebrac, so2, wsrl
+from algorithms.population.perceptrons import PopulationMLP
+from algorithms.replay.batch import Batch
+from benchmarks.peers import plain
+from tests.benchmarks.test_peers import (
+    ACTION,
+    NO_ENTROPY,
+    OBSERVATION,
+    WIDTHS,
+    columns,
+    fill,
+    linear_layers,
+    make_batch,
+    make_certain,
+    randomise,
+)
+
+SIZES = (OBSERVATION, ACTION)
+NEARLY = {"rtol": 1e-3, "atol": 1e-5}
+
+
+@torch.no_grad()
+def copy_network(peer: nn.Module, net: PopulationMLP, index: int) -> None:
+    """Network `index` of ours into the peer's, its norms too."""
+    fill(linear_layers(peer), net, index)
+    norms = [module for module in peer.modules() if isinstance(module, nn.LayerNorm)]
+    for norm, ours in zip(norms, getattr(net, "scales", []), strict=True):
+        norm.weight.copy_(ours.gain[index, 0])
+        norm.bias.copy_(ours.shift[index, 0])
+
+
+def assert_same(peers: Iterable[nn.Module], net: PopulationMLP, outputs: int | None = None) -> None:
+    """Each peer's linear layers as that network's of ours; of the last one so many outputs.
+
+    Deviations that are as good as zero have gradients of rounding alone, which Adam makes steps of.
+    """
+    for index, peer in enumerate(peers):
+        for module, ours in zip(linear_layers(peer), net.affine_maps(), strict=True):
+            assert isinstance(module, nn.Linear)
+            own = slice(outputs if ours is net.affine_maps()[-1] else None)
+            torch.testing.assert_close(module.weight.T[:, own], ours.weight[index][:, own], **NEARLY)
+            torch.testing.assert_close(module.bias[own], ours.bias[index, 0][own], **NEARLY)
+
+
+def copied(peer: Any, agents: Any) -> Any:
+    """The peer with the agents' networks, targets as they are."""
+    copy_network(getattr(peer.policy, "net", peer.policy), agents.policy.net, 0)
+    for index, critic in enumerate(peer.critics):
+        copy_network(critic, agents.q.net, index)
+    peer.targets = deepcopy(peer.critics)
+    return peer
+
+
+def actor_critic(kind: Any, peer: type[plain.ActorCritic], config: Any) -> tuple[Any, Any]:
+    """Ours and a peer without entropy, whose policies are nearly deterministic."""
+    agents = kind([0], *SIZES, config)
+    randomise(agents)
+    if not isinstance(agents, cal_ql.CalQLAgents):
+        make_certain(agents)
+    theirs = copied(peer(*SIZES, config), agents)  # type: ignore[call-arg]
+    with torch.no_grad():
+        for log_alpha in (agents.log_entropy_coefficient, theirs.log_alpha):
+            log_alpha.fill_(NO_ENTROPY)
+        if isinstance(agents, cal_ql.CalQLAgents):
+            for offset in (agents.policy.log_std_offset, theirs.policy.offset):
+                offset.fill_(-50.0)
+            for scale in (agents.policy.log_std_scale, theirs.policy.scale):
+                scale.fill_(1.0)
+    return agents, theirs
+
+
+SMALL = {"hidden_widths": WIDTHS, "batch_size": 6}
+ALL = {"critics": 3, "target_critics": 3, "drawn_with_replacement": False}
+CERTAIN_RANGE = {"log_std_range": (-20.0, 2.0)}
+WSRL = wsrl.WSRLConfig(
+    **SMALL,
+    **ALL,
+    **CERTAIN_RANGE,
+    conservative_weight=0.0,
+    shared_critic_output=False,
+    idle_adam_steps=False,
+)  # type: ignore[arg-type]
+
+
+def test_wsrl_online() -> None:
+    config = replace(WSRL, updates_per_step=4)
+    agents, peer = actor_critic(wsrl.WSRLAgents, plain.PlainWSRL, config)
+    wsrl.fine_tune(agents, make_batch(1), config)
+    peer.fine_tune(*columns(make_batch(1)))
+    assert_same(peer.critics, agents.q.net)
+    assert_same([peer.policy.net], agents.policy.net, ACTION)
+
+
+def test_wsrl_offline() -> None:
+    agents, peer = actor_critic(wsrl.WSRLAgents, plain.PlainWSRL, WSRL)
+    wsrl.pretrain(agents, make_batch(1), WSRL)
+    peer.pretrain(*columns(make_batch(1)))
+    assert_same(peer.critics, agents.q.net)
+    assert_same([peer.policy.net], agents.policy.net, ACTION)
+
+
+def test_cal_ql() -> None:
+    config = cal_ql.CalQLConfig(**SMALL, **CERTAIN_RANGE, conservative_weight=0.0)  # type: ignore[arg-type]
+    agents, peer = actor_critic(cal_ql.CalQLAgents, plain.PlainCalQL, config)
+    batch = with_extras(make_batch(1))
+    cal_ql.update(agents, batch, config)
+    peer.update(batch.extras["returns_to_go"][0, :, None], *columns(batch))
+    assert_same(peer.critics, agents.q.net)
+
+
+def with_extras(batch: Batch) -> Batch:
+    following = make_batch(2)
+    extras = {"returns_to_go": following.rewards, "next_actions": following.actions}
+    return batch._replace(extras={**extras, "continues": torch.ones_like(batch.rewards)})
+
+
+def test_edac() -> None:
+    config = edac.EDACConfig(**SMALL, **CERTAIN_RANGE, critics=3, diverse_critics="all")  # type: ignore[arg-type]
+    agents, peer = actor_critic(edac.EDACAgents, plain.PlainEDAC, config)
+    edac.update(agents, make_batch(1), config)
+    peer.update(*columns(make_batch(1)))
+    assert_same(peer.critics, agents.q.net)
+    assert_same([peer.policy.net], agents.policy.net, ACTION)
+
+
+def test_so2() -> None:
+    config = so2.SO2Config(
+        **{**SMALL, "batch_size": 10},
+        critics=3,
+        target_noise=0.0,
+        updates_per_step=4,  # type: ignore[arg-type]
+    )
+    agents, peer = actor_critic(edac.EDACAgents, plain.PlainSO2, config)
+    so2.update(agents, make_batch(1), config)
+    peer.update(*columns(make_batch(1)))
+    assert_same(peer.critics, agents.q.net)
+    assert_same([peer.policy.net], agents.policy.net, ACTION)
+
+
+@pytest.mark.parametrize("method", [iql, pex])
+def test_iql_and_pex(method: Any) -> None:
+    """What PEX's new policy imitates is drawn: V and critics are compared, IQL's policy too."""
+    config, kind, peer_kind = (
+        (iql.IQLConfig(**SMALL), iql.IQLAgents, plain.PlainIQL)  # type: ignore[arg-type]
+        if method is iql
+        else (pex.PEXConfig(**SMALL), pex.PEXAgents, plain.PlainPEX)  # type: ignore[arg-type]
+    )
+    agents: Any = kind([0], *SIZES, config)
+    randomise(agents)
+    with torch.no_grad():
+        agents.policy.log_std.zero_()
+    peer: Any = copied(peer_kind(*SIZES, config), agents)  # type: ignore[arg-type]
+    copy_network(peer.v, agents.v.net, 0)
+    for number in (1, 2):
+        method.update(agents, make_batch(number), config)
+        peer.update(*columns(make_batch(number)))
+    assert_same(peer.critics, agents.q.net)
+    assert_same([peer.v], agents.v.net)
+    if method is iql:
+        assert_same([peer.policy], agents.policy.net)
+        torch.testing.assert_close(peer.log_std, agents.policy.log_std[0, 0], **NEARLY)
+
+
+def test_rebrac() -> None:
+    config = rebrac.ReBRACConfig(**SMALL, target_noise=0.0)  # type: ignore[arg-type]
+    agents = rebrac.ReBRACAgents([0], *SIZES, config)
+    randomise(agents)
+    learner, peer = rebrac.ReBRAC(agents, config), copied(plain.PlainReBRAC(*SIZES, config), agents)
+    peer.target_policy = deepcopy(peer.policy)
+    for number in range(4):
+        batch = with_extras(make_batch(number))
+        learner.update(batch, number)
+        peer.update(batch.extras["next_actions"][0], *columns(batch))
+    assert_same(peer.critics, agents.q.net)
+    assert_same(peer.targets, agents.target_q.net)
+    assert_same([peer.policy], agents.policy.net)
+    assert_same([peer.target_policy], agents.target_policy.net)
+
+
+def test_the_penalty_of_candidates_is_ours_on_average_over_draws() -> None:
+    config = cal_ql.CalQLConfig(hidden_widths=WIDTHS)
+    agents = cal_ql.CalQLAgents([0], *SIZES, config)
+    randomise(agents)
+    peer = copied(plain.PlainCalQL(*SIZES, config), agents)
+    with torch.no_grad():
+        peer.policy.scale.copy_(agents.policy.log_std_scale[0, 0, 0])
+        peer.policy.offset.copy_(agents.policy.log_std_offset[0, 0, 0])
+    batch = with_extras(make_batch(1))
+    bounds = batch.extras["returns_to_go"][0, :, None]
+
+    def our_draw() -> torch.Tensor:
+        q, policy = agents.q(batch.observations, batch.actions), agents.policy(batch.observations)
+        return cal_ql.calibrated_penalty(agents, policy, batch, q, config)[0].detach()[0]
+
+    ours = torch.stack([our_draw() for _ in range(300)])
+    theirs = torch.stack([peer.gaps(bounds, *columns(batch)).detach() for _ in range(300)])
+    error = (ours.var(dim=0) / len(ours) + theirs.var(dim=0) / len(theirs)).sqrt()
+    assert ((ours.mean(dim=0) - theirs.mean(dim=0)).abs() < 4 * error).all()
