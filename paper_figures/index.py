@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from paper_figures import (
+    critic_loss,
     figure_01a,
     figure_06,
     figure_09,
@@ -74,6 +75,7 @@ FIGURES: dict[str, PaperFigure] = {
     "performance_profiles": performance_profiles,
     "interval_estimates": interval_estimates,
     "probability_of_improvement": probability_of_improvement,
+    "critic_loss": critic_loss,
     "policy_learning_rate": policy_learning_rate,
     **dict(sorted(_OF_THE_PAPER.items())),
 }
