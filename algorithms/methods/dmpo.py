@@ -96,13 +96,13 @@ class SubPolicies(nn.Module):
         self.net = PopulationMLP(agents, 2 * observation_size, hidden_widths, outputs)
 
     def forward(self, observations: Tensor, latents: Tensor) -> Tensor:
-        """Outputs for the latents [P, B, K] in the states [P, B, observation_size]. [P, B, outputs]"""
+        """Compute outputs for latents [P, B, K] in the states [P, B, observation_size]. [P, B, outputs]"""
         embedded = torch.relu(torch.baddbmm(self.embedding.bias, latents, self.embedding.weight))
         outputs: Tensor = self.net(torch.cat([observations, embedded], dim=-1))
         return outputs
 
     def of_all(self, observations: Tensor) -> Tensor:
-        """Outputs of all K in each state. [P, B, K, outputs]"""
+        """Compute the outputs of all K in each state. [P, B, K, outputs]"""
         agents, states = observations.shape[:2]
         embedded = torch.relu(self.embedding.weight + self.embedding.bias)  # of each latent that is one of K
         each = embedded.unsqueeze(1).expand(-1, states, -1, -1).flatten(1, 2)
@@ -134,7 +134,7 @@ class Encoder(nn.Module):
         self.net = PopulationMLP(agents, inputs, hidden_widths, count)
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """The logits."""
+        """Compute the logits."""
         logits: Tensor = self.net(torch.cat([observations, actions], dim=-1))
         return logits
 
@@ -146,7 +146,7 @@ class Judged(NamedTuple):
     values: Tensor  # [P, B, K]
 
     def best(self) -> Tensor:
-        """The action of highest value. [P, B, action_size]"""
+        """Return the action of highest value. [P, B, action_size]"""
         chosen = self.values.argmax(dim=-1)[:, :, None, None]
         return self.actions.take_along_dim(chosen, dim=2).squeeze(2)
 
@@ -221,7 +221,7 @@ class DMPOAgents(CountedAgents):
 
     @torch.no_grad()
     def judged(self, policy: Mixture, observations: Tensor) -> Judged:
-        """The sub-policies of `policy` in each state, judged by the critics."""
+        """Judge the sub-policies of `policy` in each state by the critics."""
         actions = policy.of_all(observations)
         return Judged(actions, self.together(self.q.of_candidates(observations, actions)))
 
@@ -336,7 +336,7 @@ class DMPO(Method):
     }
 
     def period(self) -> int:
-        """The critics' updates from one of the actor to the next."""
+        """Return the number of critics' updates from one of the actor to the next."""
         delay: int = self.config.policy_delay
         return delay
 

@@ -51,7 +51,7 @@ class LatentPolicy(nn.Module):
         self.limit = limit
 
     def forward(self, observations: Tensor) -> Tensor:
-        """The latents."""
+        """Choose the latents."""
         return self.limit * torch.tanh(self.net(observations))
 
 
@@ -96,7 +96,7 @@ class LatentAWACAgents(Population):
             net.initialise_default(self.streams)
 
     def distribution(self, observations: Tensor) -> rebrac.Deterministic:
-        """The decoded latents of the policy."""
+        """Decode the latents of the policy."""
         return rebrac.Deterministic(self.vae.decode(observations, self.policy(observations)), 0.0)
 
 

@@ -58,12 +58,12 @@ class GaussianMixture(NamedTuple):
     log_weights: Tensor  # [P, B, K]
 
     def likeliest(self) -> awac.Gaussian:
-        """The component that the gate prefers. [P, B, action_size]"""
+        """Return the component that the gate prefers. [P, B, action_size]"""
         chosen = self.log_weights.argmax(dim=-1)[:, :, None, None]
         return awac.Gaussian(*(part.take_along_dim(chosen, dim=2).squeeze(2) for part in self.components))
 
     def actions(self, noise: Tensor) -> Tensor:
-        """Sampled actions of the likeliest component."""
+        """Sample actions of the likeliest component."""
         return self.likeliest().actions(noise)
 
     def mode(self) -> Tensor:
@@ -95,7 +95,7 @@ class MixturePolicy(nn.Module):
         self.log_std_range = log_std_range
 
     def forward(self, observations: Tensor) -> GaussianMixture:
-        """The mixture in each state."""
+        """Return the mixture in each state."""
         mean, log_std = self.components.of_all(observations).chunk(2, dim=-1)
         low, high = self.log_std_range
         components = awac.Gaussian(torch.tanh(mean), low + 0.5 * (high - low) * (torch.tanh(log_std) + 1))
@@ -134,7 +134,7 @@ class MixtureAWACAgents(Population):
             part.initialise_default(self.streams)
 
     def distribution(self, observations: Tensor) -> GaussianMixture:
-        """The policy in the states [P, B, observation_size]."""
+        """Return the policy in the states [P, B, observation_size]."""
         mixture: GaussianMixture = self.policy(observations)
         return mixture
 
