@@ -107,7 +107,7 @@ class RoomsAndHallways(PointTask):
 
     def centre(self, states: NDArray[np.int64]) -> Rows:
         """Return the middle of cells by number, in cells. [..., 2]"""
-        return self.grid.cells[states][..., ::-1] + 0.5
+        return np.asarray(self.grid.cells[states][..., ::-1] + 0.5, dtype=np.float64)
 
     def restart(self, world: Points, copy: int, generator: np.random.Generator) -> None:
         offset = generator.uniform(-self.start_spread, self.start_spread, 2)

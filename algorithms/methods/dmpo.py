@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from algorithms.methods import iql, losses, rebrac
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import CountedAgents
+from algorithms.population.agents import CountedAgents, learned
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationLinear, PopulationMLP, one_hot
 from algorithms.replay.batch import Batch
@@ -75,7 +75,7 @@ class DMPOConfig:
     value_range: ValueRange | None = None  # DMPO_ant: what V's target is clamped to, (0, 100) in AntMaze
 
     def __post_init__(self) -> None:
-        """UserError for a range of values that are not learned."""
+        """Raise UserError for a range of values that are not learned."""
         if self.value_range is not None and not self.learns_values:
             raise UserError(
                 f"value_range is {list(self.value_range)} and learns_values false: a range is for a learned V"
@@ -111,7 +111,8 @@ class SubPolicies(nn.Module):
             outputs = self.net(torch.cat([repeated, each], dim=-1))
         else:
             outputs = self.net.of_candidates(observations, each)
-        return outputs.reshape(agents, states, embedded.shape[1], -1)
+        shaped: Tensor = outputs.reshape(agents, states, embedded.shape[1], -1)
+        return shaped
 
 
 class Mixture(SubPolicies):
@@ -159,42 +160,35 @@ class DMPOAgents(CountedAgents):
 
     of_actor: Tensor  # what the last update of the actor measured. [P, measures]
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: DMPOConfig,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, action_size, members)
+    def make_networks(self, observation_size: int, config: DMPOConfig) -> None:
+        """Make sub-policies, encoder, critics, targets, and what the settings ask for beside them."""
+        super().make_networks(observation_size, config)
         self.minimum_weight, widths, count = config.minimum_weight, config.hidden_widths, config.sub_policies
-        policy = (self.count, observation_size, widths, action_size, count)
+        policy = (self.count, observation_size, widths, self.action_size, count)
         self.policy, self.target_policy = Mixture(*policy), Mixture(*policy)
-        posterior = (self.count, observation_size + action_size, widths, count)
+        posterior = (self.count, observation_size + self.action_size, widths, count)
         self.encoder = Encoder(*posterior)
-        sizes = (self.count, observation_size, action_size, widths)
+        sizes = (self.count, observation_size, self.action_size, widths)
         self.q, self.target_q = Critics(*sizes), Critics(*sizes)
         self.register_buffer("of_actor", torch.zeros(self.count, len(ACTOR_MEASURES)))
         self.optional: tuple[str, ...] = ()
-        values = [*self.q.parameters()]
         if config.learns_values:
             self.optional += ("v",)
             self.v = iql.Value(self.count, observation_size, widths)
-            values += self.v.parameters()
-        imitating = [*self.policy.parameters(), *self.encoder.parameters()]
-        groups = (
-            {"params": imitating, "lr": config.policy_learning_rate},
-            {"params": values, "lr": config.value_learning_rate},
-        )
-        self.optimiser = AgentwiseAdam(groups, self.count)
         self.information_optimiser: AgentwiseAdam | None = None
         if config.information != "none":
             self.optional += ("guess",)
             self.guess = Encoder(*posterior)
-            informed = [*self.policy.parameters(), *self.guess.parameters()]
-            group = {"params": informed, "lr": config.information_learning_rate}
+            group = learned(config.information_learning_rate, self.policy, self.guess)
             self.information_optimiser = AgentwiseAdam([group], self.count)
+
+    def groups(self, config: DMPOConfig) -> list[dict[str, Any]]:
+        """Group what is learned: sub-policies with the encoder, and critics with V."""
+        values = (self.q, self.v) if config.learns_values else (self.q,)
+        return [
+            learned(config.policy_learning_rate, self.policy, self.encoder),
+            learned(config.value_learning_rate, *values),
+        ]
 
     @property
     def handed_on(self) -> tuple[str, ...]:
@@ -202,18 +196,18 @@ class DMPOAgents(CountedAgents):
         return (*super().handed_on, *self.optional)
 
     def initialise_networks(self) -> None:
-        """Fresh networks as PyTorch makes them, each drawn from its own stream. [DMPO]"""
+        """Initialise networks as PyTorch does, each drawn from its own stream. [DMPO]"""
         self.policy.embedding.initialise_default(self.streams)
         for network in self.handed_on:
             self.get_submodule(network).net.initialise_default(self.streams)  # type: ignore[union-attr,operator]
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """Adam, and one more of the sub-policies for what an action is to tell. [DMPO]"""
+        """Return Adam, and one more of the sub-policies for what an action is to tell. [DMPO]"""
         others = {} if self.information_optimiser is None else {"information": self.information_optimiser}
         return super().optimisers() | others
 
     def together(self, q: Tensor) -> Tensor:
-        """One value of the twins' [P, 2, ...]: the smaller, or in part the larger. [P, ...]"""
+        """Return one value of the twins' [P, 2, ...]: the smaller, or in part the larger. [P, ...]"""
         smaller = q.amin(dim=1)
         if self.minimum_weight == 1:
             return smaller
@@ -255,7 +249,8 @@ def value_loss(agents: DMPOAgents, batch: Batch, config: DMPOConfig) -> Tensor:
         target = agents.together(agents.target_q(batch.observations, best))
         if config.value_range is not None:
             target = target.clamp(*config.value_range)
-    return (agents.v(batch.observations) - target).square().mean(dim=-1)
+    error: Tensor = agents.v(batch.observations) - target
+    return error.square().mean(dim=-1)
 
 
 @torch.no_grad()

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from algorithms.methods import bcq, iql, losses, rebrac
 from algorithms.methods.interface import Method, Metrics
-from algorithms.population.adam import AgentwiseAdam
-from algorithms.population.agents import Population
+from algorithms.population.agents import Population, learned
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.replay.batch import Batch
 from storage.constraints import BatchSize, NotNegative, Positive, Rate, UpToTwo, Weight, Widths
@@ -64,16 +63,9 @@ class LatentAWACAgents(Population):
     }  # fmt: skip
     steps_together: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: LatentAWACConfig,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, action_size, members)
-        sizes, widths = (self.count, observation_size, action_size), config.hidden_widths
+    def make_networks(self, observation_size: int, config: LatentAWACConfig) -> None:
+        """Make VAE, latent policy, V, critics and the targets of all but V."""
+        sizes, widths = (self.count, observation_size, self.action_size), config.hidden_widths
         generator = (*sizes, config.generator_hidden_widths)
         self.vae, self.target_vae = bcq.ActionVAE(*generator), bcq.ActionVAE(*generator)
         latent = (self.count, observation_size, self.vae.latent_size, widths, config.latent_limit)
@@ -81,17 +73,16 @@ class LatentAWACAgents(Population):
         self.v = iql.Value(self.count, observation_size, widths)
         self.q, self.target_q = bcq.BCQCritics(*sizes, widths), bcq.BCQCritics(*sizes, widths)
         self.target_vae.requires_grad_(False)
-        groups = (
-            {
-                "params": [*self.vae.parameters(), *self.policy.parameters()],
-                "lr": config.policy_learning_rate,
-            },
-            {"params": [*self.v.parameters(), *self.q.parameters()], "lr": config.value_learning_rate},
-        )
-        self.optimiser = AgentwiseAdam(groups, self.count)
+
+    def groups(self, config: LatentAWACConfig) -> list[dict[str, Any]]:
+        """Group what is learned: VAE with latent policy, and V with the critics."""
+        return [
+            learned(config.policy_learning_rate, self.vae, self.policy),
+            learned(config.value_learning_rate, self.v, self.q),
+        ]
 
     def initialise_networks(self) -> None:
-        """Fresh networks as PyTorch makes them, each drawn from its own stream."""
+        """Initialise networks as PyTorch does, each drawn from its own stream."""
         for net in (self.vae.encoder, self.vae.decoder, self.policy.net, self.v.net, self.q.net):
             net.initialise_default(self.streams)
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from algorithms.methods import awac, dmpo, losses
 from algorithms.methods.interface import Method, Metrics
-from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import Population
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP
@@ -108,27 +107,15 @@ class MixtureAWACAgents(Population):
     exported: ClassVar[tuple[str, ...]] = ("policy", "q")
     targets: ClassVar[Mapping[str, str]] = {"target_q": "q", "target_policy": "policy"}
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        observation_size: int,
-        action_size: int,
-        config: MixtureAWACConfig,
-        members: int = 1,
-    ) -> None:
-        super().__init__(seeds, action_size, members)
-        sizes = (self.count, observation_size, action_size, config.hidden_widths)
+    def make_networks(self, observation_size: int, config: MixtureAWACConfig) -> None:
+        """Make policy, critics and the targets of both."""
+        sizes = (self.count, observation_size, self.action_size, config.hidden_widths)
         mixture = (*sizes, config.sub_policies, config.log_std_range)
         self.policy, self.target_policy = MixturePolicy(*mixture), MixturePolicy(*mixture)
         self.q, self.target_q = Critics(*sizes), Critics(*sizes)
-        groups = (
-            {"params": self.policy.parameters(), "lr": config.policy_learning_rate},
-            {"params": self.q.parameters(), "lr": config.value_learning_rate},
-        )
-        self.optimiser = AgentwiseAdam(groups, self.count)
 
     def initialise_networks(self) -> None:
-        """Fresh networks as PyTorch makes them, each drawn from its own stream."""
+        """Initialise networks as PyTorch does, each drawn from its own stream."""
         policy = self.policy
         for part in (policy.components.embedding, policy.components.net, policy.gate, self.q.net):
             part.initialise_default(self.streams)

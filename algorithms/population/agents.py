@@ -166,7 +166,7 @@ class Population(nn.Module):
         return values.reshape(-1, self.members, *values.shape[1:])
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """All optimisers, by what a saved state calls their moments."""
+        """Return all optimisers, by what a saved state calls their moments."""
         return {"adam": self.optimiser}
 
     def move_to(self, device: torch.device | str) -> None:

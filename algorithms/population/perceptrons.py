@@ -46,7 +46,7 @@ class PopulationLinear(nn.Module):
         nn.init.zeros_(self.bias)
 
     def initialise_default(self, streams: Streams) -> None:
-        """PyTorch's start: weights and biases uniform within 1 / sqrt(inputs)."""
+        """Initialise as PyTorch does: weights and biases uniform within 1 / sqrt(inputs)."""
         bound = self.weight.shape[1] ** -0.5
         fill_uniform(self.weight, bound, streams)
         fill_uniform(self.bias, bound, streams)
@@ -174,7 +174,7 @@ class PopulationMLP(nn.Module):
         last.initialise(last_bound, streams)
 
     def initialise_default(self, streams: Streams) -> None:
-        """PyTorch's start of every layer."""
+        """Initialise every layer as PyTorch does."""
         for layer in self.affine_maps():
             layer.initialise_default(streams)
 

@@ -68,11 +68,11 @@ def mixed(settings: cli.Json, behaviours: Sequence[Path]) -> recipes.Recording:
 
 
 def _source(environment: str, entry: cli.Json, folders: Mapping[str, Path], seed: int) -> recipes.Source:
-    scripts = SCRIPTS.get(environment, {})
+    scripts, hashed = SCRIPTS.get(environment, {}), {}
     if entry["actor"] == UNIFORM_ACTOR:
-        policy, hashed = recipes.random_actions(environment, seed), {}
+        policy = recipes.random_actions(environment, seed)
     elif entry["actor"] in scripts:
-        policy, hashed = scripts[entry["actor"]](seed), {}
+        policy = scripts[entry["actor"]](seed)
     else:
         actor = folders[entry["policy"]] / f"{entry['actor']}.safetensors"
         policy, file, _ = _rollout(environment, actor, seed, 1.0)
