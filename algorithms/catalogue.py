@@ -94,6 +94,23 @@ _ROWS: tuple[Label, ...] = (
     Method("so2", "SO2", "#302454", "<", "so2:SO2", {"online": "edac"}),
     Method("edac", "EDAC, offline", "#6CB4FC", "^", "edac:EDAC", {"offline": NOTHING}),
     Method("reds", "ReDS, offline", "#00F0D8", "p", "reds:REDS", {"offline": NOTHING}),
+    Method(
+        "mixture_awac",
+        "Mixture AWAC, offline",
+        "#7C9C30",
+        "v",
+        "mixture_awac:MixtureAWAC",
+        {"offline": NOTHING},
+    ),
+    Method(
+        "latent_awac",
+        "Latent-policy AWAC, offline",
+        "#F08484",
+        "d",
+        "latent_awac:LatentAWAC",
+        {"offline": NOTHING},
+    ),
+    Method("dmpo", "DMPO, offline", "#8C00B4", "H", "dmpo:DMPO", {"offline": NOTHING}),
     Method("cal_ql", "Cal-QL", "#6C84FC", "P", "cal_ql:CalQL", {"offline": NOTHING, "online": "cal_ql"}),
 )
 

@@ -44,6 +44,7 @@ from algorithms.training.worlds import world_of
 from analysis.aggregate import statistics as judge
 from benchmarks.random_data import random_transitions
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, random_batch
+from envs import plane
 from envs.locomotion import ENVIRONMENTS, EnvironmentBatch, specification
 from offline_data import recipes
 from offline_data.minari_io import read_transitions
@@ -310,8 +311,8 @@ def main() -> None:
     others = compare_other_sizes(model, arguments.rounds)
     environments = {
         name.rpartition("-")[0]: measure_environment(name, arguments.rounds)
-        for name in ENVIRONMENTS
-        if name.endswith("-v4")
+        for name in (*ENVIRONMENTS, *plane.TASKS)
+        if not name.endswith("-v5")
     }
     files, disk_share = measure_files(arguments.rounds)
     after = calibrate()

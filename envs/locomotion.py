@@ -7,7 +7,6 @@ observations, rewards, terminations, time limit and reset noise repeat its class
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,22 +18,13 @@ import numpy as np
 from gymnasium.utils import seeding
 from numpy.typing import ArrayLike, NDArray
 
+from envs import plane
 from envs.physics import PhysicsBatch, load_model
+from envs.task import Limits, Outcome, Task, World
 from storage import UserError
-
-TIME_LIMIT = 1000
-"""Steps after which an episode is cut off in every one of these environments."""
 
 _ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 _OBSERVED_LIMIT = 10.0  # observed velocities and forces are clipped to this, but for HalfCheetah
-
-
-class Outcome(NamedTuple):
-    """What one step did: observations [copies, obs], rewards [copies], terminations [copies]."""
-
-    observations: NDArray[np.float64]
-    rewards: NDArray[np.float64]
-    terminations: NDArray[np.bool_]
 
 
 class Transition(NamedTuple):
@@ -50,35 +40,36 @@ class Transition(NamedTuple):
     truncations: NDArray[np.bool_]
 
 
-class Task(ABC):
-    """What one environment family measures; `version` is Gymnasium's, 4 or 5."""
+class MujocoTask(Task):
+    """A task of a MuJoCo model; `version` is Gymnasium's, 4 or 5."""
 
     xml: ClassVar[str]
     substeps: ClassVar[int]
     reset_noise: ClassVar[float]
-
-    def __init__(self, version: int) -> None:
-        self.version = version
 
     @property
     def model_path(self) -> Path:
         """The MJCF file that Gymnasium ships for this version."""
         return _ASSETS / self.xml
 
+    def world(self, copies: int, threads: int) -> PhysicsBatch:
+        return PhysicsBatch(load_model(self.model_path), copies, threads)
+
+    def limits(self, world: PhysicsBatch) -> Limits:
+        low, high = world.model.actuator_ctrlrange.T.copy()
+        return Limits(low, high, world.model.opt.timestep * self.substeps)
+
+    def restart(self, world: PhysicsBatch, copy: int, generator: np.random.Generator) -> None:
+        model, noise = world.model, self.reset_noise
+        positions = model.qpos0 + generator.uniform(low=-noise, high=noise, size=model.nq)
+        world.reset(copy, positions, self.velocity_noise(generator, model.nv))
+
     def velocity_noise(self, generator: np.random.Generator, size: int) -> NDArray[np.float64]:
         """Noise on the velocities of a new episode [size]; drawn after the positions'."""
         return generator.uniform(low=-self.reset_noise, high=self.reset_noise, size=size)
 
-    @abstractmethod
-    def observe(self, physics: PhysicsBatch) -> NDArray[np.float64]:
-        """Observations [copies, obs] of the physics as it is."""
 
-    @abstractmethod
-    def step(self, physics: PhysicsBatch, actions: NDArray[np.floating]) -> Outcome:
-        """Advance by one control step and judge it."""
-
-
-class Runner(Task):
+class Runner(MujocoTask):
     """A planar body that is rewarded for its forward velocity (m/s) less the cost of its actions.
 
     Observation: positions without the first (the distance run), then velocities.
@@ -171,7 +162,7 @@ class Walker2d(Runner):
         return healthy
 
 
-class InvertedDoublePendulum(Task):
+class InvertedDoublePendulum(MujocoTask):
     """Ten a step for keeping the tip above one metre, less its distance from upright and its velocity.
 
     Observation: cart position, sines and cosines of both angles, velocities, constraint forces (v5: only
@@ -206,7 +197,7 @@ class InvertedDoublePendulum(Task):
         return Outcome(self.observe(physics), alive - distance_penalty - velocity_penalty, terminations)
 
 
-_FAMILIES: dict[str, type[Task]] = {
+_FAMILIES: dict[str, type[MujocoTask]] = {
     "HalfCheetah": HalfCheetah,
     "Hopper": Hopper,
     "Walker2d": Walker2d,
@@ -215,7 +206,7 @@ _FAMILIES: dict[str, type[Task]] = {
 _VERSIONS = (4, 5)
 
 ENVIRONMENTS: tuple[str, ...] = tuple(f"{family}-v{version}" for family in _FAMILIES for version in _VERSIONS)
-"""Names that `specification` and `EnvironmentBatch` know."""
+"""Those of MuJoCo; `specification` and `EnvironmentBatch` know `envs.plane`'s too."""
 
 
 @dataclass(frozen=True)
@@ -239,24 +230,27 @@ class EnvironmentSpecification:
 def specification(name: str) -> EnvironmentSpecification:
     """Return specification of an environment, by its Gymnasium name. Raises UserError for an unknown name."""
     task = _task(name)
-    physics = PhysicsBatch(load_model(task.model_path), copies=1, threads=1)
-    low, high = physics.model.actuator_ctrlrange.T.copy()
+    world = task.world(copies=1, threads=1)
+    low, high, duration = task.limits(world)
     low.setflags(write=False)
     high.setflags(write=False)
     return EnvironmentSpecification(
         name=name,
-        observation_size=task.observe(physics).shape[1],
-        action_size=physics.model.nu,
+        observation_size=task.observe(world).shape[1],
+        action_size=len(low),
         action_low=low,
         action_high=high,
-        time_limit=TIME_LIMIT,
-        step_duration=physics.model.opt.timestep * task.substeps,
+        time_limit=task.time_limit,
+        step_duration=duration,
     )
 
 
 def _task(name: str) -> Task:
+    if name in plane.TASKS:
+        return plane.TASKS[name](0)
     if name not in ENVIRONMENTS:
-        raise UserError(f"environment {name!r} is unknown; known: {', '.join(ENVIRONMENTS)}")
+        known = ", ".join((*ENVIRONMENTS, *plane.TASKS))
+        raise UserError(f"environment {name!r} is unknown; known: {known}")
     family, version = name.rsplit("-v", 1)
     return _FAMILIES[family](int(version))
 
@@ -280,7 +274,7 @@ class EnvironmentBatch:
         if threads < 1:
             raise UserError(f"threads of {name} is {threads}; expected 1 or more")
         self._task = _task(name)
-        self._physics = PhysicsBatch(load_model(self._task.model_path), len(seeds), threads)
+        self._world: World = self._task.world(len(seeds), threads)
         self._generators = [seeding.np_random(int(seed))[0] for seed in seeds]
         self._elapsed = np.zeros(self.copies, dtype=np.int64)
         self._finished = np.ones(self.copies, dtype=np.bool_)  # nothing may step before its first reset
@@ -289,7 +283,7 @@ class EnvironmentBatch:
     @property
     def copies(self) -> int:
         """How many environments the batch holds."""
-        return self._physics.copies
+        return self._world.copies
 
     def reset(self, which: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """Start a new episode in the copies where `which` [copies] is true; in all, if it is None.
@@ -299,10 +293,10 @@ class EnvironmentBatch:
         """
         selected = self._mask(which)
         for copy in np.flatnonzero(selected):
-            self._restart(int(copy))
+            self._task.restart(self._world, int(copy), self._generators[copy])
         self._elapsed[selected] = 0
         self._finished[selected] = False
-        self._observations[selected] = self._task.observe(self._physics)[selected]
+        self._observations[selected] = self._task.observe(self._world)[selected]
         return self._observations.copy()
 
     def step(self, actions: ArrayLike) -> Transition:
@@ -318,7 +312,7 @@ class EnvironmentBatch:
                 f"copy {self._first(self._finished)} of {self.specification.name} has no running episode; "
                 "expected a reset before the next step"
             )
-        observations, rewards, terminations = self._task.step(self._physics, actions)
+        observations, rewards, terminations = self._task.step(self._world, actions)
         self._elapsed += 1
         truncations = self._elapsed >= self.specification.time_limit
         self._finished = terminations | truncations
@@ -332,7 +326,7 @@ class EnvironmentBatch:
         float64, elapsed [copies] int64, finished [copies] bool, generators [copies, 6] uint64.
         """
         return {
-            "physics": self._physics.state(),
+            "physics": self._world.state(),
             "observations": self._observations.copy(),
             "elapsed": self._elapsed.copy(),
             "finished": self._finished.copy(),
@@ -357,17 +351,12 @@ class EnvironmentBatch:
                     f"state {key!r} of {self.specification.name} is {given.dtype} {given.shape}; "
                     f"expected {array.dtype} {array.shape}"
                 )
-        self._physics.restore(state["physics"])
+        self._world.restore(state["physics"])
         self._observations = state["observations"].copy()
         self._elapsed = state["elapsed"].copy()
         self._finished = state["finished"].copy()
         for generator, row in zip(self._generators, state["generators"], strict=True):
             _decode(generator, row)
-
-    def _restart(self, copy: int) -> None:
-        model, generator, noise = self._physics.model, self._generators[copy], self._task.reset_noise
-        positions = model.qpos0 + generator.uniform(low=-noise, high=noise, size=model.nq)
-        self._physics.reset(copy, positions, self._task.velocity_noise(generator, model.nv))
 
     def _mask(self, which: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         if which is None:

@@ -19,8 +19,10 @@ REFERENCE_SCORES: dict[str, tuple[float, float]] = {
 
 # Of the gridworlds (`envs.gridworld`), 0 and the expected return of the epsilon-greedy optimal policy; ours.
 MAZES: dict[str, tuple[float, float]] = {"Maze3": (0.0, 943.024708), "Maze5": (0.0, 876.796518)}
-KNOWN = REFERENCE_SCORES | MAZES
-"""All of them; simulated environments are `REFERENCE_SCORES`' alone."""
+# Of the points in the plane (`envs.plane`), whose return is whether the goal was reached.
+PLANE: dict[str, tuple[float, float]] = {"TwoWays": (0.0, 1.0), "RoomsAndHallways": (0.0, 1.0)}
+KNOWN = REFERENCE_SCORES | PLANE | MAZES
+"""All of them; MuJoCo's environments are `REFERENCE_SCORES`' alone."""
 
 
 def reference_scores(environment: str) -> tuple[float, float]:

@@ -16,6 +16,8 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
+from envs import plane
+
 # Keyword arguments of Gymnasium's `MujocoEnv` that decide what is drawn and nothing else.
 _DRAWING = {
     "camera_id",
@@ -44,7 +46,9 @@ _WATCHING = {
 
 
 def registered(environment: str) -> Any:
-    """Gymnasium's own specification of an environment, such as "Hopper-v4"."""
+    """Gymnasium's own specification of an environment, such as "Hopper-v4"; none of `envs.plane`'s."""
+    if environment in plane.TASKS:
+        return None
     with warnings.catch_warnings():
         # v4 is the version of the published scores; Gymnasium warns that it has a newer one.
         warnings.simplefilter("ignore", DeprecationWarning)

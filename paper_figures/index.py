@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from paper_figures import (
     behaviours,
+    critic_loss,
     dataset_report,
     figure_01a,
     figure_06,
@@ -49,6 +50,7 @@ FIGURES: dict[str, Drawing] = {
     "performance_profiles": performance_profiles,
     "interval_estimates": interval_estimates,
     "probability_of_improvement": probability_of_improvement,
+    "critic_loss": critic_loss,
     "policy_learning_rate": policy_learning_rate,
     "datasets": dataset_report,
     "behaviours": behaviours,

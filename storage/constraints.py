@@ -58,4 +58,6 @@ WideLogStd = Annotated[float, Interval(ge=-20, le=3)]
 WideLogStdRangeAroundZero = Annotated[
     tuple[WideLogStd, WideLogStd], Predicate(increasing), Predicate(around_zero)
 ]
+Value = Annotated[float, Interval(ge=-(10**9), le=10**9)]
+ValueRange = Annotated[tuple[Value, Value], Predicate(increasing)]
 PositiveRange = Annotated[tuple[Positive, Positive], Predicate(increasing)]

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from algorithms.catalogue import OFFLINE
-from envs.reference_scores import REFERENCE_SCORES
+from envs.reference_scores import PLANE, REFERENCE_SCORES
+from offline_data.plane import SCRIPTS, UNIFORM_ACTOR
 from storage import UserError
 from storage.settings import names, validated
 from storage.yaml_files import read_yaml
@@ -188,7 +189,7 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
         _check_task(where, name, dataset)
     family = dataset["environment"].rpartition("-")[0]
     if name not in TASKS and not name.replace("-", "").startswith(family.lower()):
-        known = ", ".join(REFERENCE_SCORES)
+        known = ", ".join(REFERENCE_SCORES | PLANE)
         raise UserError(
             f"{where}: the name has to begin with its environment's family, {family} (families: {known})."
         )
@@ -204,10 +205,21 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
     if "behaviour_policy" in dataset:
         _check_behaviour_policy(f"{where}.behaviour_policy", dataset["behaviour_policy"], dataset, policies)
     for number, source in enumerate(dataset.get("sources", [])):
-        if "policy" in source:
-            place = f"{where}.sources[{number}]"
+        place = f"{where}.sources[{number}]"
+        if "policy" not in source:
+            _check_script(f"{place}.actor", source["actor"], dataset["environment"])
+        else:
             _check_behaviour_policy(f"{place}.policy", source["policy"], dataset, policies)
             _check_actor(f"{place}.actor", source["actor"], policies[source["policy"]])
+
+
+def _check_script(where: str, actor: str, environment: str) -> None:
+    """UserError for an actor without a policy that the environment has no script for."""
+    known = [UNIFORM_ACTOR, *SCRIPTS.get(environment, ())]
+    if actor not in known:
+        raise UserError(
+            f"{where} is '{actor}': expected one of {environment}'s ({names(known)}), or a policy."
+        )
 
 
 def _check_actor(where: str, actor: str, policy: Mapping[str, Any]) -> None:

@@ -15,7 +15,9 @@ from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaH
 from pydantic_core import CoreSchema, core_schema
 
 from algorithms.catalogue import METHODS
+from envs.plane import TASKS as PLANE_TASKS
 from envs.reference_scores import REFERENCE_SCORES
+from offline_data.plane import SCRIPTS, UNIFORM_ACTOR
 from storage.constraints import (
     Candidates,
     EnsembleSize,
@@ -79,7 +81,8 @@ Label = Annotated[str, _like(r"[a-z0-9]+(_[a-z0-9]+)*", "lower-case letters and 
 Dataset = Annotated[
     str,
     _like(
-        r"(halfcheetah|hopper|walker2d|inverted-double-pendulum)-[a-z0-9]+(-[a-z0-9]+)*|" + "|".join(TASKS),
+        r"(halfcheetah|hopper|walker2d|inverted-double-pendulum|two-ways|rooms-and-hallways)-[a-z0-9]+(-[a-z0-9]+)*|"
+        + "|".join(TASKS),
         "a dataset such as halfcheetah-random (the environment's family, then its recipe), or one of "
         + ", ".join(TASKS),
     ),
@@ -97,10 +100,10 @@ PictureSize = Annotated[int, Interval(ge=16, le=960)]
 Frames = Annotated[int, Interval(ge=2, le=100)]
 _LOCOMOTION = [f"{task}-v{version}" for task in REFERENCE_SCORES for version in (4, 5)]
 Locomotion = Annotated[str, OneOf(_LOCOMOTION)]
-Environment = Annotated[str, OneOf([*_LOCOMOTION, *TASKS.values()])]
+Environment = Annotated[str, OneOf([*_LOCOMOTION, *PLANE_TASKS, *TASKS.values()])]
 GENERAL_FIGURES = (
     "learning_curves", "sample_efficiency", "performance_profiles", "interval_estimates",
-    "probability_of_improvement",
+    "probability_of_improvement", "critic_loss",
 )  # fmt: skip
 """Those that any phase has; the others are the paper's, of fine-tuning."""
 _FIGURES = (
@@ -203,12 +206,19 @@ class DatasetFineTuning(Section):
     methods: dict[Label, OwnMethod] = ABSENT
 
 
+_NOBODYS = (UNIFORM_ACTOR, *(name for scripts in SCRIPTS.values() for name in scripts))
+
+
 class SourceEntry(Section):
     """One of the policies that a heterogeneous dataset is made by."""
 
     policy: Name = ABSENT
     actor: Annotated[
-        str, _like(r"medium|expert|uniform|actor_[0-9]+", "medium, expert, uniform or actor_STEP")
+        str,
+        _like(
+            "|".join(("medium|expert|actor_[0-9]+", *_NOBODYS)),
+            "medium, expert, uniform or actor_STEP, or a script of its environment",
+        ),
     ]
     share: Annotated[float, Interval(gt=0, le=1_000)] = 1.0
     random_share: Annotated[float, Interval(ge=0, le=1)] = 0.0
@@ -216,9 +226,9 @@ class SourceEntry(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> SourceEntry:
-        """Return an actor is a policy's; uniform actions are nobody's."""
-        if (self.actor == "uniform") == ("policy" in self.model_fields_set):
-            raise ValueError("expected a policy beside an actor, and none beside uniform actions")
+        """Return an actor is a policy's; uniform actions and scripts are nobody's."""
+        if (self.actor in _NOBODYS) == ("policy" in self.model_fields_set):
+            raise ValueError("expected a policy beside an actor, and none beside uniform actions or a script")
         return self
 
 

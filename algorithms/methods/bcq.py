@@ -156,7 +156,7 @@ class BCQAgents(Population):
     def initialise(self) -> None:
         """Initialise networks, each drawn from its own stream, and targets equal to what they follow."""
         for net in (self.vae.encoder, self.vae.decoder, self.perturbation.net, self.q.net):
-            _initialise(net, self.streams)
+            net.initialise_default(self.streams)  # [BCQ code]
         self.copy_targets()
 
     def generate(self, observations: Tensor, candidates: int = 1) -> Tensor:
@@ -200,16 +200,6 @@ class BCQAgents(Population):
         """Draw clipped latents of sampled actions, each member's its own. [P, rows, latent_size]"""
         normal = streams.normal(self.members, rows, self.vae.latent_size)
         return normal.clamp(-LATENT_LIMIT, LATENT_LIMIT).flatten(0, 1)
-
-
-def _initialise(net: PopulationMLP, streams: Streams) -> None:
-    """PyTorch's start: weights and biases uniform within 1/sqrt(inputs). [BCQ code]"""
-    for layer in net.affine_maps():
-        copies, inputs, outputs = layer.weight.shape
-        layer.initialise(inputs**-0.5, streams)
-        draws = streams.uniform(copies // len(streams), 1, outputs).reshape(layer.bias.shape)
-        with torch.no_grad():
-            layer.bias.copy_((2 * draws - 1) * inputs**-0.5)
 
 
 def divergence_from_prior(mean: Tensor, log_std: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from algorithms.replay.batch import Batch
@@ -31,3 +32,13 @@ def mean_critic_loss(agents: Any, batch: Batch, target: Tensor) -> tuple[Tensor,
 
 def _errors(q: Tensor, target: Tensor) -> Tensor:
     return (q - (target if target.ndim == q.ndim else target.unsqueeze(1))).square()
+
+
+def range_weights(advantage: Tensor, scale: float) -> Tensor:
+    """exp(scale (A - max A) / (max A - min A)) over each batch, from exp(-scale) to 1. [P, B]
+
+    Where all advantages are equal so are the weights, 1. (Osa et al. 2023)
+    """
+    largest, smallest = advantage.amax(dim=-1, keepdim=True), advantage.amin(dim=-1, keepdim=True)
+    apart = (largest - smallest).clamp(min=torch.finfo(advantage.dtype).tiny)
+    return torch.exp(scale * (advantage - largest) / apart)

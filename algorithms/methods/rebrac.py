@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics, Start
-from algorithms.population.agents import Population
+from algorithms.population.agents import CountedAgents
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import Norm, PopulationMLP
 from algorithms.replay.batch import Batch
@@ -105,41 +105,29 @@ class DeterministicPolicy(nn.Module):
         return torch.tanh(self.net(observations))
 
 
-class ReBRACAgents(Population):
+class ReBRACAgents(CountedAgents):
     """P agents: deterministic policy, twin critics, targets of both. They are handed on with all of it."""
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "q")
     targets: ClassVar[Mapping[str, str]] = {"target_q": "q", "target_policy": "policy"}
     handed_on_whole: ClassVar[bool] = True
 
-    updates: Tensor  # made so far, on the agents' device: a captured CUDA graph reads it. float32 [P]
     actor_loss: Tensor  # of the actor's last update. [P]
 
     def make_networks(self, observation_size: int, config: TD3Config) -> None:
         """Make policy and critics, and the targets of both."""
+        super().make_networks(observation_size, config)
         self.exploration_noise = config.exploration_noise
         sizes = (self.count, observation_size, self.action_size, config.hidden_widths)
         self.policy, self.target_policy = (DeterministicPolicy(*sizes, config.policy_norm) for _ in range(2))
         self.q, self.target_q = (Critics(*sizes, norm=config.critic_norm) for _ in range(2))
-        for name in ("updates", "actor_loss"):
-            self.register_buffer(name, torch.zeros(self.count))
-        self.made = 0  # `updates` once more, on the host
+        self.register_buffer("actor_loss", torch.zeros(self.count))
 
     def initialise(self) -> None:
         """Initialise weights within 1 / sqrt(inputs), near-zero actions and values. [REBRAC] networks.py"""
         self.policy.net.initialise_fan_in(1e-3, self.streams, HIDDEN_BIAS)
         self.q.net.initialise_fan_in(3e-3, self.streams, HIDDEN_BIAS)
         self.copy_targets()
-
-    def count_from(self, made: int) -> None:
-        """Take `made` for the number of updates that have been made."""
-        self.made = made
-        self.updates.fill_(made)
-
-    def restore_training_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `training_state()`. UserError where a tensor is missing or of another shape or type."""
-        super().restore_training_state(state)
-        self.made = int(self.updates[0])
 
     def distribution(self, observations: Tensor) -> Deterministic:
         """Return the policy in the states [P, B, observation_size]."""
@@ -192,8 +180,7 @@ def update(
         agents.move_targets(config.target_update_rate)
         agents.step(actor)
         agents.actor_loss.copy_(actor.detach())
-    agents.made += 1
-    agents.updates.add_(1)
+    agents.count_update()
     return {
         "critic_loss": critics.detach(),
         "actor_loss": agents.actor_loss.clone(),

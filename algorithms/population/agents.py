@@ -165,11 +165,16 @@ class Population(nn.Module):
         """Members of a run on an axis of their own: [P, ...] -> [S, N, ...]."""
         return values.reshape(-1, self.members, *values.shape[1:])
 
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return all optimisers, by what a saved state calls their moments."""
+        return {"adam": self.optimiser}
+
     def move_to(self, device: torch.device | str) -> None:
         """Move all to `device`, before the first update there; random streams begin anew."""
         self.to(device)
-        for moments in self.optimiser.state.values():
-            moments.update({key: tensor.to(device) for key, tensor in moments.items()})
+        for optimiser in self.optimisers().values():
+            for moments in optimiser.state.values():
+                moments.update({key: tensor.to(device) for key, tensor in moments.items()})
         self.streams = self.streams.on(device)
 
     def as_they_are(self) -> Self:
@@ -181,10 +186,14 @@ class Population(nn.Module):
 
     def step(self, *losses: Tensor) -> None:
         """Make one step of the optimiser down the sum of the losses (each [P], [S] or a number)."""
-        self.optimiser.zero_grad()
+        self.step_by(self.optimiser, *losses)
+
+    def step_by(self, optimiser: torch.optim.Optimizer, *losses: Tensor) -> None:
+        """Make the step of one of the `optimisers`."""
+        optimiser.zero_grad()
         torch.autograd.backward(losses, [torch.ones_like(loss) for loss in losses])
         self.settle_gradients()
-        self.optimiser.step()
+        optimiser.step()
 
     def settle_gradients(self) -> None:
         """Change the losses' gradients before the optimiser goes by them; nothing by default."""
@@ -192,9 +201,10 @@ class Population(nn.Module):
     def training_state(self) -> dict[str, Tensor]:
         """Return everything that further updates depend on, as named tensors."""
         state = {f"networks.{name}": tensor for name, tensor in self.state_dict().items()}
-        for name, parameter in self.named_parameters():
-            for key, tensor in self.optimiser.state.get(parameter, {}).items():
-                state[f"adam.{key}.{name}"] = tensor
+        for prefix, optimiser in self.optimisers().items():
+            for name, parameter in self.named_parameters():
+                for key, tensor in optimiser.state.get(parameter, {}).items():
+                    state[f"{prefix}.{key}.{name}"] = tensor
         state["streams"] = self.streams.state()
         return state
 
@@ -203,15 +213,47 @@ class Population(nn.Module):
         networks = {f"networks.{name}": tensor for name, tensor in self.state_dict().items()}
         fit(state, {**networks, "streams": self.streams.state()})
         self.load_state_dict(section(state, "networks."))
+        for prefix, optimiser in self.optimisers().items():
+            self._restore_moments(prefix, optimiser, state)
+        self.streams.restore(state["streams"])
+
+    def _restore_moments(
+        self, prefix: str, optimiser: torch.optim.Optimizer, state: Mapping[str, Tensor]
+    ) -> None:
         for name, parameter in self.named_parameters():
             like = {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter}
-            if any(f"adam.{key}.{name}" in state for key in like):  # what was never learned has no moments
-                fit(state, {f"adam.{key}.{name}": tensor for key, tensor in like.items()})
-                saved = {key: state[f"adam.{key}.{name}"] for key in like}
-                self.optimiser.state[parameter] = {
+            if any(f"{prefix}.{key}.{name}" in state for key in like):  # the rest was never learned
+                fit(state, {f"{prefix}.{key}.{name}": tensor for key, tensor in like.items()})
+                saved = {key: state[f"{prefix}.{key}.{name}"] for key in like}
+                optimiser.state[parameter] = {
                     key: tensor.to(parameter.device, copy=True) for key, tensor in saved.items()
                 }
-        self.streams.restore(state["streams"])
+
+
+class CountedAgents(Population):
+    """Agents that count their updates, for what is done at some of them alone."""
+
+    updates: Tensor  # made so far, on the agents' device: a captured CUDA graph reads it. float32 [P]
+
+    def make_networks(self, observation_size: int, config: Any) -> None:
+        """Make the count; a subclass makes its networks beside it."""
+        self.register_buffer("updates", torch.zeros(self.count))
+        self.made = 0  # `updates` once more, on the host
+
+    def count_from(self, made: int) -> None:
+        """Take `made` for the number of updates that have been made."""
+        self.made = made
+        self.updates.fill_(made)
+
+    def count_update(self) -> None:
+        """Count one more."""
+        self.made += 1
+        self.updates.add_(1)
+
+    def restore_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `training_state()`. UserError where a tensor is missing or of another shape or type."""
+        super().restore_training_state(state)
+        self.made = int(self.updates[0])
 
 
 class ActorCritics(Population):

@@ -45,6 +45,12 @@ class PopulationLinear(nn.Module):
         fill_uniform(self.weight, bound, streams)
         nn.init.zeros_(self.bias)
 
+    def initialise_default(self, streams: Streams) -> None:
+        """Initialise as PyTorch does: weights and biases uniform within 1 / sqrt(inputs)."""
+        bound = self.weight.shape[1] ** -0.5
+        fill_uniform(self.weight, bound, streams)
+        fill_uniform(self.bias, bound, streams)
+
 
 @torch.no_grad()
 def fill_uniform(parameter: Tensor, bound: float, streams: Streams) -> None:
@@ -166,6 +172,11 @@ class PopulationMLP(nn.Module):
         for layer in hidden:
             layer.initialise(1 / math.sqrt(layer.weight.shape[-1]), streams)  # [C] fanin_init
         last.initialise(last_bound, streams)
+
+    def initialise_default(self, streams: Streams) -> None:
+        """Initialise every layer as PyTorch does."""
+        for layer in self.affine_maps():
+            layer.initialise_default(streams)
 
     def initialise_orthogonal(self, gains: Sequence[float], streams: Streams, heads: int = 1) -> None:
         """Orthogonal weights (Saxe et al. 2014) of a gain a layer, input first, and biases zero.

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs.locomotion import ENVIRONMENTS, TIME_LIMIT, EnvironmentBatch, Transition, specification
+from envs.locomotion import ENVIRONMENTS, EnvironmentBatch, Transition, specification
 from envs.physics import load_model
 from envs.simulator import mujoco
+from envs.task import TIME_LIMIT
 from storage import UserError
 
 FALLING = [name for name in ENVIRONMENTS if not name.startswith("HalfCheetah")]

@@ -23,6 +23,7 @@ from analysis.published import published_curve, published_panels
 from analysis.scores import returns
 from analysis.statistics import Statistics, write_statistics
 from paper_figures import (
+    critic_loss,
     drawing,
     interval_estimates,
     learning_curves,
@@ -344,6 +345,41 @@ def test_a_failed_figure_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no ink"):
         style.save(BrokenFigure(), tmp_path / "figure", pd.DataFrame({"a": [1]}), "caption")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_critic_losses_draw_each_seed_and_their_median(
+    curves: pd.DataFrame, result: Statistics, tmp_path: Path
+) -> None:
+    losses = curves.assign(metric="critic_loss", value=curves["value"].abs() + 1)
+    table = write("critic_loss", results_of(pd.concat([curves, losses]), result), tmp_path / "critic_loss")
+    written = pd.read_csv(
+        tmp_path / "critic_loss.csv",
+        float_precision="round_trip",
+        dtype={"seed": str},
+        na_values={"low": [""], "high": [""]},
+        keep_default_na=False,
+    )
+    pd.testing.assert_frame_equal(written, table, check_dtype=False, check_exact=True)
+    for (dataset, method), rows in table.groupby(["dataset", "method"]):
+        own = losses[(losses["dataset"] == dataset) & (losses["method"] == method)]
+        median = rows[rows["kind"] == "median"].set_index("step")
+        pd.testing.assert_series_equal(
+            median["value"], own.groupby("step")["value"].median(), check_names=False
+        )
+        assert (median["high"] == own.groupby("step")["value"].max()).all()
+        assert len(rows[rows["kind"] == "seed"]) == len(own)
+    panels = critic_loss.draw(written).axes
+    assert [panel.get_title() for panel in panels] == list(DATASETS)
+    for panel in panels:
+        medians = written[(written["dataset"] == panel.get_title()) & (written["kind"] == "median")]
+        assert panel.get_yscale() == "log"
+        for _, rows in medians.groupby("method"):
+            assert_drawn(panel, rows)
+
+
+def test_curves_without_a_critics_loss_are_named(results: Results) -> None:
+    with pytest.raises(UserError, match="The curves hold no critic_loss of off2on"):
+        critic_loss.table(results)
 
 
 def test_learning_curves_name_what_the_curves_lack(curves: pd.DataFrame, result: Statistics) -> None:

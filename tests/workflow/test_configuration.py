@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.claims import read_claims
+from envs import plane
 from envs.locomotion import ENVIRONMENTS
 from offline_data import d4rl_hdf5
 from storage import UserError
@@ -205,6 +206,11 @@ WRONG = [
         "datasets.halfcheetah-random",
         heterogeneous({"actor": "best", "policy": "x"}),
         "actor is 'best': expected medium, expert, uniform or actor_STEP",
+    ),
+    (
+        "datasets.halfcheetah-random",
+        heterogeneous({"actor": "left"}),
+        "sources[0].actor is 'left': expected one of HalfCheetah-v4's (uniform), or a policy.",
     ),
     (
         "datasets.inverted-double-pendulum-medium-expert",
@@ -446,7 +452,7 @@ def test_the_demonstration_of_all_methods_is_the_default_and_more() -> None:
 def test_the_rules_of_d4rl_files_and_the_environments_are_those_there_are() -> None:
     schema = Configuration.model_json_schema()["$defs"]["DatasetEntry"]["properties"]
     assert set(schema["episode_ends"]["enum"]) == set(d4rl_hdf5.RULES)
-    assert set(schema["environment"]["enum"]) == {*ENVIRONMENTS, *TASKS.values()}
+    assert set(schema["environment"]["enum"]) == {*ENVIRONMENTS, *plane.TASKS, *TASKS.values()}
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from envs import plane
+from envs.locomotion import ENVIRONMENTS
 from storage.files import read_json
 from tests.workflow.conftest import Snakemake
 from workflow.code_hash import ROOT
@@ -94,6 +96,12 @@ def test_without_fine_tuning_the_judged_offline_phases_are_what_it_costs(smoke: 
 def test_a_method_that_was_not_measured_is_slower_than_any_that_was() -> None:
     measured = read_json(MEASURED)["updates"]
     assert model().update("a new one", 1e9) >= max(model().update(kind, 1e9) for kind in measured)
+
+
+def test_every_environment_that_is_stepped_was_measured() -> None:
+    measured = read_json(MEASURED)["environments"]
+    assert set(measured) == {name.rpartition("-")[0] for name in (*ENVIRONMENTS, *plane.TASKS)}
+    assert all(found["batch_us"] > 0 for found in measured.values())
 
 
 def test_committed_curves_cost_no_training(smoke: dict[str, Any]) -> None:

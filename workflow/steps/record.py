@@ -10,6 +10,7 @@ from algorithms.population.behaviour_policy import load_behaviour_policy
 from algorithms.population.streams import derived_seed
 from envs.locomotion import specification
 from offline_data import d4rl_hdf5, recipes
+from offline_data.plane import SCRIPTS, UNIFORM_ACTOR
 from storage import UserError
 from storage.checksums import sha256
 from storage.files import read_json, write_json
@@ -56,10 +57,6 @@ def recorded(settings: cli.Json, behaviour: Path | None) -> recipes.Recording:
     return recipes.replay(environment, replay, [seed], steps)
 
 
-UNIFORM_ACTOR = "uniform"
-"""In the place of an actor: uniform actions, of no policy."""
-
-
 def mixed(settings: cli.Json, behaviours: Sequence[Path]) -> recipes.Recording:
     """Return the episodes of the recipe heterogeneous, from the folders of its behaviour policies."""
     folders, environment = {folder.name: folder for folder in behaviours}, settings["environment"]
@@ -71,8 +68,11 @@ def mixed(settings: cli.Json, behaviours: Sequence[Path]) -> recipes.Recording:
 
 
 def _source(environment: str, entry: cli.Json, folders: Mapping[str, Path], seed: int) -> recipes.Source:
+    scripts, hashed = SCRIPTS.get(environment, {}), {}
     if entry["actor"] == UNIFORM_ACTOR:
-        policy, hashed = recipes.random_actions(environment, seed), {}
+        policy = recipes.random_actions(environment, seed)
+    elif entry["actor"] in scripts:
+        policy = scripts[entry["actor"]](seed)
     else:
         actor = folders[entry["policy"]] / f"{entry['actor']}.safetensors"
         policy, file, _ = _rollout(environment, actor, seed, 1.0)

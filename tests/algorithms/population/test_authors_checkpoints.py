@@ -22,8 +22,8 @@ from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, load_members
 from algorithms.population.authors_checkpoints import import_agents, read_agent
 from algorithms.population.behaviour_policy import load_behaviour_policy
-from envs.locomotion import TIME_LIMIT
 from envs.reference_scores import REFERENCE_SCORES
+from envs.task import TIME_LIMIT
 from storage import UserError
 from tests.algorithms.short_starts import TOLERANCE, speeds
 

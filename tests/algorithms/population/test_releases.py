@@ -15,7 +15,7 @@ from torch import Tensor
 from algorithms.methods.sac import SACConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, load_members
-from envs.locomotion import TIME_LIMIT
+from envs.task import TIME_LIMIT
 from offline_data import recipes
 from offline_data.transitions import from_episodes
 from storage.curves import read_curves

@@ -1,0 +1,244 @@
+"""What DMPO is compared with: updates of mixture and latent-policy AWAC equal slow float64 statements."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from algorithms.methods.latent_awac import LatentAWAC, LatentAWACAgents, LatentAWACConfig
+from algorithms.methods.mixture_awac import MixtureAWAC, MixtureAWACAgents, MixtureAWACConfig
+from algorithms.population.streams import Streams
+from algorithms.replay.batch import Batch
+from tests.algorithms import slow_reference as slow
+from tests.algorithms.methods.test_rlpd import network
+
+OBSERVATION, ACTION, SIZE, COMPONENTS = 4, 2, 6, 3
+SEEDS = (31, 32)
+NUMBERS = {
+    "hidden_widths": (7, 5),
+    "batch_size": SIZE,
+    "discount": 0.9,
+    "target_update_rate": 0.05,
+    "policy_learning_rate": 2e-3,
+    "value_learning_rate": 5e-3,
+    "advantage_scale": 3.0,
+}
+MIXTURE = MixtureAWACConfig(**NUMBERS, sub_policies=COMPONENTS, log_std_range=(-2.0, 0.5))
+LATENT = LatentAWACConfig(**NUMBERS, generator_hidden_widths=(6, 5), latent_noise=0.3)
+EXACT = {"rtol": 1e-9, "atol": 1e-9}
+
+
+def make_batch(seed: int) -> Batch:
+    return slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed).map(Tensor.double)
+
+
+class Statement:
+    """One agent after the other, as the paper's code does it."""
+
+    def __init__(self, agents: MixtureAWACAgents | LatentAWACAgents) -> None:
+        self.exact = slow.float64_parameters(agents)
+        self.adam = slow.Adam(self.exact)
+
+    def twins(self, prefix: str, agent: int, states: Tensor, actions: Tensor) -> list[Tensor]:
+        rows = torch.cat([states, actions], dim=1)
+        return [network(self.exact, prefix, 2 * agent + twin, rows)[:, 0] for twin in (0, 1)]
+
+    def smaller(self, prefix: str, agent: int, states: Tensor, actions: Tensor) -> Tensor:
+        return torch.minimum(*self.twins(prefix, agent, states, actions))
+
+    def v(self, agent: int, states: Tensor) -> Tensor:
+        return network(self.exact, "v", agent, states)[:, 0]
+
+    def step(self, loss: Tensor, prefixes: tuple[str, ...], rate: float) -> None:
+        names = [name for name in self.exact if name.startswith(prefixes)]
+        found = torch.autograd.grad(loss, [self.exact[name] for name in names], retain_graph=True)
+        self.adam.step(dict(zip(names, found, strict=True)), rate)
+
+    def move_targets(self, rate: float) -> None:
+        for name in [name for name in self.exact if name.startswith("target_")]:
+            followed = self.exact[name.removeprefix("target_")].detach()
+            self.exact[name] = (1 - rate) * self.exact[name].detach() + rate * followed
+
+    def critics(self, batch: Batch, agent: int, value: Tensor, discount: float) -> Tensor:
+        aim = (batch.rewards[agent] + discount * batch.masks[agent] * value).detach()
+        twins = self.twins("q", agent, batch.observations[agent], batch.actions[agent])
+        return sum((((q - aim) ** 2).mean() for q in twins), torch.zeros(()))
+
+
+def by_range(advantage: Tensor, scale: float) -> Tensor:
+    return torch.exp(scale * (advantage - advantage.max()) / (advantage.max() - advantage.min())).detach()
+
+
+# --- a mixture of Gaussians ---------------------------------------------------------------------------------
+
+
+class Mixture(Statement):
+    def components(self, prefix: str, agent: int, states: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Mean and deviation [B, A] of each component."""
+        found, (low, high) = [], MIXTURE.log_std_range
+        weight = self.exact[f"{prefix}.components.embedding.weight"][agent]
+        bias = self.exact[f"{prefix}.components.embedding.bias"][agent]
+        for z in range(COMPONENTS):
+            latents = one_hot(torch.tensor([z] * len(states)), COMPONENTS).double()
+            rows = torch.cat([states, torch.clip(latents @ weight + bias, min=0)], dim=1)
+            mean, log_std = network(self.exact, f"{prefix}.components", agent, rows).chunk(2, dim=1)
+            found.append((torch.tanh(mean), (low + (high - low) * (torch.tanh(log_std) + 1) / 2).exp()))
+        return found
+
+    def gate(self, prefix: str, agent: int, states: Tensor) -> Tensor:
+        depth = len(MIXTURE.hidden_widths) + 1
+        for layer in range(depth):
+            at = f"{prefix}.gate.layers.{layer}."
+            states = states @ self.exact[at + "weight"][agent] + self.exact[at + "bias"][agent]
+            states = torch.clip(states, min=0) if layer < depth - 1 else states
+        return torch.exp(states) / torch.exp(states).sum(dim=1, keepdim=True)
+
+    def sampled(self, prefix: str, agent: int, states: Tensor, noise: Tensor) -> Tensor:
+        chosen = self.gate(prefix, agent, states).argmax(dim=1)
+        parts = self.components(prefix, agent, states)
+        rows = [parts[int(z)][0][row] + parts[int(z)][1][row] * noise[row] for row, z in enumerate(chosen)]
+        return torch.stack(rows).detach()
+
+    def log_density(self, agent: int, states: Tensor, actions: Tensor) -> Tensor:
+        gate, total = self.gate("policy", agent, states), torch.zeros(len(states)).double()
+        for z, (mean, std) in enumerate(self.components("policy", agent, states)):
+            rows = zip(actions, mean, std, strict=True)
+            density = torch.stack([slow.normal_log_density(*row) for row in rows])
+            total = total + gate[:, z] * density.exp()
+        return torch.log(total + 1e-12)
+
+    def update(self, batch: Batch, streams: Streams) -> dict[str, Tensor]:
+        noise, own_noise = streams.normal(SIZE, ACTION), streams.normal(SIZE, MIXTURE.value_actions, ACTION)
+        critics, actors = [], []
+        for agent in range(len(SEEDS)):
+            states, following = batch.observations[agent], batch.next_observations[agent]
+            actions = self.sampled("policy", agent, following, noise[agent])
+            value = self.smaller("target_q", agent, following, actions)
+            critics.append(self.critics(batch, agent, value, MIXTURE.discount))
+            own = [
+                self.smaller("target_q", agent, states, self.sampled("target_policy", agent, states, drawn))
+                for drawn in own_noise[agent].unbind(dim=1)
+            ]
+            advantage = self.smaller("target_q", agent, states, batch.actions[agent]) - sum(own) / len(own)
+            weights = by_range(advantage, MIXTURE.advantage_scale)
+            actors.append(-(weights * self.log_density(agent, states, batch.actions[agent])).mean())
+        found = {"critic_loss": torch.stack(critics), "actor_loss": torch.stack(actors)}
+        self.step(found["critic_loss"].sum(), ("q.",), MIXTURE.value_learning_rate)
+        self.step(found["actor_loss"].sum(), ("policy.",), MIXTURE.policy_learning_rate)
+        self.move_targets(MIXTURE.target_update_rate)
+        return found
+
+
+# --- latent actions -----------------------------------------------------------------------------------------
+
+
+class Latent(Statement):
+    def decoded(self, prefix: str, agent: int, states: Tensor, latents: Tensor) -> Tensor:
+        rows = torch.cat([states, latents], dim=1)
+        return torch.tanh(self.layers(f"{prefix}.decoder", agent, rows))
+
+    def layers(self, prefix: str, agent: int, rows: Tensor) -> Tensor:
+        depth = len(LATENT.generator_hidden_widths) + 1
+        for layer in range(depth):
+            at = f"{prefix}.layers.{layer}."
+            rows = rows @ self.exact[at + "weight"][agent] + self.exact[at + "bias"][agent]
+            rows = torch.clip(rows, min=0) if layer < depth - 1 else rows
+        return rows
+
+    def latents(self, prefix: str, agent: int, states: Tensor) -> Tensor:
+        return 2.0 * torch.tanh(network(self.exact, prefix, agent, states))
+
+    def target_value(self, agent: int, states: Tensor, noise: Tensor) -> Tensor:
+        near = torch.clip((LATENT.latent_noise * noise).double(), -0.2, 0.2)
+        latents = self.latents("target_policy", agent, states) + near
+        return self.smaller("target_q", agent, states, self.decoded("target_vae", agent, states, latents))
+
+    def vae(self, batch: Batch, agent: int, noise: Tensor, weights: Tensor) -> Tensor:
+        states, actions = batch.observations[agent], batch.actions[agent]
+        outputs = self.layers("vae.encoder", agent, torch.cat([states, actions], dim=1))
+        mean, log_std = outputs.chunk(2, dim=1)
+        std = torch.clip(log_std, -4, 15).exp()
+        error = ((self.decoded("vae", agent, states, mean + std * noise) - actions) ** 2).sum(dim=1)
+        divergence = (-torch.log(std) + (std**2 + mean**2 - 1) / 2).sum(dim=1)
+        return (weights * (error + divergence)).mean()
+
+    def update(self, batch: Batch, streams: Streams) -> dict[str, Tensor]:
+        rows = range(len(SEEDS))
+        of_v, of_weights, of_vae = (streams.normal(SIZE, 2 * ACTION) for _ in range(3))
+        critics, values = [], []
+        for agent in rows:
+            states, following = batch.observations[agent], batch.next_observations[agent]
+            critics.append(self.critics(batch, agent, self.v(agent, following), LATENT.discount))
+            target = self.target_value(agent, states, of_v[agent]).detach()
+            values.append(((self.v(agent, states) - target) ** 2).mean())
+        found = {"critic_loss": torch.stack(critics)}
+        self.step(found["critic_loss"].sum() + sum(values), ("q.", "v."), LATENT.value_learning_rate)
+        generators = []
+        for agent in rows:
+            states, following = batch.observations[agent], batch.next_observations[agent]
+            value = self.target_value(agent, following, of_weights[agent])
+            advantage = batch.rewards[agent] + LATENT.discount * batch.masks[agent] * value
+            weights = by_range(advantage - self.v(agent, states), LATENT.advantage_scale)
+            generators.append(self.vae(batch, agent, of_vae[agent], weights / weights.mean()))
+        found["vae_loss"] = torch.stack(generators)
+        self.step(found["vae_loss"].sum(), ("vae.",), LATENT.policy_learning_rate)
+        actors = []
+        for agent in rows:
+            states = batch.observations[agent]
+            actions = self.decoded("target_vae", agent, states, self.latents("policy", agent, states))
+            actors.append(-self.twins("q", agent, states, actions)[0].mean())
+        found["actor_loss"] = torch.stack(actors)
+        self.step(found["actor_loss"].sum(), ("policy.",), LATENT.policy_learning_rate)
+        self.move_targets(LATENT.target_update_rate)
+        return found
+
+
+def check_updates(learner: MixtureAWAC | LatentAWAC, statement: Mixture | Latent) -> None:
+    agents = learner.agents
+    for number in range(3):
+        batch, streams = make_batch(number), Streams(SEEDS)
+        streams.restore(agents.streams.state())
+        metrics, expected = learner.update(batch, number), statement.update(batch, streams)
+        for name, value in expected.items():
+            torch.testing.assert_close(metrics[name], value.detach(), **EXACT, msg=name)
+        for name, parameter in agents.named_parameters():
+            right = statement.exact[name].detach()
+            torch.testing.assert_close(parameter.detach(), right, **EXACT, msg=name)
+        assert torch.equal(streams.state(), agents.streams.state())
+
+
+def test_updates_of_mixture_awac_equal_a_slow_float64_statement() -> None:
+    agents = MixtureAWACAgents(SEEDS, OBSERVATION, ACTION, MIXTURE)
+    slow.randomise(agents, seed=0)
+    learner = MixtureAWAC(agents.double(), MIXTURE)
+    check_updates(learner, Mixture(agents))
+
+
+def test_updates_of_latent_policy_awac_equal_a_slow_float64_statement() -> None:
+    agents = LatentAWACAgents(SEEDS, OBSERVATION, ACTION, LATENT)
+    slow.randomise(agents, seed=0)
+    learner = LatentAWAC(agents.double(), LATENT)
+    check_updates(learner, Latent(agents))
+
+
+def test_a_mixture_acts_by_the_mean_of_its_likeliest_component() -> None:
+    agents = MixtureAWACAgents(SEEDS, OBSERVATION, ACTION, MIXTURE)
+    slow.randomise(agents, seed=0)
+    states = torch.randn(len(SEEDS), 9, OBSERVATION, generator=torch.Generator().manual_seed(3)).double()
+    statement, acted = Mixture(agents.double()), agents.exploit(states).detach()
+    for agent in range(len(SEEDS)):
+        expected = statement.sampled("policy", agent, states[agent], torch.zeros(9, ACTION))
+        torch.testing.assert_close(acted[agent], expected)
+
+
+def test_an_action_far_from_all_components_has_the_floors_density_and_no_gradient() -> None:
+    agents = MixtureAWACAgents(SEEDS, OBSERVATION, ACTION, MixtureAWACConfig(**NUMBERS))
+    agents.initialise()
+    with torch.no_grad():
+        agents.policy.components.net.affine_maps()[-1].bias.fill_(-9.0)  # deviations of e^-5
+    states = torch.ones(len(SEEDS), 1, OBSERVATION)
+    density = agents.policy(states).log_density(torch.ones(len(SEEDS), 1, ACTION))
+    density.sum().backward()
+    torch.testing.assert_close(density, torch.full_like(density, 1e-12).log())
+    assert not any(parameter.grad.any() for parameter in agents.policy.parameters())
