@@ -2,7 +2,7 @@
 
 `docs_dir` holds the style alone. A page's relative link to a file that is no page, such as a figure or a
 configuration, brings that file along; one to nothing fails the strict build. A notebook is executed and
-becomes a page; each package has a page of its API.
+becomes a page of what it shows; each package has a page of its API.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from nbconvert.preprocessors import ExecutePreprocessor
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "*.md",
+    "docs/**/*.md",
     "config/README.md",
     "releases/README.md",
     "benchmarks/README.md",
+    "results/leaderboard.md",
     "results/reference/README.md",
 )
 PACKAGES = ("envs", "offline_data", "algorithms", "analysis", "paper_figures", "storage")
@@ -32,7 +34,7 @@ _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)\s#]+)")
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages, what they link to, executed notebooks, and the API; expand the navigation's folders."""
-    pages = sorted({path for pattern in PAGES for path in ROOT.glob(pattern)} | {*ROOT.glob("docs/**/*.md")})
+    pages = sorted(path for pattern in PAGES for path in ROOT.glob(pattern))
     linked = {Path(os.path.normpath(page.parent / name)) for page in pages for name in _links(page)}
     for path in [*pages, *sorted(linked - set(pages))]:
         if path.is_file() and path.is_relative_to(ROOT):
@@ -56,7 +58,9 @@ def _links(page: Path) -> list[str]:
 def _executed(notebook: Path) -> dict[Path, str | bytes]:
     """Run a notebook in its folder; return its page and its figures. An exception in it ends the build."""
     cells = nbformat.read(notebook, as_version=4)
-    ExecutePreprocessor(timeout=120).preprocess(cells, {"metadata": {"path": str(notebook.parent)}})
+    quiet = ["--log-level=ERROR"]  # that the kernel listens on this machine is no warning
+    run = ExecutePreprocessor(startup_timeout=300, timeout=300, extra_arguments=quiet)  # seconds
+    run.preprocess(cells, {"metadata": {"path": str(notebook.parent)}})
     text, extracted = MarkdownExporter().from_notebook_node(cells)
     made: dict[Path, str | bytes] = {
         notebook.parent / name: data for name, data in extracted["outputs"].items()
