@@ -62,6 +62,22 @@ def test_a_python_that_the_lock_does_not_fit_is_refused_before_anything_is_insta
     assert not (tmp_path / ".venv").exists()
 
 
+@pytest.mark.parametrize("command", [["wheel"], ["install", "--target", "there"], ["install", "--editable"]])
+def test_nothing_is_installed_that_would_lack_its_data(tmp_path: Path, command: list[str]) -> None:
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".ci/build.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    process = subprocess.run(
+        [sys.executable, "-m", "pip", *command, ".", "--no-deps", "--no-input"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 1
+    assert "expected a clone of it, and in that `make reproduce`" in process.stdout + process.stderr
+    assert not [*tmp_path.glob("*.whl"), *tmp_path.glob("there/*")]
+
+
 def test_every_locked_package_has_its_hashes() -> None:
     packages = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
     assert len(packages) > 50
