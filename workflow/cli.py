@@ -76,7 +76,11 @@ def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentPa
             status = REFUSED
         except KeyboardInterrupt:
             status = 128 + signal.SIGINT
-        except Exception:
+        except Exception as error:
+            if lacking := _lacking_memory(error):
+                print(f"{Path(sys.argv[0]).stem}: {lacking}", file=messages)
+                _leave(lacking, options.log)
+                sys.exit(REFUSED)
             # Written here, while the log is still open.
             traceback.print_exc(file=messages)
             _leave(f"{traceback.format_exc(limit=0).strip()} (a defect of the suite)", options.log)
@@ -86,6 +90,18 @@ def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentPa
         finally:
             sys.stderr = messages.terminal
     sys.exit(status)
+
+
+def _lacking_memory(error: Exception) -> str | None:
+    """Say in one sentence that memory did not do, where Python, NumPy or PyTorch said so."""
+    said = str(error).strip().partition("\n")[0]
+    known = ("out of memory", "can't allocate memory", "Unable to allocate")
+    if not isinstance(error, MemoryError) and not any(words in said for words in known):
+        return None
+    return (
+        f"The memory is not enough ({said or 'MemoryError'}): expected more, or fewer agents in a job"
+        " (agents_per_job, seeds_per_job)."
+    )
 
 
 def _leave(sentence: str, log: Path | None) -> None:

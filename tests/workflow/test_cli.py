@@ -29,6 +29,12 @@ def main(options):
     if options.do == "judge":
         import analysis.intervals  # whose libraries log to what standard error is, and close that at exit
         return
+    if options.do == "overflow":
+        import numpy
+        numpy.zeros(2**58)
+    if options.do == "overflow_torch":
+        import torch
+        torch.empty(2**58)
     if options.do == "count":
         for _ in tqdm(range(3), desc="counting"):
             pass
@@ -92,6 +98,16 @@ def test_a_defect_leaves_its_traceback_in_the_log(tmp_path: Path, step: list[str
     log = (tmp_path / "logs" / "step.log").read_text()
     assert "RuntimeError: a defect" in errors
     assert "RuntimeError: a defect" in log
+
+
+@pytest.mark.parametrize("what", ["overflow", "overflow_torch"])
+def test_memory_that_does_not_do_is_one_sentence(tmp_path: Path, step: list[str], what: str) -> None:
+    process = start([*step, what], tmp_path, OFF2ON_FAILURES="failures.txt")
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert errors.startswith("step: The memory is not enough (") and errors.count("\n") == 1
+    assert "fewer agents in a job (agents_per_job, seeds_per_job)" in errors
+    assert (tmp_path / "failures.txt").read_text().startswith("The memory is not enough")
 
 
 def test_a_log_begins_with_its_command_and_has_progress_as_lines(tmp_path: Path, step: list[str]) -> None:

@@ -154,6 +154,11 @@ onstart:
 
 
 onerror:
-    if FAILURES.exists():
-        # After Snakemake's own account of it, which ends with "At least one job did not complete".
-        atexit.register(print, f"\n{FAILURES.read_text()}", end="", flush=True)
+    last = (
+        FAILURES.read_text()
+        if FAILURES.exists()
+        else "A job ended without a last word, as those do that the system kills where memory is not enough: the"
+        " account above names it and its log; the same command goes on.\n"
+    )
+    # After Snakemake's own account of it, which ends with "At least one job did not complete".
+    atexit.register(print, f"\n{last}", end="", flush=True)

@@ -30,6 +30,7 @@ rule verdict:
         "look at the verdicts"
     shell:
         "python -m analysis.verdicts --reproduction {input} {params.fail_on} 2>&1 | tee {log}"
+        ' || {{ cat {log} >> "$OFF2ON_FAILURES"; exit 1; }}'
 
 
 # `snakemake plan`: the jobs of the configuration, in a page.
