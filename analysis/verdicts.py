@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -93,7 +94,7 @@ def verdict_table(judgements: Sequence[Judgement]) -> str:
     for judgement in judgements:
         claim, here = judgement.claim, judgement.published_here
         cells = (
-            f"**{claim.id}**: {claim.says}",
+            f"**{claim.id}**: {_plain(claim.says)}",
             claim.figure or "",
             numbers(claim, judgement.ours),
             _with_verdict(claim, judgement.published),
@@ -101,10 +102,12 @@ def verdict_table(judgements: Sequence[Judgement]) -> str:
             judgement.verdict.replace("_", " "),
             _extent(judgement),
             " ".join(
-                f"{text[0].upper()}{text[1:].rstrip('.')}." for text in (judgement.reason, claim.note) if text
+                f"{_plain(text[0].upper() + text[1:].rstrip('.'))}."
+                for text in (judgement.reason, claim.note)
+                if text
             ),
         )
-        rows.append([cell.replace("|", "\\|") for cell in cells])
+        rows.append(cells)
     note = (
         "A number is the claim's statistic with its interval over resampled runs; the claim says that it is"
         " above the threshold (or within the margin). Published: the same statistic of the paper's digitised"
@@ -112,6 +115,11 @@ def verdict_table(judgements: Sequence[Judgement]) -> str:
         " the reference expert)."
     )
     return table_text(headings, rows, note, form="github")
+
+
+def _plain(text: str) -> str:
+    """Escape what would be markup in Markdown or end a table's cell: claims are anybody's text."""
+    return re.sub(r"([\\|<&`\[\]])", r"\\\1", text)
 
 
 def numbers(claim: Claim, outcome: Outcome | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -351,6 +352,19 @@ def test_every_claim_has_its_line_and_its_row() -> None:
     rows = verdict_table(judgements).splitlines()
     assert len({line.count(" | ") for line in (rows[0], *rows[2:4])}) == 1
     assert "nan" not in verdict_table(judgements).lower()
+
+
+def test_the_text_of_a_claim_is_no_markup_in_the_table() -> None:
+    says = "<script>x</script> ![a](http://b) `c` d | e"
+    [row] = [
+        line
+        for line in verdict_table(
+            judge([replace(END, says=says, note="<b>")], two_methods(10.0), FEW)
+        ).splitlines()
+        if "script" in line
+    ]
+    assert r"\<script>x\</script> !\[a\](http://b) \`c\` d \| e" in row
+    assert r"\<b>" in row and not re.search(r"(?<!\\)[<`]", row)
 
 
 def test_a_claim_about_a_method_of_ones_own_needs_no_figure(tmp_path: Path) -> None:
