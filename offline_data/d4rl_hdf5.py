@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.locomotion import specification
+from offline_data.minari_io import check_fits, check_held
 from offline_data.recipes import Recording, described
 from offline_data.transitions import Episode
 from storage import UserError
@@ -200,6 +201,9 @@ def _read(path: Path, environment: str) -> dict[str, NDArray[Any]]:
             stored |= {key: _stored(file, key, path) for key in present}
             _check_types(stored, path)
             _check_shapes(stored, path, environment)
+            for key, dataset in stored.items():
+                check_held(dataset.id, key)
+            check_fits(4 * sum(dataset.size for dataset in stored.values()))
             arrays = {key: _array(key, dataset) for key, dataset in stored.items()}
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise UserError(f"{path} is truncated, damaged or not an HDF5 file: {error}") from error
@@ -225,15 +229,12 @@ def _stored(file: Any, key: str, path: Path) -> Any:
 
 
 def _check_types(stored: dict[str, Any], path: Path) -> None:
-    numbers = {key: dataset.dtype for key, dataset in stored.items() if key not in _FLAGS}
-    # D4RL's v1 and v2 replay files hold all their numbers as float64; a file that mixes is none of D4RL's.
-    expected = np.float64 if all(kind == np.float64 for kind in numbers.values()) else np.float32
-    for key, kind in numbers.items():
-        if kind != expected:
-            raise UserError(f"{path}: {key} is {kind}, expected float32")
-    for key in _FLAGS:
-        if key in stored and stored[key].dtype.kind not in "buif":
-            raise UserError(f"{path}: {key} is {stored[key].dtype}, expected truth values")
+    # D4RL's v1 and v2 replay files hold float64; HDF5 converts floats of any size and byte order.
+    for key, dataset in stored.items():
+        flag = key in _FLAGS
+        if dataset.dtype.kind not in ("buif" if flag else "f"):
+            expected = "truth values" if flag else "float32"
+            raise UserError(f"{path}: {key} is {dataset.dtype}, expected {expected}")
 
 
 def _check_shapes(stored: dict[str, Any], path: Path, environment: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from offline_data.image_episodes import ImageEpisode, ImageEpisodes, joined
 from offline_data.minari_io import (
+    check_fits,
     check_local_id,
     described,
     read_arrays,
@@ -86,6 +88,7 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
     """Read all episodes into arrays made once."""
     identifier = file.id
     image_shape = stored_shape(identifier, 0, "observations/image")[1:]
+    check_fits((steps + episodes) * math.prod(image_shape))
     frames = np.empty((steps + episodes, *image_shape), np.uint8)
     state_size = stored_shape(identifier, 0, "observations/state")[1]
     states = np.empty((steps + episodes, state_size), np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from offline_data import environment_spec
 from offline_data.transitions import Episode, Transitions
 from storage import UserError
 from storage.checksums import sha256
-from storage.files import atomic_path, read_json, write_json
+from storage.files import atomic_path, check_regular, read_json, write_json
 from storage.provenance import versions
 
 _LOCAL_ID = re.compile(r"[a-z0-9-]+/[a-z0-9-]+-local-v\d+")
@@ -221,6 +222,9 @@ def read_arrays(
     if not isinstance(metadata, dict):
         raise UserError(f"{path / _METADATA} holds no JSON object; expected a Minari dataset's metadata")
     data = path / _HDF5
+    if (kind := metadata.get("data_format", "hdf5")) != "hdf5":
+        raise UserError(f"{path} is stored as {kind!r}: expected Minari's data_format hdf5")
+    check_regular(data)
     if not data.exists():
         raise UserError(f"{path} holds no HDF5 data: expected {_HDF5} in it")
     if "data_sha256" in metadata and metadata["data_sha256"] != sha256(data):
@@ -355,10 +359,11 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
     Opening a dataset costs far more than reading a short episode from it.
     """
     identifier = file.id
-    width = stored_shape(identifier, 0, "observations")[1]
+    width, actions = _width(file, "observations"), _width(file, "actions")
+    check_fits(4 * steps * (2 * width + actions + 2))
     arrays: dict[str, NDArray[Any]] = {
         "observations": np.empty((steps, width), np.float32),
-        "actions": np.empty((steps, stored_shape(identifier, 0, "actions")[1]), np.float32),
+        "actions": np.empty((steps, actions), np.float32),
         "rewards": np.empty(steps, np.float32),
         "masks": np.empty(steps, np.float32),
         "next_observations": np.empty((steps, width), np.float32),
@@ -376,6 +381,19 @@ def _read_arrays(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]
         arrays["episode_ends"][rows.stop - 1] = True
     np.logical_not(terminations, out=arrays["masks"], casting="unsafe")
     return arrays
+
+
+def _width(file: Any, key: str) -> int:
+    """Return how many numbers a step has of `key`. UserError where these are no vectors."""
+    _check_in_file(file.id, b"episode_0")
+    _check_in_file(file["episode_0"].id, key.encode())
+    if file["episode_0"].get(key, getclass=True) is h5py.Group:
+        parts = ", ".join(file["episode_0"][key])
+        raise UserError(f"{file.filename} has {key} of several parts ({parts}): expected vectors of numbers")
+    shape = stored_shape(file.id, 0, key)[1:]
+    if len(shape) != 1:
+        raise UserError(f"{file.filename} has {key} of the shape {shape}: expected vectors of numbers")
+    return shape[0]
 
 
 def _read_marks(file: Any, episodes: int, steps: int) -> dict[str, NDArray[Any]]:
@@ -437,7 +455,35 @@ def _open(file: Any, episode: int, key: str) -> Any:
     layout = dataset.get_create_plist()
     if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():
         raise ValueError(f"{key} lies outside the file; expected no virtual and no external data")
+    check_held(dataset, key)
     return dataset
+
+
+def check_held(dataset: Any, key: str) -> None:
+    """Check that the file holds every number that its HDF5 dataset (the low level's) declares.
+
+    What a file leaves out HDF5 would fill, terabytes of it from a file of kilobytes. Compressed data may
+    stand for a thousand times their size: `check_fits` before they are read.
+
+    Raises:
+        ValueError: it does not.
+    """
+    declared = math.prod(dataset.shape) * dataset.get_type().get_size()
+    layout = dataset.get_create_plist()
+    if layout.get_layout() == h5py.h5d.CHUNKED:
+        chunks = (math.ceil(n / chunk) for n, chunk in zip(dataset.shape, layout.get_chunk(), strict=True))
+        whole = dataset.get_num_chunks() == math.prod(chunks)
+    else:
+        whole = dataset.get_storage_size() >= declared
+    if not whole:
+        raise ValueError(f"{key} declares {declared:,} bytes, of which the file holds a part")
+
+
+def check_fits(size: int) -> None:
+    """Raise ValueError unless `size` bytes are less than the machine's memory."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        raise ValueError(f"it declares {size:,} bytes, more than this machine's memory of {memory:,}")
 
 
 def _check_in_file(group: Any, name: bytes) -> None:

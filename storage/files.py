@@ -24,6 +24,8 @@ _REFUSED = (
     errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 _ASIDE = ".replaced"
+LARGEST_TEXT = 2**28
+"""Bytes of the largest JSON or YAML file that is read."""
 _PRIVATE = 0o600
 """Mode of files that libraries make under a name of their own and rename."""
 _ABANDONED = 24 * 3600.0
@@ -81,12 +83,28 @@ def write_json(path: Path | str, value: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def check_regular(path: Path | str, largest: int | None = None) -> None:
+    """Check that a file has an end, and one within `largest` bytes; a missing one is not looked at.
+
+    Raises:
+        UserError: `path` is a pipe, a device or a socket, or larger.
+    """
+    if not Path(path).exists() or Path(path).is_dir():
+        return
+    found = Path(path).stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{path} is a pipe or a device: expected a regular file.")
+    if largest is not None and found.st_size > largest:
+        raise UserError(f"{path} has {found.st_size:,} bytes: expected at most {largest:,}.")
+
+
 def read_json(path: Path | str) -> Any:
     """Read the JSON file `path`.
 
     Raises:
-        UserError: the file is missing, cannot be read or is not JSON.
+        UserError: the file is missing, cannot be read, is not JSON or larger than any of ours.
     """
+    check_regular(path, LARGEST_TEXT)
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage import UserError
-from storage.files import atomic_path
+from storage.files import atomic_path, check_regular
 
 _CHECKSUM = b"sha256"
+_MOST_ROWS = 10**8
+"""Above any table of ours: repeated values of many more fit in a file of kilobytes."""
 
 
 class Kind(NamedTuple):
@@ -92,9 +94,12 @@ def read_table(path: Path | str, kind: Kind) -> tuple[pa.Table, dict[str, Any]]:
     Raises:
         UserError: the file is missing, truncated, damaged or of another kind.
     """
+    check_regular(path)
     try:
         # Not `pq.read_table`: it would read columns out of folder names like `seed=1`.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if file.metadata.num_rows > _MOST_ROWS:
+                raise UserError(f"{path} declares {file.metadata.num_rows:,} rows: expected fewer")
             table = file.read()
         metadata: dict[bytes, bytes] = dict(table.schema.metadata or {})
     except FileNotFoundError as error:

@@ -15,9 +15,11 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from storage import UserError
+from storage.files import LARGEST_TEXT, check_regular
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
+_LARGEST = 10**6
 _CORE_SCHEMA = {
     "null": r"null|Null|NULL|~|",
     "bool": r"true|True|TRUE|false|False|FALSE",
@@ -56,9 +58,11 @@ def read_yaml(path: Path) -> Any:
     """Read the YAML file `path`. No tag builds an object.
 
     Raises:
-        UserError: the file is missing or is not YAML, a mapping in it has a key twice, or a word that is not
-            in quotes would be read otherwise by YAML 1.1 or by YAML 1.2; the sentence names the line.
+        UserError: the file is missing or is not YAML, its aliases stand for too much, a mapping in it has a
+            key twice, or a word that is not in quotes would be read otherwise by YAML 1.1 or by YAML 1.2; the
+            sentence names the line.
     """
+    check_regular(path, LARGEST_TEXT)
     try:
         return yaml_of(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
@@ -72,10 +76,25 @@ def yaml_of(text: str, place: str) -> Any:
     try:
         loader = _Loader(text)
         loader.name = place
-        return loader.get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: a number of more digits than Python reads.
+        content = loader.get_single_data()
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        # ValueError: a number of more digits than Python reads. LookupError and the like: a tag that its value
+        # does not fit, as in !!bool maybe, and a key that is a list.
         raise UserError(f"{place} is not YAML: {' '.join(str(error).split())}.") from error
+    if _size(content, {}) > _LARGEST:
+        raise UserError(f"{place} stands for more than {_LARGEST:,} values by its aliases: expected fewer.")
+    return content
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """Count the values of nested lists and mappings, each as often as aliases name it; in itself, once."""
+    if not isinstance(value, (list, dict)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = 0
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(value)]
 
 
 def _tag_in_1_2(word: str) -> str:

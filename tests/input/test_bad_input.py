@@ -171,6 +171,18 @@ CONFIGURATIONS = [
     written_configuration("a hundred thousand brackets", b"[" * 100_000, "is not YAML"),
     written_configuration("an object to build", b"!!python/object/apply:os.abort []", "is not YAML"),
     written_configuration("a list that holds itself", b"name: &a [*a]", "name is [[...]]: expected text"),
+    *(
+        written_configuration(f"the tag {tag}", f"name: !!{tag} maybe".encode(), "is not YAML")
+        for tag in ("timestamp", "bool", "int", "float", "binary", "omap", "set")
+    ),
+    written_configuration("a key that is a list", b"? [a]\n: b", "is not YAML"),
+    written_configuration(
+        "a billion aliases",
+        b"a0: &a0 [x, x]\n"
+        + b"".join(b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 12)),
+        "stands for more than 1,000,000 values by its aliases",
+    ),
+    Case("configuration file: a device", lambda _: read(Path("/dev/zero")), "is a pipe or a device"),
     written_configuration("nothing", b"", "is not a configuration"),
     Case("configuration file: a folder", read, "could not be read: Is a directory"),
     *(
@@ -278,6 +290,26 @@ MINARI = [
     minari("rewards that are a number", replaced("episode_0/rewards", 5.0), "damaged or of another layout"),
     minari("rewards of nothing", replaced("episode_0/rewards", h5py.Empty("f4")), "of another layout"),
     minari("rewards that are words", replaced("episode_0/rewards", ["a"] * 5), "of another layout"),
+    minari(
+        "rewards left out",
+        hdf5(lambda file, _: in_place("episode_0/rewards", {"shape": (5,), "dtype": "f4"})(file)),
+        "rewards declares 20 bytes, of which the file holds a part",
+    ),
+    minari(
+        "pictures",
+        replaced("episode_0/observations", np.zeros((6, 8, 8, 3), np.uint8)),
+        "main_data.hdf5 has observations of the shape (8, 8, 3): expected vectors of numbers",
+    ),
+    minari("another format", metadata("data_format", "arrow"), "is stored as 'arrow': expected Minari's"),
+    Case(
+        "minari: metadata that are a device",
+        lambda folder: (
+            (folder / "x-v0" / "data").mkdir(parents=True),
+            (folder / "x-v0" / "data" / "metadata.json").symlink_to("/dev/zero"),
+            minari_io.read_transitions(folder, "x-v0"),
+        ),
+        "metadata.json is a pipe or a device: expected a regular file",
+    ),
     minari("a soft link", replaced("episode_0/rewards", h5py.SoftLink("/episode_1/rewards")), "is a link"),
     minari("a link to a file", replaced("episode_1", h5py.ExternalLink("x.hdf5", "/")), "is a link"),
     minari("bytes of another file", hdf5(outside), "lies outside the file"),
@@ -329,6 +361,16 @@ D4RL = [
             )
         ],
         "data.hdf5 is truncated, damaged or not an HDF5 file",
+    ),
+    d4rl(
+        "chunks left out",
+        in_place("rewards", {"shape": (6,), "dtype": "f4", "chunks": (2,)}),
+        "rewards declares 24 bytes, of which the file holds a part",
+    ),
+    d4rl(
+        "numbers left out",
+        in_place("rewards", {"shape": (6,), "dtype": "f4"}),
+        "rewards declares 24 bytes, of which the file holds a part",
     ),
     Case(
         "d4rl: a folder", lambda folder: d4rl_hdf5.recording(folder, ENVIRONMENT).episodes, "does not exist"

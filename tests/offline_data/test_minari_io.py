@@ -575,7 +575,11 @@ def test_metadata_without_the_number_of_steps_are_refused(tmp_path: Path, make_e
     [
         ("observations", np.full((5, 11), np.nan, np.float32), "observations holds a value"),
         ("observations", np.zeros((4, 11), np.float32), "observations of episode 0 has the shape"),
-        ("observations", np.zeros((5, 11, 1), np.float32), "observations of episode 0 has the shape"),
+        (
+            "observations",
+            np.zeros((5, 11, 1), np.float32),
+            r"observations of the shape \(11, 1\): expected vect",
+        ),
         ("actions", np.zeros((5, 1), np.float32), "actions of episode 0 has the shape"),
         ("terminations", np.ones(4, np.bool_), "a terminal transition does not end its episode"),
         ("rewards", np.array([b"a"] * 4), "of another layout"),
@@ -599,7 +603,7 @@ def test_observations_that_are_dictionaries_are_refused(tmp_path: Path, make_epi
         del file["episode_0/observations"]
         file["episode_0/observations/camera"] = np.zeros((5, 3))
     forget_checksum(data)
-    with pytest.raises(UserError, match="of another layout"):
+    with pytest.raises(UserError, match=r"observations of several parts \(camera\): expected vectors"):
         read_transitions(tmp_path, ID)
 
 
