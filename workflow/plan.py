@@ -566,7 +566,7 @@ class Plan:
         if figure == "figure_01a":
             return [f"{self._kept_folder}/likelihood/{dataset}.parquet" for dataset in self.likelihoods()]
         if figure == "datasets":
-            return [f"{results}/datasets/{dataset}.json" for dataset in datasets]
+            return [f"{results}/datasets/{'-'.join(split_name(dataset))}.json" for dataset in datasets]
         if figure == "behaviours":
             return self.behaviour_files()
         if figure == FILM:
