@@ -6,7 +6,7 @@ which names the command and the processor) and are scaled by two short calibrati
 Evaluation episodes count at full length, a bound for tasks in which agents fall. Tasks with images are
 not in the model.
 
-What learns on a GPU (`compute.device: cuda`) is reckoned from its kernels, its bytes and its operations with
+What learns on a GPU (`compute.device: cuda`) is estimated from its kernels, its bytes and its operations with
 the numbers of `H100`, which are a data sheet's and experience's: nothing has been measured there.
 """
 
@@ -549,11 +549,11 @@ def origin(measured: Json, here: Json) -> str:
     return f"{said}\nThis processor, {_processor(here)}, lacks {' '.join(missing)}:\n{found}"
 
 
-def reckoned(gpu: GPU, compute: acceleration.Compute) -> str:
+def gpu_origin(gpu: GPU, compute: acceleration.Compute) -> str:
     """Say how the time of what learns on a GPU was come by."""
     form = "captured in graphs" if compute.updates_per_graph else "launched one by one"
     return (
-        f"What learns on a GPU is reckoned, not measured: its kernels ({form}), bytes and operations\n"
+        f"What learns on a GPU is estimated, not measured: its kernels ({form}), bytes and operations\n"
         f"were counted here, and take the time that an {gpu.name} is said to need. Expect a factor of two."
     )
 

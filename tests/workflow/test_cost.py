@@ -30,9 +30,9 @@ from workflow.cost import (
     Job,
     Model,
     Speed,
+    gpu_origin,
     makespan,
     origin,
-    reckoned,
     seed_compute,
     table,
 )
@@ -142,7 +142,7 @@ def test_what_is_measured_of_behaviours_is_a_stage() -> None:
     assert all(slower[name].seconds > found[name].seconds for name in measured)
 
 
-def test_a_gpu_is_reckoned_by_launches_bytes_and_operations() -> None:
+def test_a_gpu_is_estimated_by_launches_bytes_and_operations() -> None:
     fast = GPU("fast", 1.0, 10.0, 100.0, 20.0, 200.0, 0.0)
     does = Operations(1_000, 0, 0, Kernels(launches=7, draws=2, traffic=1_000, written=500))
     captured = Compute("cuda", updates_per_graph=5)
@@ -168,7 +168,7 @@ def test_a_gpu_is_asked_for_and_answered_for() -> None:
     assert sum(job.seconds for job in learning) < 200 * 3600
     said = table(found.jobs, cores=16)
     assert "of a GPU, GB" in said and "and one GPU." in said
-    assert "an H100 is said to need" in reckoned(H100, found.device)
+    assert "an H100 is said to need" in gpu_origin(H100, found.device)
 
 
 def test_committed_curves_cost_no_training(smoke: dict[str, Any]) -> None:

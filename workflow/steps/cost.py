@@ -28,7 +28,7 @@ def main(options: argparse.Namespace) -> None:
     print(cost.table(estimate.jobs, options.cores))
     print(cost.origin(model.measured["hardware"], hardware()))
     if estimate.on_gpu:
-        print(cost.reckoned(cost.H100, estimate.device))
+        print(cost.gpu_origin(cost.H100, estimate.device))
 
 
 if __name__ == "__main__":
