@@ -25,7 +25,8 @@ from storage.settings import build, names
 from storage.yaml_files import read_yaml
 
 CLAIMS = Path(__file__).with_name("claims.yaml")
-VERDICTS = ("reproduced", "contradicted", "undecided", "not_run")
+NOT_RUN = "not_run"
+VERDICTS = ("reproduced", "contradicted", "undecided", NOT_RUN)
 Bound = Annotated[float, Interval(ge=-1e9, le=1e9)]
 UNITS = {
     "return": "normalised score",

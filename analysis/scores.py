@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from algorithms.catalogue import LABELS
-from envs.reference_scores import KNOWN, normalised_score, reference_scores
+from envs.reference_scores import DATASETS, KNOWN, normalised_score, reference_scores
 from storage import UserError
 
 Scores = NDArray[np.float64]
@@ -134,15 +134,17 @@ def environment_family(dataset: str) -> str:
     """Family of the environment that `dataset` was recorded in: "halfcheetah-random" gives "HalfCheetah".
 
     Raises:
-        UserError: no environment with reference scores begins the name.
+        UserError: no environment with reference scores begins the name, and it is not registered.
     """
+    if dataset in DATASETS:
+        return DATASETS[dataset]
     letters = dataset.replace("-", "").lower()
     for family in KNOWN:
         if letters.startswith(family.lower()):
             return family
     raise UserError(
         f"The dataset {dataset!r} has no reference scores: expected a name that begins with one of"
-        f" {', '.join(family.lower() for family in KNOWN)}."
+        f" {', '.join(family.lower() for family in KNOWN)}, or one that a configuration has."
     )
 
 

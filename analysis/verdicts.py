@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.claims import CLAIMS, UNITS, VERDICTS, Claim, read_claims
+from analysis.claims import CLAIMS, NOT_RUN, UNITS, VERDICTS, Claim, read_claims
 from analysis.intervals import Bootstrap
 from analysis.judging import Judgement, Outcome, judge
 from analysis.success import comparable
@@ -69,10 +69,15 @@ def failing(document: Mapping[str, Any], verdicts: Collection[str]) -> list[str]
 
 
 def verdict_lines(judgements: Sequence[Judgement]) -> str:
-    """One line a claim, for the terminal: verdict, claim, our number and the paper's, what is lacking."""
-    width = max((len(judgement.claim.id) for judgement in judgements), default=0)
+    """One line a claim, for the terminal: verdict, claim, our number and the paper's, what is lacking.
+
+    Claims that could be judged come first, and where there are some, the others share a line.
+    """
+    judged = [judgement for judgement in judgements if judgement.verdict != NOT_RUN]
+    shown = judged or judgements
+    width = max((len(judgement.claim.id) for judgement in shown), default=0)
     lines = []
-    for judgement in judgements:
+    for judgement in shown:
         here = judgement.published_here or judgement.published
         where = "published, this part" if judgement.restricted else "published"
         parts = (
@@ -83,6 +88,8 @@ def verdict_lines(judgements: Sequence[Judgement]) -> str:
         )
         texts = "; ".join(part for part in parts if part)
         lines.append(f"{judgement.verdict:<12}  {judgement.claim.id:<{width}}  {texts}")
+    if others := len(judgements) - len(shown):
+        lines.append(f"{NOT_RUN:<12}  the other {others}; reproduction.md says what each of them needs")
     counts = [f"{sum(j.verdict == verdict for j in judgements)} {verdict}" for verdict in VERDICTS]
     return "\n".join([*lines, "", f"{len(judgements)} claims: {', '.join(counts)}."]) + "\n"
 

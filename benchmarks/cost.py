@@ -1,6 +1,9 @@
 """Measure what `snakemake cost` estimates with: the rates of everything a job does, on one core.
 
     OMP_NUM_THREADS=1 python -m benchmarks.cost --output workflow/cost.json
+    OMP_NUM_THREADS=1 python -m benchmarks.cost --only reds so2 --output workflow/cost.json
+
+The second adds the updates of some methods to what was measured before, scaled to that machine's speed.
 
 Each method's update is timed as the training loops make it (draw, update, log) at two sizes; a line through
 both gives its rate of counted operations and what it takes besides. Processor time counts throughout.
@@ -16,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +28,27 @@ import numpy as np
 import pandas as pd
 import torch
 
+from algorithms.catalogue import METHODS, NOTHING, Phase
 from algorithms.methods.awac import AWACConfig
 from algorithms.methods.bcq import BCQConfig
+from algorithms.methods.behaviour_cloning import CloningConfig
+from algorithms.methods.brac import BRACConfig
+from algorithms.methods.cal_ql import CalQLConfig
 from algorithms.methods.cql import CQLConfig
+from algorithms.methods.edac import EDACConfig
 from algorithms.methods.fqe import FQEConfig
-from algorithms.methods.interface import OfflineStart
+from algorithms.methods.interface import PRETRAINED
+from algorithms.methods.iql import IQLConfig
+from algorithms.methods.lbrac import LBRACConfig
+from algorithms.methods.multi_source import MultiSourceConfig
 from algorithms.methods.off2on import Off2OnConfig
+from algorithms.methods.pex import PEXConfig
+from algorithms.methods.rebrac import ReBRACConfig
+from algorithms.methods.reds import REDSConfig
+from algorithms.methods.rlpd import RLPDConfig
 from algorithms.methods.sac import SACConfig
+from algorithms.methods.so2 import SO2Config
+from algorithms.methods.wsrl import WSRLConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import one_agent
 from algorithms.training import counting
@@ -43,23 +61,22 @@ from algorithms.training.online import OnlineSchedule
 from algorithms.training.worlds import world_of
 from analysis.aggregate import statistics as judge
 from benchmarks.random_data import random_transitions
-from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, random_batch
+from benchmarks.workers import OBSERVATION_SIZE, SEED, random_batch
 from envs import plane
 from envs.locomotion import ENVIRONMENTS, EnvironmentBatch, specification
 from offline_data import recipes
 from offline_data.minari_io import read_transitions
 from storage.curves import COLUMNS
-from storage.files import write_json
+from storage.files import read_json, write_json
 from storage.provenance import hardware, versions
+from workflow.chains import Link, Place, begin_offline
 from workflow.cost import Model, Speed, calibrate, redrawn, row_bytes
+from workflow.operations import random_batch_of
 
 ENVIRONMENT = "HalfCheetah-v4"
-SIZES = (OBSERVATION_SIZE, ACTION_SIZE)
 TINY: dict[str, Any] = {"hidden_widths": (32, 32), "batch_size": 32}
 ROWS = 200_000  # offline transitions that updates draw from: more than the caches hold
 
-SOURCES = {"awac": "awac", "bcq_ft": "bcq"}
-"""Whose agents an online method starts from, where they are not CQL's."""
 OTHER_SIZES: tuple[tuple[str, str, str, Any], ...] = (
     ("cql", "offline", "cql", CQLConfig(hidden_widths=(256, 256, 256))),
     ("cql", "offline", "cql", CQLConfig(batch_size=64, sampled_actions=4)),
@@ -102,28 +119,35 @@ def make_job(label: str) -> Job:
     return Job("cost", label, "random", ENVIRONMENT, [SEED], "0" * 12, Path())
 
 
+def links_before(method: str, phase: Phase, config: Any) -> tuple[Link, ...]:
+    """Whose agents a method of the catalogue starts from, with its own settings where they share some."""
+    source = METHODS[method].starts_from[phase]
+    if source == NOTHING:
+        return ()
+    found = find_method(source, "offline")
+    shared = {
+        each.name: getattr(config, each.name) for each in fields(found.Config) if hasattr(config, each.name)
+    }
+    settings = found.Config(**shared)
+    return (*links_before(source, "offline", settings), (found, settings))
+
+
 def offline_update(method: str, config: Any) -> Timed:
     """One update of the offline loop."""
-    start = OfflineStart([SEED], *SIZES, ())
-    if method == "fqe":
-        teacher = find_method("cql", "offline").begin_offline(
-            start, CQLConfig(hidden_widths=config.hidden_widths)
-        )
-        start = start._replace(agents=[one_agent(teacher.agents, 0)])
-    learner = find_method(method, "offline").begin_offline(start, config)
-    batch = random_batch(SEED, config.batch_size)
-    return logged(lambda: learner.update(batch, 10**9))
+    last, place = (find_method(method, "offline"), config), Place(ENVIRONMENT)
+    learner = begin_offline(place, links_before(method, "offline", config), last)
+    batch = random_batch_of(ENVIRONMENT, last)
+    return logged(lambda: learner.update(batch, PRETRAINED))
 
 
 def online_update(method: str, config: Any) -> Timed:
     """One update of the online loop, drawn from offline and online data."""
+    row, before = METHODS[method], links_before(method, "online", config)
     members: list[Any] = []
-    if method != "sac":
-        source = SOURCES.get(method, "cql")
-        settings = CQLConfig(hidden_widths=config.hidden_widths) if source == "cql" else config
-        teacher = find_method(source, "offline").begin_offline(OfflineStart([SEED], *SIZES, ()), settings)
+    if before:
+        teacher = begin_offline(Place(ENVIRONMENT), before[:-1], before[-1])  # type: ignore[arg-type]
         members = [one_agent(teacher.agents, 0)] * getattr(config, "ensemble_size", 1)
-    transitions = None if method == "sac" else random_transitions(ROWS)
+    transitions = random_transitions(ROWS) if before or row.replays_offline else None
     online = OnlineSchedule(steps=2_000)
     kind, job = find_method(method, "online"), make_job(method)
     learner = make_learner(kind, config, online, transitions, members, job, world_of(job))
@@ -154,13 +178,41 @@ def updates() -> dict[str, tuple[Callable[[Any], Timed], Any, Any]]:
         ),
         "bcq": (offline("bcq"), BCQConfig(**TINY, generator_hidden_widths=(32, 32)), BCQConfig()),
         "fqe": (offline("fqe"), FQEConfig(**TINY), FQEConfig()),
+        "iql": (offline("iql"), IQLConfig(**TINY), IQLConfig()),
+        "rlpd": (online("rlpd"), RLPDConfig(**TINY), RLPDConfig()),
+        "wsrl": (online("wsrl"), WSRLConfig(**TINY), WSRLConfig()),
+        "cal_ql": (offline("cal_ql"), CalQLConfig(**TINY), CalQLConfig()),
+        "pex": (online("pex"), PEXConfig(**TINY), PEXConfig()),
+        "rebrac": (offline("rebrac"), ReBRACConfig(**TINY), ReBRACConfig()),
+        "edac": (offline("edac"), EDACConfig(**TINY), EDACConfig()),
+        # Of the published 2,560 rows a quarter: ten updates of ten critics take seconds.
+        "so2": (online("so2"), SO2Config(**{**TINY, "batch_size": 40}), SO2Config(batch_size=640)),
+        "brac": (
+            offline("brac_v"),
+            BRACConfig(**TINY, policy_hidden_widths=(32, 32), behaviour_hidden_widths=(32, 32)),
+            BRACConfig(),
+        ),
+        "behaviour_cloning": (
+            offline("bc"),
+            CloningConfig(batch_size=32, behaviour_hidden_widths=(32, 32)),
+            CloningConfig(),
+        ),
+        "multi_source": (
+            offline("multi_source"),
+            MultiSourceConfig(**TINY, policy_hidden_widths=(32, 32)),
+            MultiSourceConfig(),
+        ),
+        "lbrac": (offline("lbrac_v"), LBRACConfig(**TINY, policy_hidden_widths=(32, 32)), LBRACConfig()),
+        "reds": (offline("reds"), REDSConfig(**TINY), REDSConfig()),
     }
 
 
-def measure_updates(rounds: int) -> dict[str, dict[str, float]]:
-    """Rate of counted operations and what comes on top, from a small and a usual update."""
+def measure_updates(rounds: int, only: Collection[str] = ()) -> dict[str, dict[str, float]]:
+    """Rate of counted operations and what comes on top, from a small and a usual update; of `only` these."""
     found = {}
     for name, (make, small, usual) in updates().items():
+        if only and name not in only:
+            continue
         seconds = [
             processor_seconds(make(config), calls, rounds) for config, calls in ((small, 40), (usual, 8))
         ]
@@ -295,15 +347,38 @@ def made_up_curves(labels: int, runs: int, points: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def with_updates(measured: Mapping[str, Any], rounds: int, only: Collection[str]) -> dict[str, Any]:
+    """What was measured before, and the updates of `only` as its machine would have made them."""
+    before = calibrate()
+    found = measure_updates(rounds, only)
+    here = Speed(*(statistics.mean(pair) for pair in zip(before, calibrate(), strict=True)))
+    model = Model(here, {"speed": measured["speed"]})
+    added = {
+        name: {
+            "gflop_per_second": rates["gflop_per_second"] / model.products,
+            "overhead_ms": rates["overhead_ms"] * model.rest,
+        }
+        for name, rates in found.items()
+    }
+    return {**measured, "updates": {**measured["updates"], **added}}
+
+
 def main() -> None:
     """Measure all, and write it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--only", nargs="+", choices=updates(), help="only these updates, added to the output"
+    )
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     prepare_process(threads=1)
+    if arguments.only:
+        before = read_json(arguments.output)
+        write_json(arguments.output, with_updates(before, arguments.rounds, arguments.only))
+        return
     load = os.getloadavg()[0]
     before = calibrate()
     measured = measure_updates(arguments.rounds)

@@ -1,5 +1,8 @@
 """HalfCheetah, Hopper, Walker2d and InvertedDoublePendulum as in Gymnasium (v4 and v5), stepped as a batch.
 
+Any other of Gymnasium's MuJoCo environments takes part once it has reference scores
+(`envs.reference_scores.register`): its own class then acts on the batch, one copy after the other.
+
 v4 is the version whose returns compare with D4RL's. The models are the XML files that Gymnasium ships;
 observations, rewards, terminations, time limit and reset noise repeat its classes in
 `gymnasium/envs/mujoco` operation by operation, so that a copy equals `gymnasium.make(name)` to the bit.
@@ -7,6 +10,7 @@ observations, rewards, terminations, time limit and reset noise repeat its class
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,12 +19,15 @@ from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import seeding
 from numpy.typing import ArrayLike, NDArray
 
 from envs import plane
 from envs.physics import PhysicsBatch, load_model
-from envs.task import Limits, Outcome, Task, World
+from envs.reference_scores import KNOWN, MAZES
+from envs.simulator import mujoco
+from envs.task import TIME_LIMIT, Limits, Outcome, Task, World
 from storage import UserError
 
 _ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
@@ -197,6 +204,56 @@ class InvertedDoublePendulum(MujocoTask):
         return Outcome(self.observe(physics), alive - distance_penalty - velocity_penalty, terminations)
 
 
+class Registered(Task):
+    """Whatever Gymnasium's own class does, on the data of each copy in turn."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(int(name.rsplit("-v", 1)[1]))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # v4 is the version of published scores
+                limited = gymnasium.make(name)
+        except gymnasium.error.Error as error:
+            raise UserError(f"environment {name!r} is none of Gymnasium's: {error}") from error
+        made: Any = limited.unwrapped
+        vectors = all(len(space.shape or ()) == 1 for space in (made.observation_space, made.action_space))
+        if not (isinstance(made, MujocoEnv) and vectors):
+            raise UserError(f"environment {name!r} is no MuJoCo environment of vectors: expected one")
+        self._environment = made
+        self.time_limit: int = (limited.spec and limited.spec.max_episode_steps) or TIME_LIMIT
+
+    def world(self, copies: int, threads: int) -> PhysicsBatch:
+        # After a step bodies lag behind the positions by a substep, and rewards are made of them.
+        return PhysicsBatch(self._environment.model, copies, threads, derived=("xpos", "xipos"))
+
+    def limits(self, world: PhysicsBatch) -> Limits:
+        space, environment = self._environment.action_space, self._environment
+        low, high = (np.array(bound, dtype=np.float64) for bound in (space.low, space.high))
+        return Limits(low, high, float(environment.dt))
+
+    def restart(self, world: PhysicsBatch, copy: int, generator: np.random.Generator) -> None:
+        self._environment.np_random = generator
+        self._environment.data = world.data[copy]
+        mujoco.mj_resetData(world.model, world.data[copy])
+        self._environment.reset_model()
+
+    def observe(self, world: PhysicsBatch) -> NDArray[np.float64]:
+        return np.stack([self._of(data)._get_obs() for data in world.data]).astype(np.float64)
+
+    def step(self, world: PhysicsBatch, actions: NDArray[np.floating]) -> Outcome:
+        outcomes = [self._of(data).step(action) for data, action in zip(world.data, actions, strict=True)]
+        observations, rewards, terminations, *_ = zip(*outcomes, strict=True)
+        return Outcome(
+            np.stack(observations).astype(np.float64),
+            np.array(rewards, dtype=np.float64),
+            np.array(terminations, dtype=np.bool_),
+        )
+
+    def _of(self, data: mujoco.MjData) -> Any:
+        self._environment.data = data
+        return self._environment
+
+
 _FAMILIES: dict[str, type[MujocoTask]] = {
     "HalfCheetah": HalfCheetah,
     "Hopper": Hopper,
@@ -246,13 +303,18 @@ def specification(name: str) -> EnvironmentSpecification:
 
 
 def _task(name: str) -> Task:
+    family, _, version = name.rpartition("-v")
     if name in plane.TASKS:
         return plane.TASKS[name](0)
-    if name not in ENVIRONMENTS:
-        known = ", ".join((*ENVIRONMENTS, *plane.TASKS))
-        raise UserError(f"environment {name!r} is unknown; known: {known}")
-    family, version = name.rsplit("-v", 1)
-    return _FAMILIES[family](int(version))
+    if name in ENVIRONMENTS:
+        return _FAMILIES[family](int(version))
+    if family in KNOWN and family not in (*_FAMILIES, *MAZES) and version.isdecimal():
+        return Registered(name)
+    known = ", ".join((*ENVIRONMENTS, *plane.TASKS))
+    raise UserError(
+        f"environment {name!r} is unknown; known: {known}; any other of Gymnasium's MuJoCo environments is"
+        " registered with its reference scores (docs/your_own_dataset.md)"
+    )
 
 
 class EnvironmentBatch:

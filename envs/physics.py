@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,13 +50,14 @@ class PhysicsBatch:
     releases the interpreter's lock, so these threads are as fast (`benchmarks/environments.py`).
     """
 
-    def __init__(self, model: mujoco.MjModel, copies: int, threads: int) -> None:
-        self.model = model
+    def __init__(self, model: mujoco.MjModel, copies: int, threads: int, derived: Sequence[str] = ()) -> None:
+        """Make the copies; `derived` are arrays of MjData that are read before a step, and kept in states."""
+        self.model, self._derived = model, derived
         self.copies = copies
-        self._data = [mujoco.MjData(model) for _ in range(copies)]
-        self._controls = [data.ctrl for data in self._data]
-        self._positions = [data.qpos for data in self._data]
-        self._velocities = [data.qvel for data in self._data]
+        self.data = [mujoco.MjData(model) for _ in range(copies)]
+        self._controls = [data.ctrl for data in self.data]
+        self._positions = [data.qpos for data in self.data]
+        self._velocities = [data.qvel for data in self.data]
         threads = min(threads, copies)
         share = -(-copies // (threads * _SHARES_PER_THREAD)) if threads > 1 else copies
         self._shares = [range(start, min(start + share, copies)) for start in range(0, copies, share)]
@@ -65,7 +66,7 @@ class PhysicsBatch:
 
     def reset(self, copy: int, position: NDArray[np.float64], velocity: NDArray[np.float64]) -> None:
         """Restart one copy at `position` [nq] and `velocity` [nv] with no memory of what it did before."""
-        data = self._data[copy]
+        data = self.data[copy]
         mujoco.mj_resetData(self.model, data)
         data.qpos[:] = position
         data.qvel[:] = velocity
@@ -86,7 +87,7 @@ class PhysicsBatch:
 
     def _advance_shares(self, shares: Iterator[range], controls: NDArray[np.floating], substeps: int) -> None:
         """Take shares from the common iterator until none is left."""
-        model, data, slots, step = self.model, self._data, self._controls, mujoco.mj_step
+        model, data, slots, step = self.model, self.data, self._controls, mujoco.mj_step
         for share in shares:
             for copy in share:
                 slots[copy][:] = controls[copy]
@@ -102,23 +103,34 @@ class PhysicsBatch:
 
     def constraint_forces(self) -> NDArray[np.float64]:
         """Generalised constraint forces [copies, nv] as the last step left them."""
-        return self._gather([data.qfrc_constraint for data in self._data])
+        return self._gather([data.qfrc_constraint for data in self.data])
 
     def site_positions(self, site: int) -> NDArray[np.float64]:
         """Where a site is in the world [copies, 3], in metres, as the last step left it."""
-        return self._gather([data.site_xpos[site] for data in self._data])
+        return self._gather([data.site_xpos[site] for data in self.data])
 
     def _gather(self, rows: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.concatenate(rows).reshape(self.copies, -1)  # a third of the time of np.stack
 
     def state(self) -> NDArray[np.float64]:
         """All that the next step depends on [copies, n]: time, positions, velocities, warm start, inputs."""
-        states = np.empty((self.copies, mujoco.mj_stateSize(self.model, _COMPLETE)))
-        for data, row in zip(self._data, states, strict=True):
+        states = np.empty((self.copies, self._size))
+        for data, row in zip(self.data, states, strict=True):
             mujoco.mj_getState(self.model, data, row, _COMPLETE)
-        return states
+        derived = [
+            self._gather([getattr(data, name).ravel() for data in self.data]) for name in self._derived
+        ]
+        return np.concatenate([states, *derived], axis=1) if derived else states
+
+    @property
+    def _size(self) -> int:
+        return int(mujoco.mj_stateSize(self.model, _COMPLETE))
 
     def restore(self, states: NDArray[np.float64]) -> None:
         """Go back to `states` [copies, n] of `state()`."""
-        for data, row in zip(self._data, states, strict=True):
-            mujoco.mj_setState(self.model, data, row, _COMPLETE)
+        for data, row in zip(self.data, states, strict=True):
+            mujoco.mj_setState(self.model, data, row[: self._size], _COMPLETE)
+            place = self._size
+            for array in (getattr(data, name) for name in self._derived):
+                array[:] = row[place : place + array.size].reshape(array.shape)
+                place += array.size

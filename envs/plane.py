@@ -53,7 +53,7 @@ class TwoWays(PointTask):
     The observation is the position, in [-1, 1]^2.
     """
 
-    time_limit: ClassVar[int] = 50
+    time_limit: int = 50
     speed = 0.1  # in a step, along each axis
     start, start_deviation = np.array([0.0, -0.8]), 0.02
     radius = 0.35  # of the disc around the origin
@@ -79,7 +79,7 @@ class RoomsAndHallways(PointTask):
     The observation is the position, from the middle of the plan, in units of four cells.
     """
 
-    time_limit: ClassVar[int] = 300
+    time_limit: int = 300
     speed = 0.5  # cells in a step, along each axis
     start_spread = 0.3  # cells, from the middle of the start's
     grid: ClassVar[Gridworld] = Gridworld.named("maze3")

@@ -22,7 +22,26 @@ MAZES: dict[str, tuple[float, float]] = {"Maze3": (0.0, 943.024708), "Maze5": (0
 # Of the points in the plane (`envs.plane`), whose return is whether the goal was reached.
 PLANE: dict[str, tuple[float, float]] = {"TwoWays": (0.0, 1.0), "RoomsAndHallways": (0.0, 1.0)}
 KNOWN = REFERENCE_SCORES | PLANE | MAZES
-"""All of them; MuJoCo's environments are `REFERENCE_SCORES`' alone."""
+"""All of them, also those that `register` adds."""
+DATASETS: dict[str, str] = {}
+"""The families of datasets whose names do not begin with theirs (`register_dataset`)."""
+
+
+def register(family: str, random: float, expert: float) -> None:
+    """Let scores of another of Gymnasium's MuJoCo environments be normalised: "Ant" stands for all versions.
+
+    `random` and `expert` are the undiscounted returns of a random policy and of an expert. UserError for a
+    family that has other ones already, and where `expert` is not above `random`.
+    """
+    if not expert > random:
+        raise UserError(f"environment {family}: expert is {expert}: expected more than random, {random}")
+    if KNOWN.setdefault(family, (random, expert)) != (random, expert):
+        raise UserError(f"environment {family} has the reference scores {KNOWN[family]}: expected no others")
+
+
+def register_dataset(dataset: str, environment: str) -> None:
+    """Say which environment a dataset is of whose name does not begin with the environment's family."""
+    DATASETS[dataset] = environment.rsplit("-v", 1)[0]
 
 
 def reference_scores(environment: str) -> tuple[float, float]:
@@ -33,7 +52,10 @@ def reference_scores(environment: str) -> tuple[float, float]:
     family = environment.rsplit("-v", 1)[0]
     if family not in KNOWN:
         known = ", ".join(KNOWN)
-        raise UserError(f"environment {environment!r} has no reference scores; those that have: {known}")
+        raise UserError(
+            f"environment {environment!r} has no reference scores; those that have: {known}; any other of"
+            " Gymnasium's MuJoCo environments is registered with its own (docs/your_own_dataset.md)"
+        )
     return KNOWN[family]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Limits(NamedTuple):
 class Task(ABC):
     """What one environment family measures in worlds that it makes; `version` is that of its name."""
 
-    time_limit: ClassVar[int] = TIME_LIMIT
+    time_limit: int = TIME_LIMIT
 
     def __init__(self, version: int) -> None:
         self.version = version

@@ -19,8 +19,8 @@ from minari.storage.datasets_root_dir import get_dataset_path
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from envs.locomotion import ENVIRONMENTS, specification
-from envs.reference_scores import reference_scores
+from envs.locomotion import specification
+from envs.reference_scores import KNOWN, reference_scores
 from offline_data import environment_spec
 from offline_data.transitions import Episode, Transitions
 from storage import UserError
@@ -279,7 +279,8 @@ def _check_environment(
 
 
 def _with_reference_scores(metadata: dict[str, Any], environment: str | None) -> dict[str, Any]:
-    if environment not in ENVIRONMENTS or metadata.get("ref_max_score") is not None:
+    family = str(environment).rpartition("-v")[0]
+    if family not in KNOWN or metadata.get("ref_max_score") is not None:
         return metadata
     minimum, maximum = reference_scores(str(environment))
     return {**metadata, "ref_min_score": minimum, "ref_max_score": maximum}

@@ -29,9 +29,10 @@ _NOT_OF_A_RESULT = (
     "workflow.configuration",
     "workflow.jobs",
     "workflow.sections",
+    "workflow.watching",
     "storage.settings",
 )
-"""What a job imports to be told its settings, which its fingerprint has already; and what they import."""
+"""What a job imports to be told its settings, which its fingerprint has already, and to show its curve."""
 
 
 def shipped(place: str) -> str:

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from algorithms.catalogue import OFFLINE
-from envs.reference_scores import PLANE, REFERENCE_SCORES
 from offline_data.plane import SCRIPTS, UNIFORM_ACTOR
 from storage import UserError
 from storage.settings import names, validated
 from storage.yaml_files import read_yaml
 from workflow import phases
-from workflow.plan import AUTHORS, AUTHORS_SEEDS, FILM, RECORDING_KEYS, TASKS, Plan
-from workflow.sections import IMAGE_FIGURES, RECIPE_KEYS, Configuration
+from workflow.jobs import with_scores
+from workflow.plan import AUTHORS, AUTHORS_SEEDS, FILM, RECORDING_KEYS, TASKS, Plan, family_of
+from workflow.sections import BUILT_IN, IMAGE_FIGURES, RECIPE_KEYS, Configuration
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
 COMMITTED = "reference"
@@ -57,6 +57,8 @@ def check(configuration: Mapping[str, Any], folder: Path = CONFIGURATIONS) -> di
         raise UserError(
             f"name is '{COMMITTED}': expected another one, results/{COMMITTED} holds the committed results."
         )
+    importlib.import_module("workflow.watching").check(configuration.get("watch", []))
+    _check_environments(configuration)
     _check_methods(configuration)
     # Imports torch, which takes a second that the Snakemakes of jobs do without.
     chains = importlib.import_module("workflow.chains")
@@ -183,15 +185,43 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any], source: str, where:
     return merged
 
 
+def _check_environments(configuration: Mapping[str, Any]) -> None:
+    """Register the environments and names that the configuration brings. UserError for an unknown one."""
+    plan = Plan(configuration)
+    try:
+        with_scores(plan.registered)
+    except UserError as error:
+        raise UserError(f"environments: {error}.") from error
+    sections = {"datasets": configuration["datasets"]}
+    sections["behaviour_policies"] = configuration.get("behaviour_policies", {})
+    for section, entries in sections.items():
+        for name, entry in entries.items():
+            environment = entry["environment"]
+            if environment not in BUILT_IN:
+                _check_registered(f"{section}.{name}.environment", environment, configuration)
+
+
+def _check_registered(where: str, environment: str, configuration: Mapping[str, Any]) -> None:
+    if environment.rpartition("-v")[0] not in configuration.get("environments", {}):
+        raise UserError(
+            f"{where} is {environment!r}: expected one of {names(BUILT_IN)}, or another"
+            " of Gymnasium's MuJoCo environments that 'environments' registers (docs/your_own_dataset.md)."
+        )
+    try:
+        importlib.import_module("envs.locomotion").specification(environment)
+    except UserError as error:
+        raise UserError(f"{where}: {error}.") from error
+
+
 def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
     where = f"datasets.{name}"
     if name in TASKS or dataset["recipe"] == "scripts":
         _check_task(where, name, dataset)
     family = dataset["environment"].rpartition("-")[0]
-    if name not in TASKS and not name.replace("-", "").startswith(family.lower()):
-        known = ", ".join(REFERENCE_SCORES | PLANE)
+    if (named := family_of(name)) not in (None, family):
         raise UserError(
-            f"{where}: the name has to begin with its environment's family, {family} (families: {known})."
+            f"{where}: the name begins with another environment's family than its own, {family}: expected"
+            f" another name, or {named}."
         )
     recipe = dataset["recipe"]
     required, possible = RECIPE_KEYS[recipe]

@@ -5,6 +5,9 @@ moment), steps of the simulator and what else a job does, with rates that were m
 which names the command and the processor) and are scaled by two short calibrations on the machine at hand.
 Evaluation episodes count at full length, a bound for tasks in which agents fall. Tasks with images are
 not in the model.
+
+What learns on a GPU (`compute.device: cuda`) is estimated from its kernels, its bytes and its operations with
+the numbers of `H100`, which are a data sheet's and experience's: nothing has been measured there.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import torch
 from algorithms.catalogue import NOTHING
 from algorithms.diagnostics import likelihood
 from algorithms.diagnostics.likelihood import LikelihoodConfig
-from algorithms.training import behaviour
+from algorithms.training import acceleration, behaviour
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
@@ -42,7 +45,9 @@ FLOAT = 4
 ADAM = 4  # a parameter, its gradient and Adam's two moments
 Chain = tuple[str, int, tuple[chains.Link, ...], chains.MethodAndConfig]
 """What a run is: its environment, its members, what made them, its method and settings."""
-STAGES = ("behaviour", "record", "pretrain", "fine_tune", "likelihood", "statistics", "figures")
+STAGES = (
+    "behaviour", "record", "pretrain", "fine_tune", "behaviours", "likelihood", "statistics", "figures",
+)  # fmt: skip
 BILLION, HOUR = 1e9, 3600.0
 PRODUCT_SIZE = 1024
 SMALL_OPERATIONS = 20_000
@@ -74,6 +79,36 @@ class Job(NamedTuple):
     disk_gb: float  # that stays
     after: tuple[str, ...] = ()  # jobs it waits for
     operations: float = 0.0  # floating-point, of training
+    gpu_gb: float = 0.0  # of a GPU's memory; jobs that take some take turns
+
+
+@dataclass(frozen=True)
+class GPU:
+    """What a GPU does, in seconds, bytes and operations."""
+
+    name: str
+    launch: float  # of one kernel among others of a graph
+    launch_alone: float  # of one that the host launches
+    bytes_per_second: float
+    operations_per_second: float  # float32
+    tf32_operations_per_second: float
+    acting: float  # seconds of an action that the host waits for
+
+    def update(self, does: Operations, count: float, agents: int, compute: acceleration.Compute) -> float:
+        """Return seconds of one update of `agents` agents, `count` operations in all.
+
+        Kernels are launched one after the other, the random numbers of each agent by themselves; what they
+        read and write, or their operations, take the time beside.
+        """
+        launch = self.launch if compute.updates_per_graph else self.launch_alone
+        launches = does.kernels.launches + (agents - 1) * does.kernels.draws
+        rate = self.tf32_operations_per_second if compute.tf32 else self.operations_per_second
+        return launches * launch + max(agents * does.kernels.traffic / self.bytes_per_second, count / rate)
+
+
+H100 = GPU("H100", 2.2e-6, 10e-6, 2.7e12, 50e12, 300e12, 0.45e-3)
+CUDA_GB = 1.5
+"""Of a GPU's memory that a process takes before it has any data."""
 
 
 def calibrate() -> Speed:
@@ -127,18 +162,26 @@ class Model:
             "overhead_ms": max(rates["overhead_ms"] for rates in measured.values()),
         }
 
+    def simulated(self, environment: str, copies: float) -> float:
+        """Give the seconds of a step of each of `copies` environments; one not measured is as the slowest."""
+        tasks = self.measured["environments"]
+        known = tasks.get(environment.rpartition("-")[0])
+        task = known or max(tasks.values(), key=lambda each: float(each["batch_us"] + each["copy_us"]))
+        return float(task["batch_us"] + copies * task["copy_us"]) / 1e6 / self.rest
+
     def steps(self, environment: str, copies: int, kind: str, acting: float, numbers: float) -> float:
-        """One step of each of `copies` environments, where an action of `kind` takes `acting` operations.
+        """Give the seconds of a step of each of `copies` environments and of their actions.
+
+        An action of `kind` takes `acting` operations.
 
         A policy's weights are read once for all copies, which takes longer than to multiply one row by them.
         An action with more operations than its `numbers` weights have in one row has many rows.
         """
-        task = self.measured["environments"][environment.rpartition("-")[0]]
-        simulated = (task["batch_us"] + copies * task["copy_us"] + self.measured["acting_us"]) / 1e6
+        simulated = self.simulated(environment, copies) + self.measured["acting_us"] / 1e6 / self.rest
         rate = self._rates(kind)["gflop_per_second"]
         one_row = acting <= 2 * numbers
         reading = acting / BILLION / self.measured["acting_gflop_per_second"] if one_row else 0.0
-        return float(simulated / self.rest + (copies * acting / BILLION / rate + reading) / self.products)
+        return float(simulated + (copies * acting / BILLION / rate + reading) / self.products)
 
     def other(self, what: str, amount: float = 1.0) -> float:
         """`amount` of something else: starts, gigabytes read and written, bootstrap repetitions."""
@@ -162,8 +205,10 @@ def state_gb(numbers: int) -> float:
 class Estimate:
     """All jobs of a plan, named as their files in results/<run>/benchmarks are."""
 
-    def __init__(self, plan: Plan, model: Model) -> None:
+    def __init__(self, plan: Plan, model: Model, device: acceleration.Compute | None = None) -> None:
+        """`device` stands for what the configuration computes on."""
         self.plan, self.model = plan, model
+        self.device = device or build(acceleration.Compute, plan.configuration.get("compute", {}), "compute")
         self.jobs: dict[str, Job] = {}
         if not plan.recorded:
             self._train()
@@ -214,6 +259,44 @@ class Estimate:
         self.jobs[name] = Job("record", seconds, memory, self.model.measured["disk_share"] * size, after)
         return name
 
+    # --- what training is made of -------------------------------------------------------------------------
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether what learns does so on a GPU."""
+        return self.device.device == "cuda"
+
+    def _update(self, kind: str, does: Operations, agents: int, operations: float | None = None) -> float:
+        """Seconds of an update of so many agents, of `operations` in all where it is another one."""
+        count = agents * does.update if operations is None else operations
+        if self.on_gpu:
+            return H100.update(does, count, agents, self.device)
+        return self.model.update(kind, count)
+
+    def _steps(self, environment: str, copies: int, kind: str, does: Operations) -> float:
+        """Seconds of a step of each of so many environments."""
+        if not self.on_gpu:
+            return self.model.steps(environment, copies, kind, does.action, does.numbers)
+        shares = copies / min(copies, self.device.environment_threads)
+        return self.model.simulated(environment, shares) + H100.acting
+
+    def _looks(self, count: int, learning: float, agents: int, episodes: int, kind: str, chain: Any) -> float:
+        """Seconds of so many evaluations that are not hidden behind so many of `learning`."""
+        environment, does = chain
+        length, copies = specification(environment).time_limit, agents * episodes
+        if self.on_gpu and self.device.evaluation_beside:
+            beside = self.model.steps(environment, copies, kind, does.action, does.numbers)
+            return max(0.0, count * length * beside - learning)
+        return count * length * self._steps(environment, copies, kind, does)
+
+    def _memory(self, does: Operations, agents: int, data: float) -> tuple[float, float]:
+        """GB of the host's and of a GPU's memory, with `data` of agents, buffers and offline data."""
+        base = self.model.memory("training")
+        if not self.on_gpu:
+            return base + data, 0.0
+        # All that an update makes, as if nothing of it were freed before its end.
+        return base + CUDA_GB + data, CUDA_GB + data + agents * does.kernels.written / BILLION
+
     # --- training -----------------------------------------------------------------------------------------
 
     def _train(self) -> None:
@@ -224,6 +307,9 @@ class Estimate:
                 self._likelihood(dataset)
             for label in self.plan.offline_phases(dataset):
                 self._pretrain(dataset, label)
+            for measured, label in self.plan.measured_behaviours():
+                if measured == dataset:
+                    self._behaviours(dataset, label)
             for label in self.plan.methods:
                 for seeds in self.plan.seed_groups():
                     self._fine_tune(dataset, label, len(seeds), numbered("seeds", seeds))
@@ -260,20 +346,42 @@ class Estimate:
         data = self.transitions(dataset) * row_bytes(specification(environment)) / BILLION
         state = state_gb(agents * does.numbers)
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
-        seconds += schedule.updates * self.model.update(kind, agents * does.update)
+        learning = schedule.updates * self._update(kind, does, agents)
         count = float(schedule.updates * does.update)
         if schedule.cloning_warm_start or schedule.monte_carlo_warm_start:
             cloning, fitting = operations.of_warm_start(environment, links[:-1], last)
-            seconds += schedule.cloning_warm_start * self.model.update(kind, agents * cloning)
-            seconds += schedule.monte_carlo_warm_start * self.model.update(kind, agents * fitting)
+            learning += schedule.cloning_warm_start * self._update(kind, does, agents, agents * cloning)
+            learning += schedule.monte_carlo_warm_start * self._update(kind, does, agents, agents * fitting)
             count += schedule.cloning_warm_start * cloning + schedule.monte_carlo_warm_start * fitting
         total = schedule.updates + schedule.cloning_warm_start + schedule.monte_carlo_warm_start
         looks = 1 + -(-total // schedule.evaluation_interval)
-        seconds += looks * self._evaluation(environment, agents, schedule.evaluation_episodes, kind, does)
+        chain = (environment, does)
+        seconds += learning + self._looks(looks, learning, agents, schedule.evaluation_episodes, kind, chain)
         count += looks * evaluated(environment, schedule.evaluation_episodes) * does.action
         seconds += total / schedule.checkpoint_interval * self.model.other("save_gb", state)
-        memory = self.model.memory("training") + data + 2 * state
-        return Job("pretrain", seconds, memory, 2 * state, operations=agents * count)
+        memory, gpu = self._memory(does, agents, data + 2 * state)
+        return Job("pretrain", seconds, memory, 2 * state, operations=agents * count, gpu_gb=gpu)
+
+    def _behaviours(self, dataset: str, label: str) -> None:
+        """Measures of estimated behaviours: fresh trajectories, and every agent's densities of them."""
+        entry, links = self.plan.dataset(dataset), self._links(dataset, label)
+        environment = entry["environment"]
+        rows = int(self.plan.configuration["behaviours"]["held_out"]["transitions"])
+        data, fresh = (
+            n * row_bytes(specification(environment)) / BILLION for n in (self.transitions(dataset), rows)
+        )
+        agents, last = self.plan.configuration["pretraining"]["agents"], links[-1]
+        if isinstance(last, str):
+            raise TypeError(f"{last} is a file: expected agents that a job makes")
+        acting = operations.of_run(environment, 0, (), (behaviour.METHOD, behaviour.METHOD.Config()))
+        copies = entry["copies"]
+        step = self.model.steps(environment, copies, _kind(behaviour.METHOD), acting.action, acting.numbers)
+        densities = rows * operations.of_behaviours(environment, links[:-1], last)
+        seconds = self.model.other("start_training") + self.model.other("read_gb", data)
+        seconds += rows / copies * step + agents * self.model.update(_kind(*last), densities)
+        memory = self.model.memory("training") + data + 2.5 * fresh
+        after = (recorded(dataset), *self._pretrain(dataset, label))
+        self.jobs[f"behaviours/{dataset}/{label}"] = Job("behaviours", seconds, memory, 0.0, after)
 
     def _fine_tune(self, dataset: str, label: str, runs: int, seeds: str) -> None:
         after: tuple[str, ...] = ()
@@ -329,23 +437,20 @@ class Estimate:
         state = state_gb(runs * does.numbers)
 
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
-        seconds += updates * self.model.update(kind, runs * does.update)
-        seconds += steps * self.model.steps(environment, runs, kind, does.action, does.numbers)
+        learning = updates * self._update(kind, does, runs)
+        learning += steps * self._steps(environment, runs, kind, does)
         looks = 1 + online.steps // online.evaluation_interval
-        seconds += looks * self._evaluation(environment, runs, online.evaluation_episodes, kind, does)
+        episodes = online.evaluation_episodes
+        seconds += learning + self._looks(looks, learning, runs, episodes, kind, (environment, does))
         if online.diagnostics_interval and "action_auroc" in method.diagnostics:
-            measured = self.model.update(kind, runs * operations.of_auroc(*chain))
+            measured = self._update(kind, does, runs, runs * operations.of_auroc(*chain))
             seconds += online.steps // online.diagnostics_interval * measured
         saved = state + priorities + collected / 2  # on average
         seconds += online.steps / online.checkpoint_interval * self.model.other("save_gb", saved)
-        memory = self.model.memory("training") + data + 2 * (collected + priorities + state)
         acted = steps + looks * evaluated(environment, online.evaluation_episodes)
         count = runs * float(updates * does.update + acted * does.action)
-        return Job(stage, seconds, memory, state + priorities + collected, operations=count)
-
-    def _evaluation(self, environment: str, agents: int, episodes: int, kind: str, does: Operations) -> float:
-        length = specification(environment).time_limit
-        return length * self.model.steps(environment, agents * episodes, kind, does.action, does.numbers)
+        memory, gpu = self._memory(does, runs, data + 2 * (collected + priorities + state))
+        return Job(stage, seconds, memory, state + priorities + collected, operations=count, gpu_gb=gpu)
 
     def _likelihood(self, dataset: str) -> None:
         """Figure 1a's density model: its training, then draws for every evaluated pair."""
@@ -396,7 +501,7 @@ def seed_compute(plan: Plan) -> pd.DataFrame:
 
     Core-hours are of the processor that `cost.json` names, so that they are the same wherever they are asked.
     """
-    estimate = Estimate(plan, Model(Speed(**read_json(MEASURED)["speed"])))
+    estimate = Estimate(plan, Model(Speed(**read_json(MEASURED)["speed"])), acceleration.Compute())
     pairs = product(plan.configuration["datasets"], plan.judged)
     rows = [(dataset, label, *estimate.compute(dataset, label)) for dataset, label in pairs]
     return pd.DataFrame(rows, columns=["dataset", "method", *Compute._fields])
@@ -444,6 +549,15 @@ def origin(measured: Json, here: Json) -> str:
     return f"{said}\nThis processor, {_processor(here)}, lacks {' '.join(missing)}:\n{found}"
 
 
+def gpu_origin(gpu: GPU, compute: acceleration.Compute) -> str:
+    """Say how the time of what learns on a GPU was come by."""
+    form = "captured in graphs" if compute.updates_per_graph else "launched one by one"
+    return (
+        f"What learns on a GPU is estimated, not measured: its kernels ({form}), bytes and operations\n"
+        f"were counted here, and take the time that an {gpu.name} is said to need. Expect a factor of two."
+    )
+
+
 def _processor(hardware: Json) -> str:
     """Its name, and its model where the system says it: many share a name in a cloud."""
     model = f" ({hardware['cpu_model']})" if hardware["cpu_model"] else ""
@@ -457,14 +571,20 @@ def _kind(method: Any, config: Any = None) -> str:
 
 
 def makespan(jobs: Mapping[str, Job], cores: int) -> float:
-    """Seconds until all jobs are done on `cores` cores, each started as soon as it can be, in their order."""
+    """Seconds until all jobs are done on `cores` cores, each started as soon as it can be, in their order.
+
+    Jobs that need a GPU take turns at one.
+    """
     waiting = {name: {before for before in job.after if before in jobs} for name, job in jobs.items()}
     running: list[tuple[float, int, str]] = []
     order = {name: place for place, name in enumerate(jobs)}
     now = 0.0
     while waiting or running:
         ready = [name for name, before in waiting.items() if not before]
-        for name in ready[: cores - len(running)]:
+        taken = any(jobs[name].gpu_gb for *_, name in running)
+        on_gpu = [name for name in ready if jobs[name].gpu_gb]
+        waits = set(on_gpu if taken else on_gpu[1:])
+        for name in [name for name in ready if name not in waits][: cores - len(running)]:
             del waiting[name]
             heapq.heappush(running, (now + jobs[name].seconds, order[name], name))
         now, _, done = heapq.heappop(running)
@@ -482,24 +602,33 @@ def rows(jobs: Mapping[str, Job]) -> Iterable[tuple[str, Sequence[Job]]]:
 
 
 def table(jobs: Mapping[str, Job], cores: int) -> str:
-    """Print a line a stage, then the whole on so many cores, as text."""
-    lines = [
-        f"{'stage':12} {'jobs':>5} {'core-hours':>11} {'longest, h':>11} {'memory, GB':>11} {'disk, GB':>9}"
-    ]
-    for stage, members in rows(jobs):
-        hours = [job.seconds / HOUR for job in members]
-        memory, disk = max(job.memory_gb for job in members), sum(job.disk_gb for job in members)
-        lines.append(
-            f"{stage:12} {len(members):5d} {sum(hours):11.2f} {max(hours):11.3f} {memory:11.2f} {disk:9.2f}"
-        )
+    """Print a line a stage, then the whole on so many cores, as text; a GPU has a column where it is used."""
     everything = list(jobs.values())
-    total = sum(job.seconds for job in everything) / HOUR
-    largest = sorted((job.memory_gb for job in everything), reverse=True)[:cores]
-    lines.append(
-        f"{'all':12} {len(everything):5d} {total:11.2f} {makespan(jobs, cores) / HOUR:11.3f}"
-        f" {sum(largest):11.2f} {sum(job.disk_gb for job in everything):9.2f}"
+    on_gpu = any(job.gpu_gb for job in everything)
+    heading = (
+        f"{'stage':12} {'jobs':>5} {'core-hours':>11} {'longest, h':>11} {'memory, GB':>11} {'disk, GB':>9}"
     )
-    lines.append(
-        f"The last line: hours from start to end, memory at once, on {cores} of {os.cpu_count()} cores."
-    )
+    lines = [heading + (f" {'of a GPU, GB':>13}" if on_gpu else "")]
+
+    def line(stage: str, members: Sequence[Job], longest: float, memory: float) -> None:
+        total, disk = sum(job.seconds for job in members) / HOUR, sum(job.disk_gb for job in members)
+        cells = (
+            f"{stage:12} {len(members):5d} {total:11.2f} {longest / HOUR:11.3f} {memory:11.2f} {disk:9.2f}"
+        )
+        of_gpu = max(job.gpu_gb for job in members)
+        lines.append(cells + (f" {of_gpu:13.2f}" if on_gpu else ""))
+
+    for stage, members in rows(jobs):
+        longest, memory = max(job.seconds for job in members), max(job.memory_gb for job in members)
+        line(stage, members, longest, memory)
+    line("all", everything, makespan(jobs, cores), _at_once(everything, cores))
+    said = f"The last line: hours from start to end, memory at once, on {cores} of {os.cpu_count()} cores"
+    lines.append(said + (" and one GPU." if on_gpu else "."))
     return "\n".join(lines)
+
+
+def _at_once(jobs: Sequence[Job], cores: int) -> float:
+    """GB of the largest jobs that can run together."""
+    turns = sorted((job.memory_gb for job in jobs if job.gpu_gb), reverse=True)[:1]
+    others = sorted((job.memory_gb for job in jobs if not job.gpu_gb), reverse=True)
+    return sum(sorted([*turns, *others], reverse=True)[:cores])

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from envs.reference_scores import register, register_dataset
 from storage import UserError
 from storage.files import read_json, write_json
 
@@ -125,6 +126,14 @@ class _Settings(dict[str, Any]):
 
 def _checked(value: Any) -> Any:
     return _Settings({key: _checked(v) for key, v in value.items()}) if isinstance(value, dict) else value
+
+
+def with_scores(registered: Json) -> None:
+    """Let this process know a configuration's own environments and dataset names (`Plan.registered`)."""
+    for family, scores in registered.get("environments", {}).items():
+        register(family, scores["random"], scores["expert"])
+    for dataset, environment in registered.get("datasets", {}).items():
+        register_dataset(dataset, environment)
 
 
 def numbered(kind: str, numbers: Sequence[int]) -> str:

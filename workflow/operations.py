@@ -11,14 +11,17 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
-from algorithms.diagnostics import action_auroc, likelihood
+from algorithms.diagnostics import action_auroc, behaviours, likelihood
 from algorithms.methods.interface import PRETRAINED, Method
+from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams
-from algorithms.replay.batch import Batch
+from algorithms.replay.batch import FIELDS, Batch
 from algorithms.training import counting, trial
 from envs.locomotion import specification
+from offline_data.transitions import Transitions
 from workflow.chains import Link, MethodAndConfig, Place, begin_offline, begin_online
 
 
@@ -28,6 +31,7 @@ class Operations(NamedTuple):
     update: int
     action: int
     numbers: int
+    kernels: counting.Kernels  # of an update
 
 
 @cache
@@ -40,14 +44,25 @@ def of_run(environment: str, size: int, before: tuple[Link, ...], last: MethodAn
 @cache
 def of_agent(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> Operations:
     """Of one agent's pre-training, once it learns as it does most of the time."""
-    agent, batch = begin_offline(Place(environment), before, last), _batch(environment, last)
+    agent, batch = begin_offline(Place(environment), before, last), random_batch_of(environment, last)
     return _of(agent, lambda: agent.update(batch, PRETRAINED), environment)
+
+
+@cache
+def of_behaviours(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> float:
+    """Of what is measured of one agent's behaviours on one transition of held-out data."""
+    agent, batch = begin_offline(Place(environment), before, last), random_batch_of(environment, last)
+    arrays = {name: getattr(batch, name)[0].numpy() for name in FIELDS}
+    held_out = Transitions(**arrays, episode_ends=np.ones(len(batch.rewards[0]), np.bool_))
+    tensors = one_agent(agent.agents, 0)
+    measured = counting.operations(lambda: behaviours.log_densities(tensors, last[1], held_out))
+    return measured / len(held_out)
 
 
 @cache
 def of_warm_start(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> tuple[int, int]:
     """Of an update that clones, and of one that fits returns. UserError where the method has none."""
-    agent, batch = begin_offline(Place(environment), before, last), _batch(environment, last)
+    agent, batch = begin_offline(Place(environment), before, last), random_batch_of(environment, last)
     cloning = counting.operations(lambda: agent.clone(batch))
     return cloning, counting.operations(lambda: agent.fit_returns(batch, batch.rewards))
 
@@ -80,10 +95,12 @@ def _of(learner: Method, update: Callable[[], object], environment: str) -> Oper
     with torch.no_grad():
         action = counting.operations(lambda: learner.exploit(observations))
     learned = [parameter for group in learner.agents.optimiser.param_groups for parameter in group["params"]]
-    return Operations(counting.operations(update), action, sum(each.numel() for each in learned))
+    numbers = sum(each.numel() for each in learned)
+    return Operations(counting.operations(update), action, numbers, counting.kernels(update))
 
 
-def _batch(environment: str, last: MethodAndConfig) -> Batch:
+def random_batch_of(environment: str, last: MethodAndConfig) -> Batch:
+    """Return a batch of random transitions, as large as the settings say and with what the method needs."""
     method, config = last
     data = trial.offline_data(Place(environment).sizes, method.needed(config), config.batch_size)
     return data.gather(torch.arange(config.batch_size).unsqueeze(0))

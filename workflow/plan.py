@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from algorithms.catalogue import LABELS, METHODS, NOTHING, OFFLINE, ONLINE, Label
+from envs.reference_scores import PLANE, REFERENCE_SCORES
 from storage.provenance import configuration_hash
 from storage.yaml_files import read_yaml
 from workflow.code_hash import ROOT, job_hash, sampled_hash, shipped, source_hash
@@ -43,7 +44,9 @@ TASKS = {
     "grasp-blocked-drawer": "GraspBlockedDrawer-v0",
 }
 """The datasets of images by the paper's names, and their environments: `envs.manipulation.ENVIRONMENTS`."""
-IMAGE_FAMILY = "manipulation"
+IMAGE_FAMILY, OWN_FAMILY = "manipulation", "own"
+FAMILIES = ("halfcheetah", "hopper", "walker2d", "inverted-double-pendulum", "two", "rooms")
+"""What names of datasets begin with, and the folders of what is recorded."""
 PICTURED = ("figure_06", "figure_07")
 """The figures that are made of pictures of the tasks."""
 OF_FILES = ("datasets", "behaviours")
@@ -80,6 +83,22 @@ class Plan:
     def results(self) -> str:
         """The folder of this configuration's results."""
         return f"results/{self.run}"
+
+    @cached_property
+    def registered(self) -> dict[str, Json]:
+        """What processes have to be told to normalise scores: own environments, own names of datasets."""
+        entries = self.configuration["datasets"].items()
+        named = {
+            name: e["environment"] for name, e in entries if name not in TASKS and family_of(name) is None
+        }
+        found = {"environments": self.configuration.get("environments", {}), "datasets": named}
+        return {key: value for key, value in found.items() if value}
+
+    def _scores(self, environment: str) -> dict[str, Json]:
+        """Return what the scores of an own environment depend on, as part of a job's settings."""
+        own = self.configuration.get("environments", {})
+        family = environment.rpartition("-v")[0]
+        return {"reference_scores": own[family]} if family in own else {}
 
     @property
     def recorded(self) -> bool:
@@ -170,7 +189,7 @@ class Plan:
         """Return the environment's name and, for a task with images, what it is made with."""
         entry = self.dataset(dataset)
         if "scripts" not in entry:
-            return {"environment": entry["environment"]}
+            return {"environment": entry["environment"], **self._scores(entry["environment"])}
         made_with = {key: entry["scripts"][key] for key in _MADE_WITH if key in entry["scripts"]}
         return {"environment": entry["environment"], "options": made_with}
 
@@ -181,6 +200,7 @@ class Plan:
     def behaviour_policy(self, policy: str) -> Json:
         """Return the configuration's entry of one behaviour policy, and its fingerprint."""
         entry = {**self.configuration["behaviour_policies"][policy], **self.compute}
+        entry |= self._scores(entry["environment"])
         return with_fingerprint(entry, job_hash("behaviour"))
 
     def recorded_from(self, dataset: str) -> list[str]:
@@ -213,6 +233,7 @@ class Plan:
         """How one dataset is recorded: its entry less what only training reads."""
         entry = self.dataset(dataset)
         settings = {key: entry[key] for key in RECORDING_KEYS if key in entry}
+        settings |= self._scores(entry["environment"])
         sources = [job_hash("record", SCRIPTED if entry["recipe"] == "scripts" else "")]
         for policy in policies_of(entry):
             if policy in self.trained_policies():
@@ -516,6 +537,20 @@ class Plan:
         measured = ["behaviours"] if self.measured_behaviours() else []
         return [*asked, *report, *measured]
 
+    def report(self) -> Json:
+        """Return what the opening page of the report shows and names: what this configuration ran."""
+        figures, known = self.figures(), {name: row.label for name, row in LABELS.items()}
+        starts = dict.fromkeys(self.starts_from(label) for label in self.methods)
+        ensembles = [label for label in self.methods if label in LABELS and LABELS[label].ensemble]
+        return {
+            "figure": f"figures/{figures[0]}.png" if figures else "",
+            "judged": [known.get(label, label) for label in self.judged],
+            "seeds": len(self.judged_seeds),
+            "agents": [known.get(name, name) for name in starts if name != NOTHING],
+            "ensembles": [known[label] for label in ensembles],
+            "images": self.images,
+        }
+
     def figure_curves(self, figure: str) -> list[str]:
         """Return the curve files that a figure is given."""
         if figure in OF_FILES:
@@ -531,7 +566,7 @@ class Plan:
         if figure == "figure_01a":
             return [f"{self._kept_folder}/likelihood/{dataset}.parquet" for dataset in self.likelihoods()]
         if figure == "datasets":
-            return [f"{results}/datasets/{dataset}.json" for dataset in datasets]
+            return [f"{results}/datasets/{'-'.join(split_name(dataset))}.json" for dataset in datasets]
         if figure == "behaviours":
             return self.behaviour_files()
         if figure == FILM:
@@ -546,7 +581,8 @@ class Plan:
 
     def reproduction(self) -> Json:
         """Return the settings of the closing table, of whose costs all is to be known, and a fingerprint."""
-        settings = {**self.configuration["statistics"], "configuration": self.configuration}
+        told = {key: value for key, value in self.configuration.items() if key != "watch"}
+        settings = {**self.configuration["statistics"], "configuration": told}
         source = source_hash("workflow/cost.py", "workflow/cost.json", "workflow/operations.py")
         return with_fingerprint(settings, self.judging()["fingerprint"], source)
 
@@ -632,15 +668,18 @@ def dataset_id(dataset: str) -> str:
 def split_name(dataset: str) -> tuple[str, str]:
     """Family and quality of a dataset's name; only the pendulum's family has hyphens of its own.
 
-    Tasks with images are one family.
+    Tasks with images are one family, and so are datasets whose names begin with none.
     """
     if dataset in TASKS:
         return IMAGE_FAMILY, dataset
-    pendulum = "inverted-double-pendulum"
-    if dataset.startswith(pendulum):
-        return pendulum, dataset.removeprefix(pendulum + "-")
-    family, _, quality = dataset.partition("-")
-    return family, quality
+    found = next((each for each in FAMILIES if dataset.startswith(f"{each}-")), OWN_FAMILY)
+    return found, dataset.removeprefix(f"{found}-")
+
+
+def family_of(dataset: str) -> str | None:
+    """Return the environment that a dataset's name begins with; None where it may be any."""
+    letters = dataset.replace("-", "").lower()
+    return next((family for family in REFERENCE_SCORES | PLANE if letters.startswith(family.lower())), None)
 
 
 def rows_of(names: Iterable[str]) -> list[Label]:

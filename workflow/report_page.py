@@ -1,5 +1,7 @@
 """Write one self-contained HTML page of a configuration's finished results: Snakemake's report.
 
+It opens on the configuration's first figure.
+
     python -m workflow.report_page config/figure_03.yaml
 
 Results drawn from committed curves (`curves: recorded`) have no report of their datasets and no films, and
@@ -10,6 +12,8 @@ two plans the results are of, whatever the configuration's file says today.
 from __future__ import annotations
 
 import argparse
+import base64
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from storage import UserError
+from storage.files import atomic_path
 from workflow.code_hash import ROOT
 from workflow.configuration import named, read
 from workflow.plan import Plan
@@ -64,7 +69,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Configuration: {error}", file=sys.stderr)
         return 2
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *asked]
-    return subprocess.call(command)
+    status = subprocess.call(command)
+    if status == 0:
+        embed(Path(asked[-1]))
+    return status
+
+
+def embed(report: Path) -> None:
+    """Put the picture that the report opens on into the page: Snakemake leaves its address there."""
+    text = report.read_text(encoding="utf-8")
+    if found := re.search(r'src=\\"(figures/\w+\.png)\\"', text):
+        picture = base64.b64encode((report.parent / found[1]).read_bytes()).decode()
+        with atomic_path(report) as temporary:
+            temporary.write_text(
+                text.replace(found[0], f'src=\\"data:image/png;base64,{picture}\\"'), encoding="utf-8"
+            )
 
 
 if __name__ == "__main__":

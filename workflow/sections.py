@@ -81,10 +81,8 @@ Label = Annotated[str, _like(r"[a-z0-9]+(_[a-z0-9]+)*", "lower-case letters and 
 Dataset = Annotated[
     str,
     _like(
-        r"(halfcheetah|hopper|walker2d|inverted-double-pendulum|two-ways|rooms-and-hallways)-[a-z0-9]+(-[a-z0-9]+)*|"
-        + "|".join(TASKS),
-        "a dataset such as halfcheetah-random (the environment's family, then its recipe), or one of "
-        + ", ".join(TASKS),
+        r"[A-Za-z0-9]+([-_][A-Za-z0-9]+)*",
+        "letters and digits, joined by - or _, such as halfcheetah-random",
     ),
 ]
 MinariId = Annotated[
@@ -98,9 +96,10 @@ Seeds = Annotated[list[Seed], MinLen(1), Different]
 Datasets = Annotated[list[str], MinLen(1), Different]
 PictureSize = Annotated[int, Interval(ge=16, le=960)]
 Frames = Annotated[int, Interval(ge=2, le=100)]
-_LOCOMOTION = [f"{task}-v{version}" for task in REFERENCE_SCORES for version in (4, 5)]
-Locomotion = Annotated[str, OneOf(_LOCOMOTION)]
-Environment = Annotated[str, OneOf([*_LOCOMOTION, *PLANE_TASKS, *TASKS.values()])]
+LOCOMOTION = [f"{task}-v{version}" for task in REFERENCE_SCORES for version in (4, 5)]
+BUILT_IN = [*LOCOMOTION, *PLANE_TASKS, *TASKS.values()]
+Environment = Annotated[str, _like(r"[A-Za-z0-9_]+-v[0-9]+", "an environment such as HalfCheetah-v4")]
+Family = Annotated[str, _like(r"[A-Za-z0-9_]+", "a name such as Ant, which stands for all its versions")]
 GENERAL_FIGURES = (
     "learning_curves", "sample_efficiency", "performance_profiles", "interval_estimates",
     "probability_of_improvement", "critic_loss",
@@ -232,6 +231,13 @@ class SourceEntry(Section):
         return self
 
 
+class ReferenceScores(Section):
+    """Undiscounted returns that scores of an environment are normalised by."""
+
+    random: Annotated[float, Interval(ge=-1e6, le=1e6)]
+    expert: Annotated[float, Interval(ge=-1e6, le=1e6)]
+
+
 class DatasetEntry(Section):
     """One dataset: how it is recorded, whose agents there are, what differs on it."""
 
@@ -263,7 +269,7 @@ class Medium(Section):
 class BehaviourPolicy(Section):
     """A policy that data are recorded with."""
 
-    environment: Locomotion
+    environment: Environment
     source: Literal["authors", "released", "train"] = "train"
     seed: Seed
     reward_scale: RewardScale = 1.0
@@ -364,6 +370,8 @@ class Configuration(Section):
     demonstration: bool = False
     curves: Literal["fresh", "recorded"] = "fresh"
     compute: Compute = ABSENT
+    watch: Annotated[list[Literal["tensorboard", "wandb"]], Different] = ABSENT
+    environments: dict[Family, ReferenceScores] = ABSENT
     behaviour_policies: dict[Name, BehaviourPolicy] = ABSENT
     datasets: Annotated[dict[Dataset, DatasetEntry], MinLen(1)]
     pretraining: Pretraining

@@ -26,6 +26,11 @@ class Table:
         self.plan = Plan(configuration)
         self.results = self.plan.results
         self.jobs: dict[str, Job] = {}
+        self._every: dict[str, Any] = {"run": self.plan.run}  # what all jobs are told
+        if "watch" in configuration:
+            self._every["watch"] = configuration["watch"]
+        if self.plan.registered:
+            self._every["registered"] = self.plan.registered
         if not self.plan.recorded:
             self._data()
             self._training()
@@ -69,7 +74,7 @@ class Table:
         about: Json | None = None,
         threads: int = 1,
     ) -> Job:
-        about, module = {"run": self.plan.run, **(about or {})}, f"workflow.steps.{step}"
+        about, module = {**self._every, **(about or {})}, f"workflow.steps.{step}"
         outputs = RULES[rule].left_by(self.results, names) if rule in RULES else {}
         job = Job(rule, names, module, settings, self.results, inputs or {}, outputs, about, threads)
         self.jobs[job.name] = job

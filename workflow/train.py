@@ -23,6 +23,7 @@ def main(options: argparse.Namespace) -> None:
     known = [module.name for module in pkgutil.iter_modules(workflow.steps.__path__, "workflow.steps.")]
     if job.step not in known:
         raise UserError(f"step is {job.step!r}: expected one of {', '.join(known)}.")
+    jobs.with_scores(job.about.get("registered", {}))
     importlib.import_module(job.step).main(job)
 
 

@@ -12,6 +12,7 @@ from algorithms.training.jobs import Job as LoopJob
 from storage.settings import build
 from workflow import cli
 from workflow.jobs import Job
+from workflow.watching import watch_of
 
 
 def prepare(settings: cli.Json) -> Compute:
@@ -33,6 +34,7 @@ def loop_job(job: Job, label: str, seeds: Sequence[int], compute: Compute) -> Lo
         job.state / job.fingerprint,
         compute,
         _make(job.settings),
+        watch_of(job),
     )
 
 

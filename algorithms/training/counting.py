@@ -1,11 +1,13 @@
-"""Floating-point operations, by PyTorch's own counter."""
+"""Floating-point operations, by PyTorch's own counter, and what a GPU would launch, draw, read and write."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -19,3 +21,46 @@ def operations(work: Callable[[], object]) -> int:
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place}) as counter:
         work()
     return int(counter.get_total_flops())
+
+
+class Kernels(NamedTuple):
+    """What some work would be on a GPU; views launch nothing."""
+
+    launches: int
+    draws: int  # of them, each of one agent's random numbers
+    traffic: int  # bytes read and written
+    written: int  # of them
+
+
+def kernels(work: Callable[[], object]) -> Kernels:
+    """Count the kernels of `work`, which is called once: on the CPU, whose blocks are more than a GPU's."""
+    with _Watch() as watch:
+        work()
+    return Kernels(watch.launches, watch.draws, watch.traffic, watch.written)
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts operations on tensors and the bytes that they touch."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.launches = self.draws = self.traffic = self.written = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if not func.is_view and func.overloadpacket not in _NO_KERNELS:
+            read, made = (
+                sum(leaf.nbytes for leaf in tree_leaves(part) if isinstance(leaf, torch.Tensor))
+                for part in ((args, kwargs), found)
+            )
+            self.launches += 1
+            self.draws += torch.Tag.nondeterministic_seeded in func.tags
+            self.traffic += read + made
+            self.written += made
+        return found
+
+
+_NO_KERNELS = {
+    torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.detach, torch.ops.aten.alias,
+    torch.ops.aten._local_scalar_dense, torch.ops.aten.resize_, torch.ops.aten._unsafe_view,
+}  # fmt: skip

@@ -71,7 +71,9 @@ class Loop:
             phase=self.phase,
             unit=self.unit,
         )
-        self.measuring = Measuring(self.log, job.compute.evaluation_beside and world.measures_beside)
+        self.measuring = Measuring(
+            self.log, job.compute.evaluation_beside and world.measures_beside, job.watch
+        )
         streams = (draws, learner.agents.streams)
         self.updates = Updates(self._update, streams, job.compute.updates_per_graph)
         self.checkpoint = job.state_folder / "checkpoint.safetensors"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 
@@ -29,7 +30,11 @@ def measured_steps(first: int, until: int, interval: int, ends: Sequence[int]) -
 class Measuring:
     """Writes rows of a log, at most one of them awaited."""
 
-    def __init__(self, log: TrainingLog, beside: bool) -> None:
+    def __init__(
+        self, log: TrainingLog, beside: bool, watch: Callable[[pd.DataFrame], None] | None = None
+    ) -> None:
+        """`watch` is called with the curve so far after each row."""
+        self._watch = watch
         self._means: dict[str, float] = {}  # over seeds, of the last row that was written
         self._log = log
         self._thread: ThreadPoolExecutor | None = None
@@ -67,9 +72,14 @@ class Measuring:
 
     def _begin(self, row: Row, measure: Callable[[], Measured]) -> None:
         if self._thread is None:
-            self._means = self._log.write(row, measure())
+            self._write(row, measure())
         else:
             self._awaited = row, self._thread.submit(measure)
+
+    def _write(self, row: Row, measured: Measured) -> None:
+        self._means = self._log.write(row, measured)
+        if self._watch is not None:
+            self._watch(self._log.frame())
 
     def shown(self, name: str) -> str:
         """Return the last mean of a metric that was written, for a progress bar."""
@@ -80,7 +90,7 @@ class Measuring:
         if self._awaited is not None:
             row, measured = self._awaited
             self._awaited = None
-            self._means = self._log.write(row, measured.result())
+            self._write(row, measured.result())
 
     def awaited(self, step: int) -> list[Any] | None:
         """Return what a checkpoint of `step` keeps of an awaited row; an earlier step's is waited for."""

@@ -338,17 +338,24 @@ def test_reproduction_is_sorted_json_without_nan() -> None:
     assert failing(document, ["undecided"]) == ["a", "z"] and failing(document, ["contradicted"]) == []
 
 
-def test_every_claim_has_its_line_and_its_row() -> None:
-    claims = [END, replace(END, id="not_run", methods=("off2on", "awac"))]
+def test_judged_claims_come_first_and_the_others_share_a_line() -> None:
+    without = replace(END, id="not_run", methods=("off2on", "awac"))
+    claims = [without, replace(without, id="nor"), END]
+    lines = verdict_lines(judge(claims, two_methods(10.0), FEW)).splitlines()
+    assert lines[0].startswith("reproduced    end  +") and "5 seeds, the whole claim; published" in lines[0]
+    assert lines[1].startswith("not_run       the other 2; reproduction.md says")
+    assert lines[2:] == ["", "3 claims: 1 reproduced, 0 contradicted, 0 undecided, 2 not_run."]
+
+
+def test_every_claim_has_its_line_where_none_is_judged_and_its_row() -> None:
+    claims = [replace(END, id="not_run", methods=("off2on", "awac"))]
     judgements = judge(claims, two_methods(10.0), FEW)
     lines = verdict_lines(judgements).splitlines()
-    assert (
-        lines[0].startswith("reproduced    end      +") and "5 seeds, the whole claim; published" in lines[0]
-    )
-    assert lines[1].startswith("not_run       not_run  published") and lines[1].endswith(
+    assert lines[0].startswith("not_run       not_run  published") and lines[0].endswith(
         f"needs awac on {PANEL}"
     )
-    assert lines[-1] == "2 claims: 1 reproduced, 0 contradicted, 0 undecided, 1 not_run."
+    assert lines[-1] == "1 claims: 0 reproduced, 0 contradicted, 0 undecided, 1 not_run."
+    judgements = judge([END, *claims], two_methods(10.0), FEW)
     rows = verdict_table(judgements).splitlines()
     assert len({line.count(" | ") for line in (rows[0], *rows[2:4])}) == 1
     assert "nan" not in verdict_table(judgements).lower()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from envs import reference_scores
 from envs.locomotion import ENVIRONMENTS, EnvironmentBatch, Transition, specification
 from envs.physics import load_model
 from envs.simulator import mujoco
@@ -126,6 +127,58 @@ def test_only_v4_pays_the_healthy_reward_on_the_step_that_falls(name: str) -> No
     assert fall is not None
     lost = healthy[-1] - fall
     assert (lost > 0.5 * bonus) == name.endswith("v5")
+
+
+@pytest.fixture
+def others() -> Iterator[None]:
+    """Gymnasium's other MuJoCo environments, with made-up reference scores, for the time of a test."""
+    known = dict(reference_scores.KNOWN)
+    for family in {name.rpartition("-v")[0] for name in OTHERS}:
+        reference_scores.register(family, 0.0, 1.0)
+    yield
+    reference_scores.KNOWN.clear()
+    reference_scores.KNOWN.update(known)
+    specification.cache_clear()
+
+
+OTHERS = ["Ant-v4", "Ant-v5", "Humanoid-v5", "InvertedPendulum-v5", "Pusher-v5", "Reacher-v5", "Swimmer-v5"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_any_other_mujoco_environment_is_gymnasiums_once_it_is_registered(name: str, others: None) -> None:
+    batch, peers = EnvironmentBatch(name, [3, 4], threads=2), [make(name), make(name)]
+    first = [peer.reset(seed=seed)[0] for peer, seed in zip(peers, [3, 4], strict=True)]
+    np.testing.assert_array_equal(batch.reset(), first)
+    middle: dict[str, Any] = {}
+    for number, actions in enumerate(random_actions(name, 2, 120, seed=0)):
+        if number == 60:
+            middle = batch.state()
+            batch = EnvironmentBatch(name, [0, 0])
+            batch.restore(middle)
+        ours = batch.step(actions)
+        for copy, (peer, action) in enumerate(zip(peers, actions, strict=True)):
+            theirs = peer.step(action)
+            np.testing.assert_array_equal(ours.observations[copy], theirs[0])
+            assert (ours.rewards[copy], ours.terminations[copy]) == (theirs[1], theirs[2])
+            assert ours.truncations[copy] == theirs[3]
+        finished = ours.terminations | ours.truncations
+        observations = batch.reset(finished)
+        for copy in np.flatnonzero(finished):
+            np.testing.assert_array_equal(observations[copy], peers[copy].reset()[0])
+
+
+def test_an_environment_that_is_none_of_gymnasiums_mujoco_is_one_sentence(others: None) -> None:
+    for family, said in (
+        ("CartPole", "no MuJoCo environment of vectors"),
+        ("Nothing", "none of Gymnasium's"),
+    ):
+        reference_scores.register(family, 0.0, 1.0)
+        with pytest.raises(UserError, match=rf"{family}-v1' is {said}"):
+            specification(f"{family}-v1")
+    with pytest.raises(UserError, match=r"expert is 0\.0: expected more than random"):
+        reference_scores.register("Ant", 1.0, 0.0)
+    with pytest.raises(UserError, match=r"Hopper has the reference scores .* expected no others"):
+        reference_scores.register("Hopper", 0.0, 1.0)
 
 
 def test_the_total_mass_is_set_as_the_compiler_would_have() -> None:

@@ -12,15 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.claims import read_claims
-from envs import plane
 from envs.locomotion import ENVIRONMENTS
 from offline_data import d4rl_hdf5
 from storage import UserError
 from workflow import plan
 from workflow.code_hash import ROOT
 from workflow.configuration import check, merged_by_snakemake, read
-from workflow.plan import TASKS
-from workflow.sections import Configuration
+from workflow.sections import LOCOMOTION, Configuration
 
 DELETE = object()
 
@@ -74,7 +72,7 @@ WRONG = [
         "td3: expected one of fine_tuning",
     ),
     ("fine_tuning.methods.sac.config.alpha", 1.0, "fine_tuning.methods.sac.config: unknown key 'alpha'"),
-    ("datasets.ant-random", {}, "datasets has the name 'ant-random': expected a dataset"),
+    ("datasets.ant random", {}, "datasets has the name 'ant random': expected letters and digits"),
     (
         "datasets.halfcheetah-random.recipe",
         "best",
@@ -178,7 +176,23 @@ WRONG = [
         3,
         "pretraining.agents is 3: expected at least 4, for 2 seeds with ensemble_size 2",
     ),
-    ("datasets.halfcheetah-random.environment", "Hopper-v4", "begin with its environment's family, Hopper"),
+    (
+        "datasets.halfcheetah-random.environment",
+        "Hopper-v4",
+        "family than its own, Hopper",
+    ),
+    (
+        "datasets.halfcheetah-random.environment",
+        "Ant-v5",
+        "MuJoCo environments that 'environments' registers",
+    ),
+    (
+        "environments",
+        {"Ant": {"random": 1, "expert": 0}},
+        "expected more than random, 1",
+    ),
+    ("environments", {"Hopper": {"random": 0, "expert": 1}}, "environment Hopper has the reference scores"),
+    ("environments", {"Ant": {"random": 1}}, "environments.Ant: the key 'expert' is missing"),
     ("datasets.halfcheetah-random.transitions", DELETE, "the recipe random needs the key 'transitions'"),
     ("datasets.halfcheetah-random.behaviour_policy", "x", "the recipe random takes no 'behaviour_policy'"),
     (
@@ -452,7 +466,7 @@ def test_the_demonstration_of_all_methods_is_the_default_and_more() -> None:
 def test_the_rules_of_d4rl_files_and_the_environments_are_those_there_are() -> None:
     schema = Configuration.model_json_schema()["$defs"]["DatasetEntry"]["properties"]
     assert set(schema["episode_ends"]["enum"]) == set(d4rl_hdf5.RULES)
-    assert set(schema["environment"]["enum"]) == {*ENVIRONMENTS, *plane.TASKS, *TASKS.values()}
+    assert set(LOCOMOTION) == set(ENVIRONMENTS)
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
 from pathlib import Path
@@ -11,14 +12,32 @@ import pandas as pd
 import pytest
 import yaml
 
+from algorithms.catalogue import METHODS
+from algorithms.training.acceleration import Compute
+from algorithms.training.counting import Kernels
+from benchmarks.cost import updates
 from envs import plane
 from envs.locomotion import ENVIRONMENTS
 from storage.files import read_json
 from tests.workflow.conftest import Snakemake
 from workflow.code_hash import ROOT
 from workflow.configuration import check, read
-from workflow.cost import MEASURED, Estimate, Job, Model, Speed, makespan, origin, seed_compute, table
+from workflow.cost import (
+    GPU,
+    H100,
+    MEASURED,
+    Estimate,
+    Job,
+    Model,
+    Speed,
+    gpu_origin,
+    makespan,
+    origin,
+    seed_compute,
+    table,
+)
 from workflow.jobs import numbered
+from workflow.operations import Operations
 from workflow.plan import Plan
 
 
@@ -102,6 +121,54 @@ def test_every_environment_that_is_stepped_was_measured() -> None:
     measured = read_json(MEASURED)["environments"]
     assert set(measured) == {name.rpartition("-")[0] for name in (*ENVIRONMENTS, *plane.TASKS)}
     assert all(found["batch_us"] > 0 for found in measured.values())
+
+
+def test_what_the_benchmark_measures_is_in_the_table() -> None:
+    measured = set(read_json(MEASURED)["updates"])
+    assert measured == set(updates())
+    modules = {row.path.partition(":")[0].rpartition(".")[2] for row in METHODS.values()}
+    assert len(measured & modules) > 15
+
+
+def test_what_is_measured_of_behaviours_is_a_stage() -> None:
+    configuration = read(ROOT / "config" / "heterogeneous_pilot.yaml")
+    plan = Plan(configuration)
+    found = Estimate(plan, model()).jobs
+    measured = [f"behaviours/{dataset}/{label}" for dataset, label in plan.measured_behaviours()]
+    assert measured and [name for name, job in found.items() if job.stage == "behaviours"] == measured
+    longer = copy.deepcopy(configuration)
+    longer["behaviours"]["held_out"]["transitions"] *= 10
+    slower = Estimate(Plan(longer), model()).jobs
+    assert all(slower[name].seconds > found[name].seconds for name in measured)
+
+
+def test_a_gpu_is_estimated_by_launches_bytes_and_operations() -> None:
+    fast = GPU("fast", 1.0, 10.0, 100.0, 20.0, 200.0, 0.0)
+    does = Operations(1_000, 0, 0, Kernels(launches=7, draws=2, traffic=1_000, written=500))
+    captured = Compute("cuda", updates_per_graph=5)
+    assert fast.update(does, 1_000, 1, captured) == 7 + 50  # 50 s of operations, 10 s of bytes
+    assert fast.update(does, 3_000, 3, captured) == 7 + 2 * 2 + 150
+    assert fast.update(does, 1_000, 1, Compute("cuda", tf32=True, updates_per_graph=5)) == 7 + 10
+    assert fast.update(does, 1_000, 1, Compute("cuda")) == 70 + 50
+
+
+def test_jobs_on_a_gpu_take_turns() -> None:
+    jobs = {name: job(2)._replace(gpu_gb=1.0) for name in "abc"} | {"d": job(5), "e": job(1, "c")}
+    assert makespan(jobs, 8) == 7
+
+
+def test_a_gpu_is_asked_for_and_answered_for() -> None:
+    names = (Path("overlays", "gpu.yaml"), Path("paper.yaml"))
+    overlay, paper = (yaml.safe_load((ROOT / "config" / name).read_text()) for name in names)
+    both = {key: {**paper.get(key, {}), **value} for key, value in overlay.items()}
+    found = Estimate(Plan(check({**paper, **both})), model())
+    learning = [job for job in found.jobs.values() if job.stage in ("pretrain", "fine_tune")]
+    assert found.on_gpu and all(0 < job.gpu_gb < 80 for job in learning)
+    assert not any(job.gpu_gb for job in found.jobs.values() if job not in learning)
+    assert sum(job.seconds for job in learning) < 200 * 3600
+    said = table(found.jobs, cores=16)
+    assert "of a GPU, GB" in said and "and one GPU." in said
+    assert "an H100 is said to need" in gpu_origin(H100, found.device)
 
 
 def test_committed_curves_cost_no_training(smoke: dict[str, Any]) -> None:

@@ -61,7 +61,11 @@ def test_chains_are_tried_at_the_sizes_of_the_tasks(form: str) -> None:
 
 CQL = "pretraining.methods.cql.config"
 WRONG = [
-    ("datasets.drawer", {}, "datasets has the name 'drawer': expected a dataset such as"),
+    (
+        "datasets.a drawer",
+        {},
+        "datasets has the name 'a drawer': expected letters and digits",
+    ),
     ("datasets.pick-place.scripts.prior", DELETE, "pick-place.scripts: the key 'prior' is missing"),
     (
         "datasets.pick-place.scripts",

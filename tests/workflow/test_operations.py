@@ -73,7 +73,8 @@ def test_members_of_an_ensemble_do_as_much_each() -> None:
         operations.of_run(ENVIRONMENT, config.ensemble_size, before, (AWAC, config))
         for config in (one, three)
     )
-    assert ensemble == tuple(3 * each for each in single)
+    assert ensemble[:3] == tuple(3 * each for each in single[:3])
+    assert ensemble.kernels.launches < 1.1 * single.kernels.launches  # side by side
 
 
 def test_a_warm_start_counts_what_it_teaches() -> None:
@@ -82,3 +83,10 @@ def test_a_warm_start_counts_what_it_teaches() -> None:
     assert cloning == pytest.approx(learning(POLICY), rel=0.04)
     assert fitting == pytest.approx(2 * learning(Q), rel=0.04)
     assert operations.of_agent(ENVIRONMENT, (), method).update > of_sac().update
+
+
+def test_kernels_are_counted_without_views_and_with_what_they_read_and_write() -> None:
+    numbers, generator = torch.rand(10, 10), torch.Generator()
+    found = counting.kernels(lambda: numbers.t().reshape(2, 50) + torch.rand(50, generator=generator))
+    # The transposed is copied, 50 numbers are drawn, and the sum reads both.
+    assert found == counting.Kernels(launches=3, draws=1, traffic=4 * (200 + 50 + 250), written=4 * 250)

@@ -9,15 +9,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from algorithms import catalogue
 from analysis.claims import read_claims
+from analysis.scores import normalised
+from envs import reference_scores
 from storage import UserError
 from workflow import code_hash
 from workflow.code_hash import ROOT, job_hash
-from workflow.configuration import CONFIGURATIONS, read
+from workflow.configuration import CONFIGURATIONS, check, read
 from workflow.plan import Plan, dataset_id, split_name
 from workflow.table import Table
 
@@ -422,6 +425,8 @@ def test_the_rule_of_a_d4rl_file_is_part_of_its_recording(smoke: dict[str, Any])
     [
         ("halfcheetah-medium-replay", ("halfcheetah", "medium-replay")),
         ("inverted-double-pendulum-replay", ("inverted-double-pendulum", "replay")),
+        ("mine", ("own", "mine")),
+        ("hopper2-mine", ("own", "hopper2-mine")),
     ],
 )
 def test_a_dataset_is_named_by_family_and_quality(dataset: str, parts: tuple[str, str]) -> None:
@@ -467,3 +472,28 @@ def test_claims_of_heterogeneous_data_are_of_labels_that_are_trained(name: str) 
         if claim.metric is not None:
             assert set(claim.methods) <= measured
         assert claim.earliest <= configuration["pretraining"]["schedule"]["updates"]
+
+
+def test_a_dataset_has_any_name_and_an_environment_its_own_scores(
+    smoke: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for known in (reference_scores.KNOWN, reference_scores.DATASETS):
+        for name in ("Ant", "My_own"):  # as they were, afterwards
+            monkeypatch.setitem(known, name, None)
+            monkeypatch.delitem(known, name)
+    smoke["datasets"]["My_own"] = {**smoke["datasets"]["halfcheetah-random"], "environment": "Ant-v5"}
+    before = Table(check({**smoke, "environments": {"Ant": {"random": -325.6, "expert": 3879.7}}}))
+    reference_scores.KNOWN.pop("Ant")
+    after = Table(check({**smoke, "environments": {"Ant": {"random": -325.6, "expert": 4000.0}}}))
+    changed = {name for name, job in after.jobs.items() if job.fingerprint != before.jobs[name].fingerprint}
+    assert {name for name in after.jobs if "My_own" in name} <= changed
+    assert not any("halfcheetah-random" in name for name in changed)
+    job = after.find("record", ("own", "My_own"))
+    assert job.outputs["summary"] == "results/smoke/datasets/own-My_own.json"
+    assert job.outputs["summary"] in after.find("figure", ["datasets"]).inputs["summaries"]
+    told = job.about["registered"]
+    assert told == {
+        "environments": {"Ant": {"random": -325.6, "expert": 4000.0}},
+        "datasets": {"My_own": "Ant-v5"},
+    }
+    assert normalised(np.array([4000.0]), "My_own") == [100.0]

@@ -5,7 +5,9 @@ from contextlib import ExitStack
 from os import environ, getpid, pathsep
 from pathlib import Path
 
+from snakemake.logging import logger
 from snakemake.utils import min_version
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from storage import UserError
 from storage.checksums import write_checksums
@@ -34,6 +36,8 @@ try:
 except UserError as error:
     sys.exit(f"Configuration: {error}")
 RESULTS = TABLE.results
+# What the report's texts read: the whole configuration, and what ran by it.
+config.update(TABLE.plan.configuration, report=TABLE.plan.report())
 
 # Jobs run in the environment that runs Snakemake, activated or not, in any working directory, and end with it
 # (workflow.cli).
@@ -135,6 +139,17 @@ def limits(rule):
         )[name]
 
     return {name: one(name) for name in ("mem_mb", "disk_mb", "runtime")}
+
+
+PAGE = 40
+"""Jobs whose list fills a page."""
+if (
+    workflow.output_settings.dryrun
+    and len(TABLE.jobs) > PAGE
+    and not workflow.output_settings.printshellcmds
+):
+    # Their count by rule is all that -n says then; -n -p lists each.
+    logger.addFilter(lambda record: getattr(record, "event", None) != LogEvent.JOB_INFO)
 
 
 # One run at a time writes into results/<name>. The kernel ends this lock with the process, however that ends.

@@ -16,17 +16,19 @@ def main(options: argparse.Namespace) -> None:
     """Calibrate, estimate, print."""
     acceleration.prepare_process()
     plan = Plan(jobs.read(options.file).settings)
+    jobs.with_scores(plan.registered)
     if plan.images:
         raise UserError("the datasets are tasks with images: the model of the cost knows vectors alone")
-    if plan.configuration.get("compute", {}).get("device") == "cuda":
-        raise UserError("compute.device is cuda: the model of the cost knows CPUs alone; expected cpu")
     speed = cost.calibrate()
     print(
         f"{plan.run}: a core of {speed.product:.0f} GFLOP/s in products, {speed.small:.2f} us an operation.\n"
     )
     model = cost.Model(speed)
-    print(cost.table(cost.Estimate(plan, model).jobs, options.cores))
+    estimate = cost.Estimate(plan, model)
+    print(cost.table(estimate.jobs, options.cores))
     print(cost.origin(model.measured["hardware"], hardware()))
+    if estimate.on_gpu:
+        print(cost.gpu_origin(cost.H100, estimate.device))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,169 @@
+"""Train and fine-tune from Python alone: a dataset, a method, agents and their curve (docs/python.md).
+
+A configuration does the same with files, figures and verdicts. Numbers are those of its jobs where agents,
+seeds and settings are the same.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from algorithms.methods.interface import Method, OfflineStart
+from algorithms.population.agents import load_members
+from algorithms.training.acceleration import prepare_process
+from algorithms.training.fine_tuning import fine_tune
+from algorithms.training.jobs import Job
+from algorithms.training.lookup import find_method
+from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain
+from algorithms.training.online import OnlineSchedule
+from envs.locomotion import specification
+from offline_data.minari_io import published_root, read_transitions
+from offline_data.transitions import Transitions
+from storage.provenance import configuration_hash
+from storage.settings import build
+
+Watch = Callable[[pd.DataFrame], None]
+"""What is called with the curve so far at each evaluation."""
+
+
+class Trained(NamedTuple):
+    """Agents of one method, one or an ensemble for each seed, and how they came to be."""
+
+    agents: list[dict[str, Tensor]]
+    """What a checkpoint holds of each, seed by seed; `algorithms.population.checkpoints.save` writes one."""
+    curve: pd.DataFrame
+    """Rows of `storage.curves.COLUMNS`: a metric of a seed at a step."""
+    method: Method
+    environment: str
+
+    @torch.no_grad()
+    def act(self, observations: ArrayLike, seed: int = 0) -> NDArray[np.float32]:
+        """Act as in evaluation, by the agents of the `seed`-th seed: [..., observation] -> [..., action]."""
+        rows = torch.as_tensor(np.asarray(observations), dtype=torch.float32)
+        flat = rows.reshape(-1, rows.shape[-1])
+        runs = self.method.agents.count // self.method.agents.members
+        actions = self.method.exploit(flat.expand(runs, *flat.shape))[seed]
+        return np.asarray(actions.reshape(*rows.shape[:-1], -1).numpy(), dtype=np.float32)
+
+
+def dataset(minari_id: str, environment: str | None = None) -> Transitions:
+    """Read a Minari dataset of vectors, which is downloaded where it is not there.
+
+    UserError as `offline_data.minari_io.read_transitions`.
+    """
+    return read_transitions(published_root(minari_id), minari_id, environment)
+
+
+def offline(
+    method: str,
+    environment: str,
+    data: Transitions,
+    start: Trained | None = None,
+    *,
+    seeds: Sequence[int] = (0,),
+    schedule: Mapping[str, Any] | None = None,
+    folder: Path | str | None = None,
+    watch: Watch | None = None,
+    **numbers: Any,
+) -> Trained:
+    """Train an agent for each seed on `data`, side by side.
+
+    Args:
+        method: one of `algorithms.catalogue.OFFLINE`, or package.module:Class.
+        environment: what the agents are evaluated in, such as "Hopper-v4".
+        data: what they learn from.
+        start: the agents of another method to start from, one a seed, where the method takes some.
+        seeds: of networks, batches and evaluation.
+        schedule: fields of `OfflineSchedule`, such as `{"updates": 2000}`.
+        folder: where checkpoints lie, from which the same call goes on after an interruption; None: nowhere.
+        watch: called with the curve so far at each evaluation.
+        numbers: fields of the method's `Config`, such as `hidden_widths=[64, 64]`.
+
+    Raises:
+        UserError: an unknown name, a wrong setting, data or agents of other sizes.
+    """
+    kind = find_method(method, "offline")
+    config = build(kind.Config, numbers, method)
+    lasting = build(OfflineSchedule, schedule or {}, "schedule")
+    starting = StartingAgents(start.agents, 0) if start else None
+    prepare_process()
+    with _place(folder) as place:
+        job = _job(method, environment, data, seeds, place, watch, [numbers, schedule])
+        agents, curve = pretrain(kind, config, lasting, data, job, starting)
+    return Trained(agents, curve, _acting(kind, config, environment, seeds, agents), environment)
+
+
+def online(
+    method: str,
+    environment: str,
+    data: Transitions | None = None,
+    start: Trained | None = None,
+    *,
+    seeds: Sequence[int] = (0,),
+    schedule: Mapping[str, Any] | None = None,
+    folder: Path | str | None = None,
+    watch: Watch | None = None,
+    **numbers: Any,
+) -> Trained:
+    """Learn online, a run for each seed, side by side; arguments are those of `offline`.
+
+    `method` is one of `algorithms.catalogue.ONLINE`, `schedule` has fields of `OnlineSchedule` such as
+    `{"steps": 2000}`. An ensemble of N (`ensemble_size`) takes the first N agents of `start` for the first
+    seed, the next N for the second; `data` is None for a method from scratch.
+    """
+    kind = find_method(method, "online")
+    config = build(kind.Config, numbers, method)
+    lasting = build(OnlineSchedule, schedule or {}, "schedule")
+    members, agents = start.agents if start else [], list[dict[str, Tensor]]()
+    prepare_process()
+    with _place(folder) as place:
+        job = _job(method, environment, data, seeds, place, watch, [numbers, schedule])
+        curve = fine_tune(kind, config, lasting, data, members, job, trained=agents)
+    return Trained(agents, curve, _acting(kind, config, environment, seeds, agents), environment)
+
+
+def _place(folder: Path | str | None) -> Any:
+    return tempfile.TemporaryDirectory() if folder is None else nullcontext(folder)
+
+
+def _job(
+    method: str,
+    environment: str,
+    data: Transitions | None,
+    seeds: Sequence[int],
+    place: Path | str,
+    watch: Watch | None,
+    settings: Sequence[Mapping[str, Any] | None],
+) -> Job:
+    """Describe the job to its loop; a checkpoint is of these settings and of as much data."""
+    label = method.rpartition(":")[2].lower()
+    named = str(data.metadata.get("dataset_id", "data")) if data is not None else "none"
+    said = {"settings": settings, "method": method, "environment": environment, "seeds": list(seeds)}
+    identity = configuration_hash({**said, "data": [named, 0 if data is None else len(data)]})
+    return Job("python", label, named, environment, list(seeds), identity, Path(place), watch=watch)
+
+
+def _acting(
+    kind: type[Method],
+    config: Any,
+    environment: str,
+    seeds: Sequence[int],
+    agents: Sequence[Mapping[str, Tensor]],
+) -> Method:
+    """Return the method with its trained agents, to act with."""
+    spec = specification(environment)
+    start = OfflineStart(seeds, spec.observation_size, spec.action_size, ())
+    population = kind.population(start, config, len(agents) // len(seeds))
+    load_members(population, agents)
+    population.load_averages(agents)
+    return kind(population, config)

@@ -1,0 +1,83 @@
+"""Python alone trains what a configuration trains: agents that act, and their curve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from algorithms import trainer
+from storage import UserError
+from storage.curves import COLUMNS, write_curves
+from tests.algorithms.made_up import made_up_transitions
+
+TASK = "InvertedDoublePendulum-v4"
+SMALL: dict[str, Any] = {"hidden_widths": [8, 8], "batch_size": 16}
+OFFLINE = {"updates": 20, "evaluation_interval": 10, "evaluation_episodes": 1, "checkpoint_interval": 10}
+ONLINE = {"steps": 40, "block_size": 20, "evaluation_interval": 20, "evaluation_episodes": 1}
+DATA = made_up_transitions([40, 30])
+
+
+def trained(**others: Any) -> trainer.Trained:
+    return trainer.offline("cql", TASK, DATA, seeds=[1, 2], schedule=OFFLINE, **SMALL, **others)
+
+
+def test_a_dataset_a_method_trained_agents_and_their_curve(tmp_path: Path) -> None:
+    agents = trained()
+    assert len(agents.agents) == 2 and set(agents.curve.columns) == set(COLUMNS)
+    density = {"density_hidden_widths": [8, 8], "density_batch_size": 16}
+    both = trainer.online("off2on", TASK, DATA, agents, schedule=ONLINE, ensemble_size=2, **SMALL, **density)
+    assert len(both.agents) == 2 and both.curve["step"].max() == 40
+    write_curves(tmp_path / "curve.parquet", pd.concat([agents.curve, both.curve]), {})
+    scratch = trainer.online("sac", TASK, schedule=ONLINE, **SMALL)
+    for runs in (agents, both, scratch):
+        one, many = np.zeros(11), np.zeros((3, 4, 11))
+        assert runs.act(one).shape == (1,) and runs.act(many).shape == (3, 4, 1)
+        np.testing.assert_allclose(runs.act(many)[0, 0], runs.act(one), rtol=1e-6)
+    first, second = (agents.act(np.ones(11), seed=seed) for seed in (0, 1))
+    assert first != second
+
+
+def test_agents_act_as_they_are_evaluated() -> None:
+    agents = trained()
+    observations = torch.randn(5, 11)
+    policy = agents.method.agents
+    expected = policy.exploit(observations.expand(2, 5, 11))[1]
+    np.testing.assert_array_equal(agents.act(observations, seed=1), expected.detach().numpy())
+
+
+def test_an_interrupted_call_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole = trained()
+
+    def stop(curve: pd.DataFrame) -> None:
+        if curve["step"].max() == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(folder=tmp_path, watch=stop)
+    seen: list[int] = []
+    again = trained(folder=tmp_path, watch=lambda curve: seen.append(int(curve["step"].max())))
+    assert seen == [20]  # from the checkpoint of step 10
+    pd.testing.assert_frame_equal(again.curve, whole.curve)
+    for ours, theirs in zip(again.agents, whole.agents, strict=True):
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"method": "cqll"}, "unknown method 'cqll', expected one of "),
+        ({"hidden_width": [8]}, "cql: unknown key 'hidden_width'"),
+        ({"schedule": {"steps": 3}}, "schedule: unknown key 'steps'"),
+        ({"environment": "Ant-v5"}, r"environment 'Ant-v5' is unknown.*any other of Gymnasium's"),
+        ({"environment": "Hopper-v4"}, "observations and actions of sizes"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(arguments: dict[str, Any], said: str) -> None:
+    usual: dict[str, Any] = {"method": "cql", "environment": TASK, "data": DATA}
+    with pytest.raises(UserError, match=said):
+        trainer.offline(**{**usual, **arguments})
