@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,6 @@ from envs.reference_scores import reference_scores
 from offline_data import environment_spec
 from offline_data.transitions import Episode, Transitions
 from storage import UserError
-from storage.checksums import sha256
 from storage.files import atomic_path, read_json, write_json
 from storage.provenance import versions
 
@@ -235,6 +235,12 @@ def read_arrays(
             return metadata, read(file, episodes, steps)
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError) as error:
         raise UserError(f"{data} is truncated, damaged or of another layout: {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _recorded_on(metadata: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
