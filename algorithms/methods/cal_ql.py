@@ -155,10 +155,7 @@ def update(agents: CalQLAgents, batch: Batch, config: CalQLConfig) -> Metrics:
         "td_error": td_error.detach(),
         "conservative_penalty": penalty.detach().mean(dim=-1),
         "bound_share": bound.mean(dim=-1),
-        "actor_loss": actor.detach(),
-        "q_mean": q.detach().mean(dim=(1, 2)),
-        "entropy": -log_density.detach().mean(dim=-1),
-        "entropy_coefficient": agents.entropy_coefficient,
+        **sac.metrics(agents, q, actor, log_density),
     }
 
 

@@ -240,10 +240,7 @@ def update(
     return {
         "td_error": td_error.detach(),
         "conservative_penalty": penalty.detach().mean(dim=-1),
-        "actor_loss": actor.detach(),
-        "q_mean": q.detach().mean(dim=(1, 2)),
-        "entropy": -log_density.detach().mean(dim=-1),
-        "entropy_coefficient": agents.entropy_coefficient,
+        **sac.metrics(agents, q, actor, log_density),
     }
 
 

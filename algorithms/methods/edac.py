@@ -95,10 +95,7 @@ def update(agents: EDACAgents, batch: Batch, config: EDACConfig) -> Metrics:
     return {
         "critic_loss": critics.detach(),
         "diversity_loss": diversity.detach(),
-        "actor_loss": actor.detach(),
-        "q_mean": q.detach().mean(dim=(1, 2)),
-        "entropy": -log_density.detach().mean(dim=-1),
-        "entropy_coefficient": agents.entropy_coefficient,
+        **sac.metrics(agents, q, actor, log_density),
     }
 
 

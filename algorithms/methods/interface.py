@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 from torch import Tensor
 
@@ -70,6 +70,7 @@ def _encoding(method: type[Method], observed: Observed, config: Any) -> Observat
 
 
 Replays = Literal["uniform", "online_only", "mixed"]
+"""Names of a method's replays (`Method.replays`)."""
 
 
 class Method:
@@ -111,7 +112,7 @@ class Method:
 
     @classmethod
     def population(cls, start: OfflineStart | Start, config: Any, members: int) -> Population:
-        """Make the agents, `members` for each seed, not yet initialised; with encoders where they see.
+        """Make the agents, `members` for each seed, not yet initialised; with encoders of images.
 
         UserError where they are shown named observations and have no encoder, or one and a vector.
         """
@@ -130,6 +131,8 @@ class Method:
             return OnlineReplay(start.buffer)
         if name == "mixed":
             return MixedReplay(start.offline_data(), start.buffer, config.offline_fraction)
+        if name != "uniform":
+            raise UserError(f"the replay is {name}, expected one of {', '.join(get_args(Replays))}")
         return UniformReplay(start.offline_data(), start.buffer)
 
     @classmethod

@@ -77,6 +77,13 @@ def update(agents: ActorCritics, batch: Batch, config: SACConfig) -> Metrics:
     agents.move_targets(config.target_update_rate)
     return {
         "critic_loss": critics.detach(),
+        **metrics(agents, q, actor, log_density),
+    }
+
+
+def metrics(agents: ActorCritics, q: Tensor, actor: Tensor, log_density: Tensor) -> Metrics:
+    """Return the metrics of an update, of `q` [P, K, B] and log pi(a|s) [P, B]. [P] each"""
+    return {
         "actor_loss": actor.detach(),
         "q_mean": q.detach().mean(dim=(1, 2)),
         "entropy": -log_density.detach().mean(dim=-1),

@@ -8,7 +8,7 @@ look.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,19 +61,6 @@ class RecordedFrames:
             {name: frames[starts + later] for name, frames in self.frames.items()} for later in (0, 1)
         )
         return before, after
-
-
-class CollectedObservations(Protocol):
-    """The observations of what S runs collect."""
-
-    def add(self, start: int, before: Any, after: Any) -> None:
-        """Add those of n transitions from number `start` on, [S, n, ...]. UserError for other shapes."""
-
-    def gather(self, indices: Tensor) -> Pair:
-        """Gather those of each run's own transitions, int64 [S, B]. [S, B, ...]"""
-
-    def state(self, size: int) -> dict[str, Tensor]:
-        """Return those of the first `size` transitions, not copied."""
 
 
 class CollectedPairs:

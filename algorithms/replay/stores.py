@@ -32,7 +32,6 @@ from algorithms.replay.extras import (
 )
 from algorithms.replay.observed import (
     CollectedFrames,
-    CollectedObservations,
     CollectedPairs,
     RecordedFrames,
     RecordedPairs,
@@ -163,7 +162,7 @@ class OnlineBuffer:
         # The size once more, on the device: a captured CUDA graph that draws below it sees it grow.
         self.count = torch.zeros((), dtype=torch.float64, device=self.device)
         self._named = not isinstance(observation_size, int)
-        self._observed: CollectedObservations = (
+        self._observed: CollectedPairs | CollectedFrames = (
             CollectedPairs(runs, capacity, observation_size, self.device)
             if isinstance(observation_size, int)
             else CollectedFrames(runs, capacity // horizon, horizon, observation_size, self.device)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from algorithms.methods.interface import Method
 from algorithms.population.streams import derived_seed
 from algorithms.training.acceleration import Compute
 from envs.locomotion import EnvironmentBatch
@@ -36,25 +37,15 @@ class Evaluation(NamedTuple):
         }
 
 
-class Player(Protocol):
-    """Anything that can be evaluated."""
-
-    @property
-    def agents(self) -> Any: ...
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        """Choose actions for evaluation: [G, E, obs] -> [G, E, A]."""
-
-
 def evaluation_of(
-    player: Player, environment: str, seeds: Sequence[int], step: int, episodes: int, compute: Compute
+    player: Method, environment: str, seeds: Sequence[int], step: int, episodes: int, compute: Compute
 ) -> Callable[[], dict[str, NDArray[np.float64]]]:
     """Return a function that evaluates `player` as it is now, as `Evaluation.metrics`.
 
     With `compute.evaluation_beside` a copy on the CPU plays, so that the player may learn on before.
     """
     if compute.evaluation_beside:
-        still: Any = copy.copy(player)
+        still = copy.copy(player)
         still.agents = player.agents.as_they_are()
         player, compute = still, replace(compute, device="cpu", tf32=False, updates_per_graph=0)
 

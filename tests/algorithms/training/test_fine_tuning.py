@@ -135,6 +135,12 @@ def test_each_method_draws_from_its_own_replay() -> None:
     assert not torch.equal(states[0], states[1])  # methods with one seed share no random numbers
 
 
+def test_a_replay_of_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METHODS["sac"], "replays", "newest")
+    with pytest.raises(UserError, match="the replay is newest, expected one of uniform, online_only, mixed"):
+        begin("sac", members=[])
+
+
 def test_a_run_is_the_same_bit_for_bit_whoever_its_neighbour_is(tmp_path: Path) -> None:
     curves = [tune(tmp_path / str(other), "off2on", [other, 1]) for other in (0, 5)]
     rows = [curve[curve.seed == 1].reset_index(drop=True) for curve in curves]
