@@ -101,7 +101,7 @@ benchmarks: export PYTHONPATH = .
 benchmarks: $(INSTALLED)  ## measure speed and size anew, on a machine with nothing else to do (a quarter of an hour of an EPYC with AVX-512)
 	python -m benchmarks.updates --methods cql sac off2on --rounds 7 --output benchmarks/results/updates.json
 	python -m benchmarks.updates --methods awac bcq --rounds 7 --output benchmarks/results/updates_awac_bcq.json
-	python -m benchmarks.updates --methods rlpd wsrl "wsrl, offline" cal_ql pex rebrac edac so2 iql --updates 2 --rounds 5 \
+	python -m benchmarks.updates --methods rlpd wsrl "wsrl, offline" cal_ql pex rebrac edac iql --updates 2 --rounds 5 \
 		--output benchmarks/results/updates_today.json
 	python -m benchmarks.environments --rounds 9 --output benchmarks/results/environments.json
 	python -m benchmarks.environments --threads 1 --rounds 5 \

@@ -58,7 +58,7 @@ def _outside(folder: Path) -> Iterator[Entry]:
 def _ours(reference: Path) -> Iterator[Entry]:
     """Yield committed fine-tuning: of each run once, though several folders may hold its curves."""
     files = sorted(reference.glob("*/curves/*/*/seeds_*.parquet"))
-    plans = {name: _plan(name) for name in dict.fromkeys(map(_folder, files))}
+    plans = {name: _plan(name, reference) for name in dict.fromkeys(map(_folder, files))}
     plans = {name: plan for name, plan in plans.items() if not plan.images and not _demonstrates(plan)}
     costs = {name: seed_compute(plan).set_index(["dataset", "method"]) for name, plan in plans.items()}
     frames = [read_curves(path).assign(file=str(path)) for path in files if _folder(path) in plans]
@@ -81,8 +81,9 @@ def _demonstrates(plan: Plan) -> bool:
     return bool(plan.configuration.get("demonstration", False))
 
 
-def _plan(run: str) -> Plan:
-    file = ROOT / "config" / f"{run}.yaml"
+def _plan(run: str, reference: Path) -> Plan:
+    own = reference / run / "config.yaml"  # where the configuration of that name has gone on since
+    file = own if own.is_file() else ROOT / "config" / f"{run}.yaml"
     if not file.is_file():
         raise UserError(f"{REFERENCE / run} has curves: expected config/{run}.yaml, which they were made by.")
     return Plan({**read(file), "curves": "recorded"})
