@@ -2,7 +2,7 @@
 
 `docs_dir` holds the style alone. A page's relative link to a file that is no page, such as a figure or a
 configuration, brings that file along; one to nothing fails the strict build. A notebook is executed and
-becomes a page; each package has a page of its API.
+becomes a page of what it shows; each package has a page of its API.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def _links(page: Path) -> list[str]:
 def _executed(notebook: Path) -> dict[Path, str | bytes]:
     """Run a notebook in its folder; return its page and its figures. An exception in it ends the build."""
     cells = nbformat.read(notebook, as_version=4)
-    ExecutePreprocessor(timeout=120).preprocess(cells, {"metadata": {"path": str(notebook.parent)}})
+    run = ExecutePreprocessor(startup_timeout=300, timeout=300)  # seconds, on a busy machine
+    run.preprocess(cells, {"metadata": {"path": str(notebook.parent)}})
     text, extracted = MarkdownExporter().from_notebook_node(cells)
     made: dict[Path, str | bytes] = {
         notebook.parent / name: data for name, data in extracted["outputs"].items()
