@@ -110,8 +110,7 @@ def status() -> str:
     rows, others = [["methods", *datasets], ["---"] * (len(datasets) + 1)], []
     for module, names in papers.items():
         title = ", ".join(METHODS[name].label.removesuffix(", offline") for name in names)
-        page = f"docs/methods/{module}.md"
-        linked = f"[{title}]({page})" if (ROOT / page).exists() else title
+        linked = f"[{title}]({page_of(module)})"
         cells = [_cell(found[found["dataset"] == dataset], names) for dataset in datasets]
         if any(cells):
             rows.append([linked, *cells])
@@ -119,6 +118,15 @@ def status() -> str:
             others.append(linked)
     table = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([*table, "", f"No committed curves on these yet: {', '.join(others)}."]) + "\n"
+
+
+def page_of(module: str) -> str:
+    """Return the page of a method's module: its own, or one that names its file. UserError: there is none."""
+    folder = ROOT / "docs" / "methods"
+    for page in (folder / f"{module}.md", *sorted(folder.glob("*.md"))):
+        if page.exists() and f"algorithms/methods/{module}.py" in page.read_text(encoding="utf-8"):
+            return page.relative_to(ROOT).as_posix()
+    raise UserError(f"docs/methods has no page on algorithms/methods/{module}.py: expected {module}.md")
 
 
 def _committed() -> pd.DataFrame:

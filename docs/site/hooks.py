@@ -21,9 +21,11 @@ from nbconvert.preprocessors import ExecutePreprocessor
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "*.md",
+    "docs/**/*.md",
     "config/README.md",
     "releases/README.md",
     "benchmarks/README.md",
+    "results/leaderboard.md",
     "results/reference/README.md",
 )
 PACKAGES = ("envs", "offline_data", "algorithms", "analysis", "paper_figures", "storage")
@@ -32,7 +34,7 @@ _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)\s#]+)")
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages, what they link to, executed notebooks, and the API; expand the navigation's folders."""
-    pages = sorted({path for pattern in PAGES for path in ROOT.glob(pattern)} | {*ROOT.glob("docs/**/*.md")})
+    pages = sorted(path for pattern in PAGES for path in ROOT.glob(pattern))
     linked = {Path(os.path.normpath(page.parent / name)) for page in pages for name in _links(page)}
     for path in [*pages, *sorted(linked - set(pages))]:
         if path.is_file() and path.is_relative_to(ROOT):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from algorithms.catalogue import METHODS
 from storage import UserError
 from workflow import results_page
 
@@ -44,6 +45,14 @@ def test_figures_that_nobody_says_the_command_of_are_refused(
     monkeypatch.setattr(results_page, "REFERENCE", tmp_path)
     with pytest.raises(UserError, match="does not say what made of_nobody/: expected a row"):
         results_page.gallery()
+
+
+def test_every_method_has_a_page() -> None:
+    for method in METHODS.values():
+        assert (results_page.ROOT / results_page.page_of(method.place.partition(":")[0])).is_file()
+    assert results_page.page_of("edac") == "docs/methods/so2.md"  # which names both files
+    with pytest.raises(UserError, match=r"docs/methods has no page on algorithms/methods/unwritten\.py"):
+        results_page.page_of("unwritten")
 
 
 def test_the_table_has_every_method_once_and_counts_the_seeds_of_the_largest_run() -> None:
