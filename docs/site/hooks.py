@@ -58,7 +58,8 @@ def _links(page: Path) -> list[str]:
 def _executed(notebook: Path) -> dict[Path, str | bytes]:
     """Run a notebook in its folder; return its page and its figures. An exception in it ends the build."""
     cells = nbformat.read(notebook, as_version=4)
-    run = ExecutePreprocessor(startup_timeout=300, timeout=300)  # seconds, on a busy machine
+    quiet = ["--log-level=ERROR"]  # that the kernel listens on this machine is no warning
+    run = ExecutePreprocessor(startup_timeout=300, timeout=300, extra_arguments=quiet)  # seconds
     run.preprocess(cells, {"metadata": {"path": str(notebook.parent)}})
     text, extracted = MarkdownExporter().from_notebook_node(cells)
     made: dict[Path, str | bytes] = {
