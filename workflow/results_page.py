@@ -124,7 +124,7 @@ def page_of(module: str) -> str:
     """Return the page of a method's module: its own, or one that names its file. UserError: there is none."""
     folder = ROOT / "docs" / "methods"
     for page in sorted(folder.glob("*.md"), key=lambda page: page.stem != module):
-        if page.stem == module or f"algorithms/methods/{module}.py" in page.read_text(encoding="utf-8"):
+        if page.stem == module or re.search(rf"[`/]{module}\.py`", page.read_text(encoding="utf-8")):
             return page.relative_to(ROOT).as_posix()
     raise UserError(f"docs/methods has no page on algorithms/methods/{module}.py: expected {module}.md")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,16 @@ def test_every_method_has_a_page() -> None:
     assert results_page.page_of("edac") == "docs/methods/so2.md"  # which names both files
     with pytest.raises(UserError, match=r"docs/methods has no page on algorithms/methods/unwritten\.py"):
         results_page.page_of("unwritten")
+
+
+PAGES = ["ARTIFACT.md", *(f"docs/methods/{name}.md" for name in ("awac", "bcq", "fqe", "off2on", "sac"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_intervals_that_a_page_tells_are_those_of_the_committed_verdicts(page: str) -> None:
+    committed = "".join(path.read_text() for path in results_page.REFERENCE.glob("*/reproduction.md"))
+    told = re.findall(r"-?\d+\.\d+ \[[-\d., ]+\]", " ".join((results_page.ROOT / page).read_text().split()))
+    assert told and [numbers for numbers in told if numbers not in committed] == []
 
 
 def test_the_table_has_every_method_once_and_counts_the_seeds_of_the_largest_run() -> None:
