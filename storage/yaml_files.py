@@ -78,8 +78,8 @@ def yaml_of(text: str, place: str) -> Any:
         loader.name = place
         content = loader.get_single_data()
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        # ValueError: a number of more digits than Python reads. LookupError and the like: a tag that its value
-        # does not fit, as in !!bool maybe, and a key that is a list.
+        # ValueError: a number of more digits than Python reads. LookupError and the like: a tag that its
+        # value does not fit, as in !!bool maybe, and a key that is a list.
         raise UserError(f"{place} is not YAML: {' '.join(str(error).split())}.") from error
     if _size(content, {}) > _LARGEST:
         raise UserError(f"{place} stands for more than {_LARGEST:,} values by its aliases: expected fewer.")
