@@ -7,6 +7,7 @@ observations, rewards, terminations, time limit and reset noise repeat its class
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,7 @@ import numpy as np
 from gymnasium.utils import seeding
 from numpy.typing import ArrayLike, NDArray
 
-from envs import plane
+from envs import plane, tabletop
 from envs.physics import PhysicsBatch, load_model
 from envs.task import Limits, Outcome, Task, World
 from storage import UserError
@@ -206,7 +207,7 @@ _FAMILIES: dict[str, type[MujocoTask]] = {
 _VERSIONS = (4, 5)
 
 ENVIRONMENTS: tuple[str, ...] = tuple(f"{family}-v{version}" for family in _FAMILIES for version in _VERSIONS)
-"""Those of MuJoCo; `specification` and `EnvironmentBatch` know `envs.plane`'s too."""
+"""Those of MuJoCo; `specification` and `EnvironmentBatch` know `envs.plane`'s and `envs.tabletop`'s too."""
 
 
 @dataclass(frozen=True)
@@ -248,8 +249,12 @@ def specification(name: str) -> EnvironmentSpecification:
 def _task(name: str) -> Task:
     if name in plane.TASKS:
         return plane.TASKS[name](0)
+    if name in tabletop.ENVIRONMENTS:
+        # Imports the robot's scene, which nothing else here needs.
+        task: Task = importlib.import_module("envs.manipulation.tabletop").TabletopTask(name)
+        return task
     if name not in ENVIRONMENTS:
-        known = ", ".join((*ENVIRONMENTS, *plane.TASKS))
+        known = ", ".join((*ENVIRONMENTS, *plane.TASKS, *tabletop.ENVIRONMENTS))
         raise UserError(f"environment {name!r} is unknown; known: {known}")
     family, version = name.rsplit("-v", 1)
     return _FAMILIES[family](int(version))
@@ -318,6 +323,10 @@ class EnvironmentBatch:
         self._finished = terminations | truncations
         self._observations = observations
         return Transition(observations.copy(), rewards, terminations, truncations)
+
+    def successes(self, observations: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+        """Whether episodes that ended at `observations` [n, obs] are successes; None: nothing is one."""
+        return self._task.successes(observations)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything a bit-identical continuation needs, as arrays with a leading axis of copies.

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from algorithms.catalogue import OFFLINE
-from envs.reference_scores import PLANE, REFERENCE_SCORES
+from envs.reference_scores import PLANE, REFERENCE_SCORES, TABLE
+from envs.tabletop import ENVIRONMENTS as TABLETOP
+from envs.tabletop import SCRIPT, check_taken_for
 from offline_data.plane import SCRIPTS, UNIFORM_ACTOR
 from storage import UserError
 from storage.settings import names, validated
@@ -189,7 +191,7 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
         _check_task(where, name, dataset)
     family = dataset["environment"].rpartition("-")[0]
     if name not in TASKS and not name.replace("-", "").startswith(family.lower()):
-        known = ", ".join(REFERENCE_SCORES | PLANE)
+        known = ", ".join(REFERENCE_SCORES | PLANE | TABLE)
         raise UserError(
             f"{where}: the name has to begin with its environment's family, {family} (families: {known})."
         )
@@ -206,6 +208,8 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
         _check_behaviour_policy(f"{where}.behaviour_policy", dataset["behaviour_policy"], dataset, policies)
     for number, source in enumerate(dataset.get("sources", [])):
         place = f"{where}.sources[{number}]"
+        if "environment" in source:
+            _check_taken(place, source["environment"], dataset["environment"])
         if "policy" not in source:
             _check_script(f"{place}.actor", source["actor"], dataset["environment"])
         else:
@@ -215,11 +219,19 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
 
 def _check_script(where: str, actor: str, environment: str) -> None:
     """UserError for an actor without a policy that the environment has no script for."""
-    known = [UNIFORM_ACTOR, *SCRIPTS.get(environment, ())]
+    known = [UNIFORM_ACTOR, *SCRIPTS.get(environment, [SCRIPT] if environment in TABLETOP else [])]
     if actor not in known:
         raise UserError(
             f"{where} is '{actor}': expected one of {environment}'s ({names(known)}), or a policy."
         )
+
+
+def _check_taken(where: str, recorded: str, environment: str) -> None:
+    """UserError for another task's data that cannot be taken for this one's."""
+    try:
+        check_taken_for(recorded, environment)
+    except UserError as error:
+        raise UserError(f"{where}: {error}.") from error
 
 
 def _check_actor(where: str, actor: str, policy: Mapping[str, Any]) -> None:

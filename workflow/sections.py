@@ -17,6 +17,8 @@ from pydantic_core import CoreSchema, core_schema
 from algorithms.catalogue import METHODS
 from envs.plane import TASKS as PLANE_TASKS
 from envs.reference_scores import REFERENCE_SCORES
+from envs.tabletop import ENVIRONMENTS as TABLETOP
+from envs.tabletop import SCRIPT
 from offline_data.plane import SCRIPTS, UNIFORM_ACTOR
 from storage.constraints import (
     Candidates,
@@ -81,8 +83,8 @@ Label = Annotated[str, _like(r"[a-z0-9]+(_[a-z0-9]+)*", "lower-case letters and 
 Dataset = Annotated[
     str,
     _like(
-        r"(halfcheetah|hopper|walker2d|inverted-double-pendulum|two-ways|rooms-and-hallways)-[a-z0-9]+(-[a-z0-9]+)*|"
-        + "|".join(TASKS),
+        r"(halfcheetah|hopper|walker2d|inverted-double-pendulum|two-ways|rooms-and-hallways"
+        r"|(reach|slide|lift|place)-(delta|absolute))-[a-z0-9]+(-[a-z0-9]+)*|" + "|".join(TASKS),
         "a dataset such as halfcheetah-random (the environment's family, then its recipe), or one of "
         + ", ".join(TASKS),
     ),
@@ -100,10 +102,10 @@ PictureSize = Annotated[int, Interval(ge=16, le=960)]
 Frames = Annotated[int, Interval(ge=2, le=100)]
 _LOCOMOTION = [f"{task}-v{version}" for task in REFERENCE_SCORES for version in (4, 5)]
 Locomotion = Annotated[str, OneOf(_LOCOMOTION)]
-Environment = Annotated[str, OneOf([*_LOCOMOTION, *PLANE_TASKS, *TASKS.values()])]
+Environment = Annotated[str, OneOf([*_LOCOMOTION, *PLANE_TASKS, *TABLETOP, *TASKS.values()])]
 GENERAL_FIGURES = (
     "learning_curves", "sample_efficiency", "performance_profiles", "interval_estimates",
-    "probability_of_improvement", "critic_loss",
+    "probability_of_improvement", "critic_loss", "success_by_regime",
 )  # fmt: skip
 """Those that any phase has; the others are the paper's, of fine-tuning."""
 _FIGURES = (
@@ -206,7 +208,7 @@ class DatasetFineTuning(Section):
     methods: dict[Label, OwnMethod] = ABSENT
 
 
-_NOBODYS = (UNIFORM_ACTOR, *(name for scripts in SCRIPTS.values() for name in scripts))
+_NOBODYS = (UNIFORM_ACTOR, SCRIPT, *(name for scripts in SCRIPTS.values() for name in scripts))
 
 
 class SourceEntry(Section):
@@ -220,6 +222,7 @@ class SourceEntry(Section):
             "medium, expert, uniform or actor_STEP, or a script of its environment",
         ),
     ]
+    environment: Annotated[str, OneOf(TABLETOP)] = ABSENT
     share: Annotated[float, Interval(gt=0, le=1_000)] = 1.0
     random_share: Annotated[float, Interval(ge=0, le=1)] = 0.0
     action_noise: Annotated[float, Interval(ge=0, le=2)] = 0.0
@@ -325,6 +328,14 @@ class Behaviours(Section):
     held_out: HeldOut
 
 
+class Gridworlds(Section):
+    """The sweep over the gridworlds in which ReDS is explained, and the alpha that values are drawn at."""
+
+    sweep: Annotated[Any, FieldsOf("algorithms.discrete.sweep:SweepConfig")]
+    networks: Annotated[Any, FieldsOf("algorithms.discrete.networks:NetworkConfig")] = ABSENT
+    map: Annotated[float, Interval(gt=0, le=1_000)]
+
+
 class Drawn(Section):
     """How intervals are drawn."""
 
@@ -371,6 +382,7 @@ class Configuration(Section):
     sweep_policy_lr: Sweep = ABSENT
     likelihood: Likelihood = ABSENT
     behaviours: Behaviours = ABSENT
+    gridworld: Gridworlds = ABSENT
     pictures: Pictures = ABSENT
     film: Film = ABSENT
     statistics: Statistics

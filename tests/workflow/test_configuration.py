@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from analysis.claims import read_claims
 from envs import plane
 from envs.locomotion import ENVIRONMENTS
+from envs.tabletop import ENVIRONMENTS as TABLETOP
 from offline_data import d4rl_hdf5
 from storage import UserError
 from workflow import plan
@@ -102,6 +103,32 @@ WRONG = [
         "behaviours",
         {"datasets": ["x"], "labels": ["cql"], "held_out": {"transitions": 9, "seed": 1}},
         "behaviours.datasets has 'x': expected one of the datasets",
+    ),
+    (
+        "datasets.halfcheetah-random",
+        {
+            "environment": "HalfCheetah-v4",
+            "recipe": "heterogeneous",
+            "sources": [{"actor": "script"}],
+            "transitions": 100,
+            "copies": 2,
+            "seed": 1,
+            "pretrained": "train",
+        },
+        "sources[0].actor is 'script': expected one of HalfCheetah-v4's (uniform), or a policy.",
+    ),
+    (
+        "datasets.halfcheetah-random",
+        {
+            "environment": "HalfCheetah-v4",
+            "recipe": "heterogeneous",
+            "sources": [{"actor": "uniform", "environment": "PlaceDelta-v0"}],
+            "transitions": 100,
+            "copies": 2,
+            "seed": 1,
+            "pretrained": "train",
+        },
+        "sources[0]: data of PlaceDelta-v0 are to be taken for HalfCheetah-v4's, and HalfCheetah-v4",
     ),
     ("sweep_policy_lr.datasets", ["x"], "sweep_policy_lr.datasets has 'x': expected one of the datasets"),
     ("sweep_policy_lr.method", "x", "sweep_policy_lr.method is 'x': expected one of fine_tuning.methods"),
@@ -452,7 +479,7 @@ def test_the_demonstration_of_all_methods_is_the_default_and_more() -> None:
 def test_the_rules_of_d4rl_files_and_the_environments_are_those_there_are() -> None:
     schema = Configuration.model_json_schema()["$defs"]["DatasetEntry"]["properties"]
     assert set(schema["episode_ends"]["enum"]) == set(d4rl_hdf5.RULES)
-    assert set(schema["environment"]["enum"]) == {*ENVIRONMENTS, *plane.TASKS, *TASKS.values()}
+    assert set(schema["environment"]["enum"]) == {*ENVIRONMENTS, *plane.TASKS, *TABLETOP, *TASKS.values()}
 
 
 @settings(max_examples=60, deadline=None)
