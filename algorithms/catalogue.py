@@ -91,6 +91,7 @@ _ROWS: tuple[Label, ...] = (
     Method("pex", "PEX", "#00C0F0", "X", "pex:PEX", {"online": "iql"}),
     Method("rebrac_ft", "ReBRAC-ft", "#C03C3C", "*", "rebrac:ReBRACFineTuning", {"online": "rebrac"}),
     Method("rebrac", "ReBRAC, offline", "#0018F0", "P", "rebrac:ReBRAC", {"offline": NOTHING}),
+    Method("td3_bc", "TD3+BC, offline", "#84A800", "v", "rebrac:TD3BC", {"offline": NOTHING}),
     Method("so2", "SO2", "#302454", "<", "so2:SO2", {"online": "edac"}),
     Method("edac", "EDAC, offline", "#6CB4FC", "^", "edac:EDAC", {"offline": NOTHING}),
     Method("reds", "ReDS, offline", "#00F0D8", "p", "reds:REDS", {"offline": NOTHING}),

@@ -10,6 +10,7 @@ observations, rewards, terminations, time limit and reset noise repeat its class
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import seeding
 from numpy.typing import ArrayLike, NDArray
 
-from envs import plane
+from envs import plane, tabletop
 from envs.physics import PhysicsBatch, load_model
 from envs.reference_scores import KNOWN, MAZES
 from envs.simulator import mujoco
@@ -227,7 +228,8 @@ class Registered(Task):
         return PhysicsBatch(self._environment.model, copies, threads, derived=("xpos", "xipos"))
 
     def limits(self, world: PhysicsBatch) -> Limits:
-        space, environment = self._environment.action_space, self._environment
+        environment = self._environment
+        space: Any = environment.action_space
         low, high = (np.array(bound, dtype=np.float64) for bound in (space.low, space.high))
         return Limits(low, high, float(environment.dt))
 
@@ -263,7 +265,7 @@ _FAMILIES: dict[str, type[MujocoTask]] = {
 _VERSIONS = (4, 5)
 
 ENVIRONMENTS: tuple[str, ...] = tuple(f"{family}-v{version}" for family in _FAMILIES for version in _VERSIONS)
-"""Those of MuJoCo; `specification` and `EnvironmentBatch` know `envs.plane`'s too."""
+"""Those of MuJoCo; `specification` and `EnvironmentBatch` know `envs.plane`'s and `envs.tabletop`'s too."""
 
 
 @dataclass(frozen=True)
@@ -306,11 +308,15 @@ def _task(name: str) -> Task:
     family, _, version = name.rpartition("-v")
     if name in plane.TASKS:
         return plane.TASKS[name](0)
+    if name in tabletop.ENVIRONMENTS:
+        # Imports the robot's scene, which nothing else here needs.
+        task: Task = importlib.import_module("envs.manipulation.tabletop").TabletopTask(name)
+        return task
     if name in ENVIRONMENTS:
         return _FAMILIES[family](int(version))
     if family in KNOWN and family not in (*_FAMILIES, *MAZES) and version.isdecimal():
         return Registered(name)
-    known = ", ".join((*ENVIRONMENTS, *plane.TASKS))
+    known = ", ".join((*ENVIRONMENTS, *plane.TASKS, *tabletop.ENVIRONMENTS))
     raise UserError(
         f"environment {name!r} is unknown; known: {known}; any other of Gymnasium's MuJoCo environments is"
         " registered with its reference scores (docs/your_own_dataset.md)"
@@ -380,6 +386,10 @@ class EnvironmentBatch:
         self._finished = terminations | truncations
         self._observations = observations
         return Transition(observations.copy(), rewards, terminations, truncations)
+
+    def successes(self, observations: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+        """Whether episodes that ended at `observations` [n, obs] are successes; None: nothing is one."""
+        return self._task.successes(observations)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything a bit-identical continuation needs, as arrays with a leading axis of copies.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from envs import tabletop
 from storage import UserError
 
 # (return of a random policy, return of an expert), undiscounted. The first three are D4RL's own
@@ -21,7 +22,12 @@ REFERENCE_SCORES: dict[str, tuple[float, float]] = {
 MAZES: dict[str, tuple[float, float]] = {"Maze3": (0.0, 943.024708), "Maze5": (0.0, 876.796518)}
 # Of the points in the plane (`envs.plane`), whose return is whether the goal was reached.
 PLANE: dict[str, tuple[float, float]] = {"TwoWays": (0.0, 1.0), "RoomsAndHallways": (0.0, 1.0)}
-KNOWN = REFERENCE_SCORES | PLANE | MAZES
+# Of the tasks on the table (`envs.tabletop`): uniform delta actions, and the script without noise; ours.
+_TABLE = {"Reach": (-28.0, 47.0), "Slide": (-215.0, 15.3), "Lift": (-72.6, 38.9), "Place": (-194.0, 19.6)}
+TABLE: dict[str, tuple[float, float]] = {
+    name.rpartition("-")[0]: _TABLE[named.task] for name, named in tabletop.ENVIRONMENTS.items()
+}
+KNOWN = REFERENCE_SCORES | PLANE | TABLE | MAZES
 """All of them, also those that `register` adds."""
 DATASETS: dict[str, str] = {}
 """The families of datasets whose names do not begin with theirs (`register_dataset`)."""

@@ -67,3 +67,7 @@ class Task(ABC):
     @abstractmethod
     def step(self, world: Any, actions: NDArray[np.floating]) -> Outcome:
         """Advance by one control step and judge it."""
+
+    def successes(self, observations: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+        """Whether episodes that end at `observations` [n, obs] are successes; None: nothing is one."""
+        return None

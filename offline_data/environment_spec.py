@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
-from envs import plane
+from envs import plane, tabletop
 
 # Keyword arguments of Gymnasium's `MujocoEnv` that decide what is drawn and nothing else.
 _DRAWING = {
@@ -46,8 +46,8 @@ _WATCHING = {
 
 
 def registered(environment: str) -> Any:
-    """Gymnasium's own specification of an environment, such as "Hopper-v4"; none of `envs.plane`'s."""
-    if environment in plane.TASKS:
+    """Gymnasium's own specification of an environment, such as "Hopper-v4"; None for the project's own."""
+    if environment in plane.TASKS or environment in tabletop.ENVIRONMENTS:
         return None
     with warnings.catch_warnings():
         # v4 is the version of the published scores; Gymnasium warns that it has a newer one.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +19,7 @@ from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from envs.locomotion import EnvironmentBatch, specification
+from envs.tabletop import taken_for
 from offline_data.collect import Policy, record
 from offline_data.minari_io import marked_ends, published_root, read_transitions, write_dataset
 from offline_data.transitions import Episode, Transitions, summary, to_episodes
@@ -127,13 +129,15 @@ class Source(NamedTuple):
     """One of the policies that a heterogeneous dataset is made by, acting in the environment's own range.
 
     `description` says in the metadata which it is (JSON values), `seed` is that of the initial states, and
-    `share` its part of the steps, in any unit.
+    `share` its part of the steps, in any unit. Where it acts in another task (`environment`), its episodes
+    are taken for the dataset's own (`envs.tabletop.taken_for`).
     """
 
     policy: Policy
     description: Mapping[str, Any]
     seed: int
     share: float = 1.0
+    environment: str | None = None
 
 
 def heterogeneous(
@@ -153,15 +157,17 @@ def heterogeneous(
         threads: of the simulator.
 
     Raises:
-        UserError: a source's share of the steps is less than one step of each copy.
+        UserError: a source's share of the steps is less than one step of each copy, or what another task
+            shows is not what this one needs (`envs.tabletop.check_taken_for`).
     """
     shares = np.cumsum([source.share for source in sources])
     ends = np.rint(steps * shares / shares[-1]).astype(int)
     episodes: list[Episode] = []
     made_by: list[int] = []
     for number, (source, count) in enumerate(zip(sources, np.diff(ends, prepend=0), strict=True)):
-        own = record(environment, source.policy, int(count), source.seed, copies, threads)
-        episodes += own
+        place = source.environment or environment
+        own = record(place, source.policy, int(count), source.seed, copies, threads)
+        episodes += own if source.environment is None else [_taken(each, place, environment) for each in own]
         made_by += [number] * len(own)
     return described(
         environment,
@@ -172,6 +178,11 @@ def heterogeneous(
         sources=[{**source.description, "share": source.share} for source in sources],
         episode_sources=made_by,
     )
+
+
+def _taken(episode: Episode, recorded: str, environment: str) -> Episode:
+    observations, rewards = taken_for(episode.observations, recorded, environment)
+    return replace(episode, observations=observations, rewards=rewards)
 
 
 def policy_rollouts(

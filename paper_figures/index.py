@@ -23,6 +23,7 @@ from paper_figures import (
     probability_of_improvement,
     sample_efficiency,
     style,
+    success_by_regime,
 )
 from paper_figures.curves import Curves
 from paper_figures.results import Results
@@ -51,6 +52,7 @@ FIGURES: dict[str, Drawing] = {
     "interval_estimates": interval_estimates,
     "probability_of_improvement": probability_of_improvement,
     "critic_loss": critic_loss,
+    "success_by_regime": success_by_regime,
     "policy_learning_rate": policy_learning_rate,
     "datasets": dataset_report,
     "behaviours": behaviours,

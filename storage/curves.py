@@ -27,6 +27,7 @@ METRICS: dict[str, str] = {
     "normalised_score": "100 (return - reference minimum) / (reference maximum - minimum) [percent]",
     "success_deterministic": "share of evaluation episodes with a rewarded last step, by the mode [1]",
     "success_stochastic": "the same from the same starts, by actions drawn from the policy [1]",
+    "success": "share of the evaluation episodes that end in success [1]",
     "episode_length": "mean length of the evaluation episodes [steps]",
     "critic_loss": "mean critic loss since the last evaluation, all terms [reward squared]",
     "td_error": "mean squared temporal-difference error since the last evaluation [reward squared]",

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from algorithms.catalogue import OFFLINE
+from envs.tabletop import ENVIRONMENTS as TABLETOP
+from envs.tabletop import SCRIPT, check_taken_for
 from offline_data.plane import SCRIPTS, UNIFORM_ACTOR
 from storage import UserError
 from storage.settings import names, validated
@@ -236,6 +238,8 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
         _check_behaviour_policy(f"{where}.behaviour_policy", dataset["behaviour_policy"], dataset, policies)
     for number, source in enumerate(dataset.get("sources", [])):
         place = f"{where}.sources[{number}]"
+        if "environment" in source:
+            _check_taken(place, source["environment"], dataset["environment"])
         if "policy" not in source:
             _check_script(f"{place}.actor", source["actor"], dataset["environment"])
         else:
@@ -245,11 +249,19 @@ def _check_dataset(name: str, dataset: Mapping[str, Any], configuration: Mapping
 
 def _check_script(where: str, actor: str, environment: str) -> None:
     """UserError for an actor without a policy that the environment has no script for."""
-    known = [UNIFORM_ACTOR, *SCRIPTS.get(environment, ())]
+    known = [UNIFORM_ACTOR, *SCRIPTS.get(environment, [SCRIPT] if environment in TABLETOP else [])]
     if actor not in known:
         raise UserError(
             f"{where} is '{actor}': expected one of {environment}'s ({names(known)}), or a policy."
         )
+
+
+def _check_taken(where: str, recorded: str, environment: str) -> None:
+    """UserError for another task's data that cannot be taken for this one's."""
+    try:
+        check_taken_for(recorded, environment)
+    except UserError as error:
+        raise UserError(f"{where}: {error}.") from error
 
 
 def _check_actor(where: str, actor: str, policy: Mapping[str, Any]) -> None:

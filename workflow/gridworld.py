@@ -36,8 +36,15 @@ BEST = "best"
 
 def main(options: argparse.Namespace) -> None:
     """Solve, write, draw."""
+    solve(*_settings(options.settings), options.map, options.output)
+
+
+def solve(config: SweepConfig, sizes: NetworkConfig | None, alpha: float | None, output: Path) -> None:
+    """Solve everything, by networks of these sizes or by tables; leave it and its figures in a folder.
+
+    Values are drawn at one `alpha`, or not. UserError where that was not swept.
+    """
     acceleration.prepare_process()
-    config, sizes = _settings(options.settings)
     solved = list(sweep(config, sizes))
     rows = pd.concat([each.rows for each in solved], ignore_index=True)
     best = {name: float(world.returns(world.optimal_q[None])[0]) for name, world in _worlds(config).items()}
@@ -45,13 +52,13 @@ def main(options: argparse.Namespace) -> None:
     rows["approximator"] = "tables" if sizes is None else "networks"
     settings = {**asdict(config), "networks": asdict(sizes) if sizes else None}
     provenance = collect(settings, list(config.seeds), acceleration.arithmetic())
-    with atomic_path(options.output / "sweep.csv") as temporary:
+    with atomic_path(output / "sweep.csv") as temporary:
         rows.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")
-    write_curves(options.output / "curves.parquet", curves(rows, config), provenance)
-    drawn, folder = figures.sweep_table(rows), options.output / "figures"
+    write_curves(output / "curves.parquet", curves(rows, config), provenance)
+    drawn, folder = figures.sweep_table(rows), output / "figures"
     style.save(figures.draw_sweep(drawn), folder / "sweep", drawn, figures.sweep_caption(drawn))
-    if options.map is not None:
-        drawn = maps(solved, rows, options.map)
+    if alpha is not None:
+        drawn = maps(solved, rows, alpha)
         style.save(figures.draw_maps(drawn), folder / "values", drawn, figures.maps_caption(drawn))
 
 

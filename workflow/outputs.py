@@ -63,6 +63,17 @@ RULES = {
         "{dataset}",
         {"table": "likelihood/{dataset}.parquet"},
     ),
+    # The sweep over the gridworlds in which ReDS is explained.
+    "gridworld": Rule(
+        "solve the gridworlds",
+        "",
+        {"sweep": "gridworld/sweep.csv", "curves": "gridworld/curves.parquet"}
+        | {
+            f"{figure}_{suffix}": f"gridworld/figures/{figure}.{suffix}"
+            for figure in ("sweep", "values")
+            for suffix in ("pdf", "png", "csv", "txt")
+        },
+    ),
     "statistics": Rule(
         "compute statistics",
         "{comparison}",

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from algorithms.catalogue import LABELS, METHODS, NOTHING, OFFLINE, ONLINE, Label
 from envs.reference_scores import PLANE, REFERENCE_SCORES
+from envs.tabletop import ENVIRONMENTS as TABLETOP
 from storage.provenance import configuration_hash
 from storage.yaml_files import read_yaml
 from workflow.code_hash import ROOT, job_hash, sampled_hash, shipped, source_hash
@@ -24,8 +25,8 @@ from workflow.jobs import Json, numbered
 JUDGING = ("analysis", "envs/reference_scores.py", "storage")
 DRAWING = ("paper_figures", *JUDGING)
 
-SCRIPTED = "offline_data.manipulation:record"
-"""What records a task with images."""
+SCRIPTED = {"scripts": "offline_data.manipulation:record", "heterogeneous": "offline_data.tabletop:script"}
+"""What records tasks of the robot, by recipe: with images, and on the table."""
 AUTHORS = "authors"
 """As a dataset's `pretrained`: the agents that the paper's authors released, imported by the user."""
 AUTHORS_SEEDS = (0, 4, 8, 12, 16)
@@ -234,7 +235,8 @@ class Plan:
         entry = self.dataset(dataset)
         settings = {key: entry[key] for key in RECORDING_KEYS if key in entry}
         settings |= self._scores(entry["environment"])
-        sources = [job_hash("record", SCRIPTED if entry["recipe"] == "scripts" else "")]
+        robot = entry["environment"] in (*TASKS.values(), *TABLETOP)
+        sources = [job_hash("record", SCRIPTED[entry["recipe"]] if robot else "")]
         for policy in policies_of(entry):
             if policy in self.trained_policies():
                 sources.append(self.behaviour_policy(policy)["fingerprint"])
@@ -452,6 +454,17 @@ class Plan:
         asked = "figure_01a" in self.configuration["figures"]
         return list(self.configuration["likelihood"]["datasets"]) if asked else []
 
+    # --- gridworlds ----------------------------------------------------------------------------------------
+
+    def gridworld(self) -> Json:
+        """Return the settings of the sweep over gridworlds, and their fingerprint."""
+        return with_fingerprint(self.configuration["gridworld"], job_hash("gridworld"))
+
+    def gridworld_curves(self) -> list[str]:
+        """Return the file of the gridworlds' curves; none where the configuration has no such sweep."""
+        kept = [f"{self._kept_folder}/gridworld/curves.parquet"]
+        return kept if "gridworld" in self.configuration else []
+
     # --- estimated behaviours ------------------------------------------------------------------------------
 
     def behaviours(self, dataset: str, label: str) -> Json:
@@ -520,12 +533,13 @@ class Plan:
     def claimed_curves(self) -> list[str]:
         """Return curve files that claims are judged on: offline ones too where a claim names that phase.
 
-        And what was measured of estimated behaviours.
+        And what was measured of estimated behaviours, and of gridworlds.
         """
         entries = read_yaml(Path(self.claims)) if self.claims else []
         phases = [entry.get("phase") for entry in entries if isinstance(entry, dict)]
         more = self.offline_curves() if "offline" in phases else []
-        return list(dict.fromkeys([*self.curves(), *more, *self.behaviour_files(".measures")]))
+        measured = [*self.behaviour_files(".measures"), *self.gridworld_curves()]
+        return list(dict.fromkeys([*self.curves(), *more, *measured]))
 
     def figures(self) -> list[str]:
         """Return the figures: the configuration's, those of datasets of vectors and of estimated behaviours.

@@ -17,6 +17,8 @@ from pydantic_core import CoreSchema, core_schema
 from algorithms.catalogue import METHODS
 from envs.plane import TASKS as PLANE_TASKS
 from envs.reference_scores import REFERENCE_SCORES
+from envs.tabletop import ENVIRONMENTS as TABLETOP
+from envs.tabletop import SCRIPT
 from offline_data.plane import SCRIPTS, UNIFORM_ACTOR
 from storage.constraints import (
     Candidates,
@@ -97,12 +99,12 @@ Datasets = Annotated[list[str], MinLen(1), Different]
 PictureSize = Annotated[int, Interval(ge=16, le=960)]
 Frames = Annotated[int, Interval(ge=2, le=100)]
 LOCOMOTION = [f"{task}-v{version}" for task in REFERENCE_SCORES for version in (4, 5)]
-BUILT_IN = [*LOCOMOTION, *PLANE_TASKS, *TASKS.values()]
+BUILT_IN = [*LOCOMOTION, *PLANE_TASKS, *TABLETOP, *TASKS.values()]
 Environment = Annotated[str, _like(r"[A-Za-z0-9_]+-v[0-9]+", "an environment such as HalfCheetah-v4")]
 Family = Annotated[str, _like(r"[A-Za-z0-9_]+", "a name such as Ant, which stands for all its versions")]
 GENERAL_FIGURES = (
     "learning_curves", "sample_efficiency", "performance_profiles", "interval_estimates",
-    "probability_of_improvement", "critic_loss",
+    "probability_of_improvement", "critic_loss", "success_by_regime",
 )  # fmt: skip
 """Those that any phase has; the others are the paper's, of fine-tuning."""
 _FIGURES = (
@@ -205,7 +207,7 @@ class DatasetFineTuning(Section):
     methods: dict[Label, OwnMethod] = ABSENT
 
 
-_NOBODYS = (UNIFORM_ACTOR, *(name for scripts in SCRIPTS.values() for name in scripts))
+_NOBODYS = (UNIFORM_ACTOR, SCRIPT, *(name for scripts in SCRIPTS.values() for name in scripts))
 
 
 class SourceEntry(Section):
@@ -219,6 +221,7 @@ class SourceEntry(Section):
             "medium, expert, uniform or actor_STEP, or a script of its environment",
         ),
     ]
+    environment: Annotated[str, OneOf(TABLETOP)] = ABSENT
     share: Annotated[float, Interval(gt=0, le=1_000)] = 1.0
     random_share: Annotated[float, Interval(ge=0, le=1)] = 0.0
     action_noise: Annotated[float, Interval(ge=0, le=2)] = 0.0
@@ -331,6 +334,14 @@ class Behaviours(Section):
     held_out: HeldOut
 
 
+class Gridworlds(Section):
+    """The sweep over the gridworlds in which ReDS is explained, and the alpha that values are drawn at."""
+
+    sweep: Annotated[Any, FieldsOf("algorithms.discrete.sweep:SweepConfig")]
+    networks: Annotated[Any, FieldsOf("algorithms.discrete.networks:NetworkConfig")] = ABSENT
+    map: Annotated[float, Interval(gt=0, le=1_000)]
+
+
 class Drawn(Section):
     """How intervals are drawn."""
 
@@ -379,6 +390,7 @@ class Configuration(Section):
     sweep_policy_lr: Sweep = ABSENT
     likelihood: Likelihood = ABSENT
     behaviours: Behaviours = ABSENT
+    gridworld: Gridworlds = ABSENT
     pictures: Pictures = ABSENT
     film: Film = ABSENT
     statistics: Statistics

@@ -34,6 +34,8 @@ class Table:
         if not self.plan.recorded:
             self._data()
             self._training()
+            if self.plan.gridworld_curves():
+                self._add("gridworld", (), "gridworld", self.plan.gridworld())
         self._judging()
         self._figures()
         for rule in ("plan", "cost"):

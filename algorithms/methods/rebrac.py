@@ -7,6 +7,10 @@ differ from dataset to dataset (configs/rebrac). Its fine-tuning (rebrac_finetun
 settings for AntMaze and Adroit alone: half of a batch is from the data, the critics pay nothing, and the
 actor's penalty decays.
 
+TD3+BC (arXiv 2106.06860, [TD3BC] its code, github.com/sfujim/TD3_BC) is the same without the critics' penalty
+and their norm. Here its actor climbs the smaller of the two Q, as ReBRAC's, where the authors' climbs the
+first; networks begin as ReBRAC's, and states are not normalised.
+
 [REBRAC] reads D4RL, which leaves out the last step of an episode that timed out; it is kept here, and where
 an episode ends, its next action unknown, the critics' penalty is 0.
 """
@@ -74,6 +78,18 @@ class ReBRACFineTuningConfig(TD3Config):
     def __post_init__(self) -> None:
         """Raise UserError for a share of a batch that is none of its rows."""
         check_fraction(self.offline_fraction, self.batch_size)
+
+
+@dataclass(frozen=True)
+class TD3BCConfig(TD3Config):
+    """TD3+BC's numbers."""
+
+    hidden_widths: Widths = (256, 256)  # [TD3BC]
+    critic_norm: Norm = "none"  # [TD3BC]
+    batch_size: BatchSize = 256  # [TD3BC]
+    policy_learning_rate: Rate = 3e-4  # [TD3BC]
+    value_learning_rate: Rate = 3e-4  # [TD3BC]
+    actor_penalty: NotNegative = 0.4  # [TD3BC] 1 / alpha, of the mean square over an action's numbers
 
 
 class Deterministic(NamedTuple):
@@ -203,6 +219,18 @@ class ReBRAC(Method):
     def update(self, batch: Batch, step: int) -> Metrics:
         """Make one step of every agent."""
         return update(self.agents, batch, self.config, self.config.critic_penalty, self.config.actor_penalty)
+
+
+class TD3BC(ReBRAC):
+    """TD3+BC (Fujimoto and Gu 2021): the actor alone pays, by the mean square over an action's numbers."""
+
+    Config: ClassVar[type[Any]] = TD3BCConfig
+    extras: ClassVar[tuple[Extra, ...]] = ()
+
+    def update(self, batch: Batch, step: int) -> Metrics:
+        """One step of every agent."""
+        penalty = self.config.actor_penalty / batch.actions.shape[-1]
+        return update(self.agents, batch, self.config, 0.0, penalty)
 
 
 class ReBRACFineTuning(ReBRAC):

@@ -49,12 +49,13 @@ def recorded_extras(transitions: Transitions | ImageEpisodes, needed: Needed) ->
 
 def _recorded(transitions: Transitions | ImageEpisodes, name: Extra, discount: float) -> NDArray[Any]:
     dataset = transitions.metadata.get("dataset_id", "the dataset")
+    longer = transitions.metadata.get("episode_ends", {}).get("longer_than_time_limit")
+    if longer and name in ("returns_to_go", "trajectory"):
+        raise UserError(
+            f"{dataset} does not mark where its episodes end, {longer} are longer than the time limit:"
+            f" expected data with the ends of all, which the method's {name} needs"
+        )
     if name == "returns_to_go":
-        if longer := transitions.metadata.get("episode_ends", {}).get("longer_than_time_limit"):
-            raise UserError(
-                f"{dataset} does not mark where its episodes end, {longer} are longer than the time limit:"
-                " expected data with the ends of all, which returns_to_go are taken to"
-            )
         return transitions.discounted_returns(discount)
     if name == "next_actions":  # where an episode ends, another's, with `continues` 0
         return np.roll(transitions.actions, -1, axis=0)

@@ -22,15 +22,21 @@ Act = Callable[[Tensor], Tensor]  # observations [G, E, observation_size] -> act
 
 
 class Evaluation(NamedTuple):
-    """Undiscounted returns and lengths of the episodes of G agents or ensembles. [G, episodes] each"""
+    """Undiscounted returns and lengths of the episodes of G agents or ensembles. [G, episodes] each
+
+    `successes`: which of them end in success, where the environment has such.
+    """
 
     returns: NDArray[np.float64]
     lengths: NDArray[np.int64]
+    successes: NDArray[np.bool_] | None = None
 
     def metrics(self, environment: str) -> dict[str, NDArray[np.float64]]:
         """Average over episodes, by the names of `storage.curves.METRICS`. [G] each"""
         mean_return = self.returns.mean(axis=1)
+        succeeded = {} if self.successes is None else {"success": self.successes.mean(axis=1)}
         return {
+            **succeeded,
             "return": mean_return,
             "normalised_score": np.asarray(normalised_score(mean_return, environment)),
             "episode_length": self.lengths.mean(axis=1),
@@ -75,15 +81,19 @@ def evaluate(
     batch = EnvironmentBatch(environment, starts, compute.environment_threads)
     observations = batch.reset()
     running = np.ones(batch.copies, dtype=bool)
+    ends = observations.copy()
     returns, lengths = np.zeros(batch.copies), np.zeros(batch.copies, dtype=np.int64)
     while running.any():
         shaped = torch.from_numpy(observations.astype(np.float32)).reshape(len(seeds), episodes, -1)
         actions = act(shaped.to(compute.device)).reshape(batch.copies, -1).cpu().numpy().astype(np.float64)
         observations, rewards, terminations, truncations = batch.step(actions)
+        ends[running] = observations[running]
         returns += np.where(running, rewards, 0.0)
         lengths += running
         finished = terminations | truncations
         running &= ~finished
         if finished.any() and running.any():
             observations = batch.reset(finished)
-    return Evaluation(returns.reshape(len(seeds), episodes), lengths.reshape(len(seeds), episodes))
+    shape, successes = (len(seeds), episodes), batch.successes(ends)
+    succeeded = None if successes is None else successes.reshape(shape)
+    return Evaluation(returns.reshape(shape), lengths.reshape(shape), succeeded)

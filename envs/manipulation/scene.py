@@ -83,6 +83,19 @@ def drawer_scene(quality: Quality) -> str:
     )
 
 
+def goal_scene(quality: Quality = Quality.AGENT) -> str:
+    """MJCF of the robot, the object and a point that is a goal, which is seen and not touched.
+
+    The object slides on this table; the fingers' grip is as firm as elsewhere.
+    """
+    return _scene(
+        f"""<body name="goal" mocap="true">
+      <geom type="sphere" size="{OBJECT_HALF}" contype="0" conaffinity="0" rgba="{_RED}"/></body>""",
+        quality,
+        '<contact><pair geom1="table" geom2="object" condim="4" friction="0.3 0.3 0.005"/></contact>',
+    )
+
+
 def joints_of_hand_down(position: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return six joint angles [6], in radians, that hold the hand at `position` [3], pointing straight down.
 
@@ -101,7 +114,7 @@ def joints_of_hand_down(position: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([waist, shoulder, forearm - shoulder, 0.0, -forearm, -waist])
 
 
-def _scene(furniture: str, quality: Quality) -> str:
+def _scene(furniture: str, quality: Quality, contact: str = "") -> str:
     # A plane is drawn in tiles: one that reaches the overview's horizon takes seven times as long.
     table = 20 if quality is Quality.PRINT else 3
     shadows = str(quality is Quality.PRINT).lower()
@@ -145,6 +158,7 @@ def _scene(furniture: str, quality: Quality) -> str:
             conaffinity="3" condim="4" friction="2 0.02 0.001" rgba="{_GREEN}"/>
     </body>
   </worldbody>
+  {contact}
   <equality>
     <weld body1="target" body2="hand" relpose="0 0 0 1 0 0 0" solref="0.03 1" torquescale="1"/>
   </equality>

@@ -27,7 +27,7 @@ MOTION = 0.085
 ROTATION = np.deg2rad(20.0)
 """Radians that the hand is turned per unit of action about each axis [COG]."""
 _TILT_LIMIT = np.deg2rad(35.0)  # about each axis; ours, as the arm's links pass through the furniture
-_BOX = np.array([[-0.20, 0.10, 0.018], [0.24, 0.30, 0.27]])
+HAND_BOX = np.array([[-0.20, 0.10, 0.018], [0.24, 0.30, 0.27]])
 """Where the hand can be led, lowest and highest x, y, z: COG's box, less what no task needs. At the lowest
 height the finger tips are 6 mm above the table."""
 
@@ -124,7 +124,7 @@ class ManipulationTask(control.Task, Generic[PhysicsT]):  # type: ignore[misc]  
                 f" {self.form.name!r} form"
             )
         self._command = self.form.decode(array.clip(-1.0, 1.0), self.is_open)
-        position = (physics.hand_position() + MOTION * self._command.motion).clip(*_BOX)
+        position = (physics.hand_position() + MOTION * self._command.motion).clip(*HAND_BOX)
         physics.steer(position, self._turned(physics))
 
     def after_step(self, physics: PhysicsT) -> None:

@@ -31,6 +31,7 @@ from paper_figures import (
     probability_of_improvement,
     sample_efficiency,
     style,
+    success_by_regime,
 )
 from paper_figures.index import FIGURES, Drawing, write
 from paper_figures.results import Results
@@ -241,6 +242,27 @@ def test_probabilities_of_improvement_fill_a_matrix_whose_halves_add_to_one(
     for _, row in table.iterrows():
         position = (names.index(row["versus_label"]), names.index(row["label"]))
         assert shown[position] == f"{row['value']:.2f}"
+
+
+def test_success_by_regime_draws_exactly_its_csv(
+    curves: pd.DataFrame, result: Statistics, results: Results, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="no success of off2on on halfcheetah-random"):
+        write("success_by_regime", results, tmp_path / "success")
+    shares = np.random.default_rng(0).random(len(curves))
+    both = pd.concat([curves, curves.assign(metric="success", value=shares)])
+    table = write("success_by_regime", results_of(both, result), tmp_path / "success")
+    written = pd.read_csv(tmp_path / "success.csv")
+    last = both[(both["metric"] == "success") & (both["step"] == 2000)]
+    means = last.groupby(["dataset", "method"])["value"].mean()
+    for _, row in written.iterrows():
+        assert row["value"] == pytest.approx(means[row["dataset"], row["method"]])
+        assert row["low"] <= row["value"] <= row["high"]
+    assert len(table) == len(written) == len(means)
+    panels = [axes for axes in success_by_regime.draw(written).axes if axes.get_visible()]
+    for panel, dataset in zip(panels, DATASETS, strict=True):
+        drawn = [line.get_xdata()[0] for line in panel.lines if len(line.get_xdata()) == 1]
+        assert drawn == pytest.approx(list(written[written["dataset"] == dataset]["value"]))
 
 
 def test_interval_estimates_draw_exactly_their_csv(results: Results, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from algorithms.training.behaviour import train_behaviour
 from algorithms.training.jobs import Job
 from algorithms.training.online import OnlineSchedule
 from algorithms.training.worlds import collection_seed
+from envs.tabletop import ENVIRONMENTS
 from offline_data import recipes
 from offline_data.transitions import from_episodes
 from storage import UserError
@@ -127,6 +128,22 @@ def test_a_heterogeneous_dataset_is_made_by_its_actors_and_by_uniform_actions(be
     alone = mixed({**ROLLED_OUT, "seed": 6, "sources": sources[1:2]}, [behaviour])
     second = from_episodes([e for e, m in zip(recording.episodes, made_by, strict=True) if m == 1])
     assert np.array_equal(second.actions, from_episodes(alone.episodes).actions)
+
+
+def test_scripts_record_a_task_and_another_ones_episodes_as_its_own() -> None:
+    table = {"environment": "SlideDelta-v0", "transitions": 400, "copies": 2, "seed": 3}
+    sources = [{"actor": "script"}, {"actor": "script", "environment": "PlaceDelta-v0", "share": 3.0}]
+    recording = mixed({**table, "sources": sources}, [])
+    assert recording.metadata["episode_sources"] == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert recording.metadata["sources"][1]["environment"] == "PlaceDelta-v0"
+    assert {len(episode) for episode in recording.episodes} == {50}
+    own = mixed({**table, "transitions": 100, "sources": sources[:1]}, [])
+    for one, other in zip(own.episodes, recording.episodes, strict=False):
+        assert np.array_equal(one.observations, other.observations)
+    for episode in recording.episodes:
+        rewards = ENVIRONMENTS["SlideDelta-v0"].judged.rewards(episode.observations[1:])
+        np.testing.assert_allclose(episode.rewards, rewards, atol=1e-5)
+        assert episode.truncated and not episode.terminated
 
 
 def test_a_source_of_other_sizes_is_refused(behaviour: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from algorithms.population.behaviour_policy import load_behaviour_policy
 from algorithms.population.streams import derived_seed
 from envs.locomotion import specification
+from envs.tabletop import SCRIPT
 from offline_data import d4rl_hdf5, recipes
 from offline_data.plane import SCRIPTS, UNIFORM_ACTOR
 from storage import UserError
@@ -68,11 +69,15 @@ def mixed(settings: cli.Json, behaviours: Sequence[Path]) -> recipes.Recording:
 
 
 def _source(environment: str, entry: cli.Json, folders: Mapping[str, Path], seed: int) -> recipes.Source:
-    scripts, hashed = SCRIPTS.get(environment, {}), {}
+    environment = entry.get("environment", environment)
+    scripts, hashed = SCRIPTS.get(environment, {}), dict[str, str]()
     if entry["actor"] == UNIFORM_ACTOR:
         policy = recipes.random_actions(environment, seed)
     elif entry["actor"] in scripts:
         policy = scripts[entry["actor"]](seed)
+    elif entry["actor"] == SCRIPT:
+        # Imports the robot's scene, which no other actor needs.
+        policy = importlib.import_module("offline_data.tabletop").script(environment, seed)
     else:
         actor = folders[entry["policy"]] / f"{entry['actor']}.safetensors"
         policy, file, _ = _rollout(environment, actor, seed, 1.0)
@@ -80,7 +85,9 @@ def _source(environment: str, entry: cli.Json, folders: Mapping[str, Path], seed
     disturbances = (entry.get("random_share", 0.0), entry.get("action_noise", 0.0))
     own_seed = derived_seed(seed, "disturbance") % 2**32
     policy = recipes.disturbed(environment, policy, own_seed, *disturbances)
-    return recipes.Source(policy, {**entry, **hashed}, seed, entry.get("share", 1.0))
+    return recipes.Source(
+        policy, {**entry, **hashed}, seed, entry.get("share", 1.0), entry.get("environment")
+    )
 
 
 def _medium_steps(path: Path) -> int:

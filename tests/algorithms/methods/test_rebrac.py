@@ -217,3 +217,16 @@ def test_fresh_networks_have_small_heads_and_constant_hidden_biases() -> None:
 def test_a_share_that_is_no_number_of_rows_is_refused() -> None:
     with pytest.raises(UserError, match=r"offline_fraction 0.25 of batch_size 6 is 1.5 rows"):
         replace(FINE_TUNING, offline_fraction=0.25)
+
+
+def test_td3_bc_is_without_the_critics_penalty_and_pays_by_the_mean_square() -> None:
+    own = rebrac.TD3BCConfig(hidden_widths=(24, 17), batch_size=SIZE, critic_norm="after")
+    agents = make_agents(own)
+    learner, by_hand = rebrac.TD3BC(agents, own), slow.Adam(slow.float64_parameters(agents))
+    for number in range(4):
+        batch, noise = make_batch(number), same_streams(agents).normal(SIZE, ACTION)
+        learner.update(batch._replace(extras={}), number)
+        step_by_hand(by_hand, batch, noise, own, number, 0.0, 0.4 / ACTION)
+    for name, parameter in agents.named_parameters():
+        expected = by_hand.parameters[name].detach()
+        torch.testing.assert_close(parameter.detach(), expected, **EXACT, msg=name)

@@ -161,6 +161,10 @@ def test_data_that_cannot_say_are_refused() -> None:
     ends = {"dataset_id": "unmarked", "episode_ends": {"longer_than_time_limit": 3}}
     with pytest.raises(UserError, match="unmarked does not mark where its episodes end, 3 are longer"):
         OfflineData.from_transitions(replace(made_up(), metadata=ends), needed=RETURNS)
+    with pytest.raises(
+        UserError, match=r"longer than the time limit: .* which the method's trajectory needs"
+    ):
+        OfflineData.from_transitions(replace(made_up(), metadata=ends), needed=Needed(("trajectory",)))
     replay = UniformReplay(OfflineData.from_transitions(made_up()), buffer(2))
     replay.add(block(2, 0, torch.ones(RUNS, 2, dtype=torch.bool)))
     with pytest.raises(UserError, match="a batch has the extras none, expected returns_to_go"):
