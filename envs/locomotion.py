@@ -227,7 +227,8 @@ class Registered(Task):
         return PhysicsBatch(self._environment.model, copies, threads, derived=("xpos", "xipos"))
 
     def limits(self, world: PhysicsBatch) -> Limits:
-        space, environment = self._environment.action_space, self._environment
+        environment: Any = self._environment
+        space = environment.action_space
         low, high = (np.array(bound, dtype=np.float64) for bound in (space.low, space.high))
         return Limits(low, high, float(environment.dt))
 
