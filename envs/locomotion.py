@@ -228,8 +228,8 @@ class Registered(Task):
         return PhysicsBatch(self._environment.model, copies, threads, derived=("xpos", "xipos"))
 
     def limits(self, world: PhysicsBatch) -> Limits:
-        environment = self._environment
-        space: Any = environment.action_space
+        environment: Any = self._environment
+        space = environment.action_space
         low, high = (np.array(bound, dtype=np.float64) for bound in (space.low, space.high))
         return Limits(low, high, float(environment.dt))
 
