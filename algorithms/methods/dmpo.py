@@ -68,11 +68,9 @@ class DMPOConfig:
     # sub-policy. "bound" is what it is meant to be, the lower bound of the mutual information
     information: Literal["none", "published", "bound"] = "none"
     information_learning_rate: Rate = 5e-7  # [DMPO] ilr; 5e-5 when it was V2AE
-    minimum_weight: Weight = (
-        1.0  # DMPO_ant 0.7: of the smaller twin where actions are judged, the rest larger
-    )
-    learns_values: bool = False  # DMPO_ant: critics bootstrap from a V, and no noise is added
-    value_range: ValueRange | None = None  # DMPO_ant: what V's target is clamped to, (0, 100) in AntMaze
+    minimum_weight: Weight = 1.0  # [DMPO] DMPO_ant 0.7: of the smaller twin where actions are judged
+    learns_values: bool = False  # [DMPO] DMPO_ant: critics bootstrap from a V, and no noise is added
+    value_range: ValueRange | None = None  # [DMPO] DMPO_ant: V's target's, (0, 100) in AntMaze
 
     def __post_init__(self) -> None:
         """Raise UserError for a range of values that are not learned."""
