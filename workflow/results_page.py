@@ -103,15 +103,17 @@ def _cells(row: str) -> list[str]:
 def status() -> str:
     """Return the table of methods, a row a paper, and datasets: whose committed curves there are."""
     found = _committed()
-    datasets = sorted(set(found["dataset"]), key=lambda name: (name not in PAPER_DATASETS, panel_order(name)))
+    of_the_paper = found["dataset"].isin(PAPER_DATASETS)
+    datasets = sorted(set(found.loc[of_the_paper, "dataset"]), key=panel_order)
     papers: dict[str, list[str]] = {}
     for method in METHODS.values():
         papers.setdefault(method.place.partition(":")[0], []).append(method.name)
-    rows, others = [["methods", *datasets], ["---"] * (len(datasets) + 1)], []
+    rows, others = [["methods", *datasets, "other data"], ["---"] * (len(datasets) + 2)], []
     for module, names in papers.items():
         title = ", ".join(METHODS[name].label.removesuffix(", offline") for name in names)
         linked = f"[{title}]({page_of(module)})"
         cells = [_cell(found[found["dataset"] == dataset], names) for dataset in datasets]
+        cells.append(_elsewhere(found[~of_the_paper & found["method"].isin(names)]))
         if any(cells):
             rows.append([linked, *cells])
         else:
@@ -154,6 +156,12 @@ def _cell(found: pd.DataFrame, names: list[str]) -> str:
             label = METHODS[name].label.replace(", offline", "") + ": " if several else ""
             parts.append(f"{label}{row['seeds']} {counted}, {row['step']:,} {unit}")
     return "; ".join(parts)
+
+
+def _elsewhere(found: pd.DataFrame) -> str:
+    """Name the datasets of `found` where they are few, and count them where they are many."""
+    datasets = sorted(set(found["dataset"]))
+    return ", ".join(datasets) if len(datasets) < 3 else f"{len(datasets)} datasets"
 
 
 def readme() -> str:

@@ -74,5 +74,7 @@ def test_the_table_has_every_method_once_and_counts_the_seeds_of_the_largest_run
     # authors_agents_alone has 50,000 steps on this dataset, authors_agents 20,000.
     assert sac["halfcheetah-medium"].strip() == "SAC-ft: 3 seeds, 50,000 steps"
     assert "inverted-double-pendulum-random" not in columns  # config/check.yaml's numbers mean nothing
+    brac = dict(zip(columns, rows["[BRAC-v, BRAC-p](docs/methods/brac.md)"], strict=True))
+    assert brac["other data"].strip() == "halfcheetah-heterogeneous-3"
     for label in ("RLPD", "Cal-QL", "ReDS", "Off2On"):
         assert sum(label in row for row in table.splitlines()) == 1
