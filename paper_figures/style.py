@@ -69,14 +69,16 @@ LOOKS: dict[str, Look] = {
     "cql_ensemble_online_only": Look("CQL-ft, ensemble", "#54C0FC", "P", "none"),
     "cql_ensemble_balanced": Look("CQL-ft, ensemble and balanced replay", "#600018", "X", "none"),
 }
-_CUSTOM = tuple(
-    zip(
-        ("#3C3000", "#540054", "#183CB4", "#B4B460", "#604854", "#9478F0", "#0084FC", "#9C543C"),
-        ("o", "s", "^", "v", "D", "P", "X", "*"),
-        strict=True,
-    )
+_COLOURS = ("#3C3000", "#540054", "#183CB4", "#B4B460", "#604854", "#9478F0", "#0084FC", "#9C543C")
+_MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
+_CUSTOM: tuple[tuple[str, str, Literal["full", "none"]], ...] = (
+    *((colour, marker, "full") for colour, marker in zip(_COLOURS, _MARKERS, strict=True)),
+    *(
+        (to_hex(sns.blend_palette([colour, "#FFFFFF"], 3)[1]).upper(), marker, "none")
+        for colour, marker in zip(_COLOURS, reversed(_MARKERS), strict=True)
+    ),
 )
-"""Colours and markers of methods that the catalogue does not have."""
+"""Colours, markers and fills of methods that the catalogue does not have, paler from the ninth on."""
 AT_RATE = "_at_"
 """Between a method and its policy's learning rate in a label of the sweep, as in "off2on_at_3e-05"."""
 ESTIMATE = ("value", "low", "high", "runs", "tasks", "band", "unit", "along")
@@ -151,7 +153,8 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
             found[method] = _look_of_rate(method)
         else:
             start = zlib.crc32(method.encode())
-            turn = [(start + more) % len(_CUSTOM) for more in range(len(_CUSTOM))]
+            turn = [(start + more) % len(_COLOURS) for more in range(len(_COLOURS))]
+            turn += [index + len(_COLOURS) for index in turn]
             place = next((index for index in turn if index not in taken), turn[0])
             taken.add(place)
             found[method] = Look(method, *_CUSTOM[place])
@@ -162,7 +165,7 @@ def _look_of_rate(label: str) -> Look:
     """From dark for a millionth to bright for a thousandth, so that colours are in the rates' order."""
     exponent = np.log10(float(label.rpartition(AT_RATE)[2]))
     colour = to_hex(colormaps["plasma"]((exponent + 6) / 3 * 0.85)).upper()
-    return Look(label, colour, _CUSTOM[round(-exponent * 2) % len(_CUSTOM)][1])
+    return Look(label, colour, _MARKERS[round(-exponent * 2) % len(_MARKERS)])
 
 
 def name_of(method: str) -> str:

@@ -74,3 +74,8 @@ def test_a_markers_filling_says_what_a_row_is() -> None:
         online = isinstance(row, Method) and "online" in row.starts_from
         expected = "full" if online else "half" if isinstance(row, Method) else "none"
         assert style.LOOKS[name].fill == expected
+
+
+def test_sixteen_methods_of_ones_own_have_sixteen_colours() -> None:
+    found = style.looks(f"mine_{number}" for number in range(16))
+    assert len({look.colour for look in found.values()}) == 16
