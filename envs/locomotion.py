@@ -20,7 +20,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import seeding
 from numpy.typing import ArrayLike, NDArray
 
@@ -218,7 +217,9 @@ class Registered(Task):
             raise UserError(f"environment {name!r} is none of Gymnasium's: {error}") from error
         made: Any = limited.unwrapped
         vectors = all(len(space.shape or ()) == 1 for space in (made.observation_space, made.action_space))
-        if not (isinstance(made, MujocoEnv) and vectors):
+        # Imports OpenGL, which nothing else here needs.
+        mujoco_environment = importlib.import_module("gymnasium.envs.mujoco").MujocoEnv
+        if not (isinstance(made, mujoco_environment) and vectors):
             raise UserError(f"environment {name!r} is no MuJoCo environment of vectors: expected one")
         self._environment = made
         self.time_limit: int = (limited.spec and limited.spec.max_episode_steps) or TIME_LIMIT

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import logging
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -99,6 +101,16 @@ def _settle() -> tuple[str, str]:
     return DISABLED, obstacles[0]
 
 
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Leave the root logger its handlers: absl gives it one, by which all messages come twice."""
+    handlers = list(logging.root.handlers)
+    try:
+        yield
+    finally:
+        logging.root.handlers[:] = handlers
+
+
 # Mesa loads its LLVM for the whole process, and triton, which PyTorch's CUDA build imports in passing, takes
 # the symbols of that one for its own and crashes: it has to come first. PyTorch's CPU build has none.
 with suppress(ImportError):
@@ -107,7 +119,7 @@ with suppress(ImportError):
 os.environ.setdefault("LP_NUM_THREADS", "0")
 _BACKEND, _OBSTACLE = _settle()
 try:
-    with opengl(_BACKEND):
+    with opengl(_BACKEND), _unlogged():
         from dm_control import mujoco as dm_mujoco
         from dm_control.rl import control
 except (ImportError, AttributeError, RuntimeError) as _error:  # whatever PyOpenGL raises in a broken library

@@ -117,3 +117,8 @@ def test_triton_comes_before_mesa(tmp_path: Path) -> None:
     code = "from envs.manipulation import make; print('libEGL' in open('/proc/self/maps').read())"
     result = run(code, {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
     assert result.stdout.splitlines() == ["False", "True"], result.stderr
+
+
+def test_the_programs_log_is_left_as_it_was() -> None:
+    ran = run("import logging; import envs.manipulation.rendering; assert not logging.root.handlers", {})
+    assert ran.returncode == 0, ran.stderr
