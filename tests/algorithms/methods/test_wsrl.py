@@ -295,8 +295,8 @@ def test_until_the_warm_up_is_over_the_loop_leaves_all_that_is_learned_as_it_was
         start = Start(SEEDS, Streams(SEEDS), *sizes, None, buffer, members, 1)
         learner = WSRL.begin(start, config)
         before = {name: tensor.clone() for name, tensor in learner.agents.training_state().items()}
-        job = Job("test", "made-up", environment, "hash", tmp_path / str(steps))
-        run_online(replace(schedule, steps=steps), "wsrl", learner, SEEDS, job, 1.0)
+        job = Job("test", "wsrl", "made-up", environment, SEEDS, "hash", tmp_path / str(steps))
+        run_online(replace(schedule, steps=steps), learner, job, 1.0)
         after = learner.agents.training_state()
         learned = [name for name in after if name != "streams"]
         assert all(torch.equal(after[name], before[name]) for name in learned) == still
