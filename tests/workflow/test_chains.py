@@ -44,6 +44,7 @@ def test_beside_fine_tuning_offline_curves_are_judged_where_a_claim_names_the_ph
 ) -> None:
     claims = tmp_path / "claims.yaml"
     smoke["claims"] = str(claims)
+    del smoke["gridworld"]
     claims.write_text("- {id: one}")
     assert Plan(smoke).claimed_curves() == Plan(smoke).curves()
     claims.write_text("- {id: one, phase: offline}")
