@@ -490,7 +490,7 @@ def test_a_dataset_has_any_name_and_an_environment_its_own_scores(
     assert not any("halfcheetah-random" in name for name in changed)
     job = after.find("record", ("own", "My_own"))
     assert job.outputs["summary"] == "results/smoke/datasets/own-My_own.json"
-    assert job.outputs["summary"] in after.find("figure", ["datasets"]).inputs["summaries"]
+    assert job.outputs["summary"] in after.find("figure", ["datasets"]).inputs["files"]
     told = job.about["registered"]
     assert told == {
         "environments": {"Ant": {"random": -325.6, "expert": 4000.0}},
