@@ -69,6 +69,7 @@ def test_the_page_on_own_methods_runs_as_printed(tmp_path: Path) -> None:
 
 def test_the_page_on_own_datasets_runs_as_printed(tmp_path: Path) -> None:
     printed = run_page("your_own_dataset.md", tmp_path)
+    assert read_json(tmp_path / "results/mine/datasets/own-clumsy.json")["episodes"] == 40
     for name, dataset in (("mine", "clumsy"), ("ant", "ant-uniform")):
         found = curves(tmp_path, name)
         assert set(found["dataset"]) == {dataset}
