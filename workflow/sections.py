@@ -228,7 +228,7 @@ class SourceEntry(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> SourceEntry:
-        """Return an actor is a policy's; uniform actions and scripts are nobody's."""
+        """Check that an actor has a policy, and that uniform actions and scripts have none."""
         if (self.actor in _NOBODYS) == ("policy" in self.model_fields_set):
             raise ValueError("expected a policy beside an actor, and none beside uniform actions or a script")
         return self

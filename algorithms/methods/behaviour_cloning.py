@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from algorithms.methods import sac
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import Population, learned
-from algorithms.population.networks import Policy, TanhGaussian
+from algorithms.population.networks import Policy, TanhGaussian, squashed
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from storage.constraints import BatchSize, Positive, Rate, Weight, Widths
@@ -36,8 +36,7 @@ class BoundedPolicy(Policy):
     def forward(self, observations: Tensor) -> TanhGaussian:
         """Return the action distribution in each state."""
         mean, log_std = self.net(observations).chunk(2, dim=-1)
-        low, high = self.log_std_range
-        return TanhGaussian(mean, low + 0.5 * (high - low) * (torch.tanh(log_std) + 1))
+        return TanhGaussian(mean, squashed(log_std, self.log_std_range))
 
     def initialise(self, streams: Streams) -> None:
         """Initialise with Glorot and Bengio's weights, biases 0."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from algorithms.methods import awac, dmpo, losses
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import Population
-from algorithms.population.networks import Critics
+from algorithms.population.networks import Critics, squashed
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.replay.batch import Batch
 from storage.constraints import (
@@ -96,8 +96,7 @@ class MixturePolicy(nn.Module):
     def forward(self, observations: Tensor) -> GaussianMixture:
         """Return the mixture in each state."""
         mean, log_std = self.components.of_all(observations).chunk(2, dim=-1)
-        low, high = self.log_std_range
-        components = awac.Gaussian(torch.tanh(mean), low + 0.5 * (high - low) * (torch.tanh(log_std) + 1))
+        components = awac.Gaussian(torch.tanh(mean), squashed(log_std, self.log_std_range))
         return GaussianMixture(components, torch.log_softmax(self.gate(observations), dim=-1))
 
 

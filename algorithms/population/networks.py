@@ -105,6 +105,12 @@ def _log_tanh_slope(pre_tanh: Tensor) -> Tensor:
     return 2 * (math.log(2) - pre_tanh - functional.softplus(-2 * pre_tanh))
 
 
+def squashed(values: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Squash values by tanh into the range between `bounds`, such as a network's log deviations. [...]"""
+    low, high = bounds
+    return low + 0.5 * (high - low) * (torch.tanh(values) + 1)
+
+
 def mixture_policy(member: TanhGaussian, ensemble_size: int) -> TanhGaussian:
     """One Gaussian with the first two moments of the members' mixture, before tanh. [S, B, A]  [P] eq. 5
 
