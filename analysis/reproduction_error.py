@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -19,7 +17,6 @@ from analysis.published import (
 from analysis.scores import mean_over_runs, normalised, run_values
 from analysis.shares import LOGGED_SHARE, TRUE_SHARE, environment_steps
 from analysis.summary import table_text
-from storage.files import atomic_path
 
 STEPS = (0, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
 """Environment steps at which curves are compared, beside our last one. (Ours.)"""
@@ -91,18 +88,6 @@ def error_table(errors: pd.DataFrame) -> str:
         " less published, with our bootstrap interval; the published mean is taken as it is."
     )
     return table_text(headings, (_cells(row) for _, row in errors.iterrows()), note, texts=3)
-
-
-def write_errors(errors: pd.DataFrame, csv_path: Path, markdown_path: Path) -> None:
-    """Write the rows of `reproduction_errors` as CSV (unrounded) and as Markdown. Both are atomic.
-
-    Raises:
-        UserError: a place cannot be written.
-    """
-    with atomic_path(csv_path) as temporary:
-        errors.to_csv(temporary, index=False, lineterminator="\n")
-    with atomic_path(markdown_path) as temporary:
-        temporary.write_text(error_table(errors), encoding="utf-8")
 
 
 def _errors(

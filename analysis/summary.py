@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
 from analysis.statistics import ALL, Statistics, closing_rows
-from storage.files import atomic_path
 
 COMPUTE = ("offline updates", "PFLOP a seed", "core-hours a seed", "score per core-hour")
 COMPUTE_NOTE = (
@@ -64,26 +62,6 @@ def table_text(
     layout: dict[str, Any] = {"stralign": None} if form == "github" else {"colalign": sides}
     lines = tabulate(list(rows), headings, tablefmt=form, disable_numparse=True, **layout)
     return f"{lines}\n\n{note}\n"
-
-
-def write_summary(
-    statistics: Statistics,
-    csv_path: Path,
-    markdown_path: Path,
-    further: str = "",
-    compute: pd.DataFrame | None = None,
-) -> None:
-    """Write the closing table as CSV (unrounded, `costed_rows`) and as Markdown.
-
-    `further` is Markdown that follows the table.
-
-    Raises:
-        UserError: a place cannot be written.
-    """
-    with atomic_path(csv_path) as temporary:
-        costed_rows(statistics, compute).to_csv(temporary, index=False, lineterminator="\n")
-    with atomic_path(markdown_path) as temporary:
-        temporary.write_text(markdown_table(statistics, compute) + further, encoding="utf-8")
 
 
 def _table(statistics: Statistics, compute: pd.DataFrame | None, form: str) -> str:

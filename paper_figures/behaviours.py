@@ -41,10 +41,9 @@ def table(results: Results) -> pd.DataFrame:
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw the rows of `table`: a row of panels a dataset, in it a panel a method. UserError without any."""
-    rows = style.required(drawn, "The figure of behaviours")
-    datasets, methods = (list(dict.fromkeys(rows[name])) for name in ("dataset", "method"))
-    sources = sorted(rows["source"].dropna().astype(int).unique())
+    """Draw the rows of `table`: a row of panels a dataset, in it a panel a method."""
+    datasets, methods = (list(dict.fromkeys(drawn[name])) for name in ("dataset", "method"))
+    sources = sorted(drawn["source"].dropna().astype(int).unique())
     grey: dict[str, Any] = {"color": "#777777", "linestyle": "none"}
     handles = [Line2D([], [], marker=_shape(source), **grey) for source in sources]
     handles += [Line2D([], [], **look) for look in (_STAR, _LEARNED)]
@@ -55,7 +54,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
         grid = figure.subplots(len(datasets), len(methods), squeeze=False)
         for line, dataset in zip(grid, datasets, strict=True):
             for axes, method in zip(line, methods, strict=True):
-                _panel(axes, rows[(rows["dataset"] == dataset) & (rows["method"] == method)])
+                _panel(axes, drawn[(drawn["dataset"] == dataset) & (drawn["method"] == method)])
                 axes.set_title(f"{dataset}\n{method}")
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure

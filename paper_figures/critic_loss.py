@@ -48,12 +48,7 @@ def table(results: Results) -> pd.DataFrame:
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw the rows of `table`, a panel a dataset: seeds thin, their median thick, from least to largest.
-
-    Raises:
-        UserError: there is nothing to draw.
-    """
-    drawn = style.required(drawn, "The figure of critics' losses")
+    """Draw a panel a dataset: seeds thin, their median thick, from least to largest."""
     kinds = {MEDIAN: drawing.OURS, SEED: drawing.SEED}
     rows = drawn.assign(source=drawn["kind"].map(kinds), run=drawn["seed"])
     words = {drawing.OURS: "median of seeds, smallest to largest", drawing.SEED: "each seed"}

@@ -62,15 +62,10 @@ class Curves:
         return pd.concat(parts, ignore_index=True)
 
     def draw(self, drawn: pd.DataFrame) -> Figure:
-        """Draw the rows of `table`; returns have normalised scores on the right.
-
-        Raises:
-            UserError: there is nothing to draw.
-        """
-        name = f"Figure {self.number}"
+        """Draw the rows of `table`; returns have normalised scores on the right."""
         if self.looks:
-            drawn = style.required(drawn, name).assign(method=lambda rows: rows["label"].map(self.looks))
-        return panels.draw(drawn, name)
+            drawn = drawn.assign(method=drawn["label"].map(self.looks))
+        return panels.draw(drawn)
 
     def caption(self, drawn: pd.DataFrame, results: Results) -> str:
         """Return the caption of the rows of `table`."""

@@ -59,12 +59,7 @@ def table(results: Results) -> pd.DataFrame:
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw a panel an environment, in it a row a dataset: a histogram of its episodes, their mean and D4RL's.
-
-    Raises:
-        UserError: there is nothing to draw.
-    """
-    drawn = style.required(drawn, "The dataset report")
+    """Draw a panel an environment, a row a dataset: a histogram of its episodes, their mean and D4RL's."""
     environments = list(dict.fromkeys(drawn["environment"]))
     most = drawn.groupby("environment")["dataset"].nunique().max()
     with style.look():

@@ -84,12 +84,8 @@ def table_of(likelihoods: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw the rows of `table_of`, a panel a dataset, relative to each one's mean of offline samples.
-
-    Raises:
-        UserError: there is nothing to draw.
-    """
-    datasets = list(dict.fromkeys(style.required(drawn, "Figure 1a")["dataset"]))
+    """Draw the rows of `table_of`, a panel a dataset, relative to each one's mean of offline samples."""
+    datasets = list(dict.fromkeys(drawn["dataset"]))
     handles: list[Any] = [Patch(color=_COLOURS[samples], alpha=0.5, linewidth=0) for samples in SAMPLES]
     labels = [f"{OURS}, {samples}" for samples in SAMPLES]
     if (drawn["source"] == PUBLISHED).any():

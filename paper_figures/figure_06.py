@@ -43,8 +43,7 @@ class Pictures:
         return pd.DataFrame(rows, columns=["task", "file", "height", "width"])
 
     def draw(self, drawn: pd.DataFrame) -> Figure:
-        """Place the pictures of `table`. UserError where there are none."""
-        drawn = style.required(drawn, f"Figure {self.number}")
+        """Place the pictures of `table`."""
         count = len(drawn)
         with style.look():
             shape = (count, 1) if self.stacked else (1, count)

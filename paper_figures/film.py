@@ -19,7 +19,6 @@ PLAYERS = {
 COLUMNS = ("task", "player", "file", "height", "width", "success", "successes", "episodes")
 _WIDTH, _TITLE = 7.0, 0.25
 """Inches of a strip, and of the title above it."""
-_NAME = "The figure of films"
 
 
 def table(results: Results) -> pd.DataFrame:
@@ -42,13 +41,12 @@ def table(results: Results) -> pd.DataFrame:
                 counts = (int(played["success"].sum()), len(played))
                 rows.append((task, player, str(path), height, width, shown, *counts))
     if not rows:
-        raise UserError(f"{_NAME} was given no pictures named <task>_<player>.png.")
+        raise UserError("The figure of films was given no pictures named <task>_<player>.png.")
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Place the strips of `table`, one below the other. UserError where there are none."""
-    drawn = style.required(drawn, _NAME)
+    """Place the strips of `table`, one below the other."""
     with style.look():
         ratios = (_WIDTH * drawn["height"] / drawn["width"] + _TITLE).tolist()
         figure = Figure(figsize=(_WIDTH, sum(ratios)), dpi=style.PRINT_DPI)

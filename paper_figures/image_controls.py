@@ -19,7 +19,6 @@ from storage import UserError
 OFFLINE = "cql"
 LAST = 4
 """Evaluations at the end that the caption's numbers are the mean of."""
-_NAME = "The figure of controls"
 
 
 def table(results: Results) -> pd.DataFrame:
@@ -41,13 +40,13 @@ def table(results: Results) -> pd.DataFrame:
                 rows["step"] = results.pretraining_updates + results.updates[method].after(rows["step"])
             parts.append(rows)
     if not parts:
-        raise UserError(f"{_NAME} draws success from images, of which the results hold none.")
+        raise UserError("The figure of controls draws success from images, of which the results hold none.")
     return pd.concat(parts, ignore_index=True)
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw the rows of `table`, a panel a task. UserError where there are none."""
-    rows = style.required(drawn, _NAME).assign(source=drawing.OURS)
+    """Draw the rows of `table`, a panel a task."""
+    rows = drawn.assign(source=drawing.OURS)
     agents = [style.count(int(number), "agent") for number in rows["runs"]]
     rows["label"] = [f"{label} ({number})" for label, number in zip(rows["label"], agents, strict=True)]
     sources = {drawing.OURS: f"mean over agents or seeds, {rows['band'].iloc[0]}"}

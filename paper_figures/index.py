@@ -38,7 +38,7 @@ class Drawing(Protocol):
         """Tabulate the figure, a row a point. UserError where the results lack what it needs."""
 
     def draw(self, drawn: pd.DataFrame, /) -> Figure:
-        """Draw the rows of `table`. UserError where there are none."""
+        """Draw the rows of `table`, of which there are some."""
 
     def caption(self, drawn: pd.DataFrame, results: Results, /) -> str:
         """Explain lines and bands, and all else that a reader has to know."""
@@ -77,6 +77,8 @@ def write(name: str, results: Results, path: Path) -> pd.DataFrame:
         raise UserError(f"There is no figure {name!r}: expected one of {', '.join(FIGURES)}.")
     figure = FIGURES[name]
     drawn = figure.table(results)
+    if drawn.empty:
+        raise UserError(f"The figure {name} has no rows to draw: expected results that it shows.")
     said = [figure.caption(drawn, results), *([style.DEMONSTRATION] if results.demonstration else [])]
     style.save(figure.draw(drawn), path, drawn, " ".join(said))
     return drawn

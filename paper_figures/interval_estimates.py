@@ -29,8 +29,7 @@ def table(results: Results) -> pd.DataFrame:
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw the rows of `table`, a panel an aggregate, a line a method. UserError where there are none."""
-    drawn = style.required(drawn, "The figure of interval estimates")
+    """Draw the rows of `table`, a panel an aggregate, a line a method."""
     looks = style.looks(drawn["method"])
     with style.look():
         figure = Figure(figsize=(_WIDTH, 0.75 + 0.25 * len(looks)))

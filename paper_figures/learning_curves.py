@@ -63,13 +63,8 @@ def table(results: Results) -> pd.DataFrame:
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw the rows of `table`, a panel a dataset: seeds thin, their interquartile mean thick, its interval.
-
-    Raises:
-        UserError: there is nothing to draw.
-    """
+    """Draw a panel a dataset: seeds thin, their interquartile mean thick, its interval."""
     kinds = {IQM: drawing.OURS, SEED: drawing.SEED}
-    drawn = style.required(drawn, "The figure of learning curves")
     rows = drawn.assign(source=drawn["kind"].map(kinds), run=drawn["seed"])
     along = str(drawn["along"].iloc[0])
     figure = drawing.draw(rows, _sources(drawn), "normalised score", along, panel_width=2.4)

@@ -133,13 +133,9 @@ def level_rows(curve: pd.DataFrame, last: int) -> pd.DataFrame:
     return end.assign(step=[0, last], low=np.nan, high=np.nan, band=band, source=end["source"].map(sources))
 
 
-def draw(drawn: pd.DataFrame, figure_name: str) -> Figure:
-    """Draw rows with the columns `COLUMNS`, a panel a dataset; returns have a second axis of scores.
-
-    Raises:
-        UserError: there is nothing to draw.
-    """
-    unit = str(style.required(drawn, figure_name)["unit"].iloc[0])
+def draw(drawn: pd.DataFrame) -> Figure:
+    """Draw rows with the columns `COLUMNS`, a panel a dataset; returns have a second axis of scores."""
+    unit = str(drawn["unit"].iloc[0])
     by_episodes = _by_episodes(drawn)
     figure = drawing.draw(drawn, _sources(drawn), VERTICAL.get(unit, unit), _counted(drawn))
     datasets = list(dict.fromkeys(drawn["dataset"]))

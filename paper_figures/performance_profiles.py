@@ -25,12 +25,8 @@ def table(results: Results) -> pd.DataFrame:
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw the rows of `table`, a curve a method.
-
-    Raises:
-        UserError: there is nothing to draw.
-    """
-    title = f"performance profiles at {style.moment(style.required(drawn, 'The figure of profiles'))}"
+    """Draw the rows of `table`, a curve a method."""
+    title = f"performance profiles at {style.moment(drawn)}"
     rows = drawn.assign(dataset=title, source=drawing.OURS)
     words = {drawing.OURS: style.runs(rows)}
     figure = drawing.draw(rows, words, "share of runs above τ", "normalised score τ", along="threshold")

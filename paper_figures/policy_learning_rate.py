@@ -35,12 +35,8 @@ def table(results: Results) -> pd.DataFrame:
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw the rows of `table`: return on the left axis, normalised score on the right.
-
-    Raises:
-        UserError: there is nothing to draw.
-    """
-    return panels.draw(drawn, "The sweep over the policy's learning rate")
+    """Draw the rows of `table`: return on the left axis, normalised score on the right."""
+    return panels.draw(drawn)
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:

@@ -45,12 +45,7 @@ def table(results: Results) -> pd.DataFrame:
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw the rows of `table`, a cell a pair: bold where the interval leaves out 0.5.
-
-    Raises:
-        UserError: there is nothing to draw.
-    """
-    drawn = style.required(drawn, "The figure of probabilities")
+    """Draw the rows of `table`, a cell a pair: bold where the interval leaves out 0.5."""
     labels = dict(zip(drawn["method"], drawn["label"], strict=True))
     side = _CELL * len(labels)
     names = 0.3 + 0.055 * max(map(len, labels.values()))

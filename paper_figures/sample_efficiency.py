@@ -48,12 +48,7 @@ def table(results: Results) -> pd.DataFrame:
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw the rows of `table`: IQM over steps on the left, probabilities of improvement on the right.
-
-    Raises:
-        UserError: there is nothing to draw.
-    """
-    drawn = style.required(drawn, "The figure of sample efficiency")
+    """Draw the rows of `table`: IQM over steps on the left, probabilities of improvement on the right."""
     rows = drawn[drawn["panel"] == EFFICIENCY].assign(source=drawing.OURS)
     pairs = drawn[drawn["panel"] == IMPROVEMENT]
     looks = style.looks(rows["method"])

@@ -26,8 +26,7 @@ from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from algorithms.catalogue import LABELS, Label, Method
-from storage import UserError
-from storage.files import atomic_path
+from storage.files import atomic_path, write_text
 
 
 @dataclass(frozen=True)
@@ -235,13 +234,6 @@ def runs(rows: pd.DataFrame) -> str:
     return f"{count(seeds, 'seed')}{where}, {interval}"
 
 
-def required(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """`rows`, of which there have to be some. UserError without any; `name` is the figure's."""
-    if rows.empty:
-        raise UserError(f"{name} was given no rows: expected those of its table.")
-    return rows
-
-
 def moment(rows: pd.DataFrame) -> str:
     """When in learning the rows are of, as in "250,000 steps": they have the columns step and along."""
     return f"{int(rows['step'].iloc[0]):,} {rows['along'].iloc[0].split()[-1]}"
@@ -265,7 +257,5 @@ def save(figure: Figure, path: Path, table: pd.DataFrame, caption: str) -> None:
         for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
             with atomic_path(path.with_name(path.name + suffix)) as temporary:
                 figure.savefig(temporary, format=suffix[1:], metadata=metadata)
-    with atomic_path(path.with_name(path.name + ".csv")) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-    with atomic_path(path.with_name(path.name + ".txt")) as temporary:
-        temporary.write_text(caption + "\n", encoding="utf-8")
+    write_text(path.with_name(path.name + ".csv"), table.to_csv(index=False, lineterminator="\n"))
+    write_text(path.with_name(path.name + ".txt"), caption + "\n")

@@ -50,8 +50,7 @@ def _mean(values: Scores) -> Scores:
 
 
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw the rows of `table`, a panel a dataset, a line a method. UserError where there are none."""
-    drawn = style.required(drawn, "The figure of success by regime")
+    """Draw the rows of `table`, a panel a dataset, a line a method."""
     looks, datasets = style.looks(drawn["method"]), list(dict.fromkeys(drawn["dataset"]))
     down = -(-len(datasets) // _WRAP)
     width, height = _PANEL

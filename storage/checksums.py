@@ -13,7 +13,7 @@ import hashlib
 from pathlib import Path
 
 from storage import UserError
-from storage.files import atomic_path
+from storage.files import write_text
 
 NAME = "SHA256SUMS"
 _FOLDERS = ("figures", "statistics")
@@ -26,8 +26,7 @@ def write_checksums(folder: Path | str) -> None:
     """Write the checksums of a run's figures, statistics and tables. UserError where the disk refuses."""
     folder = Path(folder)
     lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _listed(folder)]
-    with atomic_path(folder / NAME) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+    write_text(folder / NAME, "".join(lines))
 
 
 def check(folder: Path | str) -> int:

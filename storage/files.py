@@ -79,8 +79,13 @@ def write_json(path: Path | str, value: Any) -> None:
         text = json.dumps(value, indent=2, allow_nan=False)
     except ValueError as error:
         raise UserError(f"{path} could not be written: a value in it is not a finite number") from error
+    write_text(path, text + "\n")
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write `text`, atomically. UserError where `path` cannot be written."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def check_regular(path: Path | str, largest: int | None = None) -> None:

@@ -23,7 +23,8 @@ from algorithms.training import trial
 from algorithms.training.custom import named
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule
-from algorithms.training.online import OnlineSchedule
+from algorithms.training.online import OnlineSchedule, check_schedule
+from algorithms.training.worlds import Episodes, Locomotion
 from envs.locomotion import specification
 from storage import UserError
 from storage.settings import build, check
@@ -89,7 +90,7 @@ def check_chains(plan: Plan) -> None:
             where = f"fine_tuning.methods.{label} on {dataset}"
             method = find_method(settings["method"], "online")
             config = build(method.Config, settings["config"], where)
-            build(OnlineSchedule, settings["schedule"], where)
+            schedule = build(OnlineSchedule, settings["schedule"], where)
             if not plan.offline_data(dataset, label):
                 with _at(where):
                     paths.reward_scale_of(settings["reward_scale"], None)
@@ -98,7 +99,7 @@ def check_chains(plan: Plan) -> None:
             with _at(where if source == NOTHING else f"{where}, from agents of {source}"):
                 _compare(config, before)
                 with named(settings["method"]) if ":" in settings["method"] else nullcontext():
-                    _try(place_of(settings), plan.ensemble_size(label), before, (method, config))
+                    _try(place_of(settings), plan.ensemble_size(label), before, (method, config), schedule)
 
 
 def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -> tuple[Link, ...] | None:
@@ -175,9 +176,13 @@ def _replays_offline(method: type[Method]) -> bool:
 
 
 @cache
-def _try(place: Place, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> None:
+def _try(
+    place: Place, size: int, before: tuple[Link, ...], last: MethodAndConfig, schedule: OnlineSchedule
+) -> None:
     """Once is enough for all datasets of a place."""
-    begin_online(place, size, before, last)
+    learner = begin_online(place, size, before, last)
+    world = Episodes if place.environment in TASKS.values() else Locomotion
+    check_schedule(schedule, learner, world, place.environment)
 
 
 def _compare(config: Any, before: tuple[Link, ...]) -> None:

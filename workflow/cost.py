@@ -18,6 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,6 @@ import pandas as pd
 import torch
 
 from algorithms.catalogue import NOTHING
-from algorithms.diagnostics import likelihood
 from algorithms.diagnostics.likelihood import LikelihoodConfig
 from algorithms.training import acceleration, behaviour
 from algorithms.training.lookup import find_method
@@ -36,9 +36,11 @@ from envs.locomotion import EnvironmentSpecification, specification
 from storage.files import read_json
 from storage.settings import build
 from workflow import chains, operations
-from workflow.jobs import Json, numbered
+from workflow.jobs import Job as Planned
+from workflow.jobs import Json
 from workflow.operations import Operations
-from workflow.plan import Plan, agents_name, policies_of, split_name
+from workflow.plan import Plan, policies_of
+from workflow.table import Table
 
 MEASURED = Path(__file__).parent / "cost.json"
 FLOAT = 4
@@ -203,16 +205,32 @@ def state_gb(numbers: int) -> float:
 
 
 class Estimate:
-    """All jobs of a plan, named as their files in results/<run>/benchmarks are."""
+    """What the jobs of a plan take."""
 
     def __init__(self, plan: Plan, model: Model, device: acceleration.Compute | None = None) -> None:
         """`device` stands for what the configuration computes on."""
         self.plan, self.model = plan, model
         self.device = device or build(acceleration.Compute, plan.configuration.get("compute", {}), "compute")
-        self.jobs: dict[str, Job] = {}
-        if not plan.recorded:
-            self._train()
-        self._judge()
+
+    @cached_property
+    def jobs(self) -> dict[str, Job]:
+        """The jobs that `snakemake` runs for the configuration, by their names, each after what it needs."""
+        table = Table(self.plan.configuration)
+        makers = {path: job.name for job in table.jobs.values() for path in job.outputs.values()}
+        left, found = (
+            [f"figure/{figure}" for figure in self.plan.figures()] + ["reproduction"],
+            dict[str, Job](),
+        )
+        while left:
+            name = left.pop()
+            stage = _stage(table.jobs[name])
+            if name not in found and stage in STAGES:
+                after = tuple(
+                    dict.fromkeys(makers[path] for path in table.jobs[name].needs if path in makers)
+                )
+                found[name] = getattr(self, f"_{stage}")(table.jobs[name])._replace(after=after)
+                left += after
+        return {name: found[name] for name in table.jobs if name in found}
 
     # --- data ---------------------------------------------------------------------------------------------
 
@@ -222,42 +240,35 @@ class Estimate:
         if "transitions" in entry:
             return int(entry["transitions"])
         if "behaviour_policy" in entry:
-            schedule = self.plan.configuration["behaviour_policies"][entry["behaviour_policy"]].get(
-                "schedule", {}
-            )
-            return int(schedule.get("steps", OnlineSchedule.steps))
+            policy = self.plan.configuration["behaviour_policies"][entry["behaviour_policy"]]
+            return int(policy.get("schedule", {}).get("steps", OnlineSchedule.steps))
         return 1_000_000
 
-    def _behaviour(self, policy: str) -> str:
-        name = f"behaviour/{policy}"
-        if name not in self.jobs:
-            settings = self.plan.behaviour_policy(policy)
-            config = build(behaviour.METHOD.Config, settings.get("sac", {}), "sac")
-            online = build(OnlineSchedule, settings.get("schedule", {}), "schedule")
-            chain = (settings["environment"], 0, (), (behaviour.METHOD, config))
-            self.jobs[name] = self._online("behaviour", chain, online, 1, 0)
-        return name
+    def _behaviour(self, job: Planned) -> Job:
+        config = build(behaviour.METHOD.Config, job.settings.get("sac", {}), "sac")
+        online = build(OnlineSchedule, job.settings.get("schedule", {}), "schedule")
+        chain = (job.settings["environment"], 0, (), (behaviour.METHOD, config))
+        return self._online("behaviour", chain, online, 1, 0)
 
-    def _record(self, dataset: str) -> str:
+    def _record(self, job: Planned) -> Job:
+        dataset = job.about["dataset"]
         entry, rows = self.plan.dataset(dataset), self.transitions(dataset)
-        spec = specification(entry["environment"])
-        size = rows * row_bytes(spec) / BILLION
-        copies = entry.get("copies", 1)
-        used = policies_of(entry)
-        simulated = 0.0
+        size = rows * row_bytes(specification(entry["environment"])) / BILLION
+        copies, simulated = entry.get("copies", 1), 0.0
         if entry["recipe"] not in ("minari", "d4rl", "replay"):
-            method = behaviour.METHOD
-            does = operations.of_run(entry["environment"], 0, (), (method, method.Config()))
-            acting = does.action if used and "copies" in entry else 0
-            step = self.model.steps(entry["environment"], copies, _kind(method), acting, does.numbers)
-            simulated = rows / copies * step
+            acting = bool(policies_of(entry)) and "copies" in entry
+            simulated = rows / copies * self._recorded_step(entry["environment"], copies, acting)
         seconds = self.model.other("start_training") + simulated + self.model.other("write_gb", size)
-        trained = self.plan.trained_policies()
-        after = tuple(self._behaviour(policy) for policy in used if policy in trained)
         memory = self.model.memory("training") + 2.5 * size  # the episodes, and what is made of them
-        name = recorded(dataset)
-        self.jobs[name] = Job("record", seconds, memory, self.model.measured["disk_share"] * size, after)
-        return name
+        return Job("record", seconds, memory, self.model.measured["disk_share"] * size)
+
+    def _recorded_step(self, environment: str, copies: int, acting: bool) -> float:
+        """Seconds of a step of each of so many environments, with a behaviour policy's actions or without."""
+        method = behaviour.METHOD
+        does = operations.of_run(environment, 0, (), (method, method.Config()))
+        return self.model.steps(
+            environment, copies, _kind(method), does.action if acting else 0, does.numbers
+        )
 
     # --- what training is made of -------------------------------------------------------------------------
 
@@ -299,36 +310,12 @@ class Estimate:
 
     # --- training -----------------------------------------------------------------------------------------
 
-    def _train(self) -> None:
-        likelihoods = self.plan.configuration.get("likelihood", {}).get("datasets", [])
-        for dataset in self.plan.configuration["datasets"]:
-            self._record(dataset)
-            if "figure_01a" in self.plan.configuration["figures"] and dataset in likelihoods:
-                self._likelihood(dataset)
-            for label in self.plan.offline_phases(dataset):
-                self._pretrain(dataset, label)
-            for measured, label in self.plan.measured_behaviours():
-                if measured == dataset:
-                    self._behaviours(dataset, label)
-            for label in self.plan.methods:
-                for seeds in self.plan.seed_groups():
-                    self._fine_tune(dataset, label, len(seeds), numbered("seeds", seeds))
-
-    def _pretrain(self, dataset: str, offline: str) -> tuple[str, ...]:
-        """Return the jobs that make the agents of one offline method; those it starts from come before."""
-        names = []
-        for group in self.plan.agent_groups(dataset, offline):
-            name = f"train/{dataset}/{offline}/{agents_name(group)}"
-            names.append(name)
-            if name in self.jobs:
-                continue
-            schedule = build(OfflineSchedule, self.plan.pretraining(dataset, offline)["schedule"], "schedule")
-            before: tuple[str, ...] = (recorded(dataset),)
-            if (source := self.plan.offline_source(offline)) != NOTHING:
-                before += self._pretrain(dataset, source)
-            links = self._links(dataset, offline)
-            self.jobs[name] = self._offline(dataset, links, schedule, len(group))._replace(after=before)
-        return tuple(names)
+    def _pretrain(self, job: Planned) -> Job:
+        dataset = job.about["dataset"]
+        schedule = build(OfflineSchedule, job.settings["schedule"], "schedule")
+        return self._offline(
+            dataset, self._links(dataset, job.about["label"]), schedule, len(job.about["seeds"])
+        )
 
     def _links(self, dataset: str, offline: str) -> tuple[chains.Link, ...]:
         """Return links that make an offline method's agents; those still to be imported count as its own."""
@@ -339,9 +326,7 @@ class Estimate:
         self, dataset: str, links: tuple[chains.Link, ...], schedule: OfflineSchedule, agents: int
     ) -> Job:
         environment = self.plan.dataset(dataset)["environment"]
-        last = links[-1]
-        if isinstance(last, str):
-            raise TypeError(f"{last} is a file: expected agents that a job makes")
+        last = _made(links)
         does, kind = operations.of_agent(environment, links[:-1], last), _kind(*last)
         data = self.transitions(dataset) * row_bytes(specification(environment)) / BILLION
         state = state_gb(agents * does.numbers)
@@ -362,35 +347,23 @@ class Estimate:
         memory, gpu = self._memory(does, agents, data + 2 * state)
         return Job("pretrain", seconds, memory, 2 * state, operations=agents * count, gpu_gb=gpu)
 
-    def _behaviours(self, dataset: str, label: str) -> None:
+    def _behaviours(self, job: Planned) -> Job:
         """Measures of estimated behaviours: fresh trajectories, and every agent's densities of them."""
-        entry, links = self.plan.dataset(dataset), self._links(dataset, label)
-        environment = entry["environment"]
-        rows = int(self.plan.configuration["behaviours"]["held_out"]["transitions"])
-        data, fresh = (
-            n * row_bytes(specification(environment)) / BILLION for n in (self.transitions(dataset), rows)
+        dataset, environment = job.about["dataset"], job.settings["held_out"]["environment"]
+        links, copies = self._links(dataset, job.about["label"]), job.settings["held_out"]["copies"]
+        rows, of_row = (
+            job.settings["held_out"]["transitions"],
+            row_bytes(specification(environment)) / BILLION,
         )
-        agents, last = self.plan.configuration["pretraining"]["agents"], links[-1]
-        if isinstance(last, str):
-            raise TypeError(f"{last} is a file: expected agents that a job makes")
-        acting = operations.of_run(environment, 0, (), (behaviour.METHOD, behaviour.METHOD.Config()))
-        copies = entry["copies"]
-        step = self.model.steps(environment, copies, _kind(behaviour.METHOD), acting.action, acting.numbers)
+        data, last = self.transitions(dataset) * of_row, _made(links)
         densities = rows * operations.of_behaviours(environment, links[:-1], last)
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
-        seconds += rows / copies * step + agents * self.model.update(_kind(*last), densities)
-        memory = self.model.memory("training") + data + 2.5 * fresh
-        after = (recorded(dataset), *self._pretrain(dataset, label))
-        self.jobs[f"behaviours/{dataset}/{label}"] = Job("behaviours", seconds, memory, 0.0, after)
+        seconds += rows / copies * self._recorded_step(environment, copies, acting=True)
+        seconds += len(job.about["seeds"]) * self.model.update(_kind(*last), densities)
+        return Job("behaviours", seconds, self.model.memory("training") + data + 2.5 * rows * of_row, 0.0)
 
-    def _fine_tune(self, dataset: str, label: str, runs: int, seeds: str) -> None:
-        after: tuple[str, ...] = ()
-        if self.plan.replays_offline(label):
-            after += (recorded(dataset),)
-        if (source := self.plan.starts_from(label)) != NOTHING:
-            after += self._pretrain(dataset, source)
-        job = self._run(dataset, label, runs)
-        self.jobs[f"train/{dataset}/{label}/{seeds}"] = job._replace(after=after)
+    def _fine_tune(self, job: Planned) -> Job:
+        return self._run(job.about["dataset"], job.about["label"], len(job.about["seeds"]))
 
     def _run(self, dataset: str, label: str, runs: int) -> Job:
         """Return the job of `runs` runs side by side."""
@@ -452,39 +425,33 @@ class Estimate:
         memory, gpu = self._memory(does, runs, data + 2 * (collected + priorities + state))
         return Job(stage, seconds, memory, state + priorities + collected, operations=count, gpu_gb=gpu)
 
-    def _likelihood(self, dataset: str) -> None:
+    def _likelihood(self, job: Planned) -> Job:
         """Figure 1a's density model: its training, then draws for every evaluated pair."""
-        settings = self.plan.likelihood(dataset)
-        config = build(LikelihoodConfig, settings["config"], "config")
-        environment = settings["environment"]
+        config = build(LikelihoodConfig, job.settings["config"], "config")
+        environment = job.settings["environment"]
         update, evaluation = operations.of_likelihood(environment, config)
-        data = self.transitions(dataset) * row_bytes(specification(environment)) / BILLION
+        data = self.transitions(job.about["dataset"]) * row_bytes(specification(environment)) / BILLION
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
         seconds += config.updates * self.model.update("likelihood", update)
         seconds += self.model.update("likelihood", evaluation)
-        after = (recorded(dataset), *self._pretrain(dataset, likelihood.COLLECTOR))
-        memory = self.model.memory("training") + data
-        self.jobs[f"likelihood/{dataset}"] = Job("likelihood", seconds, memory, 0.0, after)
+        return Job("likelihood", seconds, self.model.memory("training") + data, 0.0)
 
     # --- judging ------------------------------------------------------------------------------------------
 
-    def _judge(self) -> None:
-        """Statistics of every label and dataset, then the figures and the closing table."""
-        trained = ("fine_tune", "likelihood") if self.plan.methods else ("pretrain",)
-        after = tuple(name for name, job in self.jobs.items() if job.stage in trained)
-        memory = self.model.memory("drawing")
-        start = self.model.other("start_drawing")
-        if self.plan.curves():
-            repetitions = self.plan.configuration["statistics"].get("repetitions", 2000)
-            runs, labels = len(self.plan.judged_seeds), self.plan.judged
-            points = max(map(self._points, labels))
-            intervals, scores = redrawn(len(labels), len(self.plan.configuration["datasets"]), runs, points)
-            seconds = start + self.model.other("thousand_intervals", repetitions * intervals / 1e3)
-            seconds += self.model.other("million_scores", repetitions * scores / 1e6)
-            self.jobs["statistics/statistics"] = Job("statistics", seconds, memory, 0.0, after)
-            after = ("statistics/statistics",)
-        for name in (*(f"figure/{figure}" for figure in self.plan.figures()), "reproduction"):
-            self.jobs[name] = Job("figures", start + self.model.other("figure"), memory, 0.0, after)
+    def _statistics(self, _: Planned) -> Job:
+        """Intervals of every label and dataset."""
+        repetitions = self.plan.configuration["statistics"].get("repetitions", 2000)
+        runs, labels = len(self.plan.judged_seeds), self.plan.judged
+        points = max(map(self._points, labels))
+        intervals, scores = redrawn(len(labels), len(self.plan.configuration["datasets"]), runs, points)
+        seconds = self.model.other("start_drawing")
+        seconds += self.model.other("thousand_intervals", repetitions * intervals / 1e3)
+        seconds += self.model.other("million_scores", repetitions * scores / 1e6)
+        return Job("statistics", seconds, self.model.memory("drawing"), 0.0)
+
+    def _figures(self, _: Planned) -> Job:
+        seconds = self.model.other("start_drawing") + self.model.other("figure")
+        return Job("figures", seconds, self.model.memory("drawing"), 0.0)
 
     def _points(self, label: str) -> int:
         """Points of a curve."""
@@ -517,9 +484,18 @@ def evaluated(environment: str, episodes: int) -> int:
     return specification(environment).time_limit * episodes
 
 
-def recorded(dataset: str) -> str:
-    """Return the name of the job that records a dataset."""
-    return "/".join(["record", *split_name(dataset)])
+def _stage(job: Planned) -> str:
+    """Return the stage that a job belongs to, one of `STAGES` where the model knows it."""
+    stage = job.step.rpartition(".")[2]
+    return "figures" if stage in ("figure", "reproduction") else stage
+
+
+def _made(links: tuple[chains.Link, ...]) -> chains.MethodAndConfig:
+    """Return the method and settings that make the agents at a chain's end."""
+    last = links[-1]
+    if isinstance(last, str):
+        raise TypeError(f"{last} is a file: expected agents that a job makes")
+    return last
 
 
 def redrawn(labels: int, datasets: int, runs: int, points: int) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from paper_figures import gridworld as figures
 from paper_figures import style
 from storage import UserError
 from storage.curves import COLUMNS, write_curves
-from storage.files import atomic_path
+from storage.files import write_text
 from storage.provenance import collect
 from storage.settings import build
 from storage.yaml_files import read_yaml
@@ -52,8 +52,7 @@ def solve(config: SweepConfig, sizes: NetworkConfig | None, alpha: float | None,
     rows["approximator"] = "tables" if sizes is None else "networks"
     settings = {**asdict(config), "networks": asdict(sizes) if sizes else None}
     provenance = collect(settings, list(config.seeds), acceleration.arithmetic())
-    with atomic_path(output / "sweep.csv") as temporary:
-        rows.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")
+    write_text(output / "sweep.csv", rows.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     write_curves(output / "curves.parquet", curves(rows, config), provenance)
     drawn, folder = figures.sweep_table(rows), output / "figures"
     style.save(figures.draw_sweep(drawn), folder / "sweep", drawn, figures.sweep_caption(drawn))

@@ -19,7 +19,7 @@ from analysis.leaderboard import OURS, Entry, markdown, rows
 from analysis.outside import enter, read_outside
 from storage import UserError
 from storage.curves import COLUMNS, read_curves, read_provenance
-from storage.files import atomic_path
+from storage.files import write_text
 from workflow import cli
 from workflow.code_hash import ROOT
 from workflow.configuration import read
@@ -36,8 +36,7 @@ def main(options: argparse.Namespace) -> None:
     reference = ROOT / REFERENCE
     for file in options.files:
         enter(file, reference / OUTSIDE)
-    with atomic_path(ROOT / BOARD) as temporary:
-        temporary.write_text(page(reference), encoding="utf-8")
+    write_text(ROOT / BOARD, page(reference))
 
 
 def page(reference: Path) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from storage import UserError
-from storage.files import atomic_path
+from storage.files import write_text
 from workflow.code_hash import ROOT
 from workflow.configuration import named, read
 from workflow.plan import Plan
@@ -80,10 +80,7 @@ def embed(report: Path) -> None:
     text = report.read_text(encoding="utf-8")
     if found := re.search(r'src=\\"(figures/\w+\.png)\\"', text):
         picture = base64.b64encode((report.parent / found[1]).read_bytes()).decode()
-        with atomic_path(report) as temporary:
-            temporary.write_text(
-                text.replace(found[0], f'src=\\"data:image/png;base64,{picture}\\"'), encoding="utf-8"
-            )
+        write_text(report, text.replace(found[0], f'src=\\"data:image/png;base64,{picture}\\"'))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from analysis.scores import panel_order
 from paper_figures.panels import PAPER_DATASETS
 from storage import UserError
 from storage.curves import UNITS, read_curves
-from storage.files import atomic_path
+from storage.files import write_text
 from workflow.code_hash import ROOT
 
 REFERENCE = ROOT / "results" / "reference"
@@ -179,8 +179,7 @@ def readme() -> str:
 def main() -> None:
     """Write both."""
     for path, text in ((GALLERY, gallery()), (README, readme())):
-        with atomic_path(path) as made:
-            made.write_text(text, encoding="utf-8")
+        write_text(path, text)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from algorithms.catalogue import METHODS
 from algorithms.training.lookup import import_method
-from storage.files import atomic_path
+from storage.files import write_text
 from storage.settings import FieldsOf, model_of
 from workflow.code_hash import ROOT
 from workflow.sections import SETTINGS, Configuration
@@ -111,8 +111,7 @@ def _without_titles(part: Any) -> Any:
 def main() -> None:
     """Write both."""
     for path, text in ((PAGE, page()), (SCHEMA, schema())):
-        with atomic_path(path) as made:
-            made.write_text(text, encoding="utf-8")
+        write_text(path, text)
 
 
 if __name__ == "__main__":

@@ -200,7 +200,4 @@ class AWAC(Method):
 
     Config: ClassVar[type[Any]] = AWACConfig
     Agents: ClassVar[Any] = AWACAgents
-
-    def update(self, batch: Batch, step: int) -> Metrics:
-        """Make one step of every agent, each on the batch of its run."""
-        return update(self.agents, batch, self.config)
+    algorithm = staticmethod(update)

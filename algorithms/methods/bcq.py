@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics
+from algorithms.population.action_vae import ActionVAE, divergence_from_prior
 from algorithms.population.agents import Population, learned
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP, evaluated
@@ -29,9 +30,7 @@ from algorithms.replay.batch import Batch
 from storage import UserError
 from storage.constraints import BatchSize, Candidates, EnsembleSize, Rate, UpToTwo, Weight, Widths
 
-LATENTS_PER_ACTION = 2  # [BCQ code] latent numbers for each number of an action
 LATENT_LIMIT = 0.5  # [BCQ code] latents of sampled actions are clipped to [-0.5, 0.5]
-ENCODER_LOG_STD_RANGE = (-4.0, 15.0)  # [BCQ code] "clamped for numerical stability"
 FIRST_TWIN = slice(None, None, 2)  # agent 0's twins first, then agent 1's
 DIVERGENCE_WEIGHT = 0.5  # [BCQ code] of the KL term, both terms being means over their components
 
@@ -51,32 +50,6 @@ class BCQConfig:
     target_candidates: Candidates = 10  # [BCQ code] n, in each next state
     acting_candidates: Candidates = 100  # [BCQ code], of all members together (ours)
     ensemble_size: EnsembleSize = 5  # [P] 6.1, [S] D.1: members of an online run
-
-
-class ActionVAE(nn.Module):
-    """P conditional VAEs of actions given states; the prior of the latents is standard normal."""
-
-    def __init__(
-        self, agents: int, observation_size: int, action_size: int, hidden_widths: Sequence[int]
-    ) -> None:
-        super().__init__()
-        self.latent_size = LATENTS_PER_ACTION * action_size
-        pair_size = observation_size + action_size
-        self.encoder = PopulationMLP(agents, pair_size, hidden_widths, 2 * self.latent_size)
-        self.decoder = PopulationMLP(agents, observation_size + self.latent_size, hidden_widths, action_size)
-
-    def encode(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation of the latents of actions. [P, B, latent_size] each"""
-        mean, log_std = self.encoder(torch.cat([observations, actions], dim=-1)).chunk(2, dim=-1)
-        return mean, log_std.clamp(*ENCODER_LOG_STD_RANGE)
-
-    def decode(self, observations: Tensor, latents: Tensor) -> Tensor:
-        """Actions in [-1, 1]: [P, B, observation_size], [P, B, latent_size] -> [P, B, action_size]."""
-        return torch.tanh(self.decoder(torch.cat([observations, latents], dim=-1)))
-
-    def decode_candidates(self, observations: Tensor, latents: Tensor) -> Tensor:
-        """`decode` n latents in each state, without gradients: [P, B n, latent_size] -> [P, B n, A]."""
-        return torch.tanh(self.decoder.of_candidates(observations, latents))
 
 
 class Perturbation(nn.Module):
@@ -202,11 +175,6 @@ class BCQAgents(Population):
         return normal.clamp(-LATENT_LIMIT, LATENT_LIMIT).flatten(0, 1)
 
 
-def divergence_from_prior(mean: Tensor, log_std: Tensor) -> Tensor:
-    """KL( N(mean, std^2) || N(0, 1) ) of every component; the shape of `mean`."""
-    return 0.5 * (mean.square() + (2 * log_std).exp() - 1) - log_std
-
-
 def vae_loss(agents: BCQAgents, batch: Batch) -> Tensor:
     """Squared error of the reconstructed actions + 0.5 KL(latents || prior). [P]  [BCQ] algorithm 1
 
@@ -273,7 +241,4 @@ class BCQ(Method):
 
     Config: ClassVar[type[Any]] = BCQConfig
     Agents: ClassVar[Any] = BCQAgents
-
-    def update(self, batch: Batch, step: int) -> Metrics:
-        """Make one step of every agent, each on the batch of its run."""
-        return update(self.agents, batch, self.config)
+    algorithm = staticmethod(update)

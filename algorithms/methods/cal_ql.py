@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from algorithms.methods import cql, losses, sac
+from algorithms.methods import conservative, losses, sac
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import Critics, Policy, TanhGaussian
@@ -51,7 +51,7 @@ class CalQLConfig(sac.SACConfig):
 
     def __post_init__(self) -> None:
         """Raise UserError for a share of a batch that is none of its rows, or what layer norm lacks."""
-        cql.check_penalty(self)
+        conservative.check_penalty(self)
         check_fraction(self.offline_fraction, self.batch_size)
 
 
@@ -121,12 +121,12 @@ def td_target(agents: CalQLAgents, batch: Batch, config: CalQLConfig) -> Tensor:
 def calibrated_penalty(
     agents: CalQLAgents, policy: TanhGaussian, batch: Batch, q_data: Tensor, config: CalQLConfig
 ) -> tuple[Tensor, Tensor]:
-    """CQL's penalty (`cql.conservative_penalty`) where Q of pi's actions counts as its return-to-go if lower.
+    """CQL's penalty (`conservative.penalty`) where Q of pi's actions counts as its return-to-go if lower.
 
     Returns the penalty [P, K], and the share of those values that the return replaced [P, K] ([CALQL]
     bound_rate). Those of uniform actions (and, without importance sampling, of the data's) are none of them.
     """
-    actions, log_density = cql.proposals(agents, policy, batch, config)
+    actions, log_density = conservative.proposals(agents, policy, batch, config)
     n, bounds = config.sampled_actions, torch.full_like(log_density, -math.inf)
     bounds[..., n : 3 * n] = batch.extras["returns_to_go"].unsqueeze(-1)
     soft_maximum, below = agents.q.bounded_soft_maximum(
@@ -134,7 +134,7 @@ def calibrated_penalty(
         actions,
         log_density,
         bounds,
-        cql.gradient_draws(agents, batch, config),
+        conservative.gradient_draws(agents, batch, config),
         config.reduced_precision_penalty,
     )
     return soft_maximum - q_data.mean(dim=-1), below / (2 * n)
@@ -164,12 +164,9 @@ class CalQL(Method):
 
     Config: ClassVar[type[Any]] = CalQLConfig
     Agents: ClassVar[Any] = CalQLAgents
+    algorithm = staticmethod(update)
     replays = "mixed"
     extras: ClassVar[tuple[Extra, ...]] = ("returns_to_go",)
     measures: ClassVar[Mapping[str, str]] = {
         "bound_share": "share of Q of the policy's actions below the return-to-go that replaced it [1]"
     }
-
-    def update(self, batch: Batch, step: int) -> Metrics:
-        """Make one step of every agent."""
-        return update(self.agents, batch, self.config)

@@ -13,19 +13,20 @@ AntMaze (DMPO_ant) is these settings: `minimum_weight`, `learns_values` and `val
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from algorithms.methods import iql, losses, rebrac
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import CountedAgents, learned
+from algorithms.population.mixtures import Encoder, Mixture
 from algorithms.population.networks import Critics
-from algorithms.population.perceptrons import PopulationLinear, PopulationMLP, one_hot
+from algorithms.population.perceptrons import one_hot
 from algorithms.replay.batch import Batch
 from storage import UserError
 from storage.constraints import (
@@ -78,64 +79,6 @@ class DMPOConfig:
             raise UserError(
                 f"value_range is {list(self.value_range)} and learns_values false: a range is for a learned V"
             )
-
-
-class SubPolicies(nn.Module):
-    """P mixtures of K networks of a state, told apart by a latent of K numbers, mostly one of them 1.
-
-    The latent is embedded in as many numbers as the state has. [DMPO]
-    """
-
-    def __init__(
-        self, agents: int, observation_size: int, hidden_widths: Sequence[int], outputs: int, count: int
-    ) -> None:
-        super().__init__()
-        self.embedding = PopulationLinear(agents, count, observation_size)
-        self.net = PopulationMLP(agents, 2 * observation_size, hidden_widths, outputs)
-
-    def forward(self, observations: Tensor, latents: Tensor) -> Tensor:
-        """Compute outputs for latents [P, B, K] in the states [P, B, observation_size]. [P, B, outputs]"""
-        embedded = torch.relu(torch.baddbmm(self.embedding.bias, latents, self.embedding.weight))
-        outputs: Tensor = self.net(torch.cat([observations, embedded], dim=-1))
-        return outputs
-
-    def of_all(self, observations: Tensor) -> Tensor:
-        """Compute the outputs of all K in each state. [P, B, K, outputs]"""
-        agents, states = observations.shape[:2]
-        embedded = torch.relu(self.embedding.weight + self.embedding.bias)  # of each latent that is one of K
-        each = embedded.unsqueeze(1).expand(-1, states, -1, -1).flatten(1, 2)
-        if torch.is_grad_enabled():
-            repeated = observations.repeat_interleave(embedded.shape[1], dim=1)
-            outputs = self.net(torch.cat([repeated, each], dim=-1))
-        else:
-            outputs = self.net.of_candidates(observations, each)
-        shaped: Tensor = outputs.reshape(agents, states, embedded.shape[1], -1)
-        return shaped
-
-
-class Mixture(SubPolicies):
-    """P mixtures of K deterministic policies: `[P, B, observation_size]`, `[P, B, K]` -> actions."""
-
-    def forward(self, observations: Tensor, latents: Tensor) -> Tensor:
-        """mu(s, z) for the latents [P, B, K]. [P, B, action_size]"""
-        return torch.tanh(super().forward(observations, latents))
-
-    def of_all(self, observations: Tensor) -> Tensor:
-        """mu(s, z) of every z. [P, B, K, action_size]"""
-        return torch.tanh(super().of_all(observations))
-
-
-class Encoder(nn.Module):
-    """P posteriors over K latents: states and actions `[P, B, ...]` -> logits `[P, B, K]`."""
-
-    def __init__(self, agents: int, inputs: int, hidden_widths: Sequence[int], count: int) -> None:
-        super().__init__()
-        self.net = PopulationMLP(agents, inputs, hidden_widths, count)
-
-    def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Compute the logits."""
-        logits: Tensor = self.net(torch.cat([observations, actions], dim=-1))
-        return logits
 
 
 class Judged(NamedTuple):

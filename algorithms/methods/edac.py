@@ -104,10 +104,7 @@ class EDAC(Method):
 
     Config: ClassVar[type[Any]] = EDACConfig
     Agents: ClassVar[Any] = EDACAgents
+    algorithm = staticmethod(update)
     measures: ClassVar[Mapping[str, str]] = {
         "diversity_loss": "mean over states of the sum of critics' pairwise cosines of dQ/da, over M - 1 [1]"
     }
-
-    def update(self, batch: Batch, step: int) -> Metrics:
-        """Make one step of every agent."""
-        return update(self.agents, batch, self.config)

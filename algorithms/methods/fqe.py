@@ -71,6 +71,7 @@ class FQE(Method):
 
     Config: ClassVar[type[Any]] = FQEConfig
     Agents: ClassVar[Any] = FQEAgents
+    algorithm = staticmethod(update)
 
     @classmethod
     def begin_offline(cls, start: OfflineStart, config: Any) -> Self:
@@ -78,7 +79,3 @@ class FQE(Method):
         if not start.agents:
             raise UserError("fqe evaluates the policies of pre-trained agents, and none were given")
         return super().begin_offline(start, config)
-
-    def update(self, batch: Batch, step: int) -> Metrics:
-        """Make one step of every agent's critics."""
-        return update(self.agents, batch, self.config)

@@ -90,6 +90,9 @@ class Method:
     diagnostics: ClassVar[tuple[str, ...]] = ()
     """Modules of `algorithms.diagnostics` whose measurement is one of this method, by name."""
 
+    algorithm: ClassVar[Any]
+    """One update of agents by a batch and numbers, a static function; where the step matters, `update`."""
+
     replays: ClassVar[Replays] = "uniform"
     """Where online batches come from, unless the configuration has a `replay`: all data, the online data
     alone, or an `offline_fraction` of the configuration's from the offline data and the rest online."""
@@ -180,9 +183,10 @@ class Method:
     def update(self, batch: Batch, step: int) -> Metrics:
         """Update number `step` (from 0; PRETRAINED online) of every agent, on its row of `batch`.
 
-        Observations are what networks read, as `Population.encode` makes of a draw.
+        Observations are what networks read, as `Population.encode` makes of a draw. By default `algorithm`.
         """
-        raise NotImplementedError
+        metrics: Metrics = self.algorithm(self.agents, batch, self.config)
+        return metrics
 
     def update_online(self, batch: Batch) -> Metrics:
         """Make the updates of an environment step online; by default those of `update`."""

@@ -196,10 +196,7 @@ class IQL(Method):
 
     Config: ClassVar[type[Any]] = IQLConfig
     Agents: ClassVar[Any] = IQLAgents
-
-    def update(self, batch: Batch, step: int) -> Metrics:
-        """Make one step of every agent."""
-        return update(self.agents, batch, self.config)
+    algorithm = staticmethod(update)
 
 
 class IQLFineTuning(IQL):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from algorithms.methods import bcq, iql, losses, rebrac
 from algorithms.methods.interface import Method, Metrics
+from algorithms.population.action_vae import ActionVAE, divergence_from_prior
 from algorithms.population.agents import Population, learned
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.replay.batch import Batch
@@ -67,7 +68,7 @@ class LatentAWACAgents(Population):
         """Make VAE, latent policy, V, critics and the targets of all but V."""
         sizes, widths = (self.count, observation_size, self.action_size), config.hidden_widths
         generator = (*sizes, config.generator_hidden_widths)
-        self.vae, self.target_vae = bcq.ActionVAE(*generator), bcq.ActionVAE(*generator)
+        self.vae, self.target_vae = ActionVAE(*generator), ActionVAE(*generator)
         latent = (self.count, observation_size, self.vae.latent_size, widths, config.latent_limit)
         self.policy, self.target_policy = LatentPolicy(*latent), LatentPolicy(*latent)
         self.v = iql.Value(self.count, observation_size, widths)
@@ -133,7 +134,7 @@ def vae_loss(agents: LatentAWACAgents, batch: Batch, weights: Tensor) -> Tensor:
     mean, log_std = agents.vae.encode(batch.observations, batch.actions)
     latents = mean + log_std.exp() * agents.streams.normal(*mean.shape[1:])
     error = (agents.vae.decode(batch.observations, latents) - batch.actions).square().sum(dim=-1)
-    divergence = bcq.divergence_from_prior(mean, log_std).sum(dim=-1)
+    divergence = divergence_from_prior(mean, log_std).sum(dim=-1)
     return (weights * (error + divergence)).mean(dim=-1)
 
 

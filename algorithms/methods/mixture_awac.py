@@ -14,9 +14,10 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from algorithms.methods import awac, dmpo, losses
+from algorithms.methods import awac, losses
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import Population
+from algorithms.population.mixtures import SubPolicies
 from algorithms.population.networks import Critics, squashed
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.replay.batch import Batch
@@ -89,7 +90,7 @@ class MixturePolicy(nn.Module):
         log_std_range: LogStdRange,
     ) -> None:
         super().__init__()
-        self.components = dmpo.SubPolicies(agents, observation_size, hidden_widths, 2 * action_size, count)
+        self.components = SubPolicies(agents, observation_size, hidden_widths, 2 * action_size, count)
         self.gate = PopulationMLP(agents, observation_size, hidden_widths, count)
         self.log_std_range = log_std_range
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from algorithms.methods import cql, sac
+from algorithms.methods import conservative, sac
 from algorithms.methods.density_ratio import DensityRatio, density_ratio_loss, priorities
 from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.agents import ActorCritics, learned, load_members
@@ -37,18 +37,12 @@ from storage.constraints import (
 
 
 @dataclass(frozen=True)
-class EnsembleConfig(cql.CQLConfig):
-    """Numbers of an ensemble that learns together, beside SAC's, and CQL's if its penalty stays."""
+class Off2OnConfig(conservative.CQLConfig):
+    """Off2On's numbers beside SAC's, and CQL's if its penalty stays."""
 
     policy_learning_rate: Rate = 3e-4  # [S] D.1, SAC's
     conservative_weight: NotNegative = 0.0  # [P] 4.2: no penalty online; [S] Figures 15, 16 have CQL's too
     critic_regression: Literal["per_member", "mean"] = "per_member"  # [C]; [P] eq. 1 and 5 read as "mean"
-
-
-@dataclass(frozen=True)
-class Off2OnConfig(EnsembleConfig):
-    """Off2On's numbers beside SAC's."""
-
     ensemble_size: EnsembleSize = 5  # [S] D.1: N = 5 locomotion, 4 manipulation
     replay: Literal["balanced", "uniform", "online_only"] = "balanced"  # [P] Figure 4c compares the three
     initial_online_fraction: Share = 0.75  # [S] D.1: rho, 0.5 or 0.75 by dataset
@@ -62,16 +56,8 @@ class Off2OnConfig(EnsembleConfig):
     exploration_scale: NotNegative = 1.0  # ours: the share of the policy's deviation that collection uses
 
 
-class EnsembleAgents(ActorCritics):
-    """S ensembles of N members, each with one policy: its members' mixture, as one Gaussian."""
-
-    def together(self, policies: TanhGaussian) -> TanhGaussian:
-        """Return the ensemble's policy [S, B, A], of its members' [S N, B, A]."""
-        return mixture_policy(policies, self.members)
-
-
-class Off2OnAgents(EnsembleAgents):
-    """S ensembles of N members, their density-ratio networks and one entropy coefficient an ensemble."""
+class Off2OnAgents(ActorCritics):
+    """S ensembles of N members, each with one policy, entropy coefficient and density-ratio network."""
 
     image_networks: ClassVar[tuple[str, ...]] = ("density",)
 
@@ -91,6 +77,10 @@ class Off2OnAgents(EnsembleAgents):
         load_members(self, members)
         self.density.initialise(self.streams)
 
+    def together(self, policies: TanhGaussian) -> TanhGaussian:
+        """Return the ensemble's policy [S, B, A], of its members' [S N, B, A]."""
+        return mixture_policy(policies, self.members)
+
     def explore(self, observations: Tensor) -> Tensor:
         """Choose actions for collection, with the configured share of the policy's deviation."""
         policy = self.distribution(observations)
@@ -98,7 +88,7 @@ class Off2OnAgents(EnsembleAgents):
         return policy.actions(self.exploration_scale * noise)
 
 
-def td_target(agents: EnsembleAgents, batch: Batch, config: EnsembleConfig) -> Tensor:
+def td_target(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig) -> Tensor:
     """r + discount mask (min Q_target_i(s', a') - alpha log pi(a'|s')) of each member. [S, N, B]
 
     One a' of the mixture policy serves all members. With `critic_regression` "mean" the members share
@@ -116,11 +106,11 @@ def td_target(agents: EnsembleAgents, batch: Batch, config: EnsembleConfig) -> T
         if not (config.conservative_weight and config.deterministic_backup):
             values = values - (agents.entropy_coefficient[:, None] * log_density).unsqueeze(1)
         bootstrap = config.discount * batch.masks.unsqueeze(1) * values
-        return cql.clipped(batch.rewards.unsqueeze(1) + bootstrap, config)
+        return conservative.clipped(batch.rewards.unsqueeze(1) + bootstrap, config)
 
 
 def critic_loss(
-    agents: EnsembleAgents, batch: Batch, target: Tensor, config: EnsembleConfig
+    agents: Off2OnAgents, batch: Batch, target: Tensor, config: Off2OnConfig
 ) -> tuple[Tensor, Tensor]:
     """Squared TD error, summed over members and twins, averaged over the batch [S]; Q [S, N, 2, B]."""
     q = agents.q(agents.for_members(batch.observations), agents.for_members(batch.actions))
@@ -133,19 +123,19 @@ def critic_loss(
 
 
 def actor_loss(
-    agents: EnsembleAgents, policy: TanhGaussian, batch: Batch, config: EnsembleConfig
+    agents: Off2OnAgents, policy: TanhGaussian, batch: Batch, config: Off2OnConfig
 ) -> tuple[Tensor, Tensor]:
     """E[alpha log pi(a|s) - mean_i min(Q_i1, Q_i2)(s, a)], a of the mixture `policy` [S]; log pi [S, B].
 
     And cloning by its weight, if it has any.
     """
-    cloned = cql.imitating(agents, policy, batch.observations)
+    cloned = conservative.imitating(agents, policy, batch.observations)
     actions, log_density = policy.sample(agents.streams.normal(*batch.actions.shape[1:]))
     observations = agents.for_members(batch.observations)
     q = agents.per_run(agents.q(observations, agents.for_members(actions), frozen=True).amin(dim=1))
     loss = (agents.entropy_coefficient[:, None] * log_density - q.mean(dim=1)).mean(dim=-1)
     if config.cloning_weight:
-        loss = loss + config.cloning_weight * cql.cloning_loss(cloned, batch, config)
+        loss = loss + config.cloning_weight * conservative.cloning_loss(cloned, batch, config)
     return loss, log_density
 
 
@@ -190,7 +180,7 @@ def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig
     policy = agents.distribution(batch.observations)
     losses, metrics = [*others, critics], {"critic_loss": critics}
     if config.conservative_weight:
-        penalty = cql.conservative_penalty(agents, policy, batch, q.flatten(0, 1), config)
+        penalty = conservative.penalty(agents, policy, batch, q.flatten(0, 1), config)
         losses.append(config.conservative_weight * penalty)
         metrics = {
             "td_error": critics,
@@ -246,7 +236,7 @@ class Off2On(Method):
     @classmethod
     def needed(cls, config: Any) -> Needed:
         """Return the source of transitions, if some of them alone are cloned."""
-        return cql.needed(config)
+        return conservative.needed(config)
 
     @classmethod
     def make_replay(cls, start: Start, config: Any) -> OnlineReplay:

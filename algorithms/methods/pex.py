@@ -127,8 +127,5 @@ class PEX(Method):
 
     Config: ClassVar[type[Any]] = PEXConfig
     Agents: ClassVar[Any] = PEXAgents
+    algorithm = staticmethod(update)
     replays = "mixed"
-
-    def update(self, batch: Batch, step: int) -> Metrics:
-        """Make one step of every agent."""
-        return update(self.agents, batch, self.config)

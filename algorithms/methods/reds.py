@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from algorithms.methods import cql
+from algorithms.methods import conservative, cql
 from algorithms.methods.interface import Metrics
 from algorithms.population.agents import ActorCritics, learned
 from algorithms.population.networks import Policy, TanhGaussian
@@ -94,17 +94,17 @@ def support_penalty(
     agents: REDSAgents, policy: TanhGaussian, batch: Batch, q_data: Tensor, config: REDSConfig
 ) -> Tensor:
     """Measure how far Q's soft maximum, over rho's candidates too, stands above Q of the data. [P, K]"""
-    actions, log_density = cql.proposals(agents, policy, batch, config)
+    actions, log_density = conservative.proposals(agents, policy, batch, config)
     poor, poor_density = poor_proposals(agents, batch, config)
     if config.mixture == "joint":
         actions, log_density = (
             torch.cat([actions, poor], dim=2),
             torch.cat([log_density, poor_density], dim=2),
         )
-        pushed_down = cql.soft_maximum(agents, batch, actions, log_density, config)
+        pushed_down = conservative.soft_maximum(agents, batch, actions, log_density, config)
     else:
-        of_cql = cql.soft_maximum(agents, batch, actions, log_density, config)
-        pushed_down = 0.5 * (of_cql + cql.soft_maximum(agents, batch, poor, poor_density, config))
+        of_cql = conservative.soft_maximum(agents, batch, actions, log_density, config)
+        pushed_down = 0.5 * (of_cql + conservative.soft_maximum(agents, batch, poor, poor_density, config))
     return pushed_down - q_data.mean(dim=-1)
 
 

@@ -164,6 +164,7 @@ class RLPD(sac.SAC):
 
     Config: ClassVar[type[Any]] = RLPDConfig
     Agents: ClassVar[Any] = RLPDAgents
+    algorithm = staticmethod(update)
     replays = "mixed"
 
     def explore(self, observations: Tensor) -> Tensor:
@@ -172,7 +173,3 @@ class RLPD(sac.SAC):
             uniform: Tensor = self.agents.streams.uniform(observations.shape[1], self.agents.action_size)
             return 2 * uniform - 1
         return super().explore(observations)
-
-    def update(self, batch: Batch, step: int) -> Metrics:
-        """Make an environment step's updates of every agent."""
-        return update(self.agents, batch, self.config)

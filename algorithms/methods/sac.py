@@ -96,6 +96,7 @@ class SAC(Method):
 
     Config: ClassVar[type[Any]] = SACConfig
     Agents: ClassVar[Any] = ActorCritics
+    algorithm: ClassVar[Any] = staticmethod(update)
     replays: ClassVar[Replays] = "online_only"
 
     @classmethod
@@ -108,10 +109,6 @@ class SAC(Method):
         agents = cls.population(start, config, 1)
         agents.initialise()
         return cls(agents, config, replay, start.draws)
-
-    def update(self, batch: Batch, step: int) -> Metrics:
-        """Make one step of every agent."""
-        return update(self.agents, batch, self.config)
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,4 @@ class SACFineTuning(Method):
 
     Config: ClassVar[type[Any]] = SACFineTuningConfig
     Agents: ClassVar[Any] = ActorCritics
-
-    def update(self, batch: Batch, step: int) -> Metrics:
-        """Make one step of every agent; a method that is SAC-ft but for its losses overrides this."""
-        return update(self.agents, batch, self.config)
+    algorithm: ClassVar[Any] = staticmethod(update)

@@ -93,13 +93,10 @@ class SO2(Method):
 
     Config: ClassVar[type[Any]] = SO2Config
     Agents: ClassVar[Any] = edac.EDACAgents
+    algorithm = staticmethod(update)
 
     @classmethod
     def make_replay(cls, start: Start, config: Any) -> RingReplay:
         """Make a replay of what is collected and the store that it replaces. UserError without data."""
         share = 1 - config.online_fraction
         return RingReplay(start.offline_data(), start.buffer, share, config.warm_up_steps)
-
-    def update(self, batch: Batch, step: int) -> Metrics:
-        """Make an environment step's updates of every agent."""
-        return update(self.agents, batch, self.config)

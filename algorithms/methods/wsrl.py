@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from algorithms.methods import cql, losses, rlpd, sac
+from algorithms.methods import conservative, losses, rlpd, sac
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import Policy, TanhGaussian
@@ -161,12 +161,12 @@ def _drawn(agents: WSRLAgents, config: WSRLConfig) -> Tensor:
 def conservative_penalty(
     agents: WSRLAgents, policy: TanhGaussian, batch: Batch, q_data: Tensor, config: WSRLConfig
 ) -> Tensor:
-    """CQL's penalty (`cql.conservative_penalty`) of critics that are drawn for it, their mean. [P]
+    """CQL's penalty (`conservative.penalty`) of critics that are drawn for it, their mean. [P]
 
     `q_data [P, K, B]` is Q of the data's actions by all critics; those of the same drawn ones count, which
     are drawn anew after the target's. [WSRL] cql.py, _get_cql_q_diff
     """
-    actions, log_density = cql.proposals(agents, policy, batch, config)
+    actions, log_density = conservative.proposals(agents, policy, batch, config)
     chosen = _drawn(agents, config)
     soft_maximum = agents.q.soft_maximum_of_subset(batch.observations, actions, log_density, chosen)
     own = of_subsets(q_data.mean(dim=-1).flatten(), chosen).reshape(chosen.shape)

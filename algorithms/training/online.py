@@ -62,6 +62,19 @@ class OnlineSchedule:
             )
 
 
+def check_schedule(schedule: OnlineSchedule, learner: Method, world: Any, environment: str) -> None:
+    """UserError where a schedule does not suit what is collected from, of the class `world`, or a warm-up."""
+    for name, expected in world.fixed.items():
+        if (found := getattr(schedule, name)) != expected:
+            raise UserError(
+                f"{name} is {found}, expected {expected}: {environment} is collected from by {world.unit}s"
+            )
+    if (warm_up := learner.warm_up_steps()) % schedule.block_size:
+        raise UserError(
+            f"warm_up_steps is {warm_up}, expected a multiple of block_size, {schedule.block_size}"
+        )
+
+
 class OnlineResult(NamedTuple):
     """The curve, and which collected transitions [S, steps] end an episode (or are cut by a block's end)."""
 
@@ -106,16 +119,7 @@ class OnlineLoop(Loop):
         reward_scale: float,
         probes: Sequence[Probe] = (),
     ) -> None:
-        for name, expected in world.fixed.items():
-            if (found := getattr(schedule, name)) != expected:
-                raise UserError(
-                    f"{name} is {found}, expected {expected}: {job.environment} is collected from by"
-                    f" {world.unit}s"
-                )
-        if (warm_up := learner.warm_up_steps()) % schedule.block_size:
-            raise UserError(
-                f"warm_up_steps is {warm_up}, expected a multiple of block_size, {schedule.block_size}"
-            )
+        check_schedule(schedule, learner, type(world), job.environment)
         self.schedule, self.probes = schedule, probes
         super().__init__(learner, world, world.unit, learner.draws, job, (schedule.steps,))
         world.open(job.seeds, reward_scale, schedule.fresh_episodes)

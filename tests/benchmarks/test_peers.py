@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from algorithms.methods import awac, bcq, cql, losses, off2on, rlpd, sac
+from algorithms.methods import awac, bcq, conservative, cql, losses, off2on, rlpd, sac
 from algorithms.population.agents import ActorCritics, Population
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.replay.batch import Batch
@@ -115,7 +115,7 @@ def test_corl_s_critic_loss_is_ours_on_average_over_draws() -> None:
     def our_loss() -> Tensor:
         td_error, q = losses.critic_loss(agents, batch, cql.td_target(agents, batch, config))
         policy = agents.policy(batch.observations)
-        penalty = cql.conservative_penalty(agents, policy, batch, q, config)
+        penalty = conservative.penalty(agents, policy, batch, q, config)
         return (td_error + config.conservative_weight * penalty.sum(dim=-1)).detach()
 
     ours = torch.cat([our_loss() for _ in range(300)])

@@ -131,8 +131,3 @@ def test_files_are_read_whole_or_refused(tmp_path: Path) -> None:
             figure_01a.read_likelihoods([tmp_path / f"{name}.parquet"])
     with pytest.raises(UserError, match="No files"):
         figure_01a.read_likelihoods([])
-
-
-def test_an_empty_table_is_refused() -> None:
-    with pytest.raises(UserError, match="given no rows"):
-        figure_01a.draw(pd.DataFrame())

@@ -110,8 +110,3 @@ def test_results_without_the_measurement_are_refused(make_curves: MakeCurves) ->
     other = Results(lambda: curves, 5, 1000, statistics(curves, repetitions=5))
     with pytest.raises(UserError, match=r"Figure 10 draws AUROC \[%\] of off2on, and the results hold none"):
         FIGURES["figure_10"].table(other)
-
-
-def test_an_empty_table_is_refused() -> None:
-    with pytest.raises(UserError, match="given no rows"):
-        FIGURES["figure_10"].draw(pd.DataFrame())

@@ -433,10 +433,13 @@ def test_an_unknown_figure_is_named(results: Results, tmp_path: Path) -> None:
         write("figure_99", results, tmp_path / "figure_99")
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_an_empty_table_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="given no"):
-        FIGURES[name].draw(pd.DataFrame())
+def test_an_empty_table_is_refused_before_it_is_drawn(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning_curves, "table", lambda _: pd.DataFrame())
+    with pytest.raises(UserError, match="figure learning_curves has no rows to draw"):
+        write("learning_curves", results, tmp_path / "learning_curves")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])

@@ -188,12 +188,6 @@ def test_what_the_results_lack_is_named(name: str) -> None:
         FIGURES[name].table(results_of(methods=("mine",)))
 
 
-@pytest.mark.parametrize("name", [*OF_CURVES, "figure_06", "figure_07", "image_controls", "film"])
-def test_an_empty_table_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="was given no"):
-        FIGURES[name].draw(pd.DataFrame(columns=list(panels.COLUMNS)))
-
-
 def test_one_seed_has_no_interval() -> None:
     results = results_of(seeds=1)
     figure = FIGURES["figure_05a"]

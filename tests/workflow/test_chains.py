@@ -111,6 +111,19 @@ def test_what_does_not_follow_is_refused_in_one_sentence(
     assert sentence in str(refusal.value) and "\n" not in str(refusal.value)
 
 
+def test_a_schedule_that_does_not_suit_is_named_before_pre_training(smoke: dict[str, Any]) -> None:
+    for path, value, sentence in (
+        ("fine_tuning.schedule.updates_per_episode", 2, "updates_per_episode is 2, expected 1"),
+        (
+            "fine_tuning.methods.mine",
+            {"method": "rlpd", "config": {"warm_up_steps": 30}},
+            "warm_up_steps is 30, expected a multiple of block_size",
+        ),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            check(spoilt(smoke, path, value))
+
+
 def test_a_start_of_other_widths_is_named_before_fine_tuning(smoke: dict[str, Any]) -> None:
     smoke["fine_tuning"]["methods"]["sac_ft"]["config"]["hidden_widths"] = [16, 16]
     with pytest.raises(

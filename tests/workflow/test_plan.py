@@ -17,6 +17,7 @@ from algorithms import catalogue
 from analysis.claims import read_claims
 from analysis.scores import normalised
 from envs import reference_scores
+from paper_figures.style import AT_RATE
 from storage import UserError
 from workflow import code_hash
 from workflow.code_hash import ROOT, job_hash
@@ -331,6 +332,7 @@ EVERY = {"behaviour", "recording", "pretraining", "fqe", "bcq", "off2on", "sac",
         ("algorithms/methods/fqe.py", {"fqe"}),
         # Off2On starts from CQL's agents here, FQE evaluates them.
         ("algorithms/methods/cql.py", {"pretraining", "fqe", "off2on", "images", "film"}),
+        ("algorithms/methods/conservative.py", {"pretraining", "fqe", "off2on", "images", "film"}),
         # CQL, FQE and Off2On are made of it; so are behaviour policies, which that dataset is not from.
         ("algorithms/methods/sac.py", EVERY - {"recording", "bcq", "bcq_ft"}),
         ("algorithms/training/offline.py", EVERY - {"behaviour", "recording", "sac"}),
@@ -357,6 +359,38 @@ def test_an_edit_to_a_file_concerns_the_jobs_that_import_it_and_those_after_them
     after = training_fingerprints(smoke)
     job_hash.cache_clear()
     assert {name for name in before if before[name] != after[name]} == changed
+
+
+@pytest.mark.parametrize(
+    ("file", "released", "trained"),
+    [
+        ("bcq.py", set(), set()),
+        ("cql.py", set(), {"cql", "off2on", "sac_ft"}),
+        ("off2on.py", {"off2on"}, {"off2on"}),
+        ("sac.py", {"off2on", "sac_ft", "sac"}, {"cql", "off2on", "sac_ft", "sac"}),
+    ],
+)
+def test_of_a_finished_figure_3_an_edit_re_runs_what_learns_by_that_file(
+    monkeypatch: pytest.MonkeyPatch, file: str, released: set[str], trained: set[str]
+) -> None:
+    quick = read(ROOT / "config" / "figure_03_quick.yaml")
+    trains = copy.deepcopy(quick)
+    for dataset in trains["datasets"].values():
+        dataset["pretrained"] = "train"  # as overlays/train_agents.yaml has it
+
+    def jobs(configuration: dict[str, Any]) -> dict[str, str]:
+        table = Table(configuration).jobs.values()
+        return {job.name: job.fingerprint for job in table if job.rule in ("record", "train")}
+
+    before = [jobs(each) for each in (quick, trains)]
+    code, edited = code_hash._code, ROOT / "algorithms" / "methods" / file
+    monkeypatch.setattr(code_hash, "_code", lambda path: code(path) + (b"edited" if path == edited else b""))
+    job_hash.cache_clear()
+    after = [jobs(each) for each in (quick, trains)]
+    job_hash.cache_clear()
+    for old, new, expected in zip(before, after, (released, trained), strict=True):
+        labels = {name.split("/")[2] for name in old if old[name] != new[name]}
+        assert {label.partition(AT_RATE)[0] for label in labels} == expected
 
 
 def training_fingerprints(configuration: dict[str, Any]) -> dict[str, str]:

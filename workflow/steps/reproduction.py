@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from analysis.claims import CLAIMS, read_claims
 from analysis.intervals import Bootstrap
 from analysis.judging import judge
-from analysis.reproduction_error import error_table, reproduction_errors, write_errors
+from analysis.reproduction_error import error_table, reproduction_errors
 from analysis.statistics import read_statistics
 from analysis.success import comparable, success_lines, success_markdown, success_rows
-from analysis.summary import summary_table, write_summary
+from analysis.summary import costed_rows, markdown_table, summary_table
 from analysis.verdicts import reproduction, verdict_lines, verdict_table
 from storage.curves import read_curves
-from storage.files import atomic_path, write_json
+from storage.files import write_json, write_text
 from workflow.cost import seed_compute
 from workflow.jobs import Job
 from workflow.plan import Plan
@@ -30,23 +32,24 @@ def main(job: Job) -> None:
     judgements, errors = judge(claims, curves, bootstrap), reproduction_errors(curves, bootstrap)
     provenance = result.provenance if result else origin(drawn, job.paths("curves"))
     write_json(job.output("json"), reproduction(judgements, errors, bootstrap, provenance))
-    write_errors(errors, job.output("errors"), job.output("errors_markdown"))
+    write_text(job.output("errors"), csv(errors))
+    write_text(job.output("errors_markdown"), error_table(errors))
     sections = {"Claims": verdict_table(judgements), "Against the published curves": error_table(errors)}
     successes = success_rows(curves, bootstrap)
     if not successes.empty:
         sections = {"Success on the manipulation tasks": success_markdown(successes), **sections}
     further = "".join(f"\n## {heading}\n\n{table}" for heading, table in sections.items())
-    if result:
-        write_summary(result, job.output("csv"), job.output("markdown"), further, compute)
-    else:
-        with atomic_path(job.output("csv")) as temporary:
-            successes.to_csv(temporary, index=False, lineterminator="\n")
-        with atomic_path(job.output("markdown")) as temporary:
-            temporary.write_text(further.lstrip(), encoding="utf-8")
+    write_text(job.output("csv"), csv(costed_rows(result, compute) if result else successes))
+    closing = markdown_table(result, compute) if result else ""
+    write_text(job.output("markdown"), (closing + further).lstrip())
     tables = [
         summary_table(result, compute) if result else "",
         success_lines(successes),
         verdict_lines(judgements),
     ]
-    with atomic_path(job.output("text")) as temporary:
-        temporary.write_text("\n".join(filter(None, tables)), encoding="utf-8")
+    write_text(job.output("text"), "\n".join(filter(None, tables)))
+
+
+def csv(rows: pd.DataFrame) -> str:
+    """Return rows as CSV, unrounded."""
+    return rows.to_csv(index=False, lineterminator="\n")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms.methods import cal_ql, cql
+from algorithms.methods import cal_ql, conservative, cql
 from algorithms.methods.cal_ql import CalQL, CalQLAgents, CalQLConfig
 from algorithms.methods.interface import OfflineStart, Start
 from algorithms.population.agents import one_agent
@@ -178,7 +178,7 @@ def test_with_a_return_of_minus_infinity_the_penalty_is_cqls_to_the_bit(faster: 
     agents.streams.restore(before)
     q, policy = agents.q(batch.observations, batch.actions), agents.policy(batch.observations)
     config = cql.CQLConfig(sampled_actions=CONFIG.sampled_actions, **faster)
-    expected = cql.conservative_penalty(agents, policy, batch, q, config)
+    expected = conservative.penalty(agents, policy, batch, q, config)
     assert torch.equal(found, expected) and not share.any()
     for ours, theirs in zip(
         gradients, torch.autograd.grad(expected.sum(), list(agents.q.parameters())), strict=True

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms.methods import cql, sac
+from algorithms.methods import conservative, cql, sac
 from algorithms.methods.cql import CQLConfig
 from algorithms.population.agents import ActorCritics
 from algorithms.population.streams import Streams
@@ -116,7 +116,7 @@ def slow_plain_penalty(parameters: slow.Parameters, batch: Batch, noise: Penalty
 def penalty(agents: ActorCritics, batch: Batch, config: CQLConfig = CONFIG) -> Tensor:
     q_data = agents.q(batch.observations, batch.actions)
     policy = agents.policy(batch.observations)
-    return cql.conservative_penalty(agents, policy, batch, q_data, config)
+    return conservative.penalty(agents, policy, batch, q_data, config)
 
 
 class TestPenalty:
@@ -136,7 +136,7 @@ class TestPenalty:
         agents, batch = make_agents(), make_batch()
         noise = penalty_noise(same_streams(agents))
         policy = agents.policy(batch.observations)
-        actions, log_density = cql.proposals(agents, policy, batch, CONFIG)
+        actions, log_density = conservative.proposals(agents, policy, batch, CONFIG)
         assert actions.shape == (len(SEEDS), SIZE, 3 * DRAWN, ACTION)
         assert not actions.requires_grad and not log_density.requires_grad
         exact = slow.float64_parameters(agents)
@@ -159,7 +159,7 @@ class TestPenalty:
     def test_uniform_candidates_fill_the_whole_box(self) -> None:
         config = dataclasses.replace(CONFIG, sampled_actions=2000)
         agents, batch = make_agents(), make_batch()
-        actions, _ = cql.proposals(agents, agents.policy(batch.observations), batch, config)
+        actions, _ = conservative.proposals(agents, agents.policy(batch.observations), batch, config)
         uniform = actions[:, :, :2000]
         assert float(uniform.min()) < -0.999 and float(uniform.max()) > 0.999
         assert float(uniform.mean().abs()) < 0.02
@@ -219,7 +219,7 @@ class TestPenalty:
         """The same candidates under many offsets: the mean error falls as one over their number's root."""
         agents, batch = make_agents(), make_batch()
         policy = agents.policy(batch.observations)
-        actions, log_density = cql.proposals(agents, policy, batch, CONFIG)
+        actions, log_density = conservative.proposals(agents, policy, batch, CONFIG)
         parameters = list(agents.q.parameters())
 
         def gradient(draws: Tensor | None) -> Tensor:
@@ -227,14 +227,16 @@ class TestPenalty:
             return torch.cat([g.flatten() for g in torch.autograd.grad(value.sum(), parameters)])
 
         full = gradient(None)
-        samples = torch.stack([gradient(cql._systematic_draws(agents.streams, SIZE, 2)) for _ in range(600)])
+        samples = torch.stack(
+            [gradient(conservative._systematic_draws(agents.streams, SIZE, 2)) for _ in range(600)]
+        )
         error = samples.mean(dim=0) - full
         allowed = 5 * samples.std(dim=0) / math.sqrt(600) + 1e-5
         assert (error.abs() < allowed).all()
 
     def test_systematic_draws_are_one_offset_spread_evenly(self) -> None:
         streams, same = Streams(SEEDS), Streams(SEEDS)
-        draws = cql._systematic_draws(streams, SIZE, 5)
+        draws = conservative._systematic_draws(streams, SIZE, 5)
         offsets = same.uniform(2, SIZE, 1)
         assert draws.shape == (len(SEEDS), 2, SIZE, 5)
         torch.testing.assert_close(draws, torch.cat([(i + offsets) / 5 for i in range(5)], dim=-1))
