@@ -89,10 +89,7 @@ def _try(
     acts: Sequence[str],
 ) -> None:
     """Let two agents or runs, beside one neighbour and beside another, act, learn and be handed on."""
-    shown = seen(5, sizes.observation_size, 8)[0]
-    shown = (
-        {name: _for_two(rows) for name, rows in shown.items()} if isinstance(shown, dict) else _for_two(shown)
-    )
+    shown = _for_two(seen(5, sizes.observation_size, 8)[0])
     actions = []
     for neighbour in (0, 1):
         with named(name):
