@@ -70,7 +70,7 @@ from storage.curves import COLUMNS
 from storage.files import read_json, write_json
 from storage.provenance import hardware, versions
 from workflow.chains import Link, Place, begin_offline
-from workflow.cost import Model, Speed, calibrate, redrawn, row_bytes
+from workflow.cost import TABLETOP, Model, Speed, calibrate, redrawn, row_bytes
 from workflow.operations import random_batch_of
 
 ENVIRONMENT = "HalfCheetah-v4"
@@ -389,6 +389,7 @@ def main() -> None:
         for name in (*ENVIRONMENTS, *plane.TASKS)
         if not name.endswith("-v5")
     }
+    environments[TABLETOP] = measure_environment("PlaceDelta-v0", arguments.rounds)
     files, disk_share = measure_files(arguments.rounds)
     after = calibrate()
     document = {

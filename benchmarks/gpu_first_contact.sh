@@ -34,7 +34,7 @@ agents() {
     rehearse=
     [ "$device" = cuda ] || rehearse=--rehearse
     # One file is the log: seven bundles make eight, within 64 MiB in all.
-    "$python" -m workflow.campaign "$@" --seconds "$seconds" $rehearse --bundle "$output" --bundle-files 7 \
+    "$python" -m workflow.campaign "$@" --seconds "$seconds" --agents 60 $rehearse --bundle "$output" --bundle-files 7 \
         --bundle-bytes 9000000
 }
 

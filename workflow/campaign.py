@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import os
 import shutil
 import subprocess
@@ -26,14 +27,19 @@ import torch
 
 from algorithms.training import acceleration
 from algorithms.training.lookup import find_method
+from algorithms.training.offline import joint_hash
 from algorithms.training.stopping import STATUS, StopRequest
+from envs.locomotion import specification
 from storage import UserError
-from storage.files import read_json
 from workflow import bundles, cli, cost
 from workflow.configuration import check, completed, extended, load
 from workflow.jobs import Job
+from workflow.lost_state import KEY as LOST
+from workflow.lost_state import as_begun, done, mark_begun, mark_of
 from workflow.plan import Plan
+from workflow.steps.pretrain import ALIKE
 from workflow.table import Table
+from workflow.train import SIDE_BY_SIDE
 
 RULES = ("behaviour", "record", "train", "likelihood")
 START = 15
@@ -47,11 +53,31 @@ TINY_DATA = {"transitions": 400, "copies": 2}
 
 
 class Member(NamedTuple):
-    """A job of one of the configurations; seconds of a core that it is estimated to take, None if unknown."""
+    """What one process does: a job, or several that pre-train side by side; on a GPU, or on cores.
 
-    job: Job
+    `seconds` are those of the GPU or of a core that it is estimated to take, None if unknown; `agent_bytes`
+    is the size of a file of an agent, as far as it is known beforehand.
+    """
+
+    jobs: tuple[Job, ...]
     seconds: float | None
     on_gpu: bool
+    agent_bytes: int = 0
+
+    @property
+    def file(self) -> str:
+        """The file of its first job, by which it is known."""
+        return self.jobs[0].file
+
+    @property
+    def threads(self) -> int:
+        """The cores that its process claims."""
+        return max(job.threads for job in self.jobs)
+
+    @property
+    def needs(self) -> list[str]:
+        """What has to be there before it begins."""
+        return list(dict.fromkeys(path for job in self.jobs for path in job.needs))
 
 
 def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,24 +118,33 @@ def _less(values: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, int]:
 class Campaign:
     """The jobs of several configurations, in the order in which they are begun where there is a choice."""
 
-    def __init__(self, configurations: Sequence[Mapping[str, Any]], model: cost.Model) -> None:
-        self.members: list[Member] = []
+    def __init__(
+        self, configurations: Sequence[Mapping[str, Any]], model: cost.Model, agents: int = 0
+    ) -> None:
+        """Up to `agents` agents of jobs that differ in their data alone learn side by side in one process."""
+        members: list[Member] = []
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.failed: list[str] = []
+        self.said: list[str] = []
         for configuration in configurations:
             table = Table(configuration)
             on_gpu = configuration.get("compute", {}).get("device") == "cuda"
-            estimated = {} if on_gpu else cost.Estimate(table.plan, model).jobs
-            for job in table.jobs.values():
-                if job.rule in RULES:
-                    seconds = estimated[job.name].seconds if job.name in estimated else None
-                    self.members.append(Member(job, seconds, on_gpu and job.rule in ("behaviour", "train")))
-        self.finished = {member.job.file for member in self.members if done(member.job)}
-        self._makers = {path: m.job.file for m in self.members for path in m.job.outputs.values()}
+            estimated = {} if table.plan.images else cost.Estimate(table.plan, model).jobs
+            for planned in table.jobs.values():
+                if planned.rule in RULES:
+                    job, sentence = as_begun(planned, table.plan)
+                    self.said += [sentence] if sentence else []
+                    known = estimated.get(job.name)
+                    seconds = None if known is None else known.seconds
+                    learns = job.rule in ("behaviour", "train")
+                    members.append(Member((job,), seconds, on_gpu and learns, _agent_bytes(job, known)))
+        self.members = [part for group in side_by_side(members, agents) for part in _unfinished(group)]
+        self.finished = {member.file for member in self.members if all(map(done, member.jobs))}
+        self._makers = {path: m.file for m in self.members for job in m.jobs for path in job.outputs.values()}
 
     def left(self) -> list[Member]:
-        """List the jobs still to be done."""
-        return [member for member in self.members if member.job.file not in self.finished]
+        """List what is still to be done."""
+        return [member for member in self.members if member.file not in self.finished]
 
     def _given(self, path: str) -> bool:
         """Whether an input is there, made by the present job where one of these makes it."""
@@ -117,26 +152,30 @@ class Campaign:
 
     def ready(self, processes: int) -> Iterator[Member]:
         """Yield what can be begun now beside what runs: inputs are there, and a GPU has one job at a time."""
-        waiting = [m for m in self.left() if m.job.file not in (*self.running, *self.failed)]
-        threads = sum(m.job.threads for m in self.members if m.job.file in self.running)
-        gpu_taken = any(m.on_gpu for m in self.members if m.job.file in self.running)
+        waiting = [m for m in self.left() if m.file not in (*self.running, *self.failed)]
+        threads = sum(m.threads for m in self.members if m.file in self.running)
+        gpu_taken = any(m.on_gpu for m in self.members if m.file in self.running)
         for member in waiting:
-            fits = threads + member.job.threads <= max(processes, member.job.threads if not threads else 0)
-            if fits and not (member.on_gpu and gpu_taken) and all(map(self._given, member.job.needs)):
-                threads += member.job.threads
+            fits = threads + member.threads <= max(processes, member.threads if not threads else 0)
+            if fits and not (member.on_gpu and gpu_taken) and all(map(self._given, member.needs)):
+                threads += member.threads
                 gpu_taken |= member.on_gpu
                 yield member
 
-    def begin(self, job: Job) -> None:
-        """Start a job's process; what an older job of the same name left goes first."""
-        for path in map(Path, job.outputs.values()):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        job.write()
-        log = Path(job.results, "logs", f"{job.name}.log")
-        command = [sys.executable, "-m", "workflow.train", job.file, "--log", str(log)]
+    def begin(self, member: Member) -> None:
+        """Start a process; what older jobs of the same names left goes first."""
+        for job in member.jobs:
+            for path in map(Path, job.outputs.values()):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            mark_begun(job)
+        first, *others = member.jobs
+        log = Path(first.results, "logs", f"{first.name}.log")
+        files = [job.file for job in member.jobs]
+        command = [sys.executable, "-m", "workflow.train", *files, "--log", str(log)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", cli.PARENT: str(os.getpid())}
-        self.running[job.file] = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-        _say(f"begins {job.name} of {job.about['run']}")
+        self.running[member.file] = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        beside = f", beside it {', '.join(job.name for job in others)}" if others else ""
+        _say(f"begins {first.name} of {first.about['run']}{beside}")
 
     def collect(self) -> None:
         """Note what has ended."""
@@ -166,22 +205,56 @@ class Campaign:
 
     def files(self) -> list[Path]:
         """List the files worth carrying away, most precious first: curves and agents, then checkpoints."""
-        finished = [member.job for member in self.members if member.job.file in self.finished]
-        unfinished = [member.job for member in self.left()]
+        finished = [job for m in self.members if m.file in self.finished for job in m.jobs]
+        begun = [job for member in self.left() for job in member.jobs if mark_of(job).exists()]
         trained = [job for job in finished if job.rule != "record"]
         results = [path for job in trained for place in job.outputs.values() for path in _within(place)]
-        settings = [Path(job.file) for job in trained]
-        states = [path for job in unfinished for path in _within(job.state) if path.suffix == ".safetensors"]
+        settings = [*(Path(job.file) for job in trained), *map(mark_of, begun)]
+        states = [path for job in begun for path in _within(job.state) if path.suffix == ".safetensors"]
         latest = [path for path in states if ".previous" not in path.name]
         return [*sorted(results, key=lambda path: path.suffix != ".parquet"), *settings, *latest]
 
 
-def done(job: Job) -> bool:
-    """Whether a job's outputs are there, made with its present settings and code."""
-    file = Path(job.file)
-    if not file.exists() or not all(Path(path).exists() for path in job.outputs.values()):
-        return False
-    return bool(read_json(file)["settings"]["fingerprint"] == job.fingerprint)
+def side_by_side(members: Sequence[Member], agents: int) -> list[Member]:
+    """Join jobs that pre-train with the same settings on data of the same sizes, up to so many agents."""
+    joined: list[Member] = []
+    groups: dict[str, int] = {}  # the last member of each kind
+    for member in members:
+        kind = _kind(member)
+        if kind in groups:
+            group = joined[groups[kind]]
+            jobs = (*group.jobs, *member.jobs)
+            if sum(len(job.about["seeds"]) for job in jobs) <= agents:
+                seconds = [each for each in (group.seconds, member.seconds) if each is not None]
+                joined[groups[kind]] = group._replace(jobs=jobs, seconds=sum(seconds) if seconds else None)
+                continue
+        if kind:
+            groups[kind] = len(joined)
+        joined.append(member)
+    return joined
+
+
+def _unfinished(group: Member) -> list[Member]:
+    """Part jobs that are done from those that are not, unless they were begun together."""
+    finished = [job for job in group.jobs if done(job)]
+    left = tuple(job for job in group.jobs if job not in finished)
+    together = group.jobs[0].state / joint_hash([job.fingerprint for job in group.jobs])
+    if not finished or not left or together.exists():
+        return [group]
+    return [*(group._replace(jobs=(job,), seconds=None) for job in finished), group._replace(jobs=left)]
+
+
+def _kind(member: Member) -> str:
+    """Return what jobs side by side have in common; empty where a job has to be alone."""
+    [job] = member.jobs
+    if job.step != SIDE_BY_SIDE or "options" in job.settings or ":" in job.settings["method"]:
+        return ""
+    if "trajectory" in find_method(job.settings["method"], "offline").extras:
+        return ""
+    spec, had = specification(job.settings["environment"]), job.settings.get(LOST, {}).get("updates")
+    common = {"label": job.about["label"], **{key: job.settings.get(key) for key in ALIKE}}
+    sizes = (spec.observation_size, spec.action_size)
+    return json.dumps([common, sizes, had, bool(job.inputs["agents"]), member.on_gpu], sort_keys=True)
 
 
 def _within(place: str | Path) -> list[Path]:
@@ -195,14 +268,19 @@ def _say(sentence: str) -> None:
 
 
 def summary(members: Sequence[Member]) -> str:
-    """Return a line a configuration: jobs, and core-hours where they can be estimated."""
+    """Return a line a configuration: jobs, and the core-hours and GPU-minutes that can be estimated."""
     lines = []
-    for run in dict.fromkeys(member.job.about["run"] for member in members):
-        own = [member for member in members if member.job.about["run"] == run]
-        known = [member.seconds for member in own if member.seconds is not None]
-        unknown = f", {len(own) - len(known)} more not estimated" if len(known) < len(own) else ""
-        hours = f"{sum(known) / cost.HOUR:.2f} core-hours"
-        lines.append(f"  {run}: {len(own)} jobs, {hours}{unknown}")
+    for run in dict.fromkeys(member.jobs[0].about["run"] for member in members):
+        own = [member for member in members if member.jobs[0].about["run"] == run]
+        jobs = sum(len(member.jobs) for member in own)
+        on_gpu = [member.seconds for member in own if member.on_gpu and member.seconds is not None]
+        on_cores = [member.seconds for member in own if not member.on_gpu and member.seconds is not None]
+        said = [f"{jobs} jobs", f"{sum(on_cores) / cost.HOUR:.2f} core-hours"]
+        if on_gpu:
+            said.append(f"{sum(on_gpu) / 60:.1f} minutes of an {cost.H100.name}, unmeasured")
+        if unknown := len(own) - len(on_gpu) - len(on_cores):
+            said.append(f"{unknown} more not estimated")
+        lines.append(f"  {run}: {', '.join(said)}")
     return "\n".join(lines) if lines else "  nothing"
 
 
@@ -216,7 +294,9 @@ def main(options: argparse.Namespace) -> None:
         )
     campaign = _planned(options)
     if options.bundle:
-        bundles.check_room(options.bundle_bytes, max(map(_agent_bytes, campaign.members), default=0))
+        bundles.check_room(options.bundle_bytes, max((m.agent_bytes for m in campaign.members), default=0))
+    for sentence in campaign.said:
+        _say(sentence)
     _say(f"To be done on {options.processes} processes, in this order:\n{summary(campaign.left())}")
     with StopRequest() as stop:
         _run(campaign, options, started + options.seconds - options.grace, stop)
@@ -239,7 +319,7 @@ def _planned(options: argparse.Namespace) -> Campaign:
         if configuration.get("compute", {}).get("device") == "cuda" and not torch.cuda.is_available():
             raise UserError(f"{path} has compute.device cuda: expected a GPU, and PyTorch sees none")
         configurations.append(configuration)
-    return Campaign(configurations, cost.Model(cost.calibrate()))
+    return Campaign(configurations, cost.Model(cost.calibrate()), options.agents)
 
 
 def _run(campaign: Campaign, options: argparse.Namespace, deadline: float, stop: StopRequest) -> None:
@@ -248,7 +328,7 @@ def _run(campaign: Campaign, options: argparse.Namespace, deadline: float, stop:
     while time.monotonic() < deadline and not stop.asked:
         campaign.collect()
         for member in campaign.ready(options.processes):
-            campaign.begin(member.job)
+            campaign.begin(member)
         if not campaign.running:
             return
         if options.bundle and time.monotonic() - bundled > options.bundle_interval:
@@ -264,9 +344,12 @@ def _bundle(campaign: Campaign, options: argparse.Namespace) -> None:
             _say(f"left out of the bundles, which are full: {path}")
 
 
-def _agent_bytes(member: Member) -> int:
-    """Bytes of the largest file known beforehand that a job starts from: its own are no smaller."""
-    return max((path.stat().st_size for path in member.job.paths("agents") if path.exists()), default=0)
+def _agent_bytes(job: Job, known: cost.Job | None) -> int:
+    """Bytes of an agent's file: of the agents that it starts from, or by the estimate of what it makes."""
+    start = max((path.stat().st_size for path in job.paths("agents") if path.exists()), default=0)
+    if known is None or known.stage != "pretrain":
+        return start
+    return max(start, int(cost.agent_bytes(known, len(job.about["seeds"]))))
 
 
 if __name__ == "__main__":
@@ -275,6 +358,9 @@ if __name__ == "__main__":
     arguments.add_argument("--seconds", type=float, required=True, help="in all, checkpoints included")
     arguments.add_argument("--grace", type=float, default=20.0, help="of them kept for checkpoints")
     arguments.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="threads at once")
+    arguments.add_argument(
+        "--agents", type=int, default=0, help="side by side at most, of jobs that differ in data alone"
+    )
     arguments.add_argument("--rehearse", action="store_true", help="the same with tiny numbers")
     arguments.add_argument("--bundle", type=Path, help="folder for bundles of what was made (tar)")
     arguments.add_argument("--bundle-files", type=int, default=8, help="bundles at most")

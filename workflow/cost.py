@@ -32,6 +32,7 @@ from algorithms.training import acceleration, behaviour
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
+from envs import tabletop
 from envs.locomotion import EnvironmentSpecification, specification
 from storage.files import read_json
 from storage.settings import build
@@ -43,6 +44,8 @@ from workflow.plan import Plan, policies_of
 from workflow.table import Table
 
 MEASURED = Path(__file__).parent / "cost.json"
+TABLETOP = "Tabletop"
+"""The measured step of all tasks of the robot's table, which share scene and motion."""
 FLOAT = 4
 ADAM = 4  # a parameter, its gradient and Adam's two moments
 Chain = tuple[str, int, tuple[chains.Link, ...], chains.MethodAndConfig]
@@ -167,7 +170,8 @@ class Model:
     def simulated(self, environment: str, copies: float) -> float:
         """Give the seconds of a step of each of `copies` environments; one not measured is as the slowest."""
         tasks = self.measured["environments"]
-        known = tasks.get(environment.rpartition("-")[0])
+        name = TABLETOP if environment in tabletop.ENVIRONMENTS else environment.rpartition("-")[0]
+        known = tasks.get(name)
         task = known or max(tasks.values(), key=lambda each: float(each["batch_us"] + each["copy_us"]))
         return float(task["batch_us"] + copies * task["copy_us"]) / 1e6 / self.rest
 
@@ -202,6 +206,11 @@ def row_bytes(spec: EnvironmentSpecification) -> int:
 def state_gb(numbers: int) -> float:
     """Agents of so many numbers with their optimiser and targets, in GB."""
     return numbers * FLOAT * (ADAM + 1) / BILLION
+
+
+def agent_bytes(job: Job, agents: int) -> float:
+    """Return the size of an agent's file, of so many that a pre-training job leaves beside their state."""
+    return job.disk_gb * BILLION / 2 / (ADAM + 1) / agents
 
 
 class Estimate:

@@ -95,10 +95,10 @@ class Job:
             raise UserError(f"{self.name} has no output '{name}': expected one.")
         return Path(self.outputs[name])
 
-    def write(self) -> None:
-        """Write its file, unless it is there as it would be."""
+    def write(self, file: Path | None = None) -> None:
+        """Write its file, or the same as another, unless it is there as it would be."""
         content = {**{f.name: getattr(self, f.name) for f in fields(self)}, "names": list(self.names)}
-        path = Path(self.file)
+        path = file or Path(self.file)
         if not path.exists() or read_json(path) != content:
             write_json(path, content)
 

@@ -47,11 +47,11 @@ class Streams:
         """Draw standard normal numbers. [P, *shape]"""
         return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self._generators])
 
-    def integers(self, high: int, *shape: int) -> Tensor:
-        """Draw uniform int64 in [0, high). [P, *shape]"""
-        return torch.stack(
-            [torch.randint(high, shape, generator=g, device=self.device) for g in self._generators]
-        )
+    def integers(self, high: int | Sequence[int], *shape: int) -> Tensor:
+        """Draw uniform int64 in [0, high), `high` one for all or each row's own. [P, *shape]"""
+        highs = [high] * len(self) if isinstance(high, int) else high
+        pairs = zip(highs, self._generators, strict=True)
+        return torch.stack([torch.randint(h, shape, generator=g, device=self.device) for h, g in pairs])
 
     def subsets(self, number: int, size: int, of: int, replacement: bool = False) -> Tensor:
         """Draw `size` of 0, ..., `of` - 1 uniformly, `number` times, all different without replacement.

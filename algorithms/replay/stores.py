@@ -9,7 +9,7 @@ transition i (in `OnlineReplay`, which has no offline data, M = 0).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -103,6 +103,29 @@ class OfflineData:
         data._take(arrays, {**extras, "source": transitions.source}, device)
         data._observed = RecordedFrames(transitions.observations, transitions.frame_index, data.device)
         return data
+
+    @classmethod
+    def joined(
+        cls, recordings: Sequence[Recordings], device: torch.device | str = "cpu", needed: Needed = NO_EXTRAS
+    ) -> OfflineData:
+        """Take over several datasets' transitions, one after the other, with the extras that are `needed`.
+
+        UserError for images, data of several sizes, and trajectories, whose numbers belong to one dataset.
+        """
+        first, *others = recordings
+        if not others:
+            return cls.from_transitions(first, device, needed)
+        vectors = [each for each in recordings if isinstance(each, Transitions)]
+        if len(vectors) < len(recordings) or "trajectory" in needed.names:
+            raise UserError("agents side by side have several datasets: expected vectors, no trajectories")
+        if len({(each.observations.shape[1], each.actions.shape[1]) for each in vectors}) > 1:
+            raise UserError("agents side by side have several datasets: expected them of the same sizes")
+        extras = [recorded_extras(each, needed) for each in vectors]
+        return cls(
+            **{name: np.concatenate([getattr(each, name) for each in vectors]) for name in FIELDS},
+            device=device,
+            extras={name: np.concatenate([each[name] for each in extras]) for name in needed.names},
+        )
 
     def __len__(self) -> int:
         return len(self._rows["rewards"])

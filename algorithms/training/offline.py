@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -17,10 +21,12 @@ from algorithms.replay.stores import OfflineData, Recordings
 from algorithms.training.jobs import Job
 from algorithms.training.log import LARGEST_Q
 from algorithms.training.loop import Loop
-from algorithms.training.worlds import check_sizes, world_of
+from algorithms.training.measuring import Measured
+from algorithms.training.worlds import check_sizes, measurement_of, world_of
 from storage import UserError
 from storage.constraints import Count, FewCount, LargestQ, PositiveCount
 from storage.files import exclusive
+from storage.provenance import configuration_hash
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,14 @@ class StartingAgents(NamedTuple):
 
     agents: Sequence[Mapping[str, Tensor]]
     updates: int
+
+
+class Part(NamedTuple):
+    """The agents of one of several jobs that learn side by side: their data, and what they start from."""
+
+    transitions: Recordings
+    job: Job
+    starting: StartingAgents | None = None
 
 
 class PretrainedAgents(NamedTuple):
@@ -71,10 +85,64 @@ def pretrain(
     a checkpoint is damaged or of another configuration, another process is training in the same folder, or
     the starting agents are of other sizes or have had all updates already.
     """
+    [trained] = pretrain_together(method, config, schedule, [Part(transitions, job, starting)])
+    return trained
+
+
+def pretrain_together(
+    method: type[Method], config: Any, schedule: OfflineSchedule, parts: Sequence[Part]
+) -> list[PretrainedAgents]:
+    """Train the agents of several jobs in one population; returns each job's, in their order.
+
+    An agent draws from its own job's data and acts in its own job's environment: it learns what it would
+    learn without the others, but for rounding. The state lies beside that of the first job.
+
+    Raises UserError as `pretrain` does, and for data of several sizes, trajectories or images, or agents
+    that have had different numbers of updates.
+    """
+    job = _together([part.job for part in parts])
     with exclusive(job.state_folder):
-        loop = OfflineLoop(method, config, schedule, transitions, job, starting)
+        loop = OfflineLoop(method, config, schedule, parts, job)
         loop.run()
     return loop.result()
+
+
+def _together(jobs: Sequence[Job]) -> Job:
+    """Return the one job that several are."""
+    first, *others = jobs
+    if not others:
+        return first
+    fingerprint = joint_hash([job.configuration_hash for job in jobs])
+    return first._replace(
+        dataset=" and ".join(dict.fromkeys(job.dataset for job in jobs)),
+        seeds=[seed for job in jobs for seed in job.seeds],
+        configuration_hash=fingerprint,
+        state_folder=first.state_folder.parent / fingerprint,
+        watch=partial(_watch_each, jobs),
+    )
+
+
+def joint_hash(hashes: Sequence[str]) -> str:
+    """Return the hash of jobs that learn side by side; it names the folder of their state."""
+    return configuration_hash({"jobs": list(hashes)}) if len(hashes) > 1 else hashes[0]
+
+
+def _watch_each(jobs: Sequence[Job], curve: pd.DataFrame) -> None:
+    for job, own in zip(jobs, _curves(jobs, curve), strict=True):
+        if job.watch is not None:
+            job.watch(own)
+
+
+def _curves(jobs: Sequence[Job], curve: pd.DataFrame) -> list[pd.DataFrame]:
+    """Split a curve, in which each metric of a step has a row for every agent in turn, into the jobs'."""
+    ends = np.cumsum([len(job.seeds) for job in jobs])
+    owners = np.searchsorted(ends, np.arange(len(curve)) % ends[-1], side="right")
+    return [
+        curve[owners == number]
+        .assign(run=job.run, method=job.label, dataset=job.dataset)
+        .reset_index(drop=True)
+        for number, job in enumerate(jobs)
+    ]
 
 
 class OfflineLoop(Loop):
@@ -88,43 +156,71 @@ class OfflineLoop(Loop):
         method: type[Method],
         config: Any,
         schedule: OfflineSchedule,
-        transitions: Recordings,
+        parts: Sequence[Part],
         job: Job,
-        starting: StartingAgents | None,
     ) -> None:
-        self.config, self.schedule = config, schedule
-        world = world_of(job)
+        """`job` is that of all `parts`."""
+        self.config, self.schedule, self.jobs = config, schedule, [part.job for part in parts]
+        # Agents of one environment are measured in one batch.
+        groups = [list(group) for _, group in groupby(self.jobs, lambda each: each.environment)]
+        self.worlds = [(world_of(group[0]), [s for each in group for s in each.seeds]) for group in groups]
         needed = method.needed(config)
         if schedule.monte_carlo_warm_start and "returns_to_go" not in needed.names:
             needed = needed._replace(names=(*needed.names, "returns_to_go"))
-        self.data = OfflineData.from_transitions(transitions, job.compute.device, needed)
-        check_sizes(self.data, world, transitions.metadata.get("dataset_id", "the dataset"))
+        recordings = [part.transitions for part in parts]
+        self.data = OfflineData.joined(recordings, job.compute.device, needed)
+        for world, _ in self.worlds:
+            check_sizes(self.data, world, recordings[0].metadata.get("dataset_id", "the dataset"))
+        counts = [len(each.seeds) for each in self.jobs]
+        lengths = [len(recording) for recording in recordings]
+        self.rows = [length for length, count in zip(lengths, counts, strict=True) for _ in range(count)]
+        self.first_rows: Tensor | None = None
+        if len(parts) > 1:
+            first_rows = np.repeat(np.cumsum([0, *lengths[:-1]]), counts)
+            self.first_rows = torch.from_numpy(first_rows).unsqueeze(1).to(job.compute.device)
         # Updates after which other metrics follow; the last is that of a warm start.
         self.warm_start = schedule.cloning_warm_start + schedule.monte_carlo_warm_start
         phase_ends = (schedule.cloning_warm_start, self.warm_start)
-        first_step = starting.updates if starting else 0
+        first_step = self._first_step(parts)
         self._check_start(schedule, first_step, self.warm_start)
         # Agents trained further are not to see the batches of their first updates again.
         again = f" from {first_step}" if first_step else ""
-        draws = [derived_seed(seed, f"{job.label} batches" + again) for seed in job.seeds]
-        own = [derived_seed(seed, job.label + again) for seed in job.seeds]
-        agents = starting.agents if starting else ()
-        start = OfflineStart(own, *self.data.sizes, agents, returns=transitions.returns())
-        learner = method.begin_offline(start, config)
+        seeds = [(each.label, seed) for each in self.jobs for seed in each.seeds]
+        draws = [derived_seed(seed, f"{label} batches" + again) for label, seed in seeds]
+        own = [derived_seed(seed, label + again) for label, seed in seeds]
+        agents = [agent for part in parts if part.starting for agent in part.starting.agents]
+        returns = recordings[0].returns() if len(parts) == 1 else ()  # by trajectory: of one dataset
+        learner = method.begin_offline(OfflineStart(own, *self.data.sizes, agents, returns), config)
         learner.agents.move_to(job.compute.device)
         self.turning_points = (*phase_ends, *(self.warm_start + step for step in learner.turning_points()))
         ends = (*phase_ends, self.warm_start + schedule.updates)
         streams = Streams(draws, job.compute.device)
-        super().__init__(learner, world, "update", streams, job, ends, first_step)
+        super().__init__(learner, self.worlds[0][0], "update", streams, job, ends, first_step)
+
+    def _measurement(self) -> Callable[[], Measured]:
+        return measurement_of(self.learner, self.worlds, self.step, self.schedule.evaluation_episodes)
 
     def _update(self) -> Metrics:
-        indices = self.draws.integers(len(self.data), self.config.batch_size)
+        indices = self.draws.integers(self.rows, self.config.batch_size)
+        if self.first_rows is not None:
+            indices = indices + self.first_rows
         batch = self.learner.agents.encode(self.data.gather(indices))
         if self.step < self.schedule.cloning_warm_start:
             return self.learner.clone(batch)
         if self.step < self.warm_start:
             return self.learner.fit_returns(batch, batch.extras["returns_to_go"])
         return self.learner.update(batch, self.step - self.warm_start)
+
+    @staticmethod
+    def _first_step(parts: Sequence[Part]) -> int:
+        """Return how many updates the agents have had. UserError where not all have had as many."""
+        found = {part.starting and part.starting.updates for part in parts}
+        if len(found) > 1:
+            raise UserError(
+                f"agents side by side have had {sorted(map(str, found))} updates (None: they are fresh):"
+                " expected as many of each"
+            )
+        return found.pop() or 0
 
     @staticmethod
     def _check_start(schedule: OfflineSchedule, first_step: int, warm_start: int) -> None:
@@ -147,7 +243,11 @@ class OfflineLoop(Loop):
             self.step += 1
             bar.update()
 
-    def result(self) -> PretrainedAgents:
-        """Return the agents as they are now, and their curve."""
-        agents = [one_agent(self.learner.agents, index) for index in range(len(self.job.seeds))]
-        return PretrainedAgents(agents, self.log.frame())
+    def result(self) -> list[PretrainedAgents]:
+        """Return each job's agents as they are now, and their curve."""
+        agents = iter([one_agent(self.learner.agents, index) for index in range(len(self.job.seeds))])
+        curves = _curves(self.jobs, self.log.frame())
+        return [
+            PretrainedAgents([next(agents) for _ in job.seeds], curve)
+            for job, curve in zip(self.jobs, curves, strict=True)
+        ]

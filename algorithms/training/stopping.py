@@ -12,7 +12,11 @@ STATUS = 128 + signal.SIGTERM
 
 
 class StopRequest:
-    """A context in which the first SIGTERM is noted and nothing else; the second does what it always does."""
+    """A context in which SIGTERM is noted and nothing else, however often it comes.
+
+    A cluster sends it to every process of a job, so that a job's child has it twice: from there, and from its
+    parent, which has it too.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -31,4 +35,3 @@ class StopRequest:
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         self.asked = True
-        signal.signal(signal.SIGTERM, self._before)

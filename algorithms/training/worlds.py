@@ -5,6 +5,7 @@ A loop counts in the unit of its world and does not look further.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from algorithms.methods.interface import Method
 from algorithms.population import checkpoints
+from algorithms.population.agents import Population
 from algorithms.population.encoding import Named, Observed
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.batch import Batch
@@ -74,6 +76,53 @@ def world_of(job: Job) -> World:
     if job.make is None:
         return Locomotion(job.environment, job.compute)
     return Episodes(job.make, job.environment, len(job.seeds), job.compute.device)
+
+
+class _PlayersOf:
+    """A player as those of its agents that `rows` are: what the others would be shown is zero."""
+
+    def __init__(self, player: Method, rows: slice) -> None:
+        self._player, self._rows = player, rows
+
+    @property
+    def agents(self) -> Population:
+        agents: Population = self._player.agents
+        return agents
+
+    @agents.setter
+    def agents(self, agents: Population) -> None:
+        self._player = copy.copy(self._player)
+        self._player.agents = agents
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        shown = observations.new_zeros(self.agents.count, *observations.shape[1:])
+        shown[self._rows] = observations
+        return self._player.exploit(shown)[self._rows]
+
+
+def measurement_of(
+    player: Method, groups: Sequence[tuple[World, Sequence[int]]], step: int, episodes: int
+) -> Callable[[], Measured]:
+    """Return a function that measures each group of a player's agents, of these seeds, in its own world.
+
+    UserError where worlds measure different things.
+    """
+    if len(groups) == 1:
+        world, seeds = groups[0]
+        return world.measurement(player, seeds, step, episodes)
+    measures, start = [], 0
+    for world, seeds in groups:
+        own: Any = _PlayersOf(player, slice(start, start + len(seeds)))
+        measures.append(world.measurement(own, seeds, step, episodes))
+        start += len(seeds)
+
+    def measure() -> Measured:
+        first, *others = (each() for each in measures)
+        if any(set(found) != set(first) for found in others):
+            raise UserError("agents side by side act where different things are measured: expected the same")
+        return {name: np.concatenate([first[name], *(each[name] for each in others)]) for name in first}
+
+    return measure
 
 
 def check_sizes(data: OfflineData, world: World, dataset: str) -> None:

@@ -9,12 +9,14 @@ import numpy as np
 from offline_data.transitions import Episode, Transitions, from_episodes
 
 
-def made_up_transitions(lengths: Sequence[int], action_size: int = 1) -> Transitions:
-    """Episodes of random numbers in InvertedDoublePendulum's sizes, each ending in a terminal state."""
+def made_up_transitions(
+    lengths: Sequence[int], action_size: int = 1, observation_size: int = 11
+) -> Transitions:
+    """Episodes of random numbers, each ending in a terminal state; by default of the pendulum's sizes."""
     generator = np.random.default_rng(0)
     episodes = [
         Episode(
-            observations=generator.normal(size=(length + 1, 11)).astype(np.float32),
+            observations=generator.normal(size=(length + 1, observation_size)).astype(np.float32),
             actions=generator.uniform(-1, 1, size=(length, action_size)).astype(np.float32),
             rewards=generator.normal(size=length).astype(np.float32),
             terminated=True,

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import time
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -17,12 +25,13 @@ import yaml
 from algorithms.population.checkpoints import load
 from algorithms.training.stopping import STATUS
 from storage import UserError
-from storage.curves import read_curves
+from storage.curves import read_curves, read_provenance
 from workflow import bundles, campaign
 from workflow.code_hash import ROOT
 from workflow.configuration import check, extended
 from workflow.configuration import load as load_yaml
 from workflow.cost import Model, Speed
+from workflow.lost_state import done, mark_begun, mark_of
 from workflow.table import Table
 
 SIZES = {"hidden_widths": [8, 8], "batch_size": 8}
@@ -63,8 +72,10 @@ def configuration(updates: int = 40) -> dict[str, Any]:
 
 
 def write(folder: Path, **changed: Any) -> Path:
+    """The configuration with these keys changed, less those that are None."""
     path = folder / "tried.yaml"
-    path.write_text(yaml.safe_dump({**configuration(), **changed}))
+    entries = {**configuration(), **changed}.items()
+    path.write_text(yaml.safe_dump({key: value for key, value in entries if value is not None}))
     return path
 
 
@@ -82,7 +93,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    said, _ = process.communicate(timeout=240)
+    said, _ = process.communicate(timeout=900)
     return process.returncode, said
 
 
@@ -97,24 +108,35 @@ from algorithms.methods.cql import CQL
 
 class Impatient(CQL):
     def update(self, batch, step):
-        if step == 100 and not Path("calm").exists():
-            os.kill(os.getppid(), signal.SIGTERM)
+        if step == 100 and Path("once").exists():
+            name = Path("once").read_text()
+            Path("once").unlink()
+            if name == "SIGTERM":  # a cluster sends it to every process
+                os.kill(os.getpid(), signal.SIGTERM)
+            if name:
+                os.kill(os.getppid(), getattr(signal, name))
+            Path("reached").touch()
         return super().update(batch, step)
 """
-"""A method whose hundredth update has the campaign ended."""
+"""A method whose hundredth update has the campaign ended, by the signal that the file "once" names."""
 
 
-def test_an_ended_campaign_bundles_a_checkpoint_and_goes_on_from_it(tmp_path: Path) -> None:
+def impatient(folder: Path, once: str | None) -> Path:
+    """A configuration in a folder of its own, with that method."""
+    folder.mkdir()
+    (folder / "impatient.py").write_text(IMPATIENT)
+    if once is not None:
+        (folder / "once").write_text(once)
     section = configuration(4000)["pretraining"]
     section["methods"]["cql"]["method"] = "impatient:Impatient"
+    return write(folder, pretraining=section)
+
+
+def test_an_ended_or_killed_campaign_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
     results = {}
-    for name in ("ended", "calm"):
+    for name, once in (("ended", "SIGTERM"), ("killed", "SIGKILL"), ("calm", None)):
         folder = tmp_path / name
-        folder.mkdir()
-        (folder / "impatient.py").write_text(IMPATIENT)
-        if name == "calm":
-            (folder / "calm").touch()
-        arguments = [str(write(folder, pretraining=section)), "--seconds", "300", "--bundle", "out"]
+        arguments = [str(impatient(folder, once)), "--seconds", "900", "--bundle", "out"]
         status, said = ended(start(folder, *arguments))
         if name == "ended":
             assert status == STATUS, said
@@ -125,20 +147,132 @@ def test_an_ended_campaign_bundles_a_checkpoint_and_goes_on_from_it(tmp_path: Pa
                 assert str(checkpoint.relative_to(folder)) in archive.getnames()
                 shutil.rmtree(folder / "results/tried/state")
                 archive.extractall(folder, filter="data")
+        if name == "killed":
+            assert status == -signal.SIGKILL
+        if name != "calm":
             status, said = ended(start(folder, *arguments))
         assert status == 0, said
         results[name] = curve(folder, "sac_ft", "seeds_0")
-    assert results["ended"].equals(results["calm"])
+    assert results["ended"].equals(results["calm"]) and results["killed"].equals(results["calm"])
+
+
+def test_when_the_time_is_up_what_runs_is_asked_for_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = impatient(tmp_path / "short", "")
+    monkeypatch.chdir(path.parent)
+    monkeypatch.syspath_prepend(str(path.parent))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(path.parent)]))
+    clock = SimpleNamespace(monotonic=lambda: 1e6 * Path("reached").exists(), sleep=time.sleep)
+    monkeypatch.setattr(campaign, "time", clock)
+    options = {"configurations": [path], "seconds": 300.0, "grace": 200.0, "processes": 1, "agents": 0}
+    campaign.main(argparse.Namespace(**options, rehearse=False, bundle=None))
+    [checkpoint] = path.parent.rglob("checkpoint.safetensors")
+    assert 100 < load(checkpoint)[1]["step"] < 4000
+    assert "Left:\n  tried: 2 jobs" in capsys.readouterr().out
+
+
+def test_a_job_whose_state_is_lost_starts_from_the_newest_released_agents_named_so(tmp_path: Path) -> None:
+    job = f"{DATASET}/cql/agents_0-0"
+    status, said = ended(start(tmp_path, str(write(tmp_path, fine_tuning=None)), "--seconds", "900"))
+    assert status == 0, said
+    released = tmp_path / f"releases/{DATASET}/agent_0.safetensors"
+    released.parent.mkdir(parents=True)
+    shutil.move(tmp_path / f"results/tried/agents/{job}/agent_0.safetensors", released)
+    shutil.rmtree(tmp_path / "results")
+    longer = write(tmp_path, fine_tuning=None, pretraining=configuration(60)["pretraining"])
+    arguments = [str(longer), "--seconds", "900"]
+    begun = Table(check(load_yaml(Path(arguments[0])))).jobs[f"train/{job}"]
+    mark = tmp_path / mark_of(begun)
+    mark.parent.mkdir(parents=True)
+    mark.write_text(json.dumps(asdict(begun)))
+    status, said = ended(start(tmp_path, *arguments))
+    assert status == 0, said
+    sentence = f"the state of {begun.file} is lost: it starts from the newest released agents, of 40 updates"
+    assert sentence in said
+    assert curve(tmp_path, "cql", "agents_0-0").step.min() == 40
+    agent = load(tmp_path / f"results/tried/agents/{job}/agent_0.safetensors")[1]
+    for found in (agent, read_provenance(tmp_path / f"results/tried/curves/{job}.parquet")):
+        lost = found["configuration"]["lost_state"]
+        assert lost["agents"] == [str(released.relative_to(tmp_path))] and lost["updates"] == 40
+    status, said = ended(start(tmp_path, *arguments))
+    assert status == 0 and "lost" not in said and "begins" not in said
+
+
+def test_a_lost_state_without_released_agents_that_fit_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checked = check(configuration())
+    jobs = [job for job in Table(checked).jobs.values() if job.rule == "train"]
+    for job in jobs:
+        job.write()  # as Snakemake does of all jobs
+    model = Model(Speed(100.0, 1.0))
+    assert campaign.Campaign([checked], model).said == []
+    for job in jobs:
+        mark_begun(job)
+    assert campaign.Campaign([checked], model).said == []
+    shutil.rmtree("results/tried/state")
+    found = campaign.Campaign([checked], model)
+    assert all("is lost: it begins anew, as no released agents fit (" in said for said in found.said)
+    assert len(found.said) == len(jobs) == 2
+    assert [job.fingerprint for m in found.members for job in m.jobs if job.rule == "train"] == [
+        job.fingerprint for job in jobs
+    ]
+
+
+def test_agents_of_several_datasets_learn_in_one_process_what_they_learn_alone(tmp_path: Path) -> None:
+    entry, other = configuration()["datasets"][DATASET], "inverted-double-pendulum-other"
+    datasets = {DATASET: entry, other: {**entry, "seed": 5, "transitions": 260}}
+    for name, agents in (("alone", "1"), ("together", "2")):
+        folder = tmp_path / name
+        folder.mkdir()
+        path = write(folder, datasets=datasets, fine_tuning=None)
+        arguments = [str(path), "--seconds", "900", "--agents", agents]
+        status, said = ended(start(folder, *arguments))
+        assert status == 0, said
+        assert (f"beside it train/{DATASET}/cql/agents_0-0" in said) == (agents == "2")
+    for dataset in datasets:
+        alone, together = (tmp_path / name / "results/tried" for name in ("alone", "together"))
+        curve = f"curves/{dataset}/cql/agents_0-0.parquet"
+        pd.testing.assert_frame_equal(read_curves(together / curve), read_curves(alone / curve), rtol=1e-4)
+        agent = f"agents/{dataset}/cql/agents_0-0/agent_0.safetensors"
+        found, expected = load(together / agent), load(alone / agent)
+        assert found[1] == expected[1]
+        torch.testing.assert_close(found[0], expected[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_rehearsal_of_first_contact_leaves_bundles_and_a_log(tmp_path: Path) -> None:
+    path, output = write(tmp_path), tmp_path / "out"
+    command = ["sh", str(ROOT / "benchmarks/gpu_first_contact.sh"), "agents", str(output), "900", str(path)]
+    environment = {**os.environ, "DEVICE": "cpu", "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=900)
+    assert (output / "log").read_text().endswith("Left:\n  nothing\n")
+    with tarfile.open(output / "bundle_0.tar") as archive:
+        assert any("results/tried_rehearsal/agents" in name for name in archive.getnames())
+
+
+def test_minutes_of_a_gpu_are_told_apart_from_core_hours() -> None:
+    model = Model(Speed(100.0, 1.0))
+    found = campaign.Campaign([check({**configuration(), "compute": {"device": "cuda"}})], model)
+    said = campaign.summary(found.members)
+    assert re.fullmatch(r"  tried: 3 jobs, 0\.\d\d core-hours, 0\.\d minutes of an H100, unmeasured", said)
+
+
+def test_tasks_with_images_are_counted_and_not_estimated() -> None:
+    path = ROOT / "config/smoke_images.yaml"
+    found = campaign.Campaign([check(extended(load_yaml(path), path.parent))], Model(Speed(100.0, 1.0)))
+    assert "more not estimated" in campaign.summary(found.members)
 
 
 def test_a_whole_campaign_leaves_what_snakemake_would(tmp_path: Path) -> None:
     path = write(tmp_path)
-    status, said = ended(start(tmp_path, str(path), "--seconds", "300", "--processes", "2"))
+    status, said = ended(start(tmp_path, str(path), "--seconds", "900", "--processes", "2"))
     assert status == 0, said
     assert said.endswith("Left:\n  nothing\n")
     assert curve(tmp_path, "cql", "agents_0-0").step.max() == 40
     assert curve(tmp_path, "sac_ft", "seeds_0").step.max() == 20
-    status, said = ended(start(tmp_path, str(path), "--seconds", "300"))
+    status, said = ended(start(tmp_path, str(path), "--seconds", "900"))
     assert status == 0 and "begins" not in said
 
 
@@ -146,15 +280,15 @@ def test_a_changed_setting_makes_its_job_again(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     model = Model(Speed(100.0, 1.0))
     members = campaign.Campaign([check(configuration())], model).members
-    [first] = [member.job for member in members if member.job.rule == "record"]
+    [first] = [job for member in members for job in member.jobs if job.rule == "record"]
     first.write()
     for place in first.outputs.values():
         Path(place).mkdir(parents=True)
-    assert campaign.done(first)
+    assert done(first)
     changed = configuration()
     changed["datasets"][DATASET]["seed"] = 2
     later = campaign.Campaign([check(changed)], model)
-    assert first.file in {member.job.file for member in later.left()}
+    assert first.file in {member.file for member in later.left()}
 
 
 @pytest.mark.parametrize(
@@ -164,6 +298,10 @@ def test_a_changed_setting_makes_its_job_again(tmp_path: Path, monkeypatch: pyte
         (
             ["--seconds", "99", "--bundle", "out", "--bundle-bytes", "9999"],
             "hold no agent: expected room for",
+        ),
+        (
+            ["--seconds", "99", "--bundle", "out", "--bundle-bytes", "13000"],
+            "bundles of 13,000 bytes hold no agent: expected room for one file of 2,2",
         ),
     ],
 )

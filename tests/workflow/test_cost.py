@@ -26,6 +26,7 @@ from workflow.cost import (
     GPU,
     H100,
     MEASURED,
+    TABLETOP,
     Estimate,
     Job,
     Model,
@@ -119,8 +120,16 @@ def test_a_method_that_was_not_measured_is_slower_than_any_that_was() -> None:
 
 def test_every_environment_that_is_stepped_was_measured() -> None:
     measured = read_json(MEASURED)["environments"]
-    assert set(measured) == {name.rpartition("-")[0] for name in (*ENVIRONMENTS, *plane.TASKS)}
+    own = {name.rpartition("-")[0] for name in (*ENVIRONMENTS, *plane.TASKS)}
+    assert set(measured) == {*own, TABLETOP}
     assert all(found["batch_us"] > 0 for found in measured.values())
+
+
+@pytest.mark.parametrize("environment", ["PlaceDelta-v0", "ReachAbsoluteNear-v0"])
+def test_a_step_at_the_table_takes_what_was_measured_there(environment: str) -> None:
+    measured = read_json(MEASURED)["environments"][TABLETOP]
+    expected = (measured["batch_us"] + 3 * measured["copy_us"]) / 1e6
+    assert model().simulated(environment, 3) == pytest.approx(expected)
 
 
 def test_what_the_benchmark_measures_is_in_the_table() -> None:

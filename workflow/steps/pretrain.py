@@ -1,4 +1,4 @@
-"""Pre-train agents by one method, side by side, from one dataset; resumes."""
+"""Pre-train agents by one method, side by side, from one dataset or each job's own; resumes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from algorithms.population import checkpoints
 from algorithms.training.acceleration import arithmetic, one_by_one
 from algorithms.training.custom import try_offline_method
 from algorithms.training.lookup import find_method
-from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain
+from algorithms.training.offline import OfflineSchedule, Part, StartingAgents, pretrain_together
 from storage import UserError
 from storage.curves import write_curves
 from storage.provenance import collect
@@ -42,27 +42,38 @@ def _updates(path: Path, manifest: cli.Json, method: str) -> int:
     return updates
 
 
-def main(job: Job) -> None:
-    """Train, write one safetensors file an agent, and the curve."""
-    settings = job.settings
-    compute, seeds = prepare(settings), job.about["seeds"]
-    transitions = paths.read_for(settings, job.required("data"))
-    name = settings["method"]
+ALIKE = ("method", "config", "schedule", "compute")
+"""What settings of jobs side by side have in common."""
+
+
+def main(*jobs: Job) -> None:
+    """Train, write one safetensors file an agent, and the curve, of each job.
+
+    Several jobs' agents learn side by side. UserError where the jobs differ in more than their data.
+    """
+    settings = jobs[0].settings
+    for job in jobs:
+        if any(job.settings.get(key) != settings.get(key) for key in ALIKE):
+            raise UserError(f"{job.name} and {jobs[0].name} side by side: expected equal {', '.join(ALIKE)}")
+    compute, name = prepare(settings), settings["method"]
     method = find_method(name, "offline")
     config = build(method.Config, settings["config"], "config")
-    start = starting_agents(job.paths("agents"), name)
+    schedule = build(OfflineSchedule, settings["schedule"], "schedule")
+    inputs = [
+        (paths.read_for(job.settings, job.required("data")), starting_agents(job.paths("agents"), name))
+        for job in jobs
+    ]
     if ":" in name:
-        agents = start.agents if start else ()
-        try_offline_method(name, method, config, transitions, agents)
+        transitions, start = inputs[0]
+        try_offline_method(name, method, config, transitions, start.agents if start else ())
         compute = one_by_one(compute)
-    trained = pretrain(
-        method,
-        config,
-        build(OfflineSchedule, settings["schedule"], "schedule"),
-        transitions,
-        loop_job(job, job.about["label"], seeds, compute),
-        start,
-    )
-    provenance = collect(settings, seeds, arithmetic())
-    checkpoints.save_numbered(job.output("agents"), "agent", seeds, trained.agents, provenance)
-    write_curves(job.output("curves"), trained.curve, provenance)
+    parts = [
+        Part(transitions, loop_job(job, job.about["label"], job.about["seeds"], compute), start)
+        for job, (transitions, start) in zip(jobs, inputs, strict=True)
+    ]
+    for job, trained in zip(jobs, pretrain_together(method, config, schedule, parts), strict=True):
+        provenance = collect(job.settings, job.about["seeds"], arithmetic())
+        checkpoints.save_numbered(
+            job.output("agents"), "agent", job.about["seeds"], trained.agents, provenance
+        )
+        write_curves(job.output("curves"), trained.curve, provenance)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -17,7 +18,14 @@ from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, load_members
 from algorithms.training.evaluation import evaluate
 from algorithms.training.jobs import Job
-from algorithms.training.offline import OfflineSchedule, PretrainedAgents, StartingAgents, pretrain
+from algorithms.training.offline import (
+    OfflineSchedule,
+    Part,
+    PretrainedAgents,
+    StartingAgents,
+    pretrain,
+    pretrain_together,
+)
 from storage import UserError
 from tests.algorithms.made_up import made_up_transitions
 
@@ -127,6 +135,60 @@ def test_an_agent_is_the_same_bit_for_bit_whoever_its_neighbour_is(tmp_path: Pat
     )
     rows = [result.curve[result.curve.seed == 1].reset_index(drop=True) for result in (one, other)]
     assert rows[0].equals(rows[1])
+
+
+def parts_of(folder: Path, environments: tuple[str, str], **sizes: int) -> list[Part]:
+    """Two jobs, of two agents on 64 transitions and of one on 50."""
+    return [
+        Part(
+            made_up_transitions(lengths, **sizes),
+            Job("test", "cql", dataset, environment, seeds, dataset, folder / dataset / "state"),
+        )
+        for dataset, environment, seeds, lengths in (
+            ("short", environments[0], [0, 1], (30, 20, 14)),
+            ("long", environments[1], [1], (25, 25)),
+        )
+    ]
+
+
+TOGETHER = replace(SCHEDULE, evaluation_episodes=1)
+
+
+@pytest.mark.parametrize(
+    ("environments", "sizes", "schedule"),
+    [
+        ((ENVIRONMENT, ENVIRONMENT), {}, TOGETHER),
+        (
+            ("HalfCheetah-v4", "Walker2d-v4"),
+            {"observation_size": 17, "action_size": 6},
+            replace(TOGETHER, updates=2, cloning_warm_start=1, monte_carlo_warm_start=1),
+        ),
+    ],
+    ids=["one environment", "two"],
+)
+def test_agents_of_several_datasets_side_by_side_are_those_of_jobs_alone(
+    tmp_path: Path, environments: tuple[str, str], sizes: dict[str, int], schedule: OfflineSchedule
+) -> None:
+    alone = [
+        pretrain(CQL, METHOD, schedule, part.transitions, part.job)
+        for part in parts_of(tmp_path / "alone", environments, **sizes)
+    ]
+    together = pretrain_together(CQL, METHOD, schedule, parts_of(tmp_path / "both", environments, **sizes))
+    for found, expected in zip(together, alone, strict=True):
+        # The number of neighbours may choose another kernel, whose last bits differ.
+        pd.testing.assert_frame_equal(found.curve, expected.curve, rtol=1e-4)
+        for ours, theirs in zip(found.agents, expected.agents, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_what_cannot_learn_side_by_side_is_refused(tmp_path: Path) -> None:
+    first, second = parts_of(tmp_path, (ENVIRONMENT, ENVIRONMENT))
+    narrow = second._replace(transitions=made_up_transitions((25, 25), action_size=2))
+    with pytest.raises(UserError, match="expected them of the same sizes"):
+        pretrain_together(CQL, METHOD, TOGETHER, [first, narrow])
+    begun = second._replace(starting=StartingAgents(pretrain(CQL, METHOD, TOGETHER, *second[:2]).agents, 5))
+    with pytest.raises(UserError, match=r"have had \['5', 'None'\] updates \(None: they are fresh\)"):
+        pretrain_together(CQL, METHOD, TOGETHER, [first, begun])
 
 
 @pytest.mark.parametrize("rate", ["policy_learning_rate", "value_learning_rate"])
