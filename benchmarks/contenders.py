@@ -14,7 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from algorithms.methods import awac, bcq, cal_ql, cql, edac, iql, off2on, pex, rebrac, rlpd, sac, so2, wsrl
+from algorithms.methods import (
+    awac,
+    bcq,
+    cal_ql,
+    cql,
+    dmpo,
+    edac,
+    iql,
+    lbrac,
+    off2on,
+    pex,
+    rebrac,
+    rlpd,
+    sac,
+    so2,
+    wsrl,
+)
 from algorithms.population.agents import ActorCritics
 from algorithms.replay.batch import Batch
 from benchmarks.peers import plain
@@ -22,6 +38,7 @@ from benchmarks.peers.authors_bcq import AuthorsBCQ
 from benchmarks.peers.authors_off2on import AuthorsOff2On
 from benchmarks.peers.corl_awac import CorlAWAC
 from benchmarks.peers.corl_cql import CorlCQL
+from benchmarks.peers.plain_heterogeneous import PlainDMPO, PlainLBRAC
 from benchmarks.peers.plain_rlpd import PlainRLPD
 from benchmarks.peers.rlkit_sac import RlkitSAC
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, Update, random_batch, serve
@@ -190,6 +207,50 @@ def _columns(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return observations, actions, rewards.unsqueeze(-1), masks.unsqueeze(-1), next_observations
 
 
+def our_dmpo() -> Update:
+    """`algorithms.methods.dmpo.DMPO.update` until sub-policies and encoder have learned once: two updates."""
+    config = dmpo.DMPOConfig()
+    agents = dmpo.DMPOAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config)
+    agents.initialise()
+    learner, batch = dmpo.DMPO(agents, config), random_batch(SEED, config.batch_size)
+    return lambda: [learner.update(batch, 0) for _ in range(config.policy_delay)]
+
+
+def plain_dmpo() -> Update:
+    """DMPO a module a network, as many updates."""
+    config = dmpo.DMPOConfig()
+    agent = PlainDMPO(OBSERVATION_SIZE, ACTION_SIZE, config)
+    rows = _columns(random_batch(SEED, config.batch_size))
+    return lambda: [agent.update(*rows) for _ in range(config.policy_delay)]
+
+
+TRAJECTORIES = 200
+"""As many as halfcheetah-medium-replay has, D4RL's."""
+
+
+def _of_trajectories(config: lbrac.LBRACConfig) -> Batch:
+    generator = torch.Generator().manual_seed(SEED)
+    numbers = torch.randint(TRAJECTORIES, (1, config.batch_size), generator=generator)
+    return random_batch(SEED, config.batch_size)._replace(extras={"trajectory": numbers})
+
+
+def our_lbrac() -> Update:
+    """`algorithms.methods.lbrac.LBRACV.update`."""
+    config = lbrac.LBRACConfig()
+    percentiles = torch.ones(TRAJECTORIES)
+    agents = lbrac.LearnedAgents([SEED], OBSERVATION_SIZE, ACTION_SIZE, config, percentiles)
+    agents.initialise()
+    learner, batch = lbrac.LBRACV(agents, config), _of_trajectories(config)
+    return lambda: learner.update(batch, 0)
+
+
+def plain_lbrac() -> Update:
+    """LBRAC-v a module a network."""
+    config = lbrac.LBRACConfig()
+    agent, batch = PlainLBRAC(OBSERVATION_SIZE, ACTION_SIZE, config, TRAJECTORIES), _of_trajectories(config)
+    return partial(agent.update, batch.extras["trajectory"][0], *_columns(batch))
+
+
 def product() -> Update:
     """A square float32 product: what this machine's matrix products can do."""
     left, right = (torch.randn(PRODUCT_SIZE, PRODUCT_SIZE) for _ in range(2))
@@ -215,6 +276,10 @@ CONTENDERS: dict[str, Callable[[], Update]] = {
     "authors' bcq": authors_bcq,
     "rlpd": our_rlpd,
     "plain rlpd": plain_rlpd,
+    "dmpo": our_dmpo,
+    "plain dmpo": plain_dmpo,
+    "lbrac_v": our_lbrac,
+    "plain lbrac_v": plain_lbrac,
     **{name: partial(our_baseline, name) for name in BASELINES},
     **{f"plain {name}": partial(plain_baseline, name) for name in BASELINES},
 }

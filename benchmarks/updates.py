@@ -65,7 +65,10 @@ METHODS = {
     "bcq": Race(("bcq",), ("authors' bcq",), ("bcq, N = 5",)),
     **{
         name: Race((name,), (f"plain {name}",))
-        for name in ("rlpd", "wsrl", "wsrl, offline", "cal_ql", "pex", "rebrac", "edac", "so2", "iql")
+        for name in (
+            *("rlpd", "wsrl", "wsrl, offline", "cal_ql", "pex", "rebrac", "edac", "so2", "iql"),
+            *("dmpo", "lbrac_v"),
+        )
     },
 }
 

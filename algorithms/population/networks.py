@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from algorithms.population import soft_maximum
-from algorithms.population.perceptrons import Norm, PopulationMLP
+from algorithms.population.perceptrons import Norm, PopulationMLP, each_times
 from algorithms.population.streams import Streams
 
 LOG_STD_RANGE = (-20.0, 2.0)  # [C] TanhGaussianPolicy
@@ -174,8 +174,11 @@ class Critics(nn.Module):
     def forward(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
         """Q values of all K; `frozen` lets gradients through to the actions only."""
         states = self.state_inputs(observations.detach() if frozen else observations)
-        q: Tensor = self.net(
-            torch.cat([states, actions.repeat_interleave(self.count, dim=0)], dim=-1), frozen
+        inputs = each_times(actions, self.count)
+        q: Tensor = (
+            self.net(torch.cat([states, inputs], dim=-1), frozen)
+            if states.requires_grad
+            else self.net(inputs, frozen, given=states)
         )
         return q.reshape(self.agents, self.count, -1)
 
@@ -196,7 +199,7 @@ class Critics(nn.Module):
     def state_inputs(self, observations: Tensor) -> Tensor:
         """Return what each critic sees of the observations, agent 0's first. [K P, B, observation_size]"""
         if self.own_features is None:
-            return observations.repeat_interleave(self.count, dim=0)
+            return each_times(observations, self.count)
         own = observations[..., self.own_features]
         by_critic = own.reshape(*own.shape[:2], self.count, -1)
         return by_critic.transpose(1, 2).flatten(0, 1)

@@ -5,7 +5,8 @@ Nothing here mixes networks. Layers are stored as `weight [K, in, out]` and `bia
 Both passes are written by hand, for less memory traffic than autograd's: bias and ReLU are added where the
 product lies (`baddbmm` first copies the bias to every row), ReLU's gradient is taken in place, a last layer
 of one output is a scalar product forwards and a product with one row backwards, what needs no gradient
-keeps no activations, and of several candidates in a state the state is multiplied once.
+keeps no activations, inputs that are given get none, and of several candidates in a state the state is
+multiplied once.
 
 Hidden layers may be normalised over their width (layer norm, Ba et al. 2016), before or after the activation.
 """
@@ -106,9 +107,12 @@ class PopulationMLP(nn.Module):
         """Return the layers, input first."""
         return [cast(PopulationLinear, layer) for layer in self.layers]
 
-    def forward(self, inputs: Tensor, frozen: bool = False) -> Tensor:
-        """Return the networks' outputs; `frozen` lets gradients through to the inputs only."""
-        return evaluated(inputs, self.tensors(frozen), self.norm)
+    def forward(self, inputs: Tensor, frozen: bool = False, given: Tensor | None = None) -> Tensor:
+        """Return the networks' outputs; `frozen` lets gradients through to the inputs only.
+
+        `given [K, B, n]` are n inputs more, which come first and get no gradient.
+        """
+        return evaluated(inputs, self.tensors(frozen), self.norm, given)
 
     def of_subsets(self, inputs: Tensor, chosen: Tensor) -> Tensor:
         """Evaluate only `chosen [P, M]` among each agent's networks, numbered from 0 for each agent.
@@ -230,26 +234,48 @@ def one_hot(chosen: Tensor, of: int, dtype: torch.dtype) -> Tensor:
     return (chosen.unsqueeze(-1) == torch.arange(of, device=chosen.device)).to(dtype)
 
 
-def evaluated(inputs: Tensor, parameters: Sequence[Tensor], norm: Norm = "none") -> Tensor:
+def each_times(rows: Tensor, times: int) -> Tensor:
+    """Repeat each row of the first axis so often, a single one without a copy. [n, ...] -> [n times, ...]"""
+    return rows.unsqueeze(1).expand(-1, times, *rows.shape[1:]).flatten(0, 1)
+
+
+def evaluated(
+    inputs: Tensor, parameters: Sequence[Tensor], norm: Norm = "none", given: Tensor | None = None
+) -> Tensor:
     """K perceptrons, [K, B, in] -> [K, B, out], differentiable once in inputs and parameters.
 
-    `parameters` are in the order of `PopulationMLP.tensors`.
+    `parameters` are in the order of `PopulationMLP.tensors`; `given [K, B, n]` are inputs that come first and
+    get no gradient.
     """
-    if norm != "none":
-        return _evaluated_normalised(inputs, parameters, norm)
     if not torch.is_grad_enabled():
-        return _forward(inputs, parameters)
-    outputs: Tensor = _Evaluation.apply(inputs, *parameters)  # type: ignore[no-untyped-call]
+        joined = _joined(given, inputs)
+        return (
+            _forward(joined, parameters) if norm == "none" else _forward_normalised(joined, parameters, norm)
+        )
+    if norm == "none":
+        outputs: Tensor = _Evaluation.apply(given, inputs, *parameters)  # type: ignore[no-untyped-call]
+    else:
+        outputs = _NormalisedEvaluation.apply(norm, given, inputs, *parameters)  # type: ignore[no-untyped-call]
     return outputs
+
+
+def _joined(given: Tensor | None, inputs: Tensor) -> Tensor:
+    return inputs.contiguous() if given is None else torch.cat([given, inputs], dim=-1)
+
+
+def _input_gradient(gradient: Tensor, weight: Tensor, free: int) -> Tensor:
+    """Compute the gradient of the last `free` of a layer's inputs."""
+    return _product(gradient, weight[:, weight.shape[1] - free :].transpose(1, 2))
 
 
 class _Evaluation(torch.autograd.Function):
     """`_forward` and its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, *parameters: Tensor) -> Tensor:
-        activations = [inputs]
-        outputs = _forward(inputs, parameters, activations)
+    def forward(ctx: Any, given: Tensor | None, inputs: Tensor, *parameters: Tensor) -> Tensor:
+        activations = [_joined(given, inputs)]
+        outputs = _forward(activations[0], parameters, activations)
+        ctx.free = inputs.shape[-1]
         ctx.save_for_backward(*parameters, *activations)
         return outputs
 
@@ -261,15 +287,14 @@ class _Evaluation(torch.autograd.Function):
         found: list[Tensor | None] = [None] * (2 * layers)
         for layer in reversed(range(layers)):
             weight, below = parameters[2 * layer], activations[layer]
-            if ctx.needs_input_grad[1 + 2 * layer]:
+            if ctx.needs_input_grad[2 + 2 * layer]:
                 found[2 * layer] = _weight_gradient(below, gradient)
                 found[2 * layer + 1] = gradient.sum(dim=1, keepdim=True)
-            if layer == 0 and not ctx.needs_input_grad[0]:
-                return (None, *found)
-            gradient = _product(gradient, weight.transpose(1, 2))
             if layer > 0:
+                gradient = _product(gradient, weight.transpose(1, 2))
                 zero_where_inactive(gradient, below)
-        return (gradient, *found)
+        to_inputs = _input_gradient(gradient, parameters[0], ctx.free) if ctx.needs_input_grad[1] else None
+        return (None, to_inputs, *found)
 
 
 def zero_where_inactive(gradient: Tensor, activation: Tensor) -> None:
@@ -284,20 +309,21 @@ def _forward(hidden: Tensor, parameters: Sequence[Tensor], activations: list[Ten
         hidden = torch.bmm(hidden, weight).add_(bias).relu_()
         if activations is not None:
             activations.append(hidden)
-    return _last_layer(hidden, last_weight, last_bias)
+    return _last_layer(hidden, last_weight, last_bias, passing=activations is None and len(others) > 0)
 
 
-def _last_layer(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return the outputs from the last hidden layer's activations."""
+def _last_layer(hidden: Tensor, weight: Tensor, bias: Tensor, passing: bool) -> Tensor:
+    """Return the outputs from the last hidden layer's activations, which are written over if `passing`."""
     if weight.shape[2] == 1:
-        scalars: Tensor = torch.linalg.vecdot(hidden, weight.transpose(1, 2))
-        return scalars.unsqueeze(2).add_(bias)
+        row = weight.transpose(1, 2)
+        weighted = hidden.mul_(row) if passing else hidden * row
+        return weighted.sum(dim=2, keepdim=True).add_(bias)
     return torch.bmm(hidden, weight).add_(bias)
 
 
 def _weight_gradient(inputs: Tensor, gradient: Tensor) -> Tensor:
-    """Compute inputs' gradient; of one column, the product with one row is faster than its transpose."""
-    if gradient.shape[2] == 1:
+    """Compute inputs' gradient; of few columns, the product with as few rows is faster than its transpose."""
+    if gradient.shape[2] < inputs.shape[2]:
         return torch.bmm(gradient.transpose(1, 2), inputs).transpose(1, 2)
     return torch.bmm(inputs.transpose(1, 2), gradient)
 
@@ -307,23 +333,16 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     return left * right if left.shape[2] == 1 else torch.bmm(left, right)
 
 
-def _evaluated_normalised(inputs: Tensor, parameters: Sequence[Tensor], norm: Norm) -> Tensor:
-    """Evaluate with layer norm: hidden layers have four tensors, weight, bias, gain and shift."""
-    if not torch.is_grad_enabled():
-        return _forward_normalised(inputs, parameters, norm)
-    outputs: Tensor = _NormalisedEvaluation.apply(norm, inputs, *parameters)  # type: ignore[no-untyped-call]
-    return outputs
-
-
 class _NormalisedEvaluation(torch.autograd.Function):
     """`_forward_normalised` and its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, norm: Norm, inputs: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, norm: Norm, given: Tensor | None, inputs: Tensor, *parameters: Tensor) -> Tensor:
         layers: list[tuple[Tensor, ...]] = []
-        outputs = _forward_normalised(inputs, parameters, norm, layers)
-        ctx.norm, ctx.count = norm, len(parameters)
-        ctx.save_for_backward(*parameters, inputs, *(tensor for layer in layers for tensor in layer))
+        joined = _joined(given, inputs)
+        outputs = _forward_normalised(joined, parameters, norm, layers)
+        ctx.norm, ctx.count, ctx.free = norm, len(parameters), inputs.shape[-1]
+        ctx.save_for_backward(*parameters, joined, *(tensor for layer in layers for tensor in layer))
         return outputs
 
     @staticmethod
@@ -332,7 +351,7 @@ class _NormalisedEvaluation(torch.autograd.Function):
         parameters: Sequence[Tensor] = ctx.saved_tensors[: ctx.count]
         inputs: Tensor = ctx.saved_tensors[ctx.count]
         kept: Sequence[Tensor] = ctx.saved_tensors[ctx.count + 1 :]
-        wanted = ctx.needs_input_grad[2:]
+        wanted = ctx.needs_input_grad[3:]
         found: list[Tensor | None] = [None] * len(parameters)
         below = kept[-4] if kept else inputs
         if wanted[-2]:
@@ -343,19 +362,16 @@ class _NormalisedEvaluation(torch.autograd.Function):
             outputs, before, mean, deviation = kept[first : first + 4]
             to_outputs = _product(gradient, weight.transpose(1, 2))
             weight, _, gain, shift = parameters[first : first + 4]
-            active = outputs if ctx.norm == "before" else None
             gradient, *to_scale = _normalise_backward(
-                to_outputs, active, before, mean, deviation, gain, shift
+                to_outputs, outputs, before, mean, deviation, gain, shift, ctx.norm
             )
-            if ctx.norm == "after":
-                zero_where_inactive(gradient, before)
             if wanted[first]:
                 below = kept[first - 4] if layer else inputs
                 found[first] = _weight_gradient(below, gradient)
                 found[first + 1] = gradient.sum(dim=1, keepdim=True)
                 found[first + 2 : first + 4] = to_scale
-        to_inputs = _product(gradient, weight.transpose(1, 2)) if ctx.needs_input_grad[1] else None
-        return (None, to_inputs, *found)
+        to_inputs = _input_gradient(gradient, weight, ctx.free) if ctx.needs_input_grad[2] else None
+        return (None, None, to_inputs, *found)
 
 
 def _forward_normalised(
@@ -368,23 +384,31 @@ def _forward_normalised(
     """
     *others, last_weight, last_bias = parameters
     for weight, bias, gain, shift in zip(*(others[start::4] for start in range(4)), strict=True):
-        before = torch.bmm(hidden, weight).add_(bias)
-        if norm == "after":
-            before.relu_()
-        hidden, mean, deviation = _normalise(before, gain, shift, activated=norm == "before")
+        before = torch.bmm(hidden, weight)
+        hidden, mean, deviation = _normalise(before, bias, gain, shift, norm)
         if kept is not None:
             kept.append((hidden, before, mean, deviation))
-    return _last_layer(hidden, last_weight, last_bias)
+    return _last_layer(hidden, last_weight, last_bias, passing=kept is None and len(others) > 0)
 
 
-def _normalise(values: Tensor, gain: Tensor, shift: Tensor, activated: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Layer norm of [K, B, width], and ReLU of it if `activated`; the means and 1 / deviations [K, B, 1]."""
+def _normalise(
+    values: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, norm: Norm
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Bias, layer norm and ReLU of products [K, B, width]; the norm's means and 1 / deviations [K, B, 1].
+
+    `values` become the norm's inputs. Network by network a CPU has their numbers in its cache.
+    """
     if not values.is_cpu:
-        return _normalise_at_once(values, gain, shift, activated)
+        return _normalise_at_once(values, bias, gain, shift, norm)
     outputs = torch.empty_like(values)
     mean, deviation = (values.new_empty(*values.shape[:2], 1) for _ in range(2))
-    tensors = (values, gain.squeeze(1), shift.squeeze(1), outputs, mean, deviation)
-    for own, *scale, output, own_mean, own_deviation in zip(*map(torch.unbind, tensors), strict=True):
+    tensors = (values, bias, gain.squeeze(1), shift.squeeze(1), outputs, mean, deviation)
+    for own, own_bias, *scale, output, own_mean, own_deviation in zip(
+        *map(torch.unbind, tensors), strict=True
+    ):
+        own.add_(own_bias)
+        if norm == "after":
+            own.relu_()
         torch.ops.aten.native_layer_norm.out(
             own,
             values.shape[-1:],
@@ -394,46 +418,47 @@ def _normalise(values: Tensor, gain: Tensor, shift: Tensor, activated: bool) -> 
             out1=own_mean,
             out2=own_deviation,
         )
-        if activated:
+        if norm == "before":
             output.relu_()
     return outputs, mean, deviation
 
 
 def _normalise_at_once(
-    values: Tensor, gain: Tensor, shift: Tensor, activated: bool
+    values: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, norm: Norm
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`_normalise` in few operations; network by network a CPU has their numbers in its cache."""
+    """`_normalise` in few operations."""
+    values.add_(bias)
+    if norm == "after":
+        values.relu_()
     # The kernel's own gain and shift would be one for all networks.
     normalised, mean, deviation = torch.ops.aten.native_layer_norm(
         values, values.shape[-1:], None, None, _LAYER_NORM_EPSILON
     )
     outputs = torch.addcmul(shift, normalised, gain)
-    return torch.relu_(outputs) if activated else outputs, mean, deviation
+    return torch.relu_(outputs) if norm == "before" else outputs, mean, deviation
 
 
 def _normalise_backward(
     gradient: Tensor,
-    active: Tensor | None,
+    outputs: Tensor,
     values: Tensor,
     mean: Tensor,
     deviation: Tensor,
     gain: Tensor,
     shift: Tensor,
+    norm: Norm,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute gradients of `_normalise`'s values, gain and shift; `gradient` is written over.
-
-    `active` are its outputs where they passed through ReLU.
-    """
+    """Compute gradients of `_normalise`'s values, gain and shift; that of its outputs is written over."""
     if not values.is_cpu:
-        return _normalise_backward_at_once(gradient, active, values, mean, deviation, gain)
-    if active is not None:
-        zero_where_inactive(gradient, active)
+        return _normalise_backward_at_once(gradient, outputs, values, mean, deviation, gain, shift, norm)
     to_values, to_gain, to_shift = map(torch.empty_like, (values, gain, shift))
     vectors = (tensor.squeeze(1) for tensor in (gain, shift, to_gain, to_shift))
-    tensors = (gradient, values, to_values, mean, deviation, *vectors)
-    for upstream, own, to_own, own_mean, own_deviation, *scale, to_own_gain, to_own_shift in zip(
+    tensors = (gradient, outputs, values, to_values, mean, deviation, *vectors)
+    for upstream, output, own, to_own, own_mean, own_deviation, *scale, to_own_gain, to_own_shift in zip(
         *map(torch.unbind, tensors), strict=True
     ):
+        if norm == "before":
+            zero_where_inactive(upstream, output)
         torch.ops.aten.native_layer_norm_backward.out(
             upstream,
             own,
@@ -446,18 +471,29 @@ def _normalise_backward(
             out1=to_own_gain,
             out2=to_own_shift,
         )
+        if norm == "after":
+            zero_where_inactive(to_own, own)
     return to_values, to_gain, to_shift
 
 
 def _normalise_backward_at_once(
-    gradient: Tensor, active: Tensor | None, values: Tensor, mean: Tensor, deviation: Tensor, gain: Tensor
+    gradient: Tensor,
+    outputs: Tensor,
+    values: Tensor,
+    mean: Tensor,
+    deviation: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+    norm: Norm,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`_normalise_backward` in few operations."""
-    if active is not None:
-        zero_where_inactive(gradient, active)
+    if norm == "before":
+        zero_where_inactive(gradient, outputs)
     to_gain = (gradient * (values - mean).mul_(deviation)).sum(dim=1, keepdim=True)
     to_shift = gradient.sum(dim=1, keepdim=True)
     to_values, _, _ = torch.ops.aten.native_layer_norm_backward(
         gradient.mul_(gain), values, values.shape[-1:], mean, deviation, None, None, [True, False, False]
     )
+    if norm == "after":
+        zero_where_inactive(to_values, values)
     return to_values, to_gain, to_shift

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import platform
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -16,6 +18,7 @@ from storage.constraints import Count, FewCount
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _KEEP_BYTES = 1 << 30
+_HEAP_OF_LARGE_PAGES = 1 << 29  # bytes: networks, moments and activations of one agent are some 10 MB
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def prepare_process(compute: Compute | None = None, threads: int = 1) -> None:
     # Everything made empty here is written before it is read, and each fill takes a pass over the memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _keep_freed_memory()
+    _use_large_pages()
     _choose_matrix_products()
     if compute is not None and compute.device == "cuda":
         _prepare_cuda(compute)
@@ -94,6 +98,26 @@ def _keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+@cache
+def _use_large_pages() -> None:
+    """Ask Linux for pages of 2 MiB in the part of glibc's heap that tensors will lie in, as they are touched.
+
+    Activations and moments span thousands of pages of 4 KiB, more than a processor knows the places of
+    (an Off2On update took 26.2 ms instead of 24.9). Where the system has none to give, small ones serve.
+    """
+    if platform.libc_ver()[0] != "glibc" or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    block = libc.malloc(ctypes.c_size_t(_HEAP_OF_LARGE_PAGES))  # from the heap: the calls above see to that
+    if block is None:
+        return
+    first = -(-block // mmap.PAGESIZE) * mmap.PAGESIZE
+    length = (block + _HEAP_OF_LARGE_PAGES - first) // mmap.PAGESIZE * mmap.PAGESIZE
+    libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)
+    libc.free(ctypes.c_void_p(block))
 
 
 def _choose_matrix_products() -> None:

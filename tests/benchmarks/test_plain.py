@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from algorithms.methods import cal_ql, edac, iql, pex, rebrac, so2, wsrl
+from algorithms.methods import cal_ql, dmpo, edac, iql, lbrac, pex, rebrac, so2, wsrl
 from algorithms.population.perceptrons import PopulationMLP
+from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
-from benchmarks.peers import plain
+from benchmarks.peers import plain, plain_heterogeneous
 from tests.benchmarks.test_peers import (
     ACTION,
     NO_ENTROPY,
@@ -188,6 +189,77 @@ def test_rebrac() -> None:
     assert_same(peer.targets, agents.target_q.net)
     assert_same([peer.policy], agents.policy.net)
     assert_same([peer.target_policy], agents.target_policy.net)
+
+
+def draw_one_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is drawn from now on is this number, by ours and by the plain statements."""
+    number = 0.3
+    for name in ("normal", "uniform"):
+        monkeypatch.setattr(Streams, name, lambda streams, *shape: torch.full((len(streams), *shape), number))
+    for name in ("randn_like", "rand_like"):
+        monkeypatch.setattr(torch, name, lambda like: torch.full_like(like, number))
+    monkeypatch.setattr(torch, "randn", lambda *shape: torch.full(shape, number))
+
+
+@torch.no_grad()
+def test_dmpo(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dmpo.DMPOConfig(**SMALL, sub_policies=3)  # type: ignore[arg-type]
+    agents = dmpo.DMPOAgents([0], *SIZES, config)
+    randomise(agents)
+    learner, peer = dmpo.DMPO(agents, config), plain_heterogeneous.PlainDMPO(*SIZES, config)
+    copied(peer, agents)
+    copy_network(peer.encoder, agents.encoder.net, 0)
+    peer.policy.embedding.weight.copy_(agents.policy.embedding.weight[0].T)
+    peer.policy.embedding.bias.copy_(agents.policy.embedding.bias[0, 0])
+    peer.target_policy = deepcopy(peer.policy)
+    batches = [make_batch(number) for number in range(4)]
+    draw_one_number(monkeypatch)
+    with torch.enable_grad():
+        for number, batch in enumerate(batches):
+            learner.update(batch, number)
+            peer.update(*columns(batch))
+    assert_same(peer.critics, agents.q.net)
+    assert_same(peer.targets, agents.target_q.net)
+    assert_same([peer.policy.net], agents.policy.net)
+    assert_same([peer.target_policy.net], agents.target_policy.net)
+    assert_same([peer.encoder], agents.encoder.net)
+    torch.testing.assert_close(peer.policy.embedding.weight.T, agents.policy.embedding.weight[0], **NEARLY)
+
+
+@torch.no_grad()
+def test_lbrac_v(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths = {"hidden_widths": (8, 7, 6), "policy_hidden_widths": (7, 6, 5)}
+    config = lbrac.LBRACConfig(**widths, batch_size=6, policies=3, embedding_size=4, divergence_actions=2)
+    agents = lbrac.LearnedAgents([0], *SIZES, config, torch.ones(5))
+    randomise(agents)
+    peer = plain_heterogeneous.PlainLBRAC(*SIZES, config, 5)
+    for theirs, ours, index in (
+        (peer.policy, agents.policy, 0),
+        *((critic, agents.q, index) for index, critic in enumerate(peer.critics)),
+    ):
+        assert isinstance(theirs, plain_heterogeneous.PlainDescribed)
+        fill(linear_layers(theirs.body), ours.body, index)
+        fill(linear_layers(theirs.head), ours.head, index)
+        theirs.norm.weight.copy_(ours.scale.gain[index, 0])
+        theirs.norm.bias.copy_(ours.scale.shift[index, 0])
+        if isinstance(theirs, plain_heterogeneous.PlainCritic):
+            theirs.policies.weight.copy_(agents.q.policies.vectors[index])
+    peer.targets = deepcopy(peer.critics)
+    peer.policies.weight.copy_(agents.policies.vectors[0])
+    peer.trajectories.weight.copy_(agents.trajectories.vectors[0])
+    learner, batches = lbrac.LBRACV(agents, config), [make_batch(number) for number in range(3)]
+    trajectory = torch.arange(batches[0].rewards.shape[1]) % 5
+    draw_one_number(monkeypatch)
+    with torch.enable_grad():
+        for number, batch in enumerate(batches):
+            learner.update(batch._replace(extras={"trajectory": trajectory.unsqueeze(0)}), number)
+            peer.update(trajectory, *columns(batch))
+    assert_same((critic.body for critic in peer.critics), agents.q.body)
+    assert_same((critic.head for critic in peer.targets), agents.target_q.head)
+    assert_same([peer.policy.body], agents.policy.body)
+    assert_same([peer.policy.head], agents.policy.head)
+    torch.testing.assert_close(peer.policies.weight, agents.policies.vectors[0], **NEARLY)
+    torch.testing.assert_close(peer.trajectories.weight, agents.trajectories.vectors[0], **NEARLY)
 
 
 def test_the_penalty_of_candidates_is_ours_on_average_over_draws() -> None:

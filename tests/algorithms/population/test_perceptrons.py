@@ -77,20 +77,22 @@ def test_gradients_equal_autograd_s_of_slow_loops(widths: tuple[int, ...], outpu
         torch.testing.assert_close(parameter.grad, gradient, **EXACTLY, msg=name)
 
 
-@pytest.mark.parametrize("activated", [False, True])
-def test_a_norm_in_few_operations_is_that_network_by_network(activated: bool) -> None:
+@pytest.mark.parametrize("norm", ["before", "after"])
+def test_a_norm_in_few_operations_is_that_network_by_network(norm: Norm) -> None:
     generator = torch.Generator().manual_seed(1)
-    values, gradient = torch.randn(2, COPIES, 6, 5, dtype=torch.float64, generator=generator)
-    gain, shift = torch.randn(2, COPIES, 1, 5, dtype=torch.float64, generator=generator)
-    one_by_one = perceptrons._normalise(values, gain, shift, activated)
-    at_once = perceptrons._normalise_at_once(values, gain, shift, activated)
-    outputs, mean, deviation = one_by_one
-    active = outputs if activated else None
-    kept = (active, values, mean, deviation, gain)
-    one_by_one += perceptrons._normalise_backward(gradient.clone(), *kept, shift)
-    at_once += perceptrons._normalise_backward_at_once(gradient.clone(), *kept)
-    for found, expected in zip(at_once, one_by_one, strict=True):
-        torch.testing.assert_close(found, expected, **EXACTLY)
+    products, gradient = torch.randn(2, COPIES, 6, 5, dtype=torch.float64, generator=generator)
+    bias, gain, shift = torch.randn(3, COPIES, 1, 5, dtype=torch.float64, generator=generator)
+    found = []
+    for forward, backward in (
+        (perceptrons._normalise, perceptrons._normalise_backward),
+        (perceptrons._normalise_at_once, perceptrons._normalise_backward_at_once),
+    ):
+        values = products.clone()
+        outputs, *moments = forward(values, bias, gain, shift, norm)
+        gradients = backward(gradient.clone(), outputs, values, *moments, gain, shift, norm)
+        found.append((values, outputs, *moments, *gradients))
+    for one_by_one, at_once in zip(*found, strict=True):
+        torch.testing.assert_close(at_once, one_by_one, **EXACTLY)
 
 
 @SHAPES
@@ -108,6 +110,26 @@ def test_networks_evaluated_alone_are_those_of_all(widths: tuple[int, ...], outp
     of_all = torch.autograd.grad((weights * net(inputs)[every]).sum(), parameters)
     for gradient, exact in zip(found, of_all, strict=True):
         torch.testing.assert_close(gradient, exact, **EXACTLY)
+
+
+@SHAPES
+@pytest.mark.parametrize("frozen", [False, True])
+def test_inputs_that_are_given_change_nothing_but_their_gradient(
+    widths: tuple[int, ...], outputs: int, norm: Norm, frozen: bool
+) -> None:
+    net, inputs = make(widths, outputs, norm), rows()
+    given, free = inputs[..., :STATE].clone(), inputs[..., STATE:].clone().requires_grad_()
+    whole = inputs.clone().requires_grad_()
+    found, expected = net(free, frozen, given), net(whole, frozen)
+    assert torch.equal(found, expected)
+    wanted = [] if frozen else list(net.parameters())
+    gradients = torch.autograd.grad(found.square().sum(), [free, *wanted])
+    of_whole, *of_parameters = torch.autograd.grad(expected.square().sum(), [whole, *wanted])
+    for gradient, exact in zip(gradients, (of_whole[..., STATE:], *of_parameters), strict=True):
+        torch.testing.assert_close(gradient, exact, **EXACTLY)
+    with torch.no_grad():
+        assert torch.equal(net(free, frozen, given), expected)
+    assert torch.equal(torch.cat([given, free], dim=-1), inputs)
 
 
 @SHAPES

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,3 +128,17 @@ def test_preparing_twice_chooses_the_same_and_gives_the_same_bits() -> None:
         results.append((precision().fp32_precision, torch.bmm(left, right)))
     assert len({choice for choice, _ in results}) == 1
     assert all(torch.equal(product, results[0][1]) for _, product in results)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux alone tells how memory is mapped")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap asked for is glibc's")
+def test_large_tensors_lie_where_large_pages_were_asked_for() -> None:
+    acceleration.prepare_process()
+    address = torch.zeros(1 << 22).data_ptr()
+    asked = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            first, last = (int(end, 16) for end in found.groups())
+        elif line.startswith("VmFlags:") and first <= address < last:
+            asked = "hg" in line.split()
+    assert asked
