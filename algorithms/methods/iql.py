@@ -5,7 +5,7 @@ actions by weights that grow with their advantage. [IQL] marks the authors' code
 update, drawn online uniformly from all data. The paper fine-tunes in no locomotion task: there all numbers
 but the constant rate are the offline ones (ours).
 
-[IQL] goes on online with the agent as it is; here, as for every method, networks are handed on, and targets
+[IQL] goes on online with the agent as it is; here, as for most methods, networks are handed on, and targets
 (equal to the critics) and Adam's moments begin anew. [IQL] scales a locomotion dataset's rewards and leaves
 those collected online as they are, three to six times as large; a dataset's `reward_scale: return_range`
 scales both here.

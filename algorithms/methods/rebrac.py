@@ -9,7 +9,7 @@ actor's penalty decays.
 
 TD3+BC (arXiv 2106.06860, [TD3BC] its code, github.com/sfujim/TD3_BC) is the same without the critics' penalty
 and their norm. Here its actor climbs the smaller of the two Q, as ReBRAC's, where the authors' climbs the
-first; networks begin as ReBRAC's, and states are not normalised.
+first; networks begin and targets move as ReBRAC's, and states are not normalised.
 
 [REBRAC] reads D4RL, which leaves out the last step of an episode that timed out; it is kept here, and where
 an episode ends, its next action unknown, the critics' penalty is 0.

@@ -47,16 +47,20 @@ CLONING = CloningConfig(
 
 
 def make_agents(config: BRACConfig = CONFIG) -> BRACAgents:
-    """Agents of float64 at which every term of a loss counts."""
+    """Agents of float64 at which every term of a loss counts: policies sample beyond 0.999 too."""
     agents = BRACAgents(SEEDS, OBSERVATION, ACTION, config).double()
     slow.randomise(agents, seed=0)
     with torch.no_grad():
+        agents.policy.net.affine_maps()[-1].bias[:, :, 0] += 3.5
         agents.divergence_weight.copy_(torch.tensor([0.7, 1.3]))
     return agents
 
 
 def make_batch(seed: int = 1) -> Batch:
-    return slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed).map(lambda field: field.double())
+    """Transitions, one of whose actions lies at the edge of the box."""
+    batch = slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed).map(lambda field: field.double())
+    batch.actions[:, 0, 0] = 1.0
+    return batch
 
 
 def distribution(

@@ -240,6 +240,15 @@ def test_layer_norm_beside_the_faster_penalty_is_refused() -> None:
         replace(CONFIG, critic_norm="before", reduced_precision_penalty=True)
 
 
+def test_a_policys_log_deviation_is_clipped_after_it_is_scaled() -> None:
+    agents, states = make_agents(), make_batch().observations
+    for offset, limit in ((-50.0, -20.0), (50.0, 2.0)):
+        with torch.no_grad():
+            agents.policy.log_std_offset.fill_(offset)
+        log_std = agents.policy(states).log_std
+        assert torch.equal(log_std, torch.full_like(log_std, limit))
+
+
 def test_fresh_policies_are_near_zero_with_a_log_deviation_near_minus_one() -> None:
     agents = CalQLAgents(SEEDS, 17, 6, CalQLConfig())
     agents.initialise()

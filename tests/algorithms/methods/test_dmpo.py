@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from algorithms.methods import losses
+from algorithms.methods import dmpo, losses
 from algorithms.methods.dmpo import DMPO, DMPOAgents, DMPOConfig
 from algorithms.methods.interface import OfflineStart
 from algorithms.population.agents import one_agent
@@ -214,6 +214,15 @@ def test_weights_lie_between_the_exponential_of_the_scale_and_one_whatever_the_a
     torch.testing.assert_close(weights[0], torch.tensor([-5.0, -10.0, 0.0], dtype=torch.float64).exp())
     assert torch.equal(weights[1], torch.ones(3, dtype=torch.float64))
     torch.testing.assert_close(losses.range_weights(1000 * advantage, 10.0), weights)
+
+
+def test_clamped_weights_are_exponential_in_the_advantage_up_to_a_hundred() -> None:
+    agents, batch = make_agents(BOUND), make_batch(0)
+    small, large = (
+        dmpo.value_weights(agents, batch, replace(BOUND, advantage_scale=scale)) for scale in (1.0, 10.0)
+    )
+    assert 0 < int((large == 100).sum()) < large.numel()
+    torch.testing.assert_close(large, (small**10).clamp(max=100), **EXACT)
 
 
 @pytest.mark.parametrize("weight", [0.1, 1.0])

@@ -232,6 +232,17 @@ def test_a_mixture_acts_by_the_mean_of_its_likeliest_component() -> None:
         torch.testing.assert_close(acted[agent], expected)
 
 
+def test_latent_policy_awac_acts_by_its_own_decoders_action_of_its_own_latents() -> None:
+    agents = LatentAWACAgents(SEEDS, OBSERVATION, ACTION, LATENT)
+    slow.randomise(agents, seed=0)
+    states = torch.randn(len(SEEDS), 9, OBSERVATION, generator=torch.Generator().manual_seed(3)).double()
+    statement, acted = Latent(agents.double()), agents.exploit(states)
+    for agent in range(len(SEEDS)):
+        latents = statement.latents("policy", agent, states[agent])
+        torch.testing.assert_close(acted[agent], statement.decoded("vae", agent, states[agent], latents))
+    assert torch.equal(agents.explore(states), acted)
+
+
 def test_an_action_far_from_all_components_has_the_floors_density_and_no_gradient() -> None:
     agents = MixtureAWACAgents(SEEDS, OBSERVATION, ACTION, MixtureAWACConfig(**NUMBERS))
     agents.initialise()

@@ -149,6 +149,14 @@ def test_alike_critics_pay_most_and_opposite_ones_least() -> None:
     torch.testing.assert_close(opposite, torch.full_like(opposite, expected), rtol=1e-6, atol=1e-6)
 
 
+def test_of_actions_with_one_number_two_critics_are_compared() -> None:
+    agents = EDACAgents(SEEDS, OBSERVATION, 1, CONFIG)
+    slow.randomise(agents, seed=0)
+    loss = edac.diversity_loss(agents, slow.random_batch(len(SEEDS), SIZE, OBSERVATION, 1, 1), CONFIG)
+    # Both pairs of a state have the cosine 1 or -1, or 0 where a slope is 0.
+    assert bool((SIZE * loss).round().sub(SIZE * loss).abs().max() < 1e-4) and bool(loss.any())
+
+
 def test_critics_without_a_slope_give_no_gradient_but_numbers() -> None:
     agents = make_agents()
     for parameter in agents.q.parameters():
@@ -166,9 +174,14 @@ def test_critics_that_cannot_be_compared_are_refused() -> None:
         replace(CONFIG, critic_norm="before")
 
 
-def test_fresh_policies_are_near_zero_with_unit_deviation() -> None:
+def test_fresh_policies_are_near_zero_with_unit_deviation_and_values_near_zero() -> None:
     agents = EDACAgents(SEEDS, 17, 6, EDACConfig())
     agents.initialise()
+    for net, bound in ((agents.policy.net, 1e-3), (agents.q.net, 3e-3)):
+        *hidden, last = net.affine_maps()
+        assert all(bool((layer.bias == 0.1).all()) for layer in hidden)
+        for parameter in last.parameters():
+            assert 0.5 * bound < float(parameter.detach().abs().max()) <= bound
     with torch.no_grad():
         policy = agents.policy(torch.randn(len(SEEDS), 30, 17))
     for part in policy:

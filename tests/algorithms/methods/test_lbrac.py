@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -47,9 +48,11 @@ def make(method: type[MultiSource]) -> MultiSource:
 
 
 def make_batch(seed: int = 1) -> Batch:
+    """Transitions, one of whose actions lies at the edge of the box."""
     batch = slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed).map(lambda field: field.double())
     generator = torch.Generator().manual_seed(seed)
     trajectories = torch.randint(M, (len(SEEDS), SIZE), generator=generator)
+    batch.actions[:, 0, 0] = -1.0
     return batch._replace(extras={"trajectory": trajectories})
 
 
@@ -263,6 +266,26 @@ def test_lbrac_begins_as_the_best_behaviour_in_the_networks_that_were_estimated(
     assert torch.equal(agents.exploit(states), before.exploit(states))
     own, targets = agents.q.state_dict(), agents.target_q.state_dict()
     assert all(torch.equal(own[name], targets[name]) for name in own)
+
+
+def test_lbrac_acts_by_the_policy_that_it_learns_and_the_phase_before_by_its_best_behaviour() -> None:
+    agents, states = make(LBRACV).agents, torch.randn(len(SEEDS), 5, OBSERVATION).double()
+    exact, best = slow.float64_parameters(agents), agents.best_behaviour()[:, 0].tolist()
+    acted, before = agents.exploit(states), make(MultiSource).agents.exploit(states)
+    for agent in range(len(SEEDS)):
+        vectors = exact["policies.vectors"][agent]
+        for found, number in ((acted, K), (before, best[agent])):
+            mean, _ = policy(exact, agent, states[agent, 0], vectors[number])
+            torch.testing.assert_close(found[agent, 0], torch.tanh(mean), **EXACT)
+
+
+def test_a_policys_log_deviation_stays_within_ten_either_way() -> None:
+    agents, states = make(LBRACV).agents, torch.randn(len(SEEDS), 5, OBSERVATION).double()
+    for added in (-50.0, 100.0):
+        with torch.no_grad():
+            agents.policy.head.affine_maps()[-1].bias[:, :, ACTION:] += added
+        log_std = agents.distribution(states).log_std
+        assert torch.equal(log_std, torch.full_like(log_std, math.copysign(10.0, added)))
 
 
 class TestRefusals:

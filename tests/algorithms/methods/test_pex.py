@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -34,6 +35,7 @@ CONFIG = PEXConfig(
     inverse_temperature=1.5,
     acting_inverse_temperature=0.7,
     largest_weight=0.9,
+    policy_decay_updates=4,
 )
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -119,7 +121,7 @@ def test_updates_equal_a_slow_float64_statement() -> None:
             actors.append(-(weights * density).mean())
         actor = torch.stack(actors)
         of_policy = slow.gradients(actor.sum(), exact, "new_policy.")
-        by_hand.step(of_policy, CONFIG.policy_learning_rate)
+        by_hand.step(of_policy, CONFIG.policy_learning_rate * (1 + math.cos(math.pi * number / 4)) / 2)
 
         torch.testing.assert_close(metrics["critic_loss"], torch.stack(critics).detach(), **EXACT)
         torch.testing.assert_close(metrics["actor_loss"], actor.detach(), **EXACT)
@@ -182,6 +184,16 @@ def test_iqls_policy_never_changes_while_the_new_one_learns_on_half_offline_batc
         assert not torch.equal(after["q.net.layers.0.weight"], member["q.net.layers.0.weight"])
     for name, tensor in learner.agents.new_policy.state_dict().items():
         assert not torch.equal(tensor, fresh[name]), name
+
+
+def test_the_new_policy_begins_with_xaviers_weights_and_a_deviation_of_one() -> None:
+    agents = fine_tuning(of_iql()).agents
+    for layer in agents.new_policy.net.affine_maps():
+        inputs, outputs = layer.weight.shape[1:]
+        bound = math.sqrt(6 / (inputs + outputs))
+        assert 0.7 * bound < float(layer.weight.detach().abs().max()) <= bound
+        assert not layer.bias.any()
+    assert not agents.new_policy.log_std.any()
 
 
 def test_agents_that_are_not_iqls_are_refused() -> None:

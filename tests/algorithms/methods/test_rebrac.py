@@ -18,6 +18,7 @@ from algorithms.replay.stores import OnlineBuffer
 from storage import UserError
 from tests.algorithms import slow_reference as slow
 from tests.algorithms.methods.test_rlpd import network
+from workflow.configuration import CONFIGURATIONS, read
 
 OBSERVATION, ACTION, SIZE = 4, 2, 6
 SEEDS = (31, 32)
@@ -212,6 +213,13 @@ def test_fresh_networks_have_small_heads_and_constant_hidden_biases() -> None:
             )
         for parameter in last.parameters():
             assert 0 < float(parameter.detach().abs().max()) <= bound
+
+
+def test_in_the_shipped_configuration_the_penalty_falls_over_the_runs_own_updates() -> None:
+    fine_tuning = read(CONFIGURATIONS / "rebrac.yaml")["fine_tuning"]
+    own = fine_tuning["methods"]["rebrac_ft"]
+    assert own["config"]["decay_updates"] == fine_tuning["schedule"]["steps"]
+    assert own["schedule"]["first_block_multiplier"] == 1
 
 
 def test_a_share_that_is_no_number_of_rows_is_refused() -> None:

@@ -138,6 +138,14 @@ def test_every_slice_has_its_share_of_collected_rows() -> None:
         assert ((part >= 50).sum(dim=1) == 1).all()
 
 
+def test_what_is_collected_after_the_warm_up_takes_the_place_of_offline_rows() -> None:
+    learner = fine_tuning(replace(CONFIG, warm_up_steps=20))
+    learner.replay.add(slow.random_batch(len(SEEDS), 20, OBSERVATION, ACTION, seed=6))
+    assert torch.equal(learner.learn()["offline_fraction"], torch.full((len(SEEDS),), 0.9))
+    learner.replay.add(slow.random_batch(len(SEEDS), 50, OBSERVATION, ACTION, seed=7))
+    assert not learner.learn()["offline_fraction"].any()  # 50 of the 50 offline ones are replaced
+
+
 def test_a_share_that_is_no_number_of_rows_is_refused() -> None:
     with pytest.raises(UserError, match=r"online_fraction 0.1 of batch_size 12 is 1.2 rows"):
         replace(CONFIG, batch_size=12)

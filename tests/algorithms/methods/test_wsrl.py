@@ -12,7 +12,7 @@ from torch import Tensor
 
 from algorithms.methods import wsrl
 from algorithms.methods.interface import OfflineStart, Start
-from algorithms.methods.wsrl import LOG_STD_RANGE, WSRL, WSRLAgents, WSRLConfig
+from algorithms.methods.wsrl import WSRL, WSRLAgents, WSRLConfig
 from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch, slices
@@ -44,6 +44,7 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
 PLAIN = replace(CONFIG, shared_critic_output=False, idle_adam_steps=False, target_entropy_per_dimension=-0.5)
 OUTPUT_LAYER = "q.net.layers.2."
+LIMITS = (math.log(1e-5), math.log(10.0))  # of a deviation, 1e-5 to 10
 
 
 def make_agents(config: WSRLConfig = CONFIG, seed: int = 0) -> WSRLAgents:
@@ -77,7 +78,7 @@ def several(
     exact: slow.Parameters, agent: int, states: Tensor, noise: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Several actions in each state, from noise [B, n, A]: n of actions [B, A] and log densities [B]."""
-    drawn = [sample(exact, agent, states, noise[:, j], LOG_STD_RANGE) for j in range(noise.shape[1])]
+    drawn = [sample(exact, agent, states, noise[:, j], LIMITS) for j in range(noise.shape[1])]
     return [action.detach() for action, _ in drawn], [density.detach() for _, density in drawn]
 
 
@@ -121,7 +122,7 @@ def slow_actor(exact: slow.Parameters, observations: Tensor, noise: Tensor) -> T
     losses = []
     for agent in range(len(SEEDS)):
         alpha = torch.nn.functional.softplus(exact["log_entropy_coefficient"][agent].detach())
-        actions, log_density = sample(exact, agent, observations[agent], noise[agent], LOG_STD_RANGE)
+        actions, log_density = sample(exact, agent, observations[agent], noise[agent], LIMITS)
         fixed = {name: tensor.detach() if name.startswith("q.") else tensor for name, tensor in exact.items()}
         lowest = (
             torch.stack(values(fixed, "q", agent, CONFIG, observations[agent], actions)).min(dim=0).values
@@ -227,7 +228,7 @@ def test_a_steps_updates_online_equal_a_slow_float64_statement(config: WSRLConfi
 
         for part, (next_noise, chosen) in zip(slices(batch, count), drawn, strict=True):
             exact = optimiser.parameters
-            loss = slow_critic_loss(exact, part, next_noise, chosen[:, 0], CONFIG, LOG_STD_RANGE)
+            loss = slow_critic_loss(exact, part, next_noise, chosen[:, 0], CONFIG, LIMITS)
             critics = critic_gradients(exact, loss.sum(), config)
             if config.idle_adam_steps:
                 idle = stand_still(exact, "policy.", "log_entropy_coefficient")
@@ -366,6 +367,15 @@ def test_agents_whose_critics_share_no_output_layer_are_refused_where_they_are_t
     fine_tuning(members, replace(CONFIG, shared_critic_output=False))
     with pytest.raises(UserError, match=r"shared_critic_output is true, .* expected false"):
         fine_tuning(members)
+
+
+def test_a_policys_deviation_stays_within_its_limits() -> None:
+    agents, states = make_agents(), make_batch(SIZE, 0).observations
+    for added, limit in ((-50.0, LIMITS[0]), (100.0, LIMITS[1])):
+        with torch.no_grad():
+            agents.policy.net.affine_maps()[-1].bias[:, :, ACTION:] += added
+        log_std = agents.policy(states).log_std
+        torch.testing.assert_close(log_std, torch.full_like(log_std, limit))
 
 
 def test_more_drawn_critics_than_there_are_are_refused() -> None:
