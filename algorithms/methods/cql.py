@@ -72,11 +72,8 @@ def update(
         parts += [actor, sac.entropy_coefficient_loss(agents, log_density)]
     agents.step(*parts)
     agents.move_targets(config.target_update_rate)
-    return {
-        "td_error": td_error.detach(),
-        "conservative_penalty": penalty.detach().mean(dim=-1),
-        **sac.metrics(agents, q, actor, log_density),
-    }
+    found = losses.measured(td_error=td_error, conservative_penalty=penalty.mean(dim=-1))
+    return found | sac.metrics(agents, q, actor, log_density)
 
 
 class CQL(Method):

@@ -161,10 +161,5 @@ class LatentAWAC(Method):
         actor = actor_loss(agents, batch)
         agents.step(actor)
         agents.move_targets(config.target_update_rate)
-        return {
-            "critic_loss": critics.detach(),
-            "vae_loss": generator.detach(),
-            "actor_loss": actor.detach(),
-            "q_mean": q.detach().mean(dim=(1, 2)),
-            "advantage_weight_max": weights.amax(dim=-1),
-        }
+        found = losses.measured(critic_loss=critics, vae_loss=generator, actor_loss=actor)
+        return found | losses.measured(q_mean=q.mean(dim=(1, 2)), advantage_weight_max=weights.amax(dim=-1))

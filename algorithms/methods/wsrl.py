@@ -204,11 +204,8 @@ def pretrain(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
     temperature = temperature_loss(agents, batch, config.sampled_actions, config)
     agents.step(td_error, config.conservative_weight * penalty, actor, temperature)
     agents.move_targets(config.target_update_rate)
-    return {
-        "td_error": td_error.detach(),
-        "conservative_penalty": penalty.detach(),
-        "q_mean": q.detach().mean(dim=(1, 2)),
-    } | rlpd.actor_metrics(agents, actor, log_density)
+    found = losses.measured(td_error=td_error, conservative_penalty=penalty, q_mean=q.mean(dim=(1, 2)))
+    return found | rlpd.actor_metrics(agents, actor, log_density)
 
 
 def fine_tune(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
