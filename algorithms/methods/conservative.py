@@ -20,7 +20,8 @@ from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import TanhGaussian
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
-from algorithms.replay.extras import PRIOR, TASK, Needed
+from algorithms.replay.extras import Needed
+from offline_data.image_episodes import PRIOR, TASK
 from storage import UserError
 from storage.constraints import Candidates, Count, FewCount, NotNegative, Rate
 

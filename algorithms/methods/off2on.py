@@ -22,8 +22,9 @@ from algorithms.population.agents import ActorCritics, learned, load_members
 from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
-from algorithms.replay.extras import ONLINE, RANDOM, Needed
+from algorithms.replay.extras import ONLINE, Needed
 from algorithms.replay.stores import BalancedReplay, OnlineReplay
+from offline_data.image_episodes import RANDOM
 from storage.constraints import (
     BatchSize,
     EnsembleSize,

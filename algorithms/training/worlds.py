@@ -1,13 +1,18 @@
 """What agents act in: how it is collected from, by steps or by episodes, and how they are evaluated.
 
-A loop counts in the unit of its world and does not look further.
+A loop counts in the unit of its world and does not look further. A world has the name of its `environment`;
+its `unit`, what a step of an online schedule is; its `headline`, the metric that a progress bar shows;
+whether agents may learn while it measures (`measures_beside`); the shapes of an `observation` and its
+`action_size`; its `horizon`, how many transitions a step of a schedule brings; `fixed`, the settings of an
+online schedule that have one value here; and `episode_ends`, which collected transitions [S, n] end an
+episode, or are cut by a block's end, block by block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,60 +35,6 @@ from storage import UserError
 
 ON_CPU = Compute()
 Act = Callable[[Any], Tensor]  # named observations [G, 1, ...] each -> actions [G, 1, action_size]
-
-
-class World(Protocol):
-    """An environment, for a group of agents or runs side by side."""
-
-    environment: str
-    unit: str
-    """What a step of an online schedule is."""
-    headline: str
-    """The metric that a progress bar shows."""
-    measures_beside: bool
-    """Whether agents may learn while what `measurement` returns is called."""
-    observation: Observed
-    action_size: int
-    horizon: int
-    """Transitions that one step of a schedule brings."""
-    fixed: Mapping[str, Any]
-    """Settings of an online schedule that have one value here."""
-    episode_ends: list[NDArray[np.bool_]]
-    """Which collected transitions [S, n] end an episode (or are cut by a block's end), block by block."""
-
-    def measurement(
-        self, player: Method, seeds: Sequence[int], step: int, episodes: int
-    ) -> Callable[[], Measured]:
-        """Return a function that measures how good the player is now."""
-
-    def open(self, seeds: Sequence[int], reward_scale: float, fresh_episodes: bool) -> None:
-        """Get ready to collect; blocks begin with new episodes, or go on with the last one's."""
-
-    def collect(self, learner: Method, first: int, count: int) -> None:
-        """Add what `count` steps of the schedule bring to each run's replay; the first is number `first`."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Return what the next `collect` depends on."""
-
-    def restore(self, tensors: Mapping[str, Tensor], collected: int) -> None:
-        """Go on from `state()`, after so many transitions. UserError where it is not this world's."""
-
-
-def world_of(job: Job) -> World:
-    """Make the world of a job, for as many agents or runs as it has seeds."""
-    if job.make is None:
-        return Locomotion(job.environment, job.compute)
-    return Episodes(job.make, job.environment, len(job.seeds), job.compute.device)
-
-
-def check_sizes(data: OfflineData, world: World, dataset: str) -> None:
-    """Raise UserError where the data's observations or actions are not of the sizes of the world."""
-    found, expected = data.sizes, (world.observation, world.action_size)
-    if found != expected:
-        raise UserError(
-            f"{dataset} has observations and actions of sizes {found}, expected {expected} for"
-            f" {world.environment}"
-        )
 
 
 def collection_seed(seed: int) -> int:
@@ -295,3 +246,23 @@ class Episodes:
 
     def restore(self, tensors: Mapping[str, Tensor], collected: int) -> None:
         """Nothing is restored."""
+
+
+World = Locomotion | Episodes
+
+
+def world_of(job: Job) -> World:
+    """Make the world of a job, for as many agents or runs as it has seeds."""
+    if job.make is None:
+        return Locomotion(job.environment, job.compute)
+    return Episodes(job.make, job.environment, len(job.seeds), job.compute.device)
+
+
+def check_sizes(data: OfflineData, world: World, dataset: str) -> None:
+    """Raise UserError where the data's observations or actions are not of the sizes of the world."""
+    found, expected = data.sizes, (world.observation, world.action_size)
+    if found != expected:
+        raise UserError(
+            f"{dataset} has observations and actions of sizes {found}, expected {expected} for"
+            f" {world.environment}"
+        )
