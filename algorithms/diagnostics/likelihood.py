@@ -29,7 +29,6 @@ from offline_data.transitions import Transitions, from_episodes
 from storage import UserError
 from storage.constraints import BatchSize, Candidates, PositiveCount, Rate, Share, Widths
 
-COLLECTOR = "cql"  # [S] C: the offline method whose agent gathers the online samples
 BLOCK_ROWS = 4_000  # draws that are decoded at a time: their activations stay in cache
 COPIES = 10  # environments that the agent gathers in at once; episodes of HalfCheetah are 1,000 steps
 
