@@ -28,6 +28,7 @@ from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import Policy, TanhGaussian
 from algorithms.population.perceptrons import Norm, of_subsets
+from algorithms.population.soft_maximum import plain
 from algorithms.replay.batch import Batch, slices
 from storage import UserError
 from storage.constraints import (
@@ -168,7 +169,7 @@ def conservative_penalty(
     """
     actions, log_density = conservative.proposals(agents, policy, batch, config)
     chosen = _drawn(agents, config)
-    soft_maximum = agents.q.soft_maximum_of_subset(batch.observations, actions, log_density, chosen)
+    soft_maximum = plain(agents.q.of_candidates(batch.observations, actions, chosen), log_density)
     own = of_subsets(q_data.mean(dim=-1).flatten(), chosen).reshape(chosen.shape)
     return (soft_maximum - own).mean(dim=1)
 

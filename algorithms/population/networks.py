@@ -269,12 +269,6 @@ class Critics(nn.Module):
             self.net.tensors(),
         )
 
-    def soft_maximum_of_subset(
-        self, observations: Tensor, actions: Tensor, log_density: Tensor, chosen: Tensor | None = None
-    ) -> Tensor:
-        """`soft_maximum` of the critics `chosen` int64 [P, M] alone (None: all), plainly. [P, M]"""
-        return soft_maximum.plain(self.of_candidates(observations, actions, chosen), log_density)
-
     def of_candidates(self, observations: Tensor, actions: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Q of the candidates [P, B, n, A] in each state by all critics or those `chosen`. [P, K, B, n]"""
         if chosen is None and not torch.is_grad_enabled():
