@@ -127,25 +127,6 @@ _SCHEMA = pa.schema(
 )
 
 
-def published_curve(figure: str | int, panel: str, curve: str) -> pd.DataFrame:
-    """One curve of the paper: columns step (int64), mean, std (float64), sorted by step.
-
-    `published_curve(3, "halfcheetah-random", "Ours")` is the paper's method on its first panel, in
-    undiscounted return over environment steps. [D]
-
-    Raises:
-        UserError: no such figure, panel or curve; the sentence lists those that exist.
-    """
-    rows = published_table()
-    for column, wanted in (("figure", str(figure)), ("panel", panel), ("curve", curve)):
-        known = list(dict.fromkeys(rows[column]))
-        if wanted not in known:
-            names = ", ".join(known)
-            raise UserError(f"The paper's curves have no {column} {wanted!r}: expected one of {names}.")
-        rows = rows[rows[column] == wanted]
-    return rows[["step", "mean", "std"]].reset_index(drop=True)
-
-
 def runs_behind(figure: str | int) -> int:
     """How many runs a figure's curves are means of: 8 in Figure 5, else 4. [P], [S]"""
     return 8 if str(figure) in ("5a", "5b") else RUNS
@@ -189,12 +170,6 @@ def published_runs(figure: str | int) -> pd.DataFrame:
     curves.loc[shares, "step"] = environment_steps(curves.loc[shares, "step"].to_numpy())
     runs = [curves.assign(seed=run, value=rows["mean"] + places[run] * rows["std"]) for run in range(count)]
     return pd.concat(runs, ignore_index=True)[list(CURVE_COLUMNS)]
-
-
-def published_panels(figure: str | int) -> list[str]:
-    """Names of the panels of one figure, in the order of the table (empty for an unknown figure)."""
-    rows = published_table()
-    return list(dict.fromkeys(rows.loc[rows["figure"] == str(figure), "panel"]))
 
 
 @cache

@@ -20,20 +20,6 @@ COMPUTE_NOTE = (
 _HEADINGS = ("method", "dataset", "seeds", "steps", "start", "end", "interval of the end")
 
 
-def summary_table(statistics: Statistics, compute: pd.DataFrame | None = None) -> str:
-    """Return the closing table as plain text: one line per method and dataset, and a line that explains it.
-
-    Start and end are interquartile means over seeds of the normalised score. `compute` is as `costed_rows`
-    takes it.
-    """
-    return _table(statistics, compute, "simple")
-
-
-def markdown_table(statistics: Statistics, compute: pd.DataFrame | None = None) -> str:
-    """Return the closing table as Markdown, with the cells of `summary_table`."""
-    return _table(statistics, compute, "pipe")
-
-
 def costed_rows(statistics: Statistics, compute: pd.DataFrame | None) -> pd.DataFrame:
     """Return the closing rows (`analysis.statistics.closing_rows`) with what a seed of each takes.
 
@@ -64,7 +50,12 @@ def table_text(
     return f"{lines}\n\n{note}\n"
 
 
-def _table(statistics: Statistics, compute: pd.DataFrame | None, form: str) -> str:
+def closing_table(statistics: Statistics, compute: pd.DataFrame | None = None, form: str = "simple") -> str:
+    """Return the closing table as text: one line per method and dataset, and a line that explains it.
+
+    Start and end are interquartile means over seeds of the normalised score. `compute` is as `costed_rows`
+    takes it, `form` as `table_text`.
+    """
     headings = [f"{statistics.unit}s" if name == "steps" else name for name in _HEADINGS]
     rows = costed_rows(statistics, compute)
     cells = [closing_cells(row) for _, row in rows.iterrows()]

@@ -56,7 +56,6 @@ def draw(drawn: pd.DataFrame) -> Figure:
     figure = drawing.draw(rows, words, "critic loss [reward squared]", along, panel_width=2.4)
     for axes in figure.axes:
         axes.set_yscale("log")
-        style.count_axis(axes, int(rows.loc[rows["dataset"] == axes.get_title(), "step"].max()))
     return figure
 
 

@@ -62,12 +62,14 @@ def draw(
     horizontal: str,
     panel_width: float = 2.6,
     along: str = "step",
+    thousands: bool = True,
 ) -> Figure:
     """Draw a panel a dataset, in the order of `rows`, and the legend below them.
 
     `rows` has the columns dataset, source (a key of `STROKES`), method, label, `along`, value, low, high
     (NaN: no interval) and, where a method has several curves, run. `sources` says in the legend what each
-    source's lines and bands are (without words it has no entry). `panel_width` is in inches.
+    source's lines and bands are (without words it has no entry). `panel_width` is in inches. Steps are told
+    in `thousands`, episodes as they are.
     """
     rows = rows.reset_index(drop=True)
     datasets = list(dict.fromkeys(rows["dataset"]))
@@ -81,7 +83,10 @@ def draw(
         plot = layers(rows, along, dense).facet("dataset", wrap=WRAP, order=datasets).share(x=False, y=False)
         plot.label(x=horizontal, y=vertical).on(figure).plot()
         for axes, dataset in zip(figure.axes, datasets, strict=True):
-            separate(axes, rows[rows["dataset"] == dataset], style.looks(rows["method"]))
+            own = rows[rows["dataset"] == dataset]
+            separate(axes, own, style.looks(rows["method"]))
+            if along == "step":
+                style.count_axis(axes, int(own["step"].max()), thousands)
         below.add_to(figure)
     return figure
 

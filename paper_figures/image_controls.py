@@ -53,7 +53,6 @@ def draw(drawn: pd.DataFrame) -> Figure:
     figure = drawing.draw(rows, sources, "success", "updates of an agent")
     for axes in figure.axes:
         axes.set_ylim(-0.03, 1.03)
-        style.count_axis(axes, int(rows.loc[rows["dataset"] == axes.get_title(), "step"].max()))
     return figure
 
 

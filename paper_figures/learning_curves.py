@@ -67,10 +67,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
     kinds = {IQM: drawing.OURS, SEED: drawing.SEED}
     rows = drawn.assign(source=drawn["kind"].map(kinds), run=drawn["seed"])
     along = str(drawn["along"].iloc[0])
-    figure = drawing.draw(rows, _sources(drawn), "normalised score", along, panel_width=2.4)
-    for axes in figure.axes:
-        style.count_axis(axes, int(rows.loc[rows["dataset"] == axes.get_title(), "step"].max()))
-    return figure
+    return drawing.draw(rows, _sources(drawn), "normalised score", along, panel_width=2.4)
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:

@@ -135,22 +135,18 @@ def level_rows(curve: pd.DataFrame, last: int) -> pd.DataFrame:
 
 def draw(drawn: pd.DataFrame) -> Figure:
     """Draw rows with the columns `COLUMNS`, a panel a dataset; returns have a second axis of scores."""
-    unit = str(drawn["unit"].iloc[0])
-    by_episodes = _by_episodes(drawn)
-    figure = drawing.draw(drawn, _sources(drawn), VERTICAL.get(unit, unit), _counted(drawn))
+    unit, thousands = str(drawn["unit"].iloc[0]), not _by_episodes(drawn)
+    words = VERTICAL.get(unit, unit)
+    figure = drawing.draw(drawn, _sources(drawn), words, _counted(drawn), thousands=thousands)
     datasets = list(dict.fromkeys(drawn["dataset"]))
     with style.look():
-        for place, axes in enumerate(figure.axes, start=1):
-            dataset = datasets[place - 1]
-            last = drawn.loc[drawn["dataset"] == dataset, "step"].max()
-            style.count_axis(axes, int(last), thousands=not by_episodes)
-            if unit != RETURN:
-                if unit in VERTICAL:
-                    axes.set_ylim(-0.03, 1.03)
-                continue
-            right = _score_axis(axes, dataset)
-            if place % drawing.WRAP == 0 or place == len(datasets):
-                right.set_ylabel("normalised score")
+        for place, (axes, dataset) in enumerate(zip(figure.axes, datasets, strict=True), start=1):
+            if unit == RETURN:
+                right = _score_axis(axes, dataset)
+                if place % drawing.WRAP == 0 or place == len(datasets):
+                    right.set_ylabel("normalised score")
+            elif unit in VERTICAL:
+                axes.set_ylim(-0.03, 1.03)
     return figure
 
 

@@ -15,8 +15,7 @@ from __future__ import annotations
 import heapq
 import os
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -578,14 +577,6 @@ def makespan(jobs: Mapping[str, Job], cores: int) -> float:
     return now
 
 
-def rows(jobs: Mapping[str, Job]) -> Iterable[tuple[str, Sequence[Job]]]:
-    """Return the jobs of each stage that has some."""
-    stages: dict[str, list[Job]] = defaultdict(list)
-    for job in jobs.values():
-        stages[job.stage].append(job)
-    return ((stage, stages[stage]) for stage in STAGES if stages[stage])
-
-
 def table(jobs: Mapping[str, Job], cores: int) -> str:
     """Print a line a stage, then the whole on so many cores, as text; a GPU has a column where it is used."""
     everything = list(jobs.values())
@@ -603,9 +594,9 @@ def table(jobs: Mapping[str, Job], cores: int) -> str:
         of_gpu = max(job.gpu_gb for job in members)
         lines.append(cells + (f" {of_gpu:13.2f}" if on_gpu else ""))
 
-    for stage, members in rows(jobs):
-        longest, memory = max(job.seconds for job in members), max(job.memory_gb for job in members)
-        line(stage, members, longest, memory)
+    for stage in STAGES:
+        if members := [job for job in everything if job.stage == stage]:
+            line(stage, members, max(job.seconds for job in members), max(job.memory_gb for job in members))
     line("all", everything, makespan(jobs, cores), _at_once(everything, cores))
     said = f"The last line: hours from start to end, memory at once, on {cores} of {os.cpu_count()} cores"
     lines.append(said + (" and one GPU." if on_gpu else "."))

@@ -20,18 +20,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from algorithms.methods.sac import SACConfig
-from algorithms.population.agents import ActorCritics, load_members
+from algorithms.diagnostics.fingerprint import population
 from algorithms.population.networks import LOG_STD_RANGE
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.population.streams import Streams, derived_seed
-from envs.locomotion import specification
 from offline_data.collect import record
 from offline_data.transitions import Transitions, from_episodes
 from storage import UserError
 from storage.constraints import BatchSize, Candidates, PositiveCount, Rate, Share, Widths
 
-COLLECTOR = "cql"  # [S] C: the offline method whose agent gathers the online samples
 BLOCK_ROWS = 4_000  # draws that are decoded at a time: their activations stay in cache
 COPIES = 10  # environments that the agent gathers in at once; episodes of HalfCheetah are 1,000 steps
 
@@ -139,17 +136,14 @@ def gather(agent: Mapping[str, Tensor], environment: str, pairs: int, seed: int)
     Actions are sampled, as at the start of fine-tuning; the paper says only "gathered by the CQL agent".
     UserError where the agent's networks are of other sizes than the environment's.
     """
-    spec = specification(environment)
-    names = sorted(name for name in agent if name.startswith("policy.") and name.endswith("weight"))
-    config = SACConfig(hidden_widths=tuple(agent[name].shape[-1] for name in names[:-1]))
     own_seed = derived_seed(seed, "likelihood", "gathering")
-    agents = ActorCritics([own_seed], spec.observation_size, spec.action_size, config)
-    load_members(agents, [agent])
+    agents = population([agent], environment)
+    agents.streams = Streams([own_seed])
 
     @torch.no_grad()
     def explore(observations: NDArray[np.float64]) -> NDArray[Any]:
         rows = torch.from_numpy(observations.astype(np.float32)).unsqueeze(0)
-        noise = agents.streams.normal(len(observations), spec.action_size)
+        noise = agents.streams.normal(len(observations), agents.action_size)
         actions: NDArray[np.float32] = agents.policy(rows).sample(noise)[0].squeeze(0).numpy()
         return actions
 

@@ -24,14 +24,13 @@ from algorithms.methods.interface import Method, Metrics
 from algorithms.population.action_vae import ActionVAE, divergence_from_prior
 from algorithms.population.agents import Population, learned
 from algorithms.population.networks import Critics
-from algorithms.population.perceptrons import PopulationMLP, evaluated
+from algorithms.population.perceptrons import PopulationMLP
 from algorithms.population.streams import Streams, derived_seed
 from algorithms.replay.batch import Batch
 from storage import UserError
 from storage.constraints import BatchSize, Candidates, EnsembleSize, Rate, UpToTwo, Weight, Widths
 
 LATENT_LIMIT = 0.5  # [BCQ code] latents of sampled actions are clipped to [-0.5, 0.5]
-FIRST_TWIN = slice(None, None, 2)  # agent 0's twins first, then agent 1's
 DIVERGENCE_WEIGHT = 0.5  # [BCQ code] of the KL term, both terms being means over their components
 
 
@@ -79,19 +78,6 @@ class Perturbation(nn.Module):
         return (actions + self.limit * torch.tanh(outputs)).clamp(-1, 1)
 
 
-class BCQCritics(Critics):
-    """Twin critics that also judge candidates, and by the first twin alone."""
-
-    def first(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Q1 [P, B] of [P, B, ...] each; gradients reach the actions only."""
-        inputs = torch.cat([observations, actions], dim=-1)
-        return evaluated(inputs, self.net.tensors(frozen=True, networks=FIRST_TWIN)).squeeze(-1)
-
-    def first_of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Q1 [P, B n] of n actions in each state, without gradients: [P, B n, A]."""
-        return self.net.of_candidates(observations, actions, FIRST_TWIN).squeeze(-1)
-
-
 class BCQAgents(Population):
     """S runs of N members: VAE, perturbation and twin critics each, targets of the latter two.
 
@@ -115,8 +101,7 @@ class BCQAgents(Population):
         self.vae = ActionVAE(*sizes, config.generator_hidden_widths)
         self.perturbation = Perturbation(*sizes, config.hidden_widths, config.perturbation_limit)
         self.target_perturbation = Perturbation(*sizes, config.hidden_widths, config.perturbation_limit)
-        self.q = BCQCritics(*sizes, config.hidden_widths)
-        self.target_q = BCQCritics(*sizes, config.hidden_widths)
+        self.q, self.target_q = (Critics(*sizes, config.hidden_widths) for _ in range(2))
         self.candidates_of_each = config.acting_candidates // self.members
         # From streams of their own: evaluation must not move those that training draws from.
         fixed = Streams([derived_seed(seed, "exploit") for seed in self.streams.seeds])

@@ -151,12 +151,8 @@ def update(agents: CalQLAgents, batch: Batch, config: CalQLConfig) -> Metrics:
     temperature = sac.entropy_coefficient_loss(agents, log_density)
     agents.step(td_error, config.conservative_weight * penalty, actor, temperature)
     agents.move_targets(config.target_update_rate)
-    return {
-        "td_error": td_error.detach(),
-        "conservative_penalty": penalty.detach().mean(dim=-1),
-        "bound_share": bound.mean(dim=-1),
-        **sac.metrics(agents, q, actor, log_density),
-    }
+    found = losses.measured(td_error=td_error, conservative_penalty=penalty.mean(dim=-1))
+    return found | {"bound_share": bound.mean(dim=-1)} | sac.metrics(agents, q, actor, log_density)
 
 
 class CalQL(Method):

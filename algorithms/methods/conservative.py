@@ -18,9 +18,9 @@ from torch import Tensor
 from algorithms.methods import sac
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import TanhGaussian
-from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
-from algorithms.replay.extras import PRIOR, TASK, Needed
+from algorithms.replay.extras import Needed
+from offline_data.image_episodes import PRIOR, TASK
 from storage import UserError
 from storage.constraints import Candidates, Count, FewCount, NotNegative, Rate
 
@@ -123,19 +123,13 @@ def soft_maximum(
 def gradient_draws(agents: ActorCritics, batch: Batch, config: Any) -> Tensor | None:
     """Draw the candidates that carry the gradient, by numbers in [0, 1); None for all of them.
 
-    [P, critics, B, penalty_gradient_actions]
+    (i + u) / n for each i below n = `penalty_gradient_actions`, one u a state and critic. [P, critics, B, n]
     """
-    if config.penalty_gradient_actions is None:
+    if (count := config.penalty_gradient_actions) is None:
         return None
-    rows = len(batch.actions[0])
-    draws = _systematic_draws(agents.streams, rows, config.penalty_gradient_actions, config.critics)
-    return agents.for_members(draws)
-
-
-def _systematic_draws(streams: Streams, rows: int, count: int, critics: int = 2) -> Tensor:
-    """(i + u) / count for each i below `count`, one u a state and critic. [P, critics, rows, count]"""
-    offsets = streams.uniform(critics, rows, 1)
-    return (torch.arange(count, dtype=offsets.dtype, device=offsets.device) + offsets) / count
+    offsets = agents.streams.uniform(config.critics, len(batch.actions[0]), 1)
+    places = torch.arange(count, dtype=offsets.dtype, device=offsets.device)
+    return agents.for_members((places + offsets) / count)
 
 
 def imitating(agents: ActorCritics, policy: TanhGaussian, observations: Tensor) -> TanhGaussian:

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from algorithms.methods import losses
+from algorithms.methods.interface import Metrics
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.population.streams import Streams
+from algorithms.replay.batch import Batch
 
 TINY = 1e-10  # [C] in the normaliser and in both logarithms
 
@@ -69,3 +72,29 @@ def priorities(
     power = 1 / weight_temperature
     normaliser = offline_weights.pow(power).mean(dim=-1, keepdim=True) + TINY
     return (weights.pow(power) / normaliser).clamp(*priority_range)
+
+
+def weighed(
+    density: DensityRatio,
+    batch: Batch,
+    reference: Batch,
+    online: Batch,
+    weight_temperature: float,
+    priority_range: tuple[float, float],
+) -> tuple[Tensor, Tensor, Metrics]:
+    """Compute the networks' loss [S], new priorities of `batch` [S, B] by the old parameters, and metrics.
+
+    `online` is drawn uniformly from the online data, `reference` from the offline data (or, with
+    `density_reference` "union", from both: [S] Figure 14; then the mean weight that priorities are divided
+    by is the union's too, which is ours). [C]
+    """
+    old = density(reference.observations, reference.actions)
+    new = density(online.observations, online.actions)
+    loss = density_ratio_loss(new, old)
+    with torch.no_grad():
+        weights = density(batch.observations, batch.actions)
+        found = priorities(weights, old, weight_temperature, priority_range)
+    metrics = losses.measured(density_ratio_loss=loss, priority_mean=found.mean(dim=-1).float())
+    metrics["priority_max"] = found.amax(dim=-1).float()
+    metrics["online_weight_zero_fraction"] = (new.detach() == 0).float().mean(dim=-1)
+    return loss, found, metrics

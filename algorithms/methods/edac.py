@@ -92,11 +92,8 @@ def update(agents: EDACAgents, batch: Batch, config: EDACConfig) -> Metrics:
     temperature = sac.entropy_coefficient_loss(agents, log_density)
     agents.step(critics, config.diversity_weight * diversity, actor, temperature)
     agents.move_targets(config.target_update_rate)
-    return {
-        "critic_loss": critics.detach(),
-        "diversity_loss": diversity.detach(),
-        **sac.metrics(agents, q, actor, log_density),
-    }
+    found = losses.measured(critic_loss=critics, diversity_loss=diversity)
+    return found | sac.metrics(agents, q, actor, log_density)
 
 
 class EDAC(Method):

@@ -183,12 +183,8 @@ def update(agents: IQLAgents, batch: Batch, config: IQLConfig) -> Metrics:
     agents.step(critics)
     agents.move_targets(config.target_update_rate)
     agents.updates.add_(1)
-    return {
-        "critic_loss": critics.detach(),
-        "actor_loss": actor.detach(),
-        "q_mean": q_data.detach().mean(dim=(1, 2)),
-        "advantage_weight_max": weights.amax(dim=-1),
-    }
+    found = losses.measured(critic_loss=critics, actor_loss=actor, q_mean=q_data.mean(dim=(1, 2)))
+    return found | {"advantage_weight_max": weights.amax(dim=-1)}
 
 
 class IQL(Method):

@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from algorithms.methods import bcq, iql, losses, rebrac
+from algorithms.methods import iql, losses, rebrac
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.action_vae import ActionVAE, divergence_from_prior
 from algorithms.population.agents import Population, learned
+from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.replay.batch import Batch
 from storage.constraints import BatchSize, NotNegative, Positive, Rate, UpToTwo, Weight, Widths
@@ -72,7 +73,7 @@ class LatentAWACAgents(Population):
         latent = (self.count, observation_size, self.vae.latent_size, widths, config.latent_limit)
         self.policy, self.target_policy = LatentPolicy(*latent), LatentPolicy(*latent)
         self.v = iql.Value(self.count, observation_size, widths)
-        self.q, self.target_q = bcq.BCQCritics(*sizes, widths), bcq.BCQCritics(*sizes, widths)
+        self.q, self.target_q = Critics(*sizes, widths), Critics(*sizes, widths)
         self.target_vae.requires_grad_(False)
 
     def groups(self, config: LatentAWACConfig) -> list[dict[str, Any]]:
@@ -161,10 +162,5 @@ class LatentAWAC(Method):
         actor = actor_loss(agents, batch)
         agents.step(actor)
         agents.move_targets(config.target_update_rate)
-        return {
-            "critic_loss": critics.detach(),
-            "vae_loss": generator.detach(),
-            "actor_loss": actor.detach(),
-            "q_mean": q.detach().mean(dim=(1, 2)),
-            "advantage_weight_max": weights.amax(dim=-1),
-        }
+        found = losses.measured(critic_loss=critics, vae_loss=generator, actor_loss=actor)
+        return found | losses.measured(q_mean=q.mean(dim=(1, 2)), advantage_weight_max=weights.amax(dim=-1))

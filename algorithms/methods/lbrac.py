@@ -88,13 +88,9 @@ class LBRACV(multi_source.MultiSource):
         actor = (config.divergence_weight * apart - climb).mean(dim=-1)
         loss = actor + found.reconstruction + config.commitment_weight * found.commitment
         agents.step(loss)
-        return {
-            "critic_loss": critics.detach(),
-            "actor_loss": loss.detach(),
-            "q_mean": q.detach().mean(dim=(1, 2)),
-            "divergence": apart.detach().mean(dim=-1),
-            **multi_source.described(found, behaviours, config.policies),
-        }
+        means = losses.measured(q_mean=q.mean(dim=(1, 2)), divergence=apart.mean(dim=-1))
+        described = multi_source.described(found, behaviours, config.policies)
+        return losses.measured(critic_loss=critics, actor_loss=loss) | means | described
 
     @torch.no_grad()
     def _targets(self, batch: Batch, behaviours: Tensor, learned: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,3 +42,8 @@ def range_weights(advantage: Tensor, scale: float) -> Tensor:
     largest, smallest = advantage.amax(dim=-1, keepdim=True), advantage.amin(dim=-1, keepdim=True)
     apart = (largest - smallest).clamp(min=torch.finfo(advantage.dtype).tiny)
     return torch.exp(scale * (advantage - largest) / apart)
+
+
+def measured(**values: Tensor) -> dict[str, Tensor]:
+    """Return what an update has measured, by the names of metrics and without gradient."""
+    return {name: value.detach() for name, value in values.items()}

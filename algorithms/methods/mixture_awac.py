@@ -165,9 +165,5 @@ class MixtureAWAC(Method):
         actor = -(weights * agents.policy(batch.observations).log_density(batch.actions)).mean(dim=-1)
         agents.step(critics, actor)
         agents.move_targets(config.target_update_rate)
-        return {
-            "critic_loss": critics.detach(),
-            "actor_loss": actor.detach(),
-            "q_mean": q.detach().mean(dim=(1, 2)),
-            "advantage_weight_max": weights.amax(dim=-1),
-        }
+        found = losses.measured(critic_loss=critics, actor_loss=actor, q_mean=q.mean(dim=(1, 2)))
+        return found | {"advantage_weight_max": weights.amax(dim=-1)}

@@ -206,12 +206,8 @@ class MultiSource(Method):
         found = imitation(agents, batch, behaviour, features)
         loss = found.reconstruction + config.commitment_weight * found.commitment
         agents.step(loss)
-        return {
-            "critic_loss": critics.detach(),
-            "actor_loss": loss.detach(),
-            "q_mean": q.detach().mean(dim=(1, 2)),
-            **described(found, behaviours, config.policies),
-        }
+        means = losses.measured(critic_loss=critics, actor_loss=loss, q_mean=q.mean(dim=(1, 2)))
+        return means | described(found, behaviours, config.policies)
 
 
 def described(found: Imitation, behaviours: Tensor, policies: int) -> Metrics:

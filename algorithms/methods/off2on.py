@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from algorithms.methods import conservative, sac
-from algorithms.methods.density_ratio import DensityRatio, density_ratio_loss, priorities
+from algorithms.methods.density_ratio import DensityRatio, weighed
 from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.agents import ActorCritics, learned, load_members
 from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
-from algorithms.replay.extras import ONLINE, RANDOM, Needed
+from algorithms.replay.extras import ONLINE, Needed
 from algorithms.replay.stores import BalancedReplay, OnlineReplay
+from offline_data.image_episodes import RANDOM
 from storage.constraints import (
     BatchSize,
     EnsembleSize,
@@ -139,35 +140,6 @@ def actor_loss(
     return loss, log_density
 
 
-def density_update(
-    density: DensityRatio, batch: Batch, reference: Batch, online: Batch, config: Off2OnConfig
-) -> tuple[Tensor, Tensor, Metrics]:
-    """Compute the density networks' loss [S], the new priorities of `batch` [S, B], and metrics.
-
-    `online` is drawn uniformly from the online data, `reference` from the offline data (or, with
-    `density_reference` "union", from both: [S] Figure 14; then the mean weight that priorities are divided
-    by is the union's too, which is ours). Priorities come from the old parameters. [C]
-    """
-    reference_weights = density(reference.observations, reference.actions)
-    online_weights = density(online.observations, online.actions)
-    loss = density_ratio_loss(online_weights, reference_weights)
-    with torch.no_grad():
-        weights = density(batch.observations, batch.actions)
-        new_priorities = priorities(
-            weights, reference_weights, config.weight_temperature, config.priority_range
-        )
-    return (
-        loss,
-        new_priorities,
-        {
-            "density_ratio_loss": loss.detach(),
-            "priority_mean": new_priorities.mean(dim=-1).float(),
-            "priority_max": new_priorities.amax(dim=-1).float(),
-            "online_weight_zero_fraction": (online_weights.detach() == 0).float().mean(dim=-1),
-        },
-    )
-
-
 def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig, *others: Tensor) -> Metrics:
     """Make one step of every ensemble on `batch`: critics, actor, entropy coefficient, then the targets.
 
@@ -203,15 +175,16 @@ def update(
 ) -> tuple[Tensor, Metrics]:
     """Make one step of every ensemble; returns the new priorities of `batch` [S, B], and metrics.
 
-    `batch` comes from the balanced replay, `reference` and `online` are `density_update`'s.
+    `batch` comes from the balanced replay, `reference` and `online` are `weighed`'s.
     """
     drawn, old, new = (agents.cropped(rows) for rows in (batch, reference, online))
-    loss, new_priorities, weighing = density_update(agents.density, drawn, old, new, config)
+    how = (config.weight_temperature, config.priority_range)
+    loss, new_priorities, weighing = weighed(agents.density, drawn, old, new, *how)
     return new_priorities, actor_critic_update(agents, batch, config, loss) | weighing
 
 
 def density_batches(replay: BalancedReplay, config: Off2OnConfig, draws: Streams) -> tuple[Batch, Batch]:
-    """Draw the density networks' batches: the reference and the online one of `density_update`."""
+    """Draw the density networks' batches: the reference and the online one of `weighed`."""
     union = config.density_reference == "union"
     sample_reference = replay.sample_union if union else replay.sample_offline
     reference = sample_reference(config.density_batch_size, draws)

@@ -114,12 +114,8 @@ def update(agents: PEXAgents, batch: Batch, config: PEXConfig) -> Metrics:
     agents.optimiser.param_groups[0]["lr"] = iql.policy_rate(agents, config)
     agents.step(actor)
     agents.updates.add_(1)
-    return {
-        "critic_loss": critics.detach(),
-        "actor_loss": actor.detach(),
-        "q_mean": q_data.detach().mean(dim=(1, 2)),
-        "advantage_weight_max": weights.amax(dim=-1),
-    }
+    found = losses.measured(critic_loss=critics, actor_loss=actor, q_mean=q_data.mean(dim=(1, 2)))
+    return found | {"advantage_weight_max": weights.amax(dim=-1)}
 
 
 class PEX(Method):

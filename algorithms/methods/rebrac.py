@@ -197,11 +197,8 @@ def update(
         agents.step(actor)
         agents.actor_loss.copy_(actor.detach())
     agents.count_update()
-    return {
-        "critic_loss": critics.detach(),
-        "actor_loss": agents.actor_loss.clone(),
-        "q_mean": q.detach().mean(dim=(1, 2)),
-    }
+    latest = agents.actor_loss.clone()
+    return losses.measured(critic_loss=critics, actor_loss=latest, q_mean=q.mean(dim=(1, 2)))
 
 
 class ReBRAC(Method):

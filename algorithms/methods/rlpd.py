@@ -145,11 +145,8 @@ def update_actor(agents: ActorCritics, observations: Tensor, config: RLPDConfig)
 
 def actor_metrics(agents: ActorCritics, actor: Tensor, log_density: Tensor) -> Metrics:
     """Return the metrics of an actor's update. [P] each"""
-    return {
-        "actor_loss": actor.detach(),
-        "entropy": -log_density.detach().mean(dim=-1),
-        "entropy_coefficient": agents.entropy_coefficient,
-    }
+    found = losses.measured(actor_loss=actor, entropy=-log_density.mean(dim=-1))
+    return found | {"entropy_coefficient": agents.entropy_coefficient}
 
 
 def update(agents: ActorCritics, batch: Batch, config: RLPDConfig) -> Metrics:

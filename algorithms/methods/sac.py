@@ -75,20 +75,14 @@ def update(agents: ActorCritics, batch: Batch, config: SACConfig) -> Metrics:
     actor = actor_loss(agents, batch.observations, actions, log_density)
     agents.step(critics, actor, entropy_coefficient_loss(agents, log_density))
     agents.move_targets(config.target_update_rate)
-    return {
-        "critic_loss": critics.detach(),
-        **metrics(agents, q, actor, log_density),
-    }
+    return losses.measured(critic_loss=critics) | metrics(agents, q, actor, log_density)
 
 
 def metrics(agents: ActorCritics, q: Tensor, actor: Tensor, log_density: Tensor) -> Metrics:
     """Return the metrics of an update, of `q` [P, K, B] and log pi(a|s) [P, B]. [P] each"""
-    return {
-        "actor_loss": actor.detach(),
-        "q_mean": q.detach().mean(dim=(1, 2)),
-        "entropy": -log_density.detach().mean(dim=-1),
-        "entropy_coefficient": agents.entropy_coefficient,
-    }
+    means = {"q_mean": q.mean(dim=(1, 2)), "entropy": -log_density.mean(dim=-1)}
+    found = losses.measured(actor_loss=actor, **means)
+    return found | {"entropy_coefficient": agents.entropy_coefficient}
 
 
 class SAC(Method):

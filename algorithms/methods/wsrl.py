@@ -28,6 +28,7 @@ from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import Policy, TanhGaussian
 from algorithms.population.perceptrons import Norm, of_subsets
+from algorithms.population.soft_maximum import plain
 from algorithms.replay.batch import Batch, slices
 from storage import UserError
 from storage.constraints import (
@@ -168,7 +169,7 @@ def conservative_penalty(
     """
     actions, log_density = conservative.proposals(agents, policy, batch, config)
     chosen = _drawn(agents, config)
-    soft_maximum = agents.q.soft_maximum_of_subset(batch.observations, actions, log_density, chosen)
+    soft_maximum = plain(agents.q.of_candidates(batch.observations, actions, chosen), log_density)
     own = of_subsets(q_data.mean(dim=-1).flatten(), chosen).reshape(chosen.shape)
     return (soft_maximum - own).mean(dim=1)
 
@@ -204,11 +205,8 @@ def pretrain(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:
     temperature = temperature_loss(agents, batch, config.sampled_actions, config)
     agents.step(td_error, config.conservative_weight * penalty, actor, temperature)
     agents.move_targets(config.target_update_rate)
-    return {
-        "td_error": td_error.detach(),
-        "conservative_penalty": penalty.detach(),
-        "q_mean": q.detach().mean(dim=(1, 2)),
-    } | rlpd.actor_metrics(agents, actor, log_density)
+    found = losses.measured(td_error=td_error, conservative_penalty=penalty, q_mean=q.mean(dim=(1, 2)))
+    return found | rlpd.actor_metrics(agents, actor, log_density)
 
 
 def fine_tune(agents: WSRLAgents, batch: Batch, config: WSRLConfig) -> Metrics:

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from algorithms.population import soft_maximum
-from algorithms.population.perceptrons import Norm, PopulationMLP, each_times
+from algorithms.population.perceptrons import Norm, PopulationMLP, each_times, evaluated
 from algorithms.population.streams import Streams
 
 LOG_STD_RANGE = (-20.0, 2.0)  # [C] TanhGaussianPolicy
@@ -168,6 +168,7 @@ class Critics(nn.Module):
     ) -> None:
         super().__init__()
         self.agents, self.count = agents, count
+        self.first_of_each = slice(None, None, count)  # of the networks: agent 0's come first, then agent 1's
         self.own_features: slice | None = None  # of an observation, those of the critics' own encoders
         self.net = PopulationMLP(count * agents, observation_size + action_size, hidden_widths, 1, norm)
 
@@ -195,6 +196,16 @@ class Critics(nn.Module):
         inputs = torch.cat([observations, actions], dim=-1).repeat_interleave(chosen.shape[1], dim=0)
         of_actions = slice(observations.shape[-1], None)
         return self.net.input_gradients(inputs, of_actions, chosen).reshape(*chosen.shape, *actions.shape[1:])
+
+    def first(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Q of each agent's first critic [P, B] of [P, B, ...] each; gradients reach the actions only."""
+        inputs = torch.cat([observations, actions], dim=-1)
+        parameters = self.net.tensors(frozen=True, networks=self.first_of_each)
+        return evaluated(inputs, parameters, self.net.norm).squeeze(-1)
+
+    def first_of_candidates(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Q of the first critic [P, B n] of n actions in each state, without gradients: [P, B n, A]."""
+        return self.net.of_candidates(observations, actions, self.first_of_each).squeeze(-1)
 
     def state_inputs(self, observations: Tensor) -> Tensor:
         """Return what each critic sees of the observations, agent 0's first. [K P, B, observation_size]"""
@@ -260,12 +271,6 @@ class Critics(nn.Module):
             reduced_precision,
             self.net.tensors(),
         )
-
-    def soft_maximum_of_subset(
-        self, observations: Tensor, actions: Tensor, log_density: Tensor, chosen: Tensor | None = None
-    ) -> Tensor:
-        """`soft_maximum` of the critics `chosen` int64 [P, M] alone (None: all), plainly. [P, M]"""
-        return soft_maximum.plain(self.of_candidates(observations, actions, chosen), log_density)
 
     def of_candidates(self, observations: Tensor, actions: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Q of the candidates [P, B, n, A] in each state by all critics or those `chosen`. [P, K, B, n]"""

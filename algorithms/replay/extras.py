@@ -26,10 +26,8 @@ EPISODE_ENDS = "episode_ends"
 """The extra of what is collected: whether a step is its episode's last. bool [S, n]"""
 
 
-PRIOR, TASK, RANDOM = 0, 1, 2
-"""Of `source`, where an offline transition comes from. The first two are scripted."""
 ONLINE = 3
-"""Of `source`, what a run has collected itself."""
+"""Of `source`, what a run has collected itself; what is offline comes from `SOURCES`."""
 
 
 class Needed(NamedTuple):

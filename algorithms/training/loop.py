@@ -7,7 +7,7 @@ writes a checkpoint first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from torch import Tensor
 from tqdm import tqdm
@@ -23,19 +23,6 @@ from algorithms.training.stopping import STATUS, StopRequest
 from algorithms.training.worlds import World
 
 
-class Schedule(Protocol):
-    """The intervals of a loop, in its own unit, and the Q that ends it."""
-
-    @property
-    def evaluation_interval(self) -> int: ...
-    @property
-    def evaluation_episodes(self) -> int: ...
-    @property
-    def checkpoint_interval(self) -> int: ...
-    @property
-    def largest_q(self) -> float: ...
-
-
 class Loop:
     """The state of one training job: learner, batches' random streams, log, and the present step.
 
@@ -43,7 +30,7 @@ class Loop:
     """
 
     phase: ClassVar[str]
-    schedule: Schedule
+    schedule: Any  # its intervals, in its own unit, and the Q that ends it
 
     def __init__(
         self,

@@ -1,6 +1,11 @@
 """What agents act in: how it is collected from, by steps or by episodes, and how they are evaluated.
 
-A loop counts in the unit of its world and does not look further.
+A loop counts in the unit of its world and does not look further. A world has the name of its `environment`;
+its `unit`, what a step of an online schedule is; its `headline`, the metric that a progress bar shows;
+whether agents may learn while it measures (`measures_beside`); the shapes of an `observation` and its
+`action_size`; its `horizon`, how many transitions a step of a schedule brings; `fixed`, the settings of an
+online schedule that have one value here; and `episode_ends`, which collected transitions [S, n] end an
+episode, or are cut by a block's end, block by block.
 """
 
 from __future__ import annotations
@@ -8,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,107 +37,6 @@ from storage import UserError
 
 ON_CPU = Compute()
 Act = Callable[[Any], Tensor]  # named observations [G, 1, ...] each -> actions [G, 1, action_size]
-
-
-class World(Protocol):
-    """An environment, for a group of agents or runs side by side."""
-
-    environment: str
-    unit: str
-    """What a step of an online schedule is."""
-    headline: str
-    """The metric that a progress bar shows."""
-    measures_beside: bool
-    """Whether agents may learn while what `measurement` returns is called."""
-    observation: Observed
-    action_size: int
-    horizon: int
-    """Transitions that one step of a schedule brings."""
-    fixed: Mapping[str, Any]
-    """Settings of an online schedule that have one value here."""
-    episode_ends: list[NDArray[np.bool_]]
-    """Which collected transitions [S, n] end an episode (or are cut by a block's end), block by block."""
-
-    def measurement(
-        self, player: Method, seeds: Sequence[int], step: int, episodes: int
-    ) -> Callable[[], Measured]:
-        """Return a function that measures how good the player is now."""
-
-    def open(self, seeds: Sequence[int], reward_scale: float, fresh_episodes: bool) -> None:
-        """Get ready to collect; blocks begin with new episodes, or go on with the last one's."""
-
-    def collect(self, learner: Method, first: int, count: int) -> None:
-        """Add what `count` steps of the schedule bring to each run's replay; the first is number `first`."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Return what the next `collect` depends on."""
-
-    def restore(self, tensors: Mapping[str, Tensor], collected: int) -> None:
-        """Go on from `state()`, after so many transitions. UserError where it is not this world's."""
-
-
-def world_of(job: Job) -> World:
-    """Make the world of a job, for as many agents or runs as it has seeds."""
-    if job.make is None:
-        return Locomotion(job.environment, job.compute)
-    return Episodes(job.make, job.environment, len(job.seeds), job.compute.device)
-
-
-class _PlayersOf:
-    """A player as those of its agents that `rows` are: what the others would be shown is zero."""
-
-    def __init__(self, player: Method, rows: slice) -> None:
-        self._player, self._rows = player, rows
-
-    @property
-    def agents(self) -> Population:
-        agents: Population = self._player.agents
-        return agents
-
-    @agents.setter
-    def agents(self, agents: Population) -> None:
-        self._player = copy.copy(self._player)
-        self._player.agents = agents
-
-    def exploit(self, observations: Tensor) -> Tensor:
-        shown = observations.new_zeros(self.agents.count, *observations.shape[1:])
-        shown[self._rows] = observations
-        return self._player.exploit(shown)[self._rows]
-
-
-def measurement_of(
-    player: Method, groups: Sequence[tuple[World, Sequence[int]]], step: int, episodes: int
-) -> Callable[[], Measured]:
-    """Return a function that measures each group of a player's agents, of these seeds, in its own world.
-
-    UserError where worlds measure different things.
-    """
-    if len(groups) == 1:
-        world, seeds = groups[0]
-        return world.measurement(player, seeds, step, episodes)
-    measures, start = [], 0
-    for world, seeds in groups:
-        own: Any = _PlayersOf(player, slice(start, start + len(seeds)))
-        measures.append(world.measurement(own, seeds, step, episodes))
-        start += len(seeds)
-
-    def measure() -> Measured:
-        first, *others = (each() for each in measures)
-        if any(set(found) != set(first) for found in others):
-            raise UserError("agents side by side act where different things are measured: expected the same")
-        return {name: np.concatenate([first[name], *(each[name] for each in others)]) for name in first}
-
-    return measure
-
-
-def check_sizes(data: OfflineData, world: World, dataset: str) -> None:
-    """Raise UserError where the data's observations or actions are not of the sizes of the world."""
-    found, expected = data.sizes, (world.observation, world.action_size)
-    if found != expected:
-        raise UserError(
-            f"{dataset} has observations and actions of sizes {found}, expected {expected} for"
-            f" {world.environment}"
-        )
 
 
 def collection_seed(seed: int) -> int:
@@ -344,3 +248,70 @@ class Episodes:
 
     def restore(self, tensors: Mapping[str, Tensor], collected: int) -> None:
         """Nothing is restored."""
+
+
+World = Locomotion | Episodes
+
+
+def world_of(job: Job) -> World:
+    """Make the world of a job, for as many agents or runs as it has seeds."""
+    if job.make is None:
+        return Locomotion(job.environment, job.compute)
+    return Episodes(job.make, job.environment, len(job.seeds), job.compute.device)
+
+
+class _PlayersOf:
+    """A player as those of its agents that `rows` are: what the others would be shown is zero."""
+
+    def __init__(self, player: Method, rows: slice) -> None:
+        self._player, self._rows = player, rows
+
+    @property
+    def agents(self) -> Population:
+        agents: Population = self._player.agents
+        return agents
+
+    @agents.setter
+    def agents(self, agents: Population) -> None:
+        self._player = copy.copy(self._player)
+        self._player.agents = agents
+
+    def exploit(self, observations: Tensor) -> Tensor:
+        shown = observations.new_zeros(self.agents.count, *observations.shape[1:])
+        shown[self._rows] = observations
+        return self._player.exploit(shown)[self._rows]
+
+
+def measurement_of(
+    player: Method, groups: Sequence[tuple[World, Sequence[int]]], step: int, episodes: int
+) -> Callable[[], Measured]:
+    """Return a function that measures each group of a player's agents, of these seeds, in its own world.
+
+    UserError where worlds measure different things.
+    """
+    if len(groups) == 1:
+        world, seeds = groups[0]
+        return world.measurement(player, seeds, step, episodes)
+    measures, start = [], 0
+    for world, seeds in groups:
+        own: Any = _PlayersOf(player, slice(start, start + len(seeds)))
+        measures.append(world.measurement(own, seeds, step, episodes))
+        start += len(seeds)
+
+    def measure() -> Measured:
+        first, *others = (each() for each in measures)
+        if any(set(found) != set(first) for found in others):
+            raise UserError("agents side by side act where different things are measured: expected the same")
+        return {name: np.concatenate([first[name], *(each[name] for each in others)]) for name in first}
+
+    return measure
+
+
+def check_sizes(data: OfflineData, world: World, dataset: str) -> None:
+    """Raise UserError where the data's observations or actions are not of the sizes of the world."""
+    found, expected = data.sizes, (world.observation, world.action_size)
+    if found != expected:
+        raise UserError(
+            f"{dataset} has observations and actions of sizes {found}, expected {expected} for"
+            f" {world.environment}"
+        )

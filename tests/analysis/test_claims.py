@@ -20,12 +20,13 @@ from analysis.claim_statistics import STATISTICS
 from analysis.claims import CLAIMS, Claim, read_claims
 from analysis.intervals import Bootstrap
 from analysis.judging import Judgement, judge, seeds_to_decide, verdict_of
-from analysis.published import METHOD_OF_CURVE, published_curve, published_runs
+from analysis.published import METHOD_OF_CURVE, published_runs
 from analysis.scores import Scores, normalised
 from analysis.verdicts import FAILED, failing, main, reproduction, verdict_lines, verdict_table
 from envs.reference_scores import reference_scores
 from storage import UserError
 from storage.curves import COLUMNS, write_curves
+from tests.published import published_curve
 
 FEW = Bootstrap(repetitions=200, seed=1)
 PANEL = "halfcheetah-random"

@@ -15,13 +15,12 @@ from analysis.published import (
     TABLE,
     build,
     main,
-    published_curve,
-    published_panels,
     published_runs,
     published_table,
     runs_behind,
 )
 from storage import UserError
+from tests.published import published_curve, published_panels
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference" / "off2on_figures.csv.gz"
 
@@ -147,22 +146,6 @@ def test_rebuilding_gives_the_same_rows(tmp_path: Path) -> None:
     build(REFERENCE, tmp_path / "again.parquet")
     again = pd.read_parquet(tmp_path / "again.parquet").astype({"mean": "float64", "std": "float64"})
     pd.testing.assert_frame_equal(again, published_table())
-
-
-@pytest.mark.parametrize(
-    ("figure", "panel", "curve", "wrong", "known"),
-    [
-        (2, "halfcheetah-random", "Ours", "figure '2'", "3, 4a"),
-        (3, "ant-random", "Ours", "panel 'ant-random'", "halfcheetah-random"),
-        (3, "halfcheetah-random", "IQL", "curve 'IQL'", "Ours, SAC"),
-    ],
-)
-def test_an_unknown_curve_is_refused_with_the_known_names(
-    figure: int, panel: str, curve: str, wrong: str, known: str
-) -> None:
-    with pytest.raises(UserError, match=wrong) as refusal:
-        published_curve(figure, panel, curve)
-    assert known in str(refusal.value)
 
 
 def test_a_source_without_a_column_is_refused_and_leaves_nothing(

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from analysis.intervals import Bootstrap
-from analysis.published import published_curve, published_runs
+from analysis.published import published_runs
 from analysis.reproduction_error import COLUMNS, STEPS, error_table, reproduction_errors
 from analysis.scores import normalised
 from analysis.shares import environment_steps
 from storage.curves import COLUMNS as CURVE_COLUMNS
+from tests.published import published_curve
 
 FEW = Bootstrap(repetitions=100)
 PANEL = "halfcheetah-random"

@@ -9,14 +9,14 @@ import pandas as pd
 
 from analysis.aggregate import statistics
 from analysis.statistics import Statistics, closing_rows
-from analysis.summary import costed_rows, markdown_table, summary_table
+from analysis.summary import closing_table, costed_rows
 
 MakeCurves = Callable[..., pd.DataFrame]
 
 
 def test_every_method_and_dataset_has_its_line(make_curves: MakeCurves) -> None:
     result = statistics(make_curves(datasets=("halfcheetah-random", "hopper-medium")), repetitions=20)
-    lines = summary_table(result).splitlines()
+    lines = closing_table(result).splitlines()
     assert lines[0].split() == [
         "method",
         "dataset",
@@ -34,12 +34,12 @@ def test_every_method_and_dataset_has_its_line(make_curves: MakeCurves) -> None:
 
 
 def test_columns_are_aligned(make_curves: MakeCurves) -> None:
-    lines = summary_table(statistics(make_curves(), repetitions=20)).splitlines()[:5]
+    lines = closing_table(statistics(make_curves(), repetitions=20)).splitlines()[:5]
     assert len({len(line) for line in lines}) == 1
 
 
 def test_one_run_is_said_to_have_no_interval(make_curves: MakeCurves) -> None:
-    table = summary_table(statistics(make_curves(seeds=(0,)), repetitions=20))
+    table = closing_table(statistics(make_curves(seeds=(0,)), repetitions=20))
     assert table.count("none (one run)") == 3
     assert "nan" not in table
 
@@ -47,7 +47,7 @@ def test_one_run_is_said_to_have_no_interval(make_curves: MakeCurves) -> None:
 def test_markdown_holds_the_same_table(make_curves: MakeCurves) -> None:
     result = statistics(make_curves(), repetitions=20)
     pd.testing.assert_frame_equal(costed_rows(result, None), closing_rows(result), check_exact=True)
-    text = markdown_table(result)
+    text = closing_table(result, form="pipe")
     assert text.splitlines()[0].split()[:4] == ["|", "method", "|", "dataset"]
     assert text.count("halfcheetah-random") == 3
 
@@ -66,7 +66,7 @@ def test_a_row_says_what_a_seed_takes_and_its_score_an_hour(make_curves: MakeCur
     rows = costed_rows(result, compute_of(result)).set_index(["method", "dataset"])
     assert rows[["pflop", "core_hours"]].iloc[:3].to_numpy().tolist() == [[2, 4], [2, 5], [2, 4.5]]
     np.testing.assert_array_equal(rows["score_per_core_hour"], rows["end"] / rows["core_hours"])
-    lines = summary_table(result, compute_of(result)).splitlines()
+    lines = closing_table(result, compute_of(result)).splitlines()
     assert lines[0].endswith("score per core-hour")
     assert lines[2].split()[-4:] == ["1,000", "2", "4", f"{rows['score_per_core_hour'].iloc[0]:.3g}"]
     assert "model has them" in lines[-1]
@@ -74,7 +74,7 @@ def test_a_row_says_what_a_seed_takes_and_its_score_an_hour(make_curves: MakeCur
 
 def test_what_is_not_known_of_the_compute_is_left_empty(make_curves: MakeCurves) -> None:
     result = statistics(make_curves(), repetitions=5)
-    table = summary_table(result, compute_of(result))
+    table = closing_table(result, compute_of(result))
     assert "nan" not in table
     assert costed_rows(result, compute_of(result))["pflop"].isna().sum() == 1
 

@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 
 from analysis.aggregate import statistics
 from analysis.intervals import Bootstrap
-from analysis.published import METHOD_OF_CURVE, published_curve, published_table
+from analysis.published import METHOD_OF_CURVE, published_table
 from analysis.scores import normalised, returns
 from paper_figures import drawing, panels, style
 from paper_figures.curves import Curves
@@ -22,6 +22,7 @@ from paper_figures.index import FIGURES, write
 from paper_figures.results import Results
 from storage import UserError
 from storage.curves import COLUMNS
+from tests.published import published_curve
 
 MakeCurves = Callable[..., pd.DataFrame]
 COMPARISONS = [

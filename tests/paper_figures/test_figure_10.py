@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 
 from analysis.aggregate import statistics
 from analysis.intervals import Bootstrap
-from analysis.published import published_curve
 from paper_figures.index import FIGURES
 from paper_figures.results import Results
 from storage import UserError
 from tests.conftest import MakeCurves
+from tests.published import published_curve
 
 STEPS = (0, 10_000, 20_000)
 

@@ -19,7 +19,6 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from analysis.aggregate import statistics
-from analysis.published import published_curve, published_panels
 from analysis.scores import returns
 from analysis.statistics import Statistics, write_statistics
 from paper_figures import (
@@ -36,6 +35,7 @@ from paper_figures import (
 from paper_figures.index import FIGURES, Drawing, write
 from paper_figures.results import Results
 from storage import UserError
+from tests.published import published_curve, published_panels
 from workflow.sections import GENERAL_FIGURES
 
 MakeCurves = Callable[..., pd.DataFrame]

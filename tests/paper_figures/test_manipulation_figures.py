@@ -11,7 +11,6 @@ import pytest
 from matplotlib.image import imsave
 
 from analysis.intervals import Bootstrap
-from analysis.published import published_curve
 from analysis.success import comparable
 from paper_figures import drawing, panels
 from paper_figures.index import FIGURES, write
@@ -19,6 +18,7 @@ from paper_figures.panels import TASKS
 from paper_figures.results import Results, Updates
 from storage import UserError
 from storage.curves import COLUMNS
+from tests.published import published_curve
 
 STEPS = range(0, 301, 10)
 METHODS = ("off2on", "cql_ft", "sac_single_balanced", "cql_ensemble_balanced")

@@ -10,7 +10,7 @@ from analysis.judging import judge
 from analysis.reproduction_error import error_table, reproduction_errors
 from analysis.statistics import read_statistics
 from analysis.success import comparable, success_lines, success_markdown, success_rows
-from analysis.summary import costed_rows, markdown_table, summary_table
+from analysis.summary import closing_table, costed_rows
 from analysis.verdicts import reproduction, verdict_lines, verdict_table
 from storage.curves import read_curves
 from storage.files import write_json, write_text
@@ -40,10 +40,10 @@ def main(job: Job) -> None:
         sections = {"Success on the manipulation tasks": success_markdown(successes), **sections}
     further = "".join(f"\n## {heading}\n\n{table}" for heading, table in sections.items())
     write_text(job.output("csv"), csv(costed_rows(result, compute) if result else successes))
-    closing = markdown_table(result, compute) if result else ""
+    closing = closing_table(result, compute, "pipe") if result else ""
     write_text(job.output("markdown"), (closing + further).lstrip())
     tables = [
-        summary_table(result, compute) if result else "",
+        closing_table(result, compute) if result else "",
         success_lines(successes),
         verdict_lines(judgements),
     ]

@@ -226,19 +226,20 @@ class TestPenalty:
             value = agents.q.soft_maximum(batch.observations, actions, log_density, draws)
             return torch.cat([g.flatten() for g in torch.autograd.grad(value.sum(), parameters)])
 
-        full = gradient(None)
-        samples = torch.stack(
-            [gradient(conservative._systematic_draws(agents.streams, SIZE, 2)) for _ in range(600)]
-        )
+        full, drawn = gradient(None), dataclasses.replace(CONFIG, penalty_gradient_actions=2)
+        draws = (conservative.gradient_draws(agents, batch, drawn) for _ in range(600))
+        samples = torch.stack([gradient(each) for each in draws])
         error = samples.mean(dim=0) - full
         allowed = 5 * samples.std(dim=0) / math.sqrt(600) + 1e-5
         assert (error.abs() < allowed).all()
 
     def test_systematic_draws_are_one_offset_spread_evenly(self) -> None:
-        streams, same = Streams(SEEDS), Streams(SEEDS)
-        draws = conservative._systematic_draws(streams, SIZE, 5)
+        agents = make_agents()
+        same = same_streams(agents)
+        drawn = dataclasses.replace(CONFIG, penalty_gradient_actions=5)
+        draws = conservative.gradient_draws(agents, make_batch(), drawn)
         offsets = same.uniform(2, SIZE, 1)
-        assert draws.shape == (len(SEEDS), 2, SIZE, 5)
+        assert draws is not None and draws.shape == (len(SEEDS), 2, SIZE, 5)
         torch.testing.assert_close(draws, torch.cat([(i + offsets) / 5 for i in range(5)], dim=-1))
         assert float(draws.min()) >= 0 and float(draws.max()) < 1
         assert (draws.diff(dim=-1) > 0).all()

@@ -24,8 +24,9 @@ from algorithms.population.encoding import EncoderConfig, ObservationEncoding
 from algorithms.population.networks import mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch, combined
-from algorithms.replay.extras import ONLINE, PRIOR, RANDOM, TASK
+from algorithms.replay.extras import ONLINE
 from algorithms.replay.stores import OfflineData, OnlineBuffer
+from offline_data.image_episodes import PRIOR, RANDOM, TASK
 from storage import UserError
 from tests.algorithms import slow_reference as slow
 from tests.algorithms.bits import assert_same_bits, row_of

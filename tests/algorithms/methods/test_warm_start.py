@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms.methods import warm_start
+from algorithms.methods.cql import CQL
 from algorithms.methods.sac import SACConfig
 from algorithms.population.agents import ActorCritics
 from algorithms.replay.batch import Batch
@@ -45,7 +45,7 @@ def assert_moved_by_adam(
 def test_cloning_is_one_step_up_the_log_likelihood_of_the_datas_actions() -> None:
     agents, batch = make_agents(), make_batch()
     exact = slow.float64_parameters(agents)
-    metrics = warm_start.clone(agents, batch)
+    metrics = CQL(agents, CONFIG).clone(batch)
     losses = []
     for agent in range(len(SEEDS)):
         log_likelihood = [
@@ -70,7 +70,7 @@ def test_fitting_returns_is_one_step_of_both_twins_towards_them() -> None:
     agents, batch = make_agents(), make_batch()
     returns = torch.randn(len(SEEDS), SIZE, generator=torch.Generator().manual_seed(2))
     exact = slow.float64_parameters(agents)
-    metrics = warm_start.fit_returns(agents, batch, returns)
+    metrics = CQL(agents, CONFIG).fit_returns(batch, returns)
     expected = slow.critic_loss(exact, batch, returns.double())
     torch.testing.assert_close(metrics["td_error"].double(), expected.detach(), rtol=1e-4, atol=1e-4)
     assert_moved_by_adam(
@@ -86,8 +86,8 @@ def test_both_phases_reach_their_goal() -> None:
     batch = batch._replace(actions=goal)
     returns = batch.observations[..., 0]
     for _ in range(800):
-        warm_start.clone(agents, batch)
-        metrics = warm_start.fit_returns(agents, batch, returns)
+        CQL(agents, CONFIG).clone(batch)
+        metrics = CQL(agents, CONFIG).fit_returns(batch, returns)
     actions = agents.policy(batch.observations).mode().detach()
     assert float((actions - goal).abs().mean()) < 0.1
     assert metrics["td_error"].max() == pytest.approx(0, abs=0.05)

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import FIELDS, Batch, combined
-from algorithms.replay.extras import NO_EXTRAS, ONLINE, RANDOM, Needed
+from algorithms.replay.extras import NO_EXTRAS, ONLINE, Needed
 from algorithms.replay.observed import RecordedFrames
 from algorithms.replay.stores import BalancedReplay, OfflineData, OnlineBuffer, OnlineReplay, UniformReplay
+from offline_data.image_episodes import RANDOM
 from storage import UserError
 from tests.algorithms.image_task import ACTION, HORIZON, SHAPES, record
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from algorithms.methods import cql, warm_start
+from algorithms.methods import cql
 from algorithms.methods.awac import AWAC, AWACConfig
 from algorithms.methods.cql import CQL, CQLConfig
 from algorithms.population import checkpoints
@@ -71,8 +71,8 @@ def test_each_phase_has_its_updates_and_cql_counts_its_own(
 
         monkeypatch.setattr(module, name, watched)
 
-    watch(warm_start, "clone")
-    watch(warm_start, "fit_returns")
+    watch(CQL, "clone")
+    watch(CQL, "fit_returns")
     watch(cql, "update")
     train(tmp_path, [0])
     assert [name for name, _ in calls] == ["clone"] * 7 + ["fit_returns"] * 5 + ["update"] * 20
@@ -91,13 +91,13 @@ def test_returns_go_with_their_transitions(tmp_path: Path, monkeypatch: pytest.M
     returns = data.discounted_returns(METHOD.discount)
     seen = []
 
-    def check(agents: ActorCritics, batch: Any, given: torch.Tensor) -> Any:
+    def check(_: CQL, batch: Any, given: torch.Tensor) -> Any:
         seen.append(len(given))
         for reward, value in zip(batch.rewards.flatten(), given.flatten(), strict=True):
             assert returns[np.flatnonzero(data.rewards == float(reward))].tolist() == [float(value)]
         return {"q_mean": torch.zeros(len(given))}
 
-    monkeypatch.setattr(warm_start, "fit_returns", check)
+    monkeypatch.setattr(CQL, "fit_returns", check)
     train(tmp_path, [0, 1])
     assert seen == [2] * 5
 
