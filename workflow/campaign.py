@@ -1,7 +1,7 @@
 """Work through configurations within a budget of time, the first one first, and leave whole files.
 
-    python -m workflow.campaign config/figure_03_v0.yaml config/wsrl.yaml --seconds 7200 --processes 2
-    python -m workflow.campaign config/figure_03_v0.yaml --seconds 400 --bundle OUT --rehearse
+    python -m workflow.campaign config/wsrl.yaml config/iql.yaml --seconds 7200 --processes 2
+    python -m workflow.campaign config/wsrl.yaml --seconds 400 --bundle OUT --rehearse
 
 What needs a machine's hours is done: behaviour policies, datasets, training, densities. Statistics and
 figures are Snakemake's, on whatever machine; nothing here needs Snakemake. Jobs run as they do there, by
