@@ -24,7 +24,7 @@ from algorithms.methods.interface import Method, Metrics, OfflineStart, Start
 from algorithms.population.agents import Population, learned
 from algorithms.population.embeddings import Embeddings, nearest
 from algorithms.population.networks import TanhGaussian
-from algorithms.population.perceptrons import PopulationMLP, PopulationScale, one_hot
+from algorithms.population.perceptrons import PopulationMLP, PopulationScale, each_times, one_hot
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra
@@ -73,9 +73,12 @@ class Described(nn.Module):
         self.scale = PopulationScale(copies, features)
         self.head = PopulationMLP(copies, features + embedding_size, (last,), outputs)
 
-    def features(self, inputs: Tensor, frozen: bool = False) -> Tensor:
-        """Return what every vector's head sees of the inputs: [K, B, in] -> [K, B, features]."""
-        hidden = torch.relu(self.body(inputs, frozen))
+    def features(self, inputs: Tensor, frozen: bool = False, given: Tensor | None = None) -> Tensor:
+        """Return what every vector's head sees of the inputs: [K, B, in] -> [K, B, features].
+
+        Inputs that are `given` come first and get no gradient.
+        """
+        hidden = torch.relu_(self.body(inputs, frozen, given))
         normalised = functional.layer_norm(hidden, hidden.shape[-1:], eps=NORM_EPSILON)
         scale = (self.scale.shift, self.scale.gain)
         shift, gain = (part.detach() for part in scale) if frozen else scale
@@ -114,12 +117,11 @@ class DescribedCritics(Described):
 
     def pairs(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
         """Return the features of states and actions: [P, B, ...] each -> [2 P, B, features]."""
-        states = observations.detach() if frozen else observations
-        return self.features(torch.cat([states, actions], dim=-1).repeat_interleave(2, dim=0), frozen)
+        return self.features(each_times(actions, 2), frozen, given=each_times(observations, 2))
 
     def values(self, features: Tensor, policies: Tensor, frozen: bool = False) -> Tensor:
         """Q of the policies by number, int64 [P, B], of the pairs of `features`. [P, 2, B]"""
-        vectors = self.policies(policies.repeat_interleave(2, dim=0), frozen)
+        vectors = self.policies(each_times(policies, 2), frozen)
         return self.of(features, vectors, frozen).reshape(len(policies), 2, -1)
 
     def initialise(self, streams: Streams) -> None:
@@ -216,14 +218,18 @@ class Imitation(NamedTuple):
     commitment: Tensor  # negative cosine of the two vectors
 
 
-def imitation(agents: LatentAgents, batch: Batch, behaviour: TanhGaussian, features: Tensor) -> Imitation:
-    """E[-log pi(a|s; w_m) - log pi(a|s; e)] and E[-<w_m, e>], e of the trajectory's behaviour. [MSBM]"""
-    trajectories = batch.extras["trajectory"]
-    own = agents.trajectories(trajectories)
+def imitation(
+    agents: LatentAgents, batch: Batch, behaviours: Tensor, behaviour: TanhGaussian, features: Tensor
+) -> Imitation:
+    """E[-log pi(a|s; w_m) - log pi(a|s; e)] and E[-<w_m, e>], e of the trajectory's behaviour. [MSBM]
+
+    `behaviours` are the behaviours' numbers, int64 [P, B], and `behaviour` they in the batch's states.
+    """
+    own = agents.trajectories(batch.extras["trajectory"])
     actions = behaviour_cloning.inside(batch.actions)
     likelihood = behaviour.log_density(actions)
     likelihood = likelihood + agents.policy.distribution(features, own).log_density(actions)
-    cosine = (own * agents.policies(agents.assigned(trajectories))).sum(dim=-1)
+    cosine = (own * agents.policies(behaviours)).sum(dim=-1)
     return Imitation(-likelihood.mean(dim=-1), -cosine.mean(dim=-1))
 
 
@@ -273,7 +279,7 @@ class MultiSource(Method):
         agents.step(critics)
         features = agents.policy.features(batch.observations)
         behaviour = agents.policy.distribution(features, agents.policies(behaviours))
-        found = imitation(agents, batch, behaviour, features)
+        found = imitation(agents, batch, behaviours, behaviour, features)
         loss = found.reconstruction + config.commitment_weight * found.commitment
         agents.step(loss)
         return {
