@@ -156,6 +156,9 @@ def test_candidates_are_judged_as_pairs_of_state_and_candidate(
     torch.testing.assert_close(found, slowly(net, pairs))
     half = net.of_candidates(states[FIRST_TWIN], candidates[FIRST_TWIN], FIRST_TWIN)
     torch.testing.assert_close(half, found[FIRST_TWIN])
+    common = candidates[:, :PER_STATE]
+    found = net.of_candidates(states, common, everywhere=True)
+    torch.testing.assert_close(found, net.of_candidates(states, common.repeat(1, ROWS, 1)), **EXACTLY)
 
 
 def test_the_first_twin_alone_is_the_first_of_both() -> None:
