@@ -84,7 +84,7 @@ class LBRACV(multi_source.MultiSource):
         actions = policy.actions(agents.streams.normal(*batch.actions.shape[1:]))
         apart = self._divergence(policy, behaviour)
         climb = agents.q.values(agents.q.pairs(batch.observations, actions, True), learned, True).amin(dim=1)
-        found = multi_source.imitation(agents, batch, behaviour, features)
+        found = multi_source.imitation(agents, batch, behaviours, behaviour, features)
         actor = (config.divergence_weight * apart - climb).mean(dim=-1)
         loss = actor + found.reconstruction + config.commitment_weight * found.commitment
         agents.step(loss)

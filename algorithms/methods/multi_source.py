@@ -146,14 +146,18 @@ class Imitation(NamedTuple):
     commitment: Tensor  # negative cosine of the two vectors
 
 
-def imitation(agents: LatentAgents, batch: Batch, behaviour: TanhGaussian, features: Tensor) -> Imitation:
-    """E[-log pi(a|s; w_m) - log pi(a|s; e)] and E[-<w_m, e>], e of the trajectory's behaviour. [MSBM]"""
-    trajectories = batch.extras["trajectory"]
-    own = agents.trajectories(trajectories)
+def imitation(
+    agents: LatentAgents, batch: Batch, behaviours: Tensor, behaviour: TanhGaussian, features: Tensor
+) -> Imitation:
+    """E[-log pi(a|s; w_m) - log pi(a|s; e)] and E[-<w_m, e>], e of the trajectory's behaviour. [MSBM]
+
+    `behaviours` are the behaviours' numbers, int64 [P, B], and `behaviour` they in the batch's states.
+    """
+    own = agents.trajectories(batch.extras["trajectory"])
     actions = behaviour_cloning.inside(batch.actions)
     likelihood = behaviour.log_density(actions)
     likelihood = likelihood + agents.policy.distribution(features, own).log_density(actions)
-    cosine = (own * agents.policies(agents.assigned(trajectories))).sum(dim=-1)
+    cosine = (own * agents.policies(behaviours)).sum(dim=-1)
     return Imitation(-likelihood.mean(dim=-1), -cosine.mean(dim=-1))
 
 
@@ -203,7 +207,7 @@ class MultiSource(Method):
         agents.step(critics)
         features = agents.policy.features(batch.observations)
         behaviour = agents.policy.distribution(features, agents.policies(behaviours))
-        found = imitation(agents, batch, behaviour, features)
+        found = imitation(agents, batch, behaviours, behaviour, features)
         loss = found.reconstruction + config.commitment_weight * found.commitment
         agents.step(loss)
         means = losses.measured(critic_loss=critics, actor_loss=loss, q_mean=q.mean(dim=(1, 2)))

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from algorithms.population.embeddings import Embeddings
 from algorithms.population.networks import TanhGaussian
-from algorithms.population.perceptrons import PopulationMLP, PopulationScale
+from algorithms.population.perceptrons import PopulationMLP, PopulationScale, each_times
 from algorithms.population.streams import Streams
 
 LOG_STD_RANGE = (-10.0, 10.0)  # [MSBM] networks2.py
@@ -32,9 +32,12 @@ class Described(nn.Module):
         self.scale = PopulationScale(copies, features)
         self.head = PopulationMLP(copies, features + embedding_size, (last,), outputs)
 
-    def features(self, inputs: Tensor, frozen: bool = False) -> Tensor:
-        """Return what every vector's head sees of the inputs: [K, B, in] -> [K, B, features]."""
-        hidden = torch.relu(self.body(inputs, frozen))
+    def features(self, inputs: Tensor, frozen: bool = False, given: Tensor | None = None) -> Tensor:
+        """Return what every vector's head sees of the inputs: [K, B, in] -> [K, B, features].
+
+        Inputs that are `given` come first and get no gradient.
+        """
+        hidden = torch.relu_(self.body(inputs, frozen, given))
         normalised = functional.layer_norm(hidden, hidden.shape[-1:], eps=NORM_EPSILON)
         scale = (self.scale.shift, self.scale.gain)
         shift, gain = (part.detach() for part in scale) if frozen else scale
@@ -73,12 +76,11 @@ class DescribedCritics(Described):
 
     def pairs(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
         """Return the features of states and actions: [P, B, ...] each -> [2 P, B, features]."""
-        states = observations.detach() if frozen else observations
-        return self.features(torch.cat([states, actions], dim=-1).repeat_interleave(2, dim=0), frozen)
+        return self.features(each_times(actions, 2), frozen, given=each_times(observations, 2))
 
     def values(self, features: Tensor, policies: Tensor, frozen: bool = False) -> Tensor:
         """Q of the policies by number, int64 [P, B], of the pairs of `features`. [P, 2, B]"""
-        vectors = self.policies(policies.repeat_interleave(2, dim=0), frozen)
+        vectors = self.policies(each_times(policies, 2), frozen)
         return self.of(features, vectors, frozen).reshape(len(policies), 2, -1)
 
     def initialise(self, streams: Streams) -> None:

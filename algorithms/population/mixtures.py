@@ -33,12 +33,12 @@ class SubPolicies(nn.Module):
         """Compute the outputs of all K in each state. [P, B, K, outputs]"""
         agents, states = observations.shape[:2]
         embedded = torch.relu(self.embedding.weight + self.embedding.bias)  # of each latent that is one of K
-        each = embedded.unsqueeze(1).expand(-1, states, -1, -1).flatten(1, 2)
         if torch.is_grad_enabled():
+            each = embedded.unsqueeze(1).expand(-1, states, -1, -1).flatten(1, 2)
             repeated = observations.repeat_interleave(embedded.shape[1], dim=1)
             outputs = self.net(torch.cat([repeated, each], dim=-1))
         else:
-            outputs = self.net.of_candidates(observations, each)
+            outputs = self.net.of_candidates(observations, embedded, everywhere=True)
         shaped: Tensor = outputs.reshape(agents, states, embedded.shape[1], -1)
         return shaped
 

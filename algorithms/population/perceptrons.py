@@ -139,22 +139,32 @@ class PopulationMLP(nn.Module):
         return gradient
 
     @torch.no_grad()
-    def of_candidates(self, states: Tensor, candidates: Tensor, networks: slice = EVERY_NETWORK) -> Tensor:
+    def of_candidates(
+        self,
+        states: Tensor,
+        candidates: Tensor,
+        networks: slice = EVERY_NETWORK,
+        everywhere: bool = False,
+    ) -> Tensor:
         """Evaluate, without gradients, n candidates in each state, a state's candidates in a row.
 
         [K, B, state_size], [K, B n, candidate_size] -> [K, B n, out], the inputs being (state, candidate).
+        Candidates that are the same `everywhere`, in all states, are [K, n, candidate_size].
         """
         if self.norm != "none":
-            repeated = states.repeat_interleave(candidates.shape[1] // states.shape[1], dim=1)
-            pairs = torch.cat([repeated, candidates], dim=-1)
+            own = candidates.repeat(1, states.shape[1], 1) if everywhere else candidates
+            repeated = states.repeat_interleave(own.shape[1] // states.shape[1], dim=1)
+            pairs = torch.cat([repeated, own], dim=-1)
             return evaluated(pairs, self.tensors(networks=networks), self.norm)
         weight, bias, *rest = self.tensors(networks=networks)
         state_size = states.shape[-1]
-        from_state = torch.bmm(states, weight[:, :state_size]).add_(bias)
+        from_state = torch.bmm(states, weight[:, :state_size]).add_(bias).unsqueeze(2)
         hidden = torch.bmm(candidates, weight[:, state_size:])
-        by_state = hidden.view(*states.shape[:2], -1, hidden.shape[-1])
-        by_state.add_(from_state.unsqueeze(2)).relu_()
-        return _forward(hidden, rest)
+        if everywhere:
+            by_state = hidden.unsqueeze(1) + from_state
+        else:
+            by_state = hidden.view(*states.shape[:2], -1, hidden.shape[-1]).add_(from_state)
+        return _forward(by_state.relu_().flatten(1, 2), rest)
 
     def tensors(self, frozen: bool = False, networks: slice = EVERY_NETWORK) -> list[Tensor]:
         """Return weight and bias of each layer, input first; of some of the networks, or as constants.

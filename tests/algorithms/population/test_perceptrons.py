@@ -157,6 +157,9 @@ def test_candidates_are_judged_as_pairs_of_state_and_candidate(
     first = slice(None, None, 2)
     half = net.of_candidates(states[first], candidates[first], first)
     torch.testing.assert_close(half, found[first])
+    common = candidates[:, :PER_STATE]
+    found = net.of_candidates(states, common, everywhere=True)
+    torch.testing.assert_close(found, net.of_candidates(states, common.repeat(1, ROWS, 1)), **EXACTLY)
 
 
 def test_the_first_twin_alone_is_the_first_of_both() -> None:
