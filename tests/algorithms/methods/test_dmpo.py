@@ -217,7 +217,7 @@ def test_weights_lie_between_the_exponential_of_the_scale_and_one_whatever_the_a
 
 
 def test_clamped_weights_are_exponential_in_the_advantage_up_to_a_hundred() -> None:
-    agents, batch = make_agents(BOUND), make_batch(0)
+    agents, batch = make_agents(BOUND), make_batch(3)
     small, large = (
         dmpo.value_weights(agents, batch, replace(BOUND, advantage_scale=scale)) for scale in (1.0, 10.0)
     )
