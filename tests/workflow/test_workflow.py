@@ -23,7 +23,7 @@ from algorithms.population import checkpoints
 from algorithms.population.agents import ActorCritics, one_agent
 from storage.curves import read_curves
 from storage.tables import BEHAVIOURS, read_table
-from tests.workflow.conftest import Snakemake
+from tests.workflow.conftest import DryRun, Snakemake
 from workflow.code_hash import ROOT
 from workflow.plan import AUTHORS, AUTHORS_SEEDS
 
@@ -96,21 +96,20 @@ def write_authors_agents(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("files", SCALES + OVERLAID, ids=lambda files: "+".join(f.stem for f in files))
-def test_every_scale_has_a_dag(snakemake: Snakemake, tmp_path: Path, files: list[Path]) -> None:
+def test_every_scale_has_a_dag(dry_run: DryRun, tmp_path: Path, files: list[Path]) -> None:
     releases = tmp_path / "releases"
     releases.mkdir()
     for shipped in (ROOT / "releases").iterdir():
         if shipped.name != AUTHORS:  # who has imported their agents has them, and who has not needs none here
             (releases / shipped.name).symlink_to(shipped)
     write_authors_agents(releases / AUTHORS / "halfcheetah-medium")
-    process = snakemake("--dry-run", "--quiet", "rules", "--configfile", *map(str, files))
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
+    status, output = dry_run("--quiet", "rules", "--configfile", *map(str, files))
+    assert status == 0, output
     assert "train" in output
 
 
-def test_the_figures_alone_can_be_asked_for(snakemake: Snakemake, tiny: str) -> None:
-    output, _ = snakemake("figures", "--dry-run", "--cores", "1", "--configfile", tiny).communicate()
+def test_the_figures_alone_can_be_asked_for(dry_run: DryRun, tiny: str) -> None:
+    _, output = dry_run("figures", "--cores", "1", "--configfile", tiny)
     assert "draw learning_curves" in output
     assert "closing table" not in output
 
@@ -132,24 +131,21 @@ def test_a_wrong_configuration_ends_in_one_sentence(snakemake: Snakemake, tiny: 
     ],
 )
 def test_a_file_of_more_than_one_meaning_is_refused_though_snakemake_reads_it(
-    snakemake: Snakemake, tiny: str, tmp_path: Path, content: str, sentence: str
+    dry_run: DryRun, tiny: str, tmp_path: Path, content: str, sentence: str
 ) -> None:
     (tmp_path / "overlay.yaml").write_text(content)
-    process = snakemake("--dry-run", "--configfile", tiny, "overlay.yaml")
-    output, _ = process.communicate()
-    assert process.returncode == 1
+    status, output = dry_run("--configfile", tiny, "overlay.yaml")
+    assert status == 1
     assert f"Configuration: {tmp_path / 'overlay.yaml'}" in output and sentence in output
     assert "Traceback" not in output
 
 
-def test_a_number_within_a_key_of_the_command_line_is_a_number(snakemake: Snakemake, tiny: str) -> None:
+def test_a_number_within_a_key_of_the_command_line_is_a_number(dry_run: DryRun, tiny: str) -> None:
     """Snakemake makes text of it (#2374)."""
-    process = snakemake("--dry-run", "--configfile", tiny, "--config", "statistics={repetitions: 0}")
-    output, _ = process.communicate()
+    _, output = dry_run("--configfile", tiny, "--config", "statistics={repetitions: 0}")
     assert "Configuration: statistics.repetitions is 0: expected at least 1" in output
-    process = snakemake("--dry-run", "--configfile", tiny, "--config", "statistics={repetitions: 30}")
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
+    status, output = dry_run("--configfile", tiny, "--config", "statistics={repetitions: 30}")
+    assert status == 0, output
 
 
 def test_the_last_words_of_a_failed_run_are_the_sentence_and_the_log(
@@ -186,27 +182,23 @@ OWN_FILE = {"recipe": "d4rl", "file": "/no/data.hdf5", "copies": None, "transiti
     ],
 )
 def test_what_cannot_be_made_ends_in_one_sentence(
-    snakemake: Snakemake, tiny: str, tmp_path: Path, target: str, overlay: dict[str, Any], sentence: str
+    dry_run: DryRun, tiny: str, tmp_path: Path, target: str, overlay: dict[str, Any], sentence: str
 ) -> None:
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({"extends": tiny, "name": "own"} | overlay))
-    process = snakemake(f"results/own/{target}", "--dry-run", "--configfile", "own.yaml")
-    output, _ = process.communicate()
-    assert process.returncode == 1
+    status, output = dry_run(f"results/own/{target}", "--configfile", "own.yaml")
+    assert status == 1
     assert sentence in output.rstrip("\n").splitlines()[-1]
     assert "Traceback" not in output
 
 
 def test_released_agents_and_recorded_curves_are_found_from_any_folder(
-    snakemake: Snakemake, tmp_path: Path
+    dry_run: DryRun, tmp_path: Path
 ) -> None:
-    configuration = ROOT / "config" / "figure_03.yaml"
-    process = snakemake("--dry-run", "--configfile", str(configuration))
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
-    assert "train cql" not in output
-    process = snakemake("--dry-run", "--configfile", str(configuration), "--config", "curves=recorded")
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
+    configuration = str(ROOT / "config" / "figure_03.yaml")
+    for arguments in ([], ["--config", "curves=recorded"]):
+        status, output = dry_run("--configfile", configuration, *arguments)
+        assert status == 0, output
+        assert "train cql" not in output
     assert not list(tmp_path.iterdir()) or [path.name for path in tmp_path.iterdir()] == [".snakemake"]
 
 
