@@ -36,7 +36,7 @@ for line in sys.stdin:
         sys.exit(snakemake.cli.main(arguments))
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-"""Snakemake's own command line in a fork of a process that has imported it, as nearly all of a dry run is imports."""
+"""Snakemake's command line in forks of one process that has imported it: a dry run is imports mostly."""
 
 
 @pytest.fixture
