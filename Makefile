@@ -73,8 +73,10 @@ lint: $(INSTALLED)
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
+# One thread each: workers are as many as cores.
+unit: export OMP_NUM_THREADS = 1
 unit: $(INSTALLED)
-	python -m pytest
+	python -m pytest --numprocesses $(CORES) --dist worksteal
 
 unit-narrow: export ATEN_CPU_CAPABILITY = avx2
 unit-narrow: export ONEDNN_MAX_CPU_ISA = AVX2

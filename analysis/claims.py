@@ -39,6 +39,7 @@ UNITS = {
     "assignment_purity": "share",
     "assignment_nmi": "normalised mutual information",
     "held_out_log_likelihood": "nats a step",
+    "critic_loss": "reward squared",
 }
 
 

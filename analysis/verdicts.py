@@ -133,13 +133,13 @@ def numbers(claim: Claim, outcome: Outcome | None) -> str:
     """ "+29.0 [24.1, 33.5] > 0": estimate, interval and what it is held against; empty without an outcome."""
     if outcome is None:
         return ""
-    decimals = 1 if claim.unit == UNITS["return"] else 2
+    digits = {UNITS["return"]: ".1f", UNITS["critic_loss"]: ".3g"}.get(claim.unit, ".2f")
     sign = "" if claim.statistic == "probability_of_improvement" else "+"
     interval = "no interval"
     if outcome.low is not None and outcome.high is not None:
-        interval = f"[{outcome.low:.{decimals}f}, {outcome.high:.{decimals}f}]"
+        interval = f"[{outcome.low:{digits}}, {outcome.high:{digits}}]"
     against = f"> {claim.threshold:g}" if claim.margin is None else f"within ±{claim.margin:g}"
-    return f"{outcome.estimate:{sign}.{decimals}f} {interval} {against}"
+    return f"{outcome.estimate:{sign}{digits}} {interval} {against}"
 
 
 def _with_verdict(claim: Claim, outcome: Outcome | None) -> str:

@@ -46,8 +46,8 @@ TASKS = {
 }
 """The datasets of images by the paper's names, and their environments: `envs.manipulation.ENVIRONMENTS`."""
 IMAGE_FAMILY, OWN_FAMILY = "manipulation", "own"
-FAMILIES = ("halfcheetah", "hopper", "walker2d", "inverted-double-pendulum", "two", "rooms")
-"""What names of datasets begin with, and the folders of what is recorded."""
+FAMILIES = {family.lower() for family in REFERENCE_SCORES | PLANE}
+"""What names of datasets begin with, hyphens aside; the folders of what is recorded."""
 PICTURED = ("figure_06", "figure_07")
 """The figures that are made of pictures of the tasks."""
 OF_FILES = ("datasets", "behaviours")
@@ -680,14 +680,17 @@ def dataset_id(dataset: str) -> str:
 
 
 def split_name(dataset: str) -> tuple[str, str]:
-    """Family and quality of a dataset's name; only the pendulum's family has hyphens of its own.
+    """Family and quality of a dataset's name: "two-ways-scripted" gives "two-ways" and "scripted".
 
     Tasks with images are one family, and so are datasets whose names begin with none.
     """
     if dataset in TASKS:
         return IMAGE_FAMILY, dataset
-    found = next((each for each in FAMILIES if dataset.startswith(f"{each}-")), OWN_FAMILY)
-    return found, dataset.removeprefix(f"{found}-")
+    words = dataset.split("-")
+    for count in range(1, len(words)):
+        if "".join(words[:count]) in FAMILIES:
+            return "-".join(words[:count]), "-".join(words[count:])
+    return OWN_FAMILY, dataset
 
 
 def family_of(dataset: str) -> str | None:

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from analysis.claim_statistics import STATISTICS
 from analysis.claims import CLAIMS, Claim, read_claims
 from analysis.intervals import Bootstrap
-from analysis.judging import Judgement, judge, seeds_to_decide, verdict_of
+from analysis.judging import Judgement, Outcome, judge, seeds_to_decide, verdict_of
 from analysis.published import METHOD_OF_CURVE, published_runs
 from analysis.scores import Scores, normalised
-from analysis.verdicts import FAILED, failing, main, reproduction, verdict_lines, verdict_table
+from analysis.verdicts import FAILED, failing, main, numbers, reproduction, verdict_lines, verdict_table
 from envs.reference_scores import reference_scores
 from storage import UserError
 from storage.curves import COLUMNS, write_curves
@@ -360,6 +360,13 @@ def test_every_claim_has_its_line_where_none_is_judged_and_its_row() -> None:
     rows = verdict_table(judgements).splitlines()
     assert len({line.count(" | ") for line in (rows[0], *rows[2:4])}) == 1
     assert "nan" not in verdict_table(judgements).lower()
+
+
+def test_a_critics_loss_has_its_digits_whatever_its_size() -> None:
+    claim = replace(END, figure=None, metric="critic_loss")
+    outcome = Outcome("reproduced", 0.00531, 0.0041, 0.062, 3, (PANEL,), 10, None)
+    assert numbers(claim, outcome) == "+0.00531 [0.0041, 0.062] > 0"
+    assert numbers(END, outcome) == "+0.0 [0.0, 0.1] > 0"
 
 
 def test_the_text_of_a_claim_is_no_markup_in_the_table() -> None:

@@ -17,7 +17,7 @@ from offline_data import d4rl_hdf5
 from storage import UserError
 from workflow import plan
 from workflow.code_hash import ROOT
-from workflow.configuration import check, merged_by_snakemake, read
+from workflow.configuration import check, load, main, merged_by_snakemake, read
 from workflow.sections import LOCOMOTION, Configuration
 
 DELETE = object()
@@ -345,9 +345,9 @@ def test_what_is_wrong_is_named_in_one_sentence(
     assert message.endswith(".")
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
-def test_the_shipped_configurations_are_right(name: str) -> None:
-    assert read(ROOT / "config" / name)["name"] == Path(name).stem
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_results_of_a_shipped_configuration_lie_under_its_own_name(path: Path) -> None:
+    assert load(path)["name"] == path.stem
 
 
 def test_the_claims_of_the_modern_comparison_are_of_its_methods_and_datasets() -> None:
@@ -375,6 +375,29 @@ def test_a_file_with_more_than_one_meaning_is_refused(tmp_path: Path, content: s
         read(tmp_path / "mine.yaml")
     assert str(tmp_path / "mine.yaml") in str(refusal.value)
     assert sentence in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "could not be read: No such file or directory."),
+        (b"name:\n\tkey: 1\n", "is not YAML: while scanning for the next token found character '\\t'"),
+        (bytes(range(128, 256)), "is not YAML: 'utf-8' codec can't decode"),
+        (b"name: [1\n", "is not YAML: while parsing a flow sequence"),
+        (b"- 1\n", "is not a configuration: expected keys with values."),
+    ],
+)
+def test_the_command_of_the_page_says_in_one_sentence_what_snakemake_ends_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, sentence: str
+) -> None:
+    """Snakemake reads a --configfile before it runs any code of ours."""
+    assert "python -m workflow.configuration FILE" in (ROOT / "docs" / "workflow.md").read_text()
+    file = tmp_path / "mine.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    assert main([str(file)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"Configuration: {file} {sentence}") and said.count("\n") == 1
 
 
 def test_the_overlay_for_a_gpu_fits_the_paper() -> None:

@@ -19,7 +19,7 @@ from benchmarks.cost import updates
 from envs import plane
 from envs.locomotion import ENVIRONMENTS
 from storage.files import read_json
-from tests.workflow.conftest import Snakemake
+from tests.workflow.conftest import DryRun
 from workflow.code_hash import ROOT
 from workflow.configuration import check, read
 from workflow.cost import (
@@ -68,9 +68,9 @@ def test_a_core_left_over_takes_the_next_job() -> None:
     assert makespan({"a": job(5), "b": job(1), "c": job(1), "d": job(1)}, 2) == 5
 
 
-def test_the_jobs_are_those_of_the_dag(smoke: dict[str, Any], snakemake: Snakemake, tmp_path: Path) -> None:
+def test_the_jobs_are_those_of_the_dag(smoke: dict[str, Any], dry_run: DryRun, tmp_path: Path) -> None:
     (tmp_path / "smoke.yaml").write_text(yaml.safe_dump(smoke))
-    output, _ = snakemake("-n", "--cores", "1", "--configfile", "smoke.yaml").communicate()
+    _, output = dry_run("--cores", "1", "--configfile", "smoke.yaml")
     stats = output[output.index("Job stats") :]
     counted = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
     found = Counter(job.stage for job in estimate(smoke).values())

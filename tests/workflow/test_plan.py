@@ -459,6 +459,7 @@ def test_the_rule_of_a_d4rl_file_is_part_of_its_recording(smoke: dict[str, Any])
     [
         ("halfcheetah-medium-replay", ("halfcheetah", "medium-replay")),
         ("inverted-double-pendulum-replay", ("inverted-double-pendulum", "replay")),
+        ("rooms-and-hallways-heteroskedastic", ("rooms-and-hallways", "heteroskedastic")),
         ("mine", ("own", "mine")),
         ("hopper2-mine", ("own", "hopper2-mine")),
     ],

@@ -23,7 +23,9 @@ def test_the_page_and_the_schema_are_up_to_date() -> None:
     assert settings_page.SCHEMA.read_text() == settings_page.schema()
 
 
-@pytest.mark.parametrize("kind", {method.Config for method in (METHODS | OFFLINE_METHODS).values()})
+@pytest.mark.parametrize(
+    "kind", dict.fromkeys(method.Config for method in (METHODS | OFFLINE_METHODS).values())
+)
 def test_every_setting_of_a_method_has_its_source(kind: type) -> None:
     comments = dict(settings_page.comments(kind))
     assert [field.name for field in fields(kind) if not comments.get(field.name)] == []

@@ -19,7 +19,7 @@ from storage import UserError
 from storage.curves import COLUMNS, read_curves
 from tests.algorithms.by_name import OFFLINE_METHODS
 from tests.algorithms.made_up import made_up_transitions
-from tests.workflow.conftest import Snakemake
+from tests.workflow.conftest import DryRun
 from workflow import watching
 from workflow.code_hash import ROOT
 from workflow.configuration import check
@@ -115,16 +115,15 @@ def test_weights_and_biases_has_a_run_a_job_that_a_resumed_one_goes_on_with(
     assert begun[0]["id"] == "train-pendulum-bc-agents_0-1-0123" and begun[0]["resume"] == "allow"
 
 
-def planned(snakemake: Snakemake, configuration: str) -> str:
-    path = str(ROOT / "config" / configuration)
-    return snakemake("-n", "--cores", "1", "--configfile", path).communicate()[0]
+def planned(dry_run: DryRun, configuration: str) -> str:
+    return dry_run("--cores", "1", "--configfile", str(ROOT / "config" / configuration))[1]
 
 
-def test_a_dry_run_of_the_largest_configuration_is_a_page(snakemake: Snakemake) -> None:
-    said = planned(snakemake, "paper.yaml")
+def test_a_dry_run_of_the_largest_configuration_is_a_page(dry_run: DryRun) -> None:
+    said = planned(dry_run, "paper.yaml")
     assert re.search(r"^train +1632$", said, re.MULTILINE)
     assert len(said.splitlines()) < 70 and max(map(len, said.splitlines())) < 200
 
 
-def test_a_dry_run_of_a_small_configuration_lists_its_jobs(snakemake: Snakemake) -> None:
-    assert "train off2on on inverted-double-pendulum-random, seeds_0-1-2" in planned(snakemake, "check.yaml")
+def test_a_dry_run_of_a_small_configuration_lists_its_jobs(dry_run: DryRun) -> None:
+    assert "train off2on on inverted-double-pendulum-random, seeds_0-1-2" in planned(dry_run, "check.yaml")
