@@ -31,7 +31,10 @@ from offline_data.image_episodes import (
 )
 from offline_data.image_io import read_image_dataset, write_image_dataset
 from storage import UserError
-from storage.constraints import Candidates, Count, Seed
+from storage.constraints import Candidates, Count, Seed, Weight
+
+ATTEMPTS = 100
+"""How often at most an episode is tried until it ends as `Settings.task_success` asks."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,10 @@ class Settings:
 
     prior, task, random: episodes of each; one at least in all. prior_noise and task_noise: of the scripts.
     prior_rests: whether a prior episode goes on to the horizon when its script is done, as COG's do, or ends
-    there (ours for small budgets: agents clone the rest too). seed: of everything. action_form,
+    there (ours for small budgets: agents clone the rest too). task_success: the share of task episodes in
+    success at their last step, spread evenly over their numbers, each tried until it ends as it is to (ours:
+    few successes are data from which training offline does not learn the whole task); None takes them as they
+    come. seed: of everything. action_form,
     horizon: the environment's; None is the task's own horizon. middle_spread and
     returns: where first stages end and task episodes start, see `ManipulationTask`.
     """
@@ -51,6 +57,7 @@ class Settings:
     prior_noise: Noise = HALF
     task_noise: Noise = HALF
     prior_rests: bool = True
+    task_success: Weight | None = None
     seed: Seed = 0
     action_form: Literal["full", "position"] = "full"
     horizon: Candidates | None = None
@@ -70,15 +77,15 @@ class ImageRecording(NamedTuple):
 def record(task: str, settings: Settings) -> ImageRecording:
     """Record `settings.prior` prior, then `task` task, then `random` random episodes of a task.
 
-    Each episode has a seed of its own, so that its content depends on `settings.seed`, its kind and its
-    number alone. Images are equal on machines with the same drawing library.
+    Each episode has a seed of its own, so that its content depends on `settings.seed`, its kind, its number
+    and how it is to end alone. Images are equal on machines with the same drawing library.
 
     Args:
         task: such as "GraspClosedDrawer-v0".
         settings: as above.
 
     Raises:
-        UserError: the task is unknown, or a setting is out of range.
+        UserError: the task is unknown, a setting is out of range, or task episodes never end as asked.
     """
     counts = {PRIOR: settings.prior, TASK: settings.task, RANDOM: settings.random}
     if min(counts.values()) < 0 or not any(counts.values()):
@@ -90,8 +97,7 @@ def record(task: str, settings: Settings) -> ImageRecording:
         middle = {"middle_spread": settings.middle_spread, "returns": settings.returns}
         environment = make(task, start=start, **middle, **options)
         for number in tqdm(range(count), desc=SOURCES[source], unit="episode", mininterval=1):
-            seeds = np.random.SeedSequence([settings.seed, source, number])
-            episode, reached = _episode(environment, source, settings, seeds)
+            episode, reached = _wanted_episode(environment, source, settings, number)
             episodes.append(episode)
             first_stage[SOURCES[source]] += reached
         environment.close()
@@ -143,6 +149,29 @@ def image_summary(episodes: ImageEpisodes) -> dict[str, Any]:
         "rewarded_steps": int(episodes.rewards.sum()),
         "sources": sources,
     }
+
+
+def _wanted_episode(
+    environment: ManipulationEnvironment, source: int, settings: Settings, number: int
+) -> tuple[ImageEpisode, bool]:
+    """Return the first attempt at an episode that ends as it is to (`_episode`). UserError for none."""
+    share = settings.task_success if source == TASK else None
+    for attempt in range(ATTEMPTS):
+        again = [attempt] if attempt else []
+        seeds = np.random.SeedSequence([settings.seed, source, number, *again])
+        made = _episode(environment, source, settings, seeds)
+        if share is None or bool(made[0].rewards[-1]) == _succeeds(number, share):
+            return made
+    outcome = "fail" if _succeeds(number, settings.task_success or 0.0) else "succeed"
+    raise UserError(
+        f"task_success is {settings.task_success}, and {ATTEMPTS} attempts at one task episode of"
+        f" {environment.name} all {outcome}: expected a share that task_noise leaves room for"
+    )
+
+
+def _succeeds(number: int, share: float) -> bool:
+    """Whether episode `number` is one of the `share` that succeed, spread evenly."""
+    return int((number + 1) * share) > int(number * share)
 
 
 def _episode(

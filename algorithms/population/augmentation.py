@@ -27,6 +27,8 @@ def crop(images: Tensor, offsets: Tensor, padding: int = PADDING) -> Tensor:
     g copies + i is of the images of g. Returns uint8 [G copies, B, H, W, C].
     """
     groups, rows, height, width, channels = images.shape
+    if not padding:  # nothing to cut: no pass over the images where there is one of each
+        return images if len(offsets) == groups else images.repeat_interleave(len(offsets) // groups, dim=0)
     padded = functional.pad(images.flatten(0, 1), (0, 0, *4 * [padding])).flatten(2)
     # Every window of every image, as a view: [G B, 2 padding + 1, 2 padding + 1, H, W C].
     windows = padded.unfold(1, height, 1).unfold(2, width * channels, channels)

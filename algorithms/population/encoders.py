@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from algorithms.population.perceptrons import fill_uniform
+from algorithms.population.perceptrons import fill_uniform, zero_where_inactive
 from algorithms.population.streams import Streams
 
 IMAGE, STATE = "image", "state"
@@ -67,15 +68,13 @@ class Encoders(nn.Module):
         return torch.cat([features, observations[STATE]], dim=-1) if self.state else features
 
     def _one_after_the_other(self, images: Tensor) -> Tensor:
-        return torch.stack([self._one_encoder(index, rows) for index, rows in enumerate(images)])
-
-    def _one_encoder(self, index: int, images: Tensor) -> Tensor:
-        maps = images.permute(0, 3, 1, 2).float().div_(255)
-        for convolution, weight, bias in zip(self.convolutions, self.weights, self.biases, strict=True):
-            kernel = weight[index].contiguous(memory_format=torch.channels_last)
-            maps = functional.conv2d(maps, kernel, bias[index], convolution.stride, padding=1)
-            maps = _activate(maps, convolution)
-        return maps.permute(0, 2, 3, 1).flatten(1)
+        parameters = (*self.weights, *self.biases)
+        if not torch.is_grad_enabled():
+            return _encode_in_turn(images, self.convolutions, parameters)
+        features: Tensor = _InTurn.apply(  # type: ignore[no-untyped-call]
+            images, self.convolutions, *parameters
+        )
+        return features
 
     def _side_by_side(self, images: Tensor) -> Tensor:
         copies, rows = images.shape[:2]
@@ -93,6 +92,105 @@ class Encoders(nn.Module):
             outputs, inputs = weight.shape[1:3]
             fill_uniform(weight, math.sqrt(6 / (9 * inputs + 9 * outputs)), streams)
             nn.init.zeros_(bias)
+
+
+class _InTurn(torch.autograd.Function):
+    """Encoders one after the other and their gradients, in fewer passes over memory than autograd's.
+
+    ReLU and its gradient are taken in place, every encoder's gradients are written where they belong, and
+    those of maps and of weights are asked for apart, which oneDNN is faster at.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, convolutions: Sequence[Convolution], *parameters: Tensor) -> Tensor:
+        ctx.convolutions, ctx.layers = convolutions, []
+        ctx.save_for_backward(*parameters)
+        return _encode_in_turn(images, convolutions, parameters, ctx.layers)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        parameters: Sequence[Tensor] = ctx.saved_tensors
+        depth = len(ctx.convolutions)
+        found = [torch.empty_like(parameter) for parameter in parameters]
+        for index, layers in enumerate(ctx.layers):
+            to_maps = gradient[index].view(layers[-1].activations.permute(0, 2, 3, 1).shape)
+            to_maps = to_maps.permute(0, 3, 1, 2).clone()  # the layers write over it
+            for layer in reversed(range(depth)):
+                convolution, kept = ctx.convolutions[layer], layers[layer]
+                zero_where_inactive(to_maps, kept.activations)
+                if kept.pooled is not None:
+                    to_maps = _unpooled(to_maps, *kept.pooled)
+                found[layer][index], found[depth + layer][index] = _convolution_gradients(
+                    to_maps, kept, convolution, (False, True, True)
+                )[1:]
+                if layer:
+                    to_maps = _convolution_gradients(to_maps, kept, convolution, (True, False, False))[0]
+        return (None, None, *found)
+
+
+class _Layer(NamedTuple):
+    """What a convolution's gradients need: of maps [B, C, H, W], channels last."""
+
+    below: Tensor  # its input
+    kernel: Tensor
+    pooled: tuple[Tensor, Tensor] | None  # the maps before the maximum, and where it lay
+    activations: Tensor  # after ReLU
+
+
+def _encode_in_turn(
+    images: Tensor,
+    convolutions: Sequence[Convolution],
+    parameters: Sequence[Tensor],
+    kept: list[list[_Layer]] | None = None,
+) -> Tensor:
+    """Encode images [K, B, H, W, C] by weights, then biases, of each layer; appends each encoder's layers."""
+    depth, features = len(convolutions), []
+    for index, pixels in enumerate(images):
+        maps, layers = pixels.permute(0, 3, 1, 2).float().div_(255), []
+        for convolution, weight, bias in zip(
+            convolutions, parameters[:depth], parameters[depth:], strict=True
+        ):
+            below, pooled = maps, None
+            kernel = weight[index].contiguous(memory_format=torch.channels_last)
+            maps = functional.conv2d(below, kernel, bias[index], convolution.stride, padding=1)
+            if convolution.pooled:
+                before = maps
+                maps, places = torch.ops.aten.max_pool2d_with_indices(before, [2, 2], [2, 2])
+                pooled = before, places
+            layers.append(_Layer(below, kernel, pooled, maps.relu_()))
+        if kept is not None:
+            kept.append(layers)
+        features.append(maps.permute(0, 2, 3, 1).flatten(1))
+    return torch.stack(features)
+
+
+def _unpooled(gradient: Tensor, before: Tensor, places: Tensor) -> Tensor:
+    """Return the gradient of the maps `before` 2x2 maxima."""
+    backward = torch.ops.aten.max_pool2d_with_indices_backward
+    found: Tensor = backward(gradient, before, [2, 2], [2, 2], [0, 0], [1, 1], False, places)
+    return found
+
+
+def _convolution_gradients(
+    gradient: Tensor, layer: _Layer, convolution: Convolution, wanted: tuple[bool, bool, bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of a convolution's input, kernel and bias, those that are wanted."""
+    strides = [convolution.stride] * 2
+    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        gradient,
+        layer.below,
+        layer.kernel,
+        [convolution.channels],
+        strides,
+        [1, 1],
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        wanted,
+    )
+    return found
 
 
 def _activate(maps: Tensor, convolution: Convolution) -> Tensor:

@@ -111,7 +111,9 @@ class _SoftMaximum(torch.autograd.Function):
         gradients[0][:, :observation_size].baddbmm_(state_inputs.transpose(1, 2), to_state)
         gradients[1].add_(to_state.sum(dim=1, keepdim=True))
         if ctx.needs_input_grad[0]:
-            gradients.append(torch.bmm(to_state, first[0][:, :observation_size].transpose(1, 2)))
+            # By the whole weight: a part of it, transposed, would be copied before it is multiplied.
+            whole = torch.bmm(to_state, first[0].transpose(1, 2))
+            gradients.append(whole[..., :observation_size])
         for tensor in (value, below, *gradients):
             tensor /= states
         ctx.save_for_backward(*gradients)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from envs.manipulation.closed_drawer import GraspClosedDrawer
-from envs.manipulation.controllers import NONE
+from envs.manipulation.controllers import NONE, Noise
 from offline_data.image_episodes import PRIOR, RANDOM, TASK, ImageEpisode, from_image_episodes
 from offline_data.manipulation import Settings, image_summary, record, store
 from storage import UserError
@@ -85,6 +85,36 @@ def test_prior_episodes_may_end_with_their_script() -> None:
     np.testing.assert_array_equal(ended.actions, resting.actions[: len(ended)])
     np.testing.assert_array_equal(resting.actions[len(ended) :, :3], 0)
     assert len(task) == 40
+
+
+SPOILT = dataclasses.replace(CLEAN, prior=0, random=0, task_noise=Noise(pick=0.03, close=0.02))
+
+
+def test_task_episodes_succeed_as_often_as_asked_for_spread_over_their_numbers() -> None:
+    asked = dataclasses.replace(SPOILT, task=6, task_success=0.34)
+    ends = [bool(episode.rewards[-1]) for episode in record(NAME, asked).episodes]
+    assert ends == [False, False, True, False, False, True]
+
+
+def test_episodes_that_end_as_asked_at_once_are_those_that_come_unasked() -> None:
+    as_they_come = record(NAME, dataclasses.replace(SPOILT, task=4)).episodes
+    failed = record(NAME, dataclasses.replace(SPOILT, task=4, task_success=0.0)).episodes
+    ends = [bool(episode.rewards[-1]) for episode in as_they_come]
+    assert any(ends) and not all(ends)
+    for succeeded, before, after in zip(ends, as_they_come, failed, strict=True):
+        assert np.array_equal(before.actions, after.actions) is not succeeded
+
+
+def test_a_share_of_successes_that_the_noise_does_not_leave_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("offline_data.manipulation.ATTEMPTS", 3)
+    with pytest.raises(UserError) as refusal:
+        record(NAME, dataclasses.replace(CLEAN, prior=0, task=1, random=0, horizon=3, task_success=1.0))
+    assert str(refusal.value) == (
+        "task_success is 1.0, and 3 attempts at one task episode of GraspClosedDrawer-v0 all fail:"
+        " expected a share that task_noise leaves room for"
+    )
 
 
 @pytest.mark.parametrize("counts", [(0, 0, 0), (1, -1, 1)])
