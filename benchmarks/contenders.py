@@ -32,13 +32,16 @@ from algorithms.methods import (
     wsrl,
 )
 from algorithms.population.agents import ActorCritics
+from algorithms.population.encoding import EncoderConfig, ObservationEncoding
 from algorithms.replay.batch import Batch
+from algorithms.training import trial
 from benchmarks.peers import plain
 from benchmarks.peers.authors_bcq import AuthorsBCQ
 from benchmarks.peers.authors_off2on import AuthorsOff2On
 from benchmarks.peers.corl_awac import CorlAWAC
 from benchmarks.peers.corl_cql import CorlCQL
 from benchmarks.peers.plain_heterogeneous import PlainDMPO, PlainLBRAC
+from benchmarks.peers.plain_images import PlainCQLFromImages
 from benchmarks.peers.plain_rlpd import PlainRLPD
 from benchmarks.peers.rlkit_sac import RlkitSAC
 from benchmarks.workers import ACTION_SIZE, OBSERVATION_SIZE, SEED, Update, random_batch, serve
@@ -158,6 +161,47 @@ def plain_baseline(name: str) -> Update:
     return partial(kinds[name](*sizes).update, *rows)
 
 
+SHAPES = {"image": (48, 48, 3), "state": (10,)}  # the robot's tasks
+FROM_IMAGES = cql.CQLConfig(
+    encoder=EncoderConfig("shared", state=True, padding=0, cloning_teaches=True),
+    hidden_widths=(128, 128),
+    log_std_range=(-5.0, 1.0),
+    batch_size=64,
+    discount=0.95,
+    conservative_weight=0.1,
+    sampled_actions=1,
+    clip_targets=True,
+    cloning_weight=0.5,
+    averaging_rate=0.005,
+)
+"""config/manipulation_pilot.yaml's, with cloning of all actions."""
+
+
+def image_batch(seed: int) -> Batch:
+    """A batch of one run of the robot's tasks, of random pixels."""
+    rows = trial.made_up(seed, trial.Sizes(SHAPES, 4), FROM_IMAGES.batch_size)
+    return rows.map(lambda tensor: tensor.unsqueeze(0))
+
+
+def our_cql_from_images() -> Update:
+    """`algorithms.methods.cql.update` with what encodes its images."""
+    encoding = ObservationEncoding(SHAPES, FROM_IMAGES.encoder)  # type: ignore[arg-type]
+    agents = ActorCritics([SEED], encoding.feature_size, 4, FROM_IMAGES)
+    encoding.attach(agents)
+    agents.initialise()
+    batch = image_batch(SEED)
+    return lambda: cql.update(agents, agents.encode(batch), FROM_IMAGES, step=1_000_000)
+
+
+def plain_cql_from_images() -> Update:
+    """The same in plain PyTorch."""
+    agent = PlainCQLFromImages(SHAPES["image"], 10, 4, FROM_IMAGES)
+    shown, actions, rewards, masks, following = image_batch(SEED)[:5]
+    seen = [(each["image"][0], each["state"][0]) for each in (shown, following)]
+    numbers = actions[0], rewards[0].unsqueeze(-1), masks[0].unsqueeze(-1)
+    return lambda: agent.update(seen[0], *numbers, seen[1])
+
+
 def corl_cql() -> Update:
     """CORL's, with the suite's two hidden layers and weight."""
     agent = CorlCQL(OBSERVATION_SIZE, ACTION_SIZE)
@@ -274,6 +318,8 @@ CONTENDERS: dict[str, Callable[[], Update]] = {
     "bcq": our_bcq,
     "bcq, N = 5": lambda: our_bcq(members=5),
     "authors' bcq": authors_bcq,
+    "cql from images": our_cql_from_images,
+    "plain cql from images": plain_cql_from_images,
     "rlpd": our_rlpd,
     "plain rlpd": plain_rlpd,
     "dmpo": our_dmpo,

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ from algorithms.methods.so2 import SO2Config
 from algorithms.methods.wsrl import WSRLConfig
 from algorithms.population import checkpoints
 from algorithms.population.agents import one_agent
+from algorithms.population.encoding import EncoderConfig
 from algorithms.training import counting
 from algorithms.training.acceleration import prepare_process
 from algorithms.training.fine_tuning import make_learner
@@ -60,20 +62,29 @@ from algorithms.training.lookup import find_method
 from algorithms.training.online import OnlineSchedule
 from algorithms.training.worlds import world_of
 from analysis.aggregate import statistics as judge
+from benchmarks.manipulation import run
 from benchmarks.random_data import random_transitions
 from benchmarks.workers import OBSERVATION_SIZE, SEED, random_batch
-from envs import plane
+from envs import manipulation, plane
 from envs.locomotion import ENVIRONMENTS, EnvironmentBatch, specification
 from offline_data import recipes
 from offline_data.minari_io import read_transitions
 from storage.curves import COLUMNS
 from storage.files import read_json, write_json
 from storage.provenance import hardware, versions
-from workflow.chains import Link, Place, begin_offline
-from workflow.cost import TABLETOP, Model, Speed, calibrate, redrawn, row_bytes
+from workflow.chains import Link, Place, begin_offline, begin_online
+from workflow.cost import TABLETOP, Model, Speed, calibrate, redrawn
 from workflow.operations import random_batch_of
 
 ENVIRONMENT = "HalfCheetah-v4"
+PLACE, DRAWER = Place(ENVIRONMENT), Place("GraspClosedDrawer-v0", "position")
+SEEING: dict[str, Any] = {
+    "encoder": EncoderConfig("shared", state=True, padding=0),
+    "hidden_widths": (128, 128),
+    "batch_size": 64,
+}
+"""The networks of config/manipulation_pilot.yaml; and a batch that is mostly what an update takes besides."""
+FEW: dict[str, Any] = {**SEEING, "hidden_widths": (32, 32), "batch_size": 8}
 TINY: dict[str, Any] = {"hidden_widths": (32, 32), "batch_size": 32}
 ROWS = 200_000  # offline transitions that updates draw from: more than the caches hold
 
@@ -132,12 +143,12 @@ def links_before(method: str, phase: Phase, config: Any) -> tuple[Link, ...]:
     return (*links_before(source, "offline", settings), (found, settings))
 
 
-def offline_update(method: str, config: Any) -> Timed:
-    """One update of the offline loop."""
-    last, place = (find_method(method, "offline"), config), Place(ENVIRONMENT)
+def offline_update(method: str, config: Any, place: Place = PLACE) -> Timed:
+    """One update of the offline loop; images are encoded with it."""
+    last = find_method(method, "offline"), config
     learner = begin_offline(place, links_before(method, "offline", config), last)
-    batch = random_batch_of(ENVIRONMENT, last)
-    return logged(lambda: learner.update(batch, PRETRAINED))
+    batch = random_batch_of(place, last)
+    return logged(lambda: learner.update(learner.agents.encode(batch), PRETRAINED))
 
 
 def online_update(method: str, config: Any) -> Timed:
@@ -153,6 +164,13 @@ def online_update(method: str, config: Any) -> Timed:
     learner = make_learner(kind, config, online, transitions, members, job, world_of(job))
     learner.replay.add(random_batch(SEED, 1_000))
     return logged(learner.learn)
+
+
+def update_from_images(method: str, config: Any) -> Timed:
+    """One update of the online loop, from few frames, which caches hold."""
+    before = links_before(method, "online", config)
+    members = getattr(config, "ensemble_size", 1)
+    return logged(begin_online(DRAWER, members, before, (find_method(method, "online"), config)).learn)
 
 
 def updates() -> dict[str, tuple[Callable[[Any], Timed], Any, Any]]:
@@ -204,6 +222,22 @@ def updates() -> dict[str, tuple[Callable[[Any], Timed], Any, Any]]:
         ),
         "lbrac": (offline("lbrac_v"), LBRACConfig(**TINY, policy_hidden_widths=(32, 32)), LBRACConfig()),
         "reds": (offline("reds"), REDSConfig(**TINY), REDSConfig()),
+        "cql, images": (
+            partial(offline_update, "cql", place=DRAWER),
+            CQLConfig(**FEW, sampled_actions=1),
+            CQLConfig(**SEEING, sampled_actions=1),
+        ),
+        "off2on, images": (
+            partial(update_from_images, "off2on"),
+            Off2OnConfig(**FEW, **density, ensemble_size=2),
+            Off2OnConfig(**SEEING, density_hidden_widths=(64,), density_batch_size=64, ensemble_size=2),
+        ),
+        "awac, images": (
+            partial(offline_update, "awac", place=DRAWER),
+            AWACConfig(**FEW, policy_hidden_widths=(32, 32)),
+            AWACConfig(**SEEING, policy_hidden_widths=(128, 128)),
+        ),
+        "iql, images": (partial(offline_update, "iql", place=DRAWER), IQLConfig(**FEW), IQLConfig(**SEEING)),
     }
 
 
@@ -262,6 +296,14 @@ def measure_environment(name: str, rounds: int) -> dict[str, float]:
     return {"batch_us": 1e6 * max(0.0, seconds[1] - copy), "copy_us": 1e6 * copy}
 
 
+def measure_task(name: str, rounds: int) -> dict[str, float]:
+    """Microseconds of a step of a task with images, drawn, by random actions."""
+    environment = manipulation.make(name, action_form="position")
+    seconds = [run(environment, "random", 5, None) / 5 / environment.horizon for _ in range(rounds + 1)]
+    environment.close()
+    return {"batch_us": 0.0, "copy_us": 1e6 * statistics.median(seconds[1:])}
+
+
 def measure_acting(rounds: int) -> dict[str, float]:
     """What one action takes besides its operations, and their rate: a policy's, at two sizes."""
     found = []
@@ -294,7 +336,7 @@ def measure_start(module: str) -> float:
 def measure_files(rounds: int) -> tuple[dict[str, float], float]:
     """Seconds a gigabyte written, read and saved, and how much of a recording's size its file takes."""
     recording = recipes.random(ENVIRONMENT, 100_000, SEED, 100, threads=1)
-    size = 100_000 * row_bytes(specification(ENVIRONMENT)) / 1e9
+    size = 100_000 * Place(ENVIRONMENT).row_bytes / 1e9
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         start = time.process_time()
@@ -390,6 +432,9 @@ def main() -> None:
         if not name.endswith("-v5")
     }
     environments[TABLETOP] = measure_environment("PlaceDelta-v0", arguments.rounds)
+    environments |= {
+        name.rpartition("-")[0]: measure_task(name, arguments.rounds) for name in manipulation.ENVIRONMENTS
+    }
     files, disk_share = measure_files(arguments.rounds)
     after = calibrate()
     document = {

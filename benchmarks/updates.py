@@ -66,6 +66,7 @@ METHODS = {
     **{
         name: Race((name,), (f"plain {name}",))
         for name in (
+            "cql from images",
             *("rlpd", "wsrl", "wsrl, offline", "cal_ql", "pex", "rebrac", "edac", "so2", "iql"),
             *("dmpo", "lbrac_v"),
         )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from algorithms.catalogue import NOTHING, ONLINE, Phase
 from algorithms.methods.interface import Method
 from algorithms.population import checkpoints
 from algorithms.population.agents import one_agent
+from algorithms.replay.extras import check_imitated
 from algorithms.training import trial
 from algorithms.training.custom import named
 from algorithms.training.lookup import find_method
@@ -26,6 +28,7 @@ from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule, check_schedule
 from algorithms.training.worlds import Episodes, Locomotion
 from envs.locomotion import specification
+from offline_data.image_episodes import SOURCES
 from storage import UserError
 from storage.settings import build, check
 from workflow import paths
@@ -33,21 +36,46 @@ from workflow.jobs import Json
 from workflow.plan import TASKS, Plan
 from workflow.sections import ELSEWHERE
 
+FLOAT = 4
+"""Bytes of a number."""
 MethodAndConfig = tuple[type[Method], Any]
 Link = str | MethodAndConfig
 """One phase of a chain: an agent's file, or a method and its settings."""
 
 
 class Place(NamedTuple):
-    """An environment, and the form of its actions where it has several."""
+    """An environment, and of a task with images what it is made with."""
 
     environment: str
     action_form: str = "full"
+    horizon: int | None = None  # of a task with images that is not its own
+
+    @property
+    def images(self) -> bool:
+        """Whether it is a task with images."""
+        return self.environment in TASKS.values()
+
+    @property
+    def time_limit(self) -> int:
+        """Steps of the longest episode."""
+        if not self.images:
+            return specification(self.environment).time_limit
+        own: int = importlib.import_module("envs.manipulation").HORIZONS[self.environment]
+        return self.horizon or own
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a transition in memory: two vectors or one frame, an action, reward and mask."""
+        observed, actions = self.sizes
+        numbers = FLOAT * (actions + 2)
+        if isinstance(observed, int):
+            return numbers + 2 * FLOAT * observed
+        return numbers + sum(prod(shape) * (1 if len(shape) == 3 else FLOAT) for shape in observed.values())
 
     @property
     def sizes(self) -> trial.Sizes:
         """What agents see and do there."""
-        if self.environment in TASKS.values():
+        if self.images:
             # Imports the tasks' simulator, which nothing else here needs.
             environment = importlib.import_module("envs.manipulation.environment")
             return trial.Sizes(environment.SHAPES, environment.action_size(self.action_form))
@@ -57,8 +85,7 @@ class Place(NamedTuple):
 
 def place_of(settings: Json) -> Place:
     """Where a job's agents act."""
-    form = settings.get("options", {}).get("action_form", "full")
-    return Place(settings["environment"], form)
+    return Place(settings["environment"], **settings.get("options", {}))
 
 
 def check_configs(plan: Plan) -> None:
@@ -97,6 +124,7 @@ def check_chains(plan: Plan) -> None:
             if before is None:
                 continue
             with _at(where if source == NOTHING else f"{where}, from agents of {source}"):
+                _check_imitated(plan, dataset, method, config)
                 _compare(config, before)
                 with named(settings["method"]) if ":" in settings["method"] else nullcontext():
                     _try(place_of(settings), plan.ensemble_size(label), before, (method, config), schedule)
@@ -113,20 +141,43 @@ def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -
     settings, where = plan.pretraining(dataset, offline), f"pretraining.methods.{offline} on {dataset}"
     method = find_method(settings["method"], "offline")
     config = build(method.Config, settings["config"], where)
-    build(OfflineSchedule, settings["schedule"], where)
+    schedule = build(OfflineSchedule, settings["schedule"], where)
     source = plan.offline_source(offline)
     before: tuple[Link, ...] | None = ()
     if source != NOTHING:
         before = offline_links(plan, dataset, source, stored)
+        if schedule.updates <= (had := updates_before(plan, dataset, offline)):
+            raise UserError(
+                f"{where}: updates is {schedule.updates}: expected more than {had}, those of {source}, whose"
+                " agents it trains further."
+            )
     elif stored and plan.starting_files(dataset, offline, [0]):
         before = _stored(plan, dataset)
     if before is None:
         return None
     links = (*before, (method, config))
     with _at(where):
+        _check_imitated(plan, dataset, method, config)
         _compare(config, before)
         _agent(place_of(settings), *links)
     return links
+
+
+def updates_before(plan: Plan, dataset: str, offline: str) -> int:
+    """How many of its updates the agents have had that an offline label of the same method trains further."""
+    source = plan.offline_source(offline)
+    if source == NOTHING or plan.released(dataset, source):
+        return 0
+    if plan.offline_method(source) != plan.offline_method(offline):
+        return 0
+    return build(OfflineSchedule, plan.pretraining(dataset, source)["schedule"], source).updates
+
+
+def _check_imitated(plan: Plan, dataset: str, method: type[Method], config: Any) -> None:
+    """UserError where episodes recorded from scripts will hold none that the method is to imitate."""
+    if (scripts := plan.dataset(dataset).get("scripts")) is not None:
+        present = [number for number, name in enumerate(SOURCES) if scripts.get(name)]
+        check_imitated(method.needed(config), present, f"datasets.{dataset}.scripts")
 
 
 def _stored(plan: Plan, dataset: str) -> tuple[Link, ...] | None:

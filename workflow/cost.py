@@ -3,8 +3,8 @@
 Time is modelled from floating-point operations (`workflow.operations`, counted while each method runs for a
 moment), steps of the simulator and what else a job does, with rates that were measured once (`cost.json`,
 which names the command and the processor) and are scaled by two short calibrations on the machine at hand.
-Evaluation episodes count at full length, a bound for tasks in which agents fall. Tasks with images are
-not in the model.
+Evaluation episodes count at full length, a bound for tasks in which agents fall. Tasks with images have
+rates of their own.
 
 What learns on a GPU (`compute.device: cuda`) is estimated from its kernels, its bytes and its operations with
 the numbers of `H100`, which are a data sheet's and experience's: nothing has been measured there.
@@ -16,7 +16,7 @@ import heapq
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -32,7 +32,7 @@ from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule
 from algorithms.training.online import OnlineSchedule
 from envs import tabletop
-from envs.locomotion import EnvironmentSpecification, specification
+from offline_data.image_episodes import SOURCES
 from storage.files import read_json
 from storage.settings import build
 from workflow import chains, operations
@@ -45,10 +45,10 @@ from workflow.table import Table
 MEASURED = Path(__file__).parent / "cost.json"
 TABLETOP = "Tabletop"
 """The measured step of all tasks of the robot's table, which share scene and motion."""
-FLOAT = 4
+FLOAT = chains.FLOAT
 ADAM = 4  # a parameter, its gradient and Adam's two moments
-Chain = tuple[str, int, tuple[chains.Link, ...], chains.MethodAndConfig]
-"""What a run is: its environment, its members, what made them, its method and settings."""
+Chain = tuple[chains.Place, int, tuple[chains.Link, ...], chains.MethodAndConfig]
+"""What a run is: where it acts, its members, what made them, its method and settings."""
 STAGES = (
     "behaviour", "record", "pretrain", "fine_tune", "behaviours", "likelihood", "statistics", "figures",
 )  # fmt: skip
@@ -197,11 +197,6 @@ class Model:
         return float(self.measured["memory_gb"][what])
 
 
-def row_bytes(spec: EnvironmentSpecification) -> int:
-    """Bytes of one transition in memory: two observations, an action, reward and mask."""
-    return FLOAT * (2 * spec.observation_size + spec.action_size + 2)
-
-
 def state_gb(numbers: int) -> float:
     """Agents of so many numbers with their optimiser and targets, in GB."""
     return numbers * FLOAT * (ADAM + 1) / BILLION
@@ -245,6 +240,9 @@ class Estimate:
     def transitions(self, dataset: str) -> int:
         """How many transitions a dataset has; an estimate where a file or a run decides."""
         entry = self.plan.dataset(dataset)
+        if "scripts" in entry:
+            episodes: int = sum(entry["scripts"][source] for source in SOURCES)
+            return episodes * self._place(dataset).time_limit
         if "transitions" in entry:
             return int(entry["transitions"])
         if "behaviour_policy" in entry:
@@ -252,30 +250,35 @@ class Estimate:
             return int(policy.get("schedule", {}).get("steps", OnlineSchedule.steps))
         return 1_000_000
 
+    def _place(self, dataset: str) -> chains.Place:
+        return chains.place_of(self.plan.world(dataset))
+
     def _behaviour(self, job: Planned) -> Job:
         config = build(behaviour.METHOD.Config, job.settings.get("sac", {}), "sac")
         online = build(OnlineSchedule, job.settings.get("schedule", {}), "schedule")
-        chain = (job.settings["environment"], 0, (), (behaviour.METHOD, config))
+        chain = (chains.Place(job.settings["environment"]), 0, (), (behaviour.METHOD, config))
         return self._online("behaviour", chain, online, 1, 0)
 
     def _record(self, job: Planned) -> Job:
         dataset = job.about["dataset"]
-        entry, rows = self.plan.dataset(dataset), self.transitions(dataset)
-        size = rows * row_bytes(specification(entry["environment"])) / BILLION
+        entry, rows, place = self.plan.dataset(dataset), self.transitions(dataset), self._place(dataset)
+        size = rows * place.row_bytes / BILLION
         copies, simulated = entry.get("copies", 1), 0.0
-        if entry["recipe"] not in ("minari", "d4rl", "replay"):
+        if place.images:
+            simulated = rows * self.model.simulated(place.environment, 1)
+        elif entry["recipe"] not in ("minari", "d4rl", "replay"):
             acting = bool(policies_of(entry)) and "copies" in entry
-            simulated = rows / copies * self._recorded_step(entry["environment"], copies, acting)
+            simulated = rows / copies * self._recorded_step(place, copies, acting)
         seconds = self.model.other("start_training") + simulated + self.model.other("write_gb", size)
         memory = self.model.memory("training") + 2.5 * size  # the episodes, and what is made of them
         return Job("record", seconds, memory, self.model.measured["disk_share"] * size)
 
-    def _recorded_step(self, environment: str, copies: int, acting: bool) -> float:
+    def _recorded_step(self, place: chains.Place, copies: int, acting: bool) -> float:
         """Seconds of a step of each of so many environments, with a behaviour policy's actions or without."""
         method = behaviour.METHOD
-        does = operations.of_run(environment, 0, (), (method, method.Config()))
+        does = operations.of_run(place, 0, (), (method, method.Config()))
         return self.model.steps(
-            environment, copies, _kind(method), does.action if acting else 0, does.numbers
+            place.environment, copies, _kind(method), does.action if acting else 0, does.numbers
         )
 
     # --- what training is made of -------------------------------------------------------------------------
@@ -299,14 +302,24 @@ class Estimate:
         shares = copies / min(copies, self.device.environment_threads)
         return self.model.simulated(environment, shares) + H100.acting
 
-    def _looks(self, count: int, learning: float, agents: int, episodes: int, kind: str, chain: Any) -> float:
+    def _looks(
+        self,
+        count: int,
+        learning: float,
+        agents: int,
+        episodes: int,
+        kind: str,
+        chain: tuple[chains.Place, Operations],
+    ) -> float:
         """Seconds of so many evaluations that are not hidden behind so many of `learning`."""
-        environment, does = chain
-        length, copies = specification(environment).time_limit, agents * episodes
+        place, does = chain
+        length, copies = place.time_limit, agents * episodes
+        if place.images:  # one episode after the other, by the mode and by drawn actions
+            length, copies = evaluated(place, episodes), agents
         if self.on_gpu and self.device.evaluation_beside:
-            beside = self.model.steps(environment, copies, kind, does.action, does.numbers)
+            beside = self.model.steps(place.environment, copies, kind, does.action, does.numbers)
             return max(0.0, count * length * beside - learning)
-        return count * length * self._steps(environment, copies, kind, does)
+        return count * length * self._steps(place.environment, copies, kind, does)
 
     def _memory(self, does: Operations, agents: int, data: float) -> tuple[float, float]:
         """GB of the host's and of a GPU's memory, with `data` of agents, buffers and offline data."""
@@ -319,11 +332,11 @@ class Estimate:
     # --- training -----------------------------------------------------------------------------------------
 
     def _pretrain(self, job: Planned) -> Job:
-        dataset = job.about["dataset"]
+        dataset, label = job.about["dataset"], job.about["label"]
         schedule = build(OfflineSchedule, job.settings["schedule"], "schedule")
-        return self._offline(
-            dataset, self._links(dataset, job.about["label"]), schedule, len(job.about["seeds"])
-        )
+        had = chains.updates_before(self.plan, dataset, label)
+        more = replace(schedule, updates=schedule.updates - had)
+        return self._offline(dataset, self._links(dataset, label), more, len(job.about["seeds"]))
 
     def _links(self, dataset: str, offline: str) -> tuple[chains.Link, ...]:
         """Return links that make an offline method's agents; those still to be imported count as its own."""
@@ -333,40 +346,36 @@ class Estimate:
     def _offline(
         self, dataset: str, links: tuple[chains.Link, ...], schedule: OfflineSchedule, agents: int
     ) -> Job:
-        environment = self.plan.dataset(dataset)["environment"]
-        last = _made(links)
-        does, kind = operations.of_agent(environment, links[:-1], last), _kind(*last)
-        data = self.transitions(dataset) * row_bytes(specification(environment)) / BILLION
+        place, last = self._place(dataset), _made(links)
+        does, kind = operations.of_agent(place, links[:-1], last), _kind(*last)
+        data = self.transitions(dataset) * place.row_bytes / BILLION
         state = state_gb(agents * does.numbers)
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
         learning = schedule.updates * self._update(kind, does, agents)
         count = float(schedule.updates * does.update)
         if schedule.cloning_warm_start or schedule.monte_carlo_warm_start:
-            cloning, fitting = operations.of_warm_start(environment, links[:-1], last)
+            cloning, fitting = operations.of_warm_start(place, links[:-1], last)
             learning += schedule.cloning_warm_start * self._update(kind, does, agents, agents * cloning)
             learning += schedule.monte_carlo_warm_start * self._update(kind, does, agents, agents * fitting)
             count += schedule.cloning_warm_start * cloning + schedule.monte_carlo_warm_start * fitting
         total = schedule.updates + schedule.cloning_warm_start + schedule.monte_carlo_warm_start
         looks = 1 + -(-total // schedule.evaluation_interval)
-        chain = (environment, does)
+        chain = (place, does)
         seconds += learning + self._looks(looks, learning, agents, schedule.evaluation_episodes, kind, chain)
-        count += looks * evaluated(environment, schedule.evaluation_episodes) * does.action
+        count += looks * evaluated(place, schedule.evaluation_episodes) * does.action
         seconds += total / schedule.checkpoint_interval * self.model.other("save_gb", state)
         memory, gpu = self._memory(does, agents, data + 2 * state)
         return Job("pretrain", seconds, memory, 2 * state, operations=agents * count, gpu_gb=gpu)
 
     def _behaviours(self, job: Planned) -> Job:
         """Measures of estimated behaviours: fresh trajectories, and every agent's densities of them."""
-        dataset, environment = job.about["dataset"], job.settings["held_out"]["environment"]
+        dataset, place = job.about["dataset"], chains.Place(job.settings["held_out"]["environment"])
         links, copies = self._links(dataset, job.about["label"]), job.settings["held_out"]["copies"]
-        rows, of_row = (
-            job.settings["held_out"]["transitions"],
-            row_bytes(specification(environment)) / BILLION,
-        )
+        rows, of_row = job.settings["held_out"]["transitions"], place.row_bytes / BILLION
         data, last = self.transitions(dataset) * of_row, _made(links)
-        densities = rows * operations.of_behaviours(environment, links[:-1], last)
+        densities = rows * operations.of_behaviours(place, links[:-1], last)
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
-        seconds += rows / copies * self._recorded_step(environment, copies, acting=True)
+        seconds += rows / copies * self._recorded_step(place, copies, acting=True)
         seconds += len(job.about["seeds"]) * self.model.update(_kind(*last), densities)
         return Job("behaviours", seconds, self.model.memory("training") + data + 2.5 * rows * of_row, 0.0)
 
@@ -382,7 +391,7 @@ class Estimate:
         members, source = self.plan.ensemble_size(label), self.plan.starts_from(label)
         links = self._links(dataset, source) if source != NOTHING else ()
         rows = self.transitions(dataset) if self.plan.replays_offline(label) else 0
-        chain = (settings["environment"], members, links, (method, config))
+        chain = (chains.place_of(settings), members, links, (method, config))
         return self._online("fine_tune", chain, online, runs, rows)
 
     def compute(self, dataset: str, label: str) -> Compute:
@@ -407,28 +416,30 @@ class Estimate:
 
     def _online(self, stage: str, chain: Chain, online: OnlineSchedule, runs: int, rows: int) -> Job:
         """Return `runs` runs side by side on `rows` offline transitions."""
-        environment, _, _, (method, config) = chain
-        does, kind, spec = operations.of_run(*chain), _kind(method, config), specification(environment)
+        place, _, _, (method, config) = chain
+        does, kind = operations.of_run(*chain), _kind(method, config)
         steps, first = online.steps + online.initial_steps, min(online.block_size, online.steps)
         learned = max(0, online.steps - getattr(config, "warm_up_steps", 0))
         updates = learned + (online.first_block_multiplier - 1) * first
-        data, collected = (n * row_bytes(spec) / BILLION for n in (rows, runs * steps))
+        if place.images:  # the schedule's steps are episodes
+            steps, updates = steps * place.time_limit, updates * online.updates_per_episode
+        data, collected = (n * place.row_bytes / BILLION for n in (rows, runs * steps))
         balanced = getattr(config, "replay", None) == "balanced"
         priorities = 8 * runs * (rows + steps) / BILLION if balanced else 0.0
         state = state_gb(runs * does.numbers)
 
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
         learning = updates * self._update(kind, does, runs)
-        learning += steps * self._steps(environment, runs, kind, does)
+        learning += steps * self._steps(place.environment, runs, kind, does)
         looks = 1 + online.steps // online.evaluation_interval
         episodes = online.evaluation_episodes
-        seconds += learning + self._looks(looks, learning, runs, episodes, kind, (environment, does))
+        seconds += learning + self._looks(looks, learning, runs, episodes, kind, (place, does))
         if online.diagnostics_interval and "action_auroc" in method.diagnostics:
             measured = self._update(kind, does, runs, runs * operations.of_auroc(*chain))
             seconds += online.steps // online.diagnostics_interval * measured
         saved = state + priorities + collected / 2  # on average
         seconds += online.steps / online.checkpoint_interval * self.model.other("save_gb", saved)
-        acted = steps + looks * evaluated(environment, online.evaluation_episodes)
+        acted = steps + looks * evaluated(place, online.evaluation_episodes)
         count = runs * float(updates * does.update + acted * does.action)
         memory, gpu = self._memory(does, runs, data + 2 * (collected + priorities + state))
         return Job(stage, seconds, memory, state + priorities + collected, operations=count, gpu_gb=gpu)
@@ -438,7 +449,7 @@ class Estimate:
         config = build(LikelihoodConfig, job.settings["config"], "config")
         environment = job.settings["environment"]
         update, evaluation = operations.of_likelihood(environment, config)
-        data = self.transitions(job.about["dataset"]) * row_bytes(specification(environment)) / BILLION
+        data = self.transitions(job.about["dataset"]) * chains.Place(environment).row_bytes / BILLION
         seconds = self.model.other("start_training") + self.model.other("read_gb", data)
         seconds += config.updates * self.model.update("likelihood", update)
         seconds += self.model.update("likelihood", evaluation)
@@ -487,9 +498,9 @@ def share(job: Job, parts: float, updates: int = 0) -> Compute:
     return Compute(updates, job.operations / parts / 1e15, job.seconds / parts / HOUR)
 
 
-def evaluated(environment: str, episodes: int) -> int:
-    """Return the most steps that one agent's evaluation takes."""
-    return specification(environment).time_limit * episodes
+def evaluated(place: chains.Place, episodes: int) -> int:
+    """Return the most steps of one agent's evaluation; from images it plays twice, by mode and drawn."""
+    return place.time_limit * episodes * (2 if place.images else 1)
 
 
 def _stage(job: Planned) -> str:
@@ -551,6 +562,8 @@ def _processor(hardware: Json) -> str:
 def _kind(method: Any, config: Any = None) -> str:
     """Return the measured update that a method's resembles: that of the file it is in."""
     kind = str(method.__module__.rpartition(".")[2])
+    if getattr(config, "encoder", None) is not None:
+        return f"{kind}, images"
     return f"{kind}, bfloat16" if getattr(config, "reduced_precision_penalty", False) else kind
 
 

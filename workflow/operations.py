@@ -35,23 +35,23 @@ class Operations(NamedTuple):
 
 
 @cache
-def of_run(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> Operations:
+def of_run(place: Place, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> Operations:
     """Of one run online, from `size` agents of the phases before."""
-    run = begin_online(Place(environment), size, before, last)
-    return _of(run, run.learn, environment)
+    run = begin_online(place, size, before, last)
+    return _of(run, run.learn, place)
 
 
 @cache
-def of_agent(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> Operations:
+def of_agent(place: Place, before: tuple[Link, ...], last: MethodAndConfig) -> Operations:
     """Of one agent's pre-training, once it learns as it does most of the time."""
-    agent, batch = begin_offline(Place(environment), before, last), random_batch_of(environment, last)
-    return _of(agent, lambda: agent.update(batch, PRETRAINED), environment)
+    agent, batch = begin_offline(place, before, last), random_batch_of(place, last)
+    return _of(agent, lambda: agent.update(agent.agents.encode(batch), PRETRAINED), place)
 
 
 @cache
-def of_behaviours(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> float:
+def of_behaviours(place: Place, before: tuple[Link, ...], last: MethodAndConfig) -> float:
     """Of what is measured of one agent's behaviours on one transition of held-out data."""
-    agent, batch = begin_offline(Place(environment), before, last), random_batch_of(environment, last)
+    agent, batch = begin_offline(place, before, last), random_batch_of(place, last)
     arrays = {name: getattr(batch, name)[0].numpy() for name in FIELDS}
     held_out = Transitions(**arrays, episode_ends=np.ones(len(batch.rewards[0]), np.bool_))
     tensors = one_agent(agent.agents, 0)
@@ -60,17 +60,17 @@ def of_behaviours(environment: str, before: tuple[Link, ...], last: MethodAndCon
 
 
 @cache
-def of_warm_start(environment: str, before: tuple[Link, ...], last: MethodAndConfig) -> tuple[int, int]:
+def of_warm_start(place: Place, before: tuple[Link, ...], last: MethodAndConfig) -> tuple[int, int]:
     """Of an update that clones, and of one that fits returns. UserError where the method has none."""
-    agent, batch = begin_offline(Place(environment), before, last), random_batch_of(environment, last)
-    cloning = counting.operations(lambda: agent.clone(batch))
-    return cloning, counting.operations(lambda: agent.fit_returns(batch, batch.rewards))
+    agent, batch = begin_offline(place, before, last), random_batch_of(place, last)
+    cloning = counting.operations(lambda: agent.clone(agent.agents.encode(batch)))
+    return cloning, counting.operations(lambda: agent.fit_returns(agent.agents.encode(batch), batch.rewards))
 
 
 @cache
-def of_auroc(environment: str, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> float:
+def of_auroc(place: Place, size: int, before: tuple[Link, ...], last: MethodAndConfig) -> float:
     """Of one measurement of Figure 10, from one with as many states as the run has transitions."""
-    run, probe = begin_online(Place(environment), size, before, last), action_auroc.ActionAUROC(1, [0])
+    run, probe = begin_online(place, size, before, last), action_auroc.ActionAUROC(1, [0])
     return (
         counting.operations(lambda: probe.at(run, 1))
         * action_auroc.ActionAUROCConfig().max_states
@@ -90,8 +90,8 @@ def of_likelihood(environment: str, config: likelihood.LikelihoodConfig) -> tupl
     return update, judged / trial.ROWS * 2 * config.evaluated_pairs
 
 
-def _of(learner: Method, update: Callable[[], object], environment: str) -> Operations:
-    observations = trial.random(0, 1, 1, specification(environment).observation_size)
+def _of(learner: Method, update: Callable[[], object], place: Place) -> Operations:
+    observations = trial.made_up(0, place.sizes, 1).map(lambda rows: rows.unsqueeze(0)).observations
     with torch.no_grad():
         action = counting.operations(lambda: learner.exploit(observations))
     learned = [parameter for group in learner.agents.optimiser.param_groups for parameter in group["params"]]
@@ -99,8 +99,8 @@ def _of(learner: Method, update: Callable[[], object], environment: str) -> Oper
     return Operations(counting.operations(update), action, numbers, counting.kernels(update))
 
 
-def random_batch_of(environment: str, last: MethodAndConfig) -> Batch:
+def random_batch_of(place: Place, last: MethodAndConfig) -> Batch:
     """Return a batch of random transitions, as large as the settings say and with what the method needs."""
     method, config = last
-    data = trial.offline_data(Place(environment).sizes, method.needed(config), config.batch_size)
+    data = trial.offline_data(place.sizes, method.needed(config), config.batch_size)
     return data.gather(torch.arange(config.batch_size).unsqueeze(0))

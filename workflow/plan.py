@@ -186,7 +186,7 @@ class Plan:
         """Whether the datasets are tasks with images; all are, or none."""
         return any(dataset in TASKS for dataset in self.configuration["datasets"])
 
-    def _world(self, dataset: str) -> dict[str, Any]:
+    def world(self, dataset: str) -> dict[str, Any]:
         """Return the environment's name and, for a task with images, what it is made with."""
         entry = self.dataset(dataset)
         if "scripts" not in entry:
@@ -305,7 +305,7 @@ class Plan:
         method = self.offline_method(offline)
         settings = {
             "method": method,
-            **self._world(dataset),
+            **self.world(dataset),
             "reward_scale": self.dataset(dataset).get("reward_scale", 1.0),
             "schedule": merged("schedule", section, ours, own, theirs),
             "config": merged("config", ours, theirs),
@@ -385,7 +385,7 @@ class Plan:
         size = {"ensemble_size": self.ensemble_size(label)} if self._ensemble(label) else {}
         settings = {
             "method": method,
-            **self._world(dataset),
+            **self.world(dataset),
             "reward_scale": entry.get("reward_scale", 1.0),
             "schedule": merged("schedule", *parts),
             "config": {**merged("config", *parts), **size},

@@ -151,4 +151,7 @@ def cloning_loss(policy: TanhGaussian, batch: Batch, config: CQLConfig) -> Tenso
 
 def needed(config: CQLConfig) -> Needed:
     """Return the source of transitions, where not all are cloned."""
-    return Needed(() if config.cloning_data == "all" else ("source",), config.discount)
+    if config.cloning_data == "all":
+        return Needed((), config.discount)
+    cloned = (PRIOR, TASK) if config.cloning_updates or config.cloning_weight else ()
+    return Needed(("source",), config.discount, cloned)

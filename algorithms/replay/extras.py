@@ -5,7 +5,7 @@ They are computed once, from whole episodes, and drawn with the batches of those
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from algorithms.population.checkpoints import fit
-from offline_data.image_episodes import ImageEpisodes
+from offline_data.image_episodes import SOURCES, ImageEpisodes
 from offline_data.transitions import Transitions
 from storage import UserError
 
@@ -31,18 +31,40 @@ ONLINE = 3
 
 
 class Needed(NamedTuple):
-    """The extras that a method draws with its batches, and the discount of its returns."""
+    """The extras that a method draws with its batches, the discount of its returns, and what it imitates.
+
+    Of `imitated` sources, where it names any, the data have to hold some.
+    """
 
     names: tuple[Extra, ...] = ()
     discount: float = 1.0
+    imitated: tuple[int, ...] = ()
 
 
 NO_EXTRAS = Needed()
 
 
 def recorded_extras(transitions: Transitions | ImageEpisodes, needed: Needed) -> dict[str, NDArray[Any]]:
-    """Compute the extras of a dataset's M transitions. [M, ...] each. UserError where the data lack one."""
-    return {name: _recorded(transitions, name, needed.discount) for name in needed.names}
+    """Compute the extras of a dataset's M transitions. [M, ...] each. UserError where the data lack one.
+
+    So too where they hold nothing that is to be imitated.
+    """
+    extras: dict[str, NDArray[Any]] = {
+        name: _recorded(transitions, name, needed.discount) for name in needed.names
+    }
+    if needed.imitated:
+        present = np.unique(extras["source"]).tolist()
+        check_imitated(needed, present, transitions.metadata.get("dataset_id", "the dataset"))
+    return extras
+
+
+def check_imitated(needed: Needed, present: Collection[int], dataset: str) -> None:
+    """UserError where none of the `imitated` sources is `present` in a dataset."""
+    if needed.imitated and not set(needed.imitated) & set(present):
+        there, wanted = (
+            " or ".join(SOURCES[source] for source in sources) for sources in (present, needed.imitated)
+        )
+        raise UserError(f"{dataset} has {there} episodes alone, expected {wanted} ones, to be imitated")
 
 
 def _recorded(transitions: Transitions | ImageEpisodes, name: Extra, discount: float) -> NDArray[Any]:

@@ -30,6 +30,9 @@ _TASKS: dict[str, type[ManipulationTask[Any]]] = {
 ENVIRONMENTS: tuple[str, ...] = tuple(_TASKS)
 """Names that `make` knows."""
 
+HORIZONS: dict[str, int] = {name: task.horizon for name, task in _TASKS.items()}
+"""Steps of an episode of each, where nothing else is asked for."""
+
 
 def make(name: str, **options: Any) -> ManipulationEnvironment:
     """Make an environment by name; `options` as `ManipulationEnvironment`'s. UserError: no such name."""

@@ -11,11 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from algorithms.methods import cal_ql, dmpo, edac, iql, lbrac, pex, rebrac, so2, wsrl
+from algorithms.methods import cal_ql, cql, dmpo, edac, iql, lbrac, pex, rebrac, so2, wsrl
+from algorithms.population.agents import ActorCritics
+from algorithms.population.encoding import EncoderConfig, ObservationEncoding
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
-from benchmarks.peers import plain, plain_heterogeneous
+from algorithms.training import trial
+from benchmarks.peers import plain, plain_heterogeneous, plain_images
 from tests.benchmarks.test_peers import (
     ACTION,
     NO_ENTROPY,
@@ -281,3 +284,40 @@ def test_the_penalty_of_candidates_is_ours_on_average_over_draws() -> None:
     theirs = torch.stack([peer.gaps(bounds, *columns(batch)).detach() for _ in range(300)])
     error = (ours.var(dim=0) / len(ours) + theirs.var(dim=0) / len(theirs)).sqrt()
     assert ((ours.mean(dim=0) - theirs.mean(dim=0)).abs() < 4 * error).all()
+
+
+def test_cql_from_images() -> None:
+    """Without its random parts, penalty and cloning term: encoder, critics and policy learn as ours do."""
+    config = cql.CQLConfig(
+        **SMALL,  # type: ignore[arg-type]
+        **CERTAIN_RANGE,
+        encoder=EncoderConfig("shared", state=True, padding=0),
+        conservative_weight=0.0,
+        sampled_actions=1,
+        clip_targets=True,
+        discount=0.9,
+    )
+    shapes = {"image": (12, 12, 3), "state": (2,)}
+    encoding = ObservationEncoding(shapes, config.encoder)  # type: ignore[arg-type]
+    agents = ActorCritics([0], encoding.feature_size, ACTION, config)
+    encoding.attach(agents)
+    agents.initialise()
+    randomise(agents)
+    make_certain(agents)
+    peer = copied(plain_images.PlainCQLFromImages(shapes["image"], 2, ACTION, config), agents)
+    ours = list(zip(agents.image_encoder.weights, agents.image_encoder.biases, strict=True))
+    convolutions = [layer for layer in peer.encoder if isinstance(layer, nn.Conv2d)]
+    with torch.no_grad():
+        peer.log_alpha.fill_(NO_ENTROPY)
+        for layer, (weight, bias) in zip(convolutions, ours, strict=True):
+            layer.weight.copy_(weight[0])
+            layer.bias.copy_(bias[0])
+    batch = trial.made_up(1, trial.Sizes(shapes, ACTION), 6).map(lambda rows: rows.unsqueeze(0))
+    cql.update(agents, agents.encode(batch), config, step=1_000_000)
+    seen = [(each["image"][0], each["state"][0]) for each in (batch.observations, batch.next_observations)]
+    peer.update(seen[0], batch.actions[0], batch.rewards.T, batch.masks.T, seen[1])
+    for layer, (weight, bias) in zip(convolutions, ours, strict=True):
+        torch.testing.assert_close(layer.weight, weight[0], **NEARLY)
+        torch.testing.assert_close(layer.bias, bias[0], **NEARLY)
+    assert_same(peer.critics, agents.q.net)
+    assert_same([peer.policy.net], agents.policy.net, ACTION)

@@ -132,7 +132,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("infos/source", "another layout"), ("rewards", "another layout"), ("actions", "another layout")],
+    [(key, "another layout") for key in ("infos/source", "rewards", "actions", "observations/state")],
 )
 def test_a_file_of_another_layout_is_refused(tmp_path: Path, key: str, message: str) -> None:
     data = write(tmp_path, made_up([4, 2]))

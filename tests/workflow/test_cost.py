@@ -16,7 +16,7 @@ from algorithms.catalogue import METHODS
 from algorithms.training.acceleration import Compute
 from algorithms.training.counting import Kernels
 from benchmarks.cost import updates
-from envs import plane
+from envs import manipulation, plane
 from envs.locomotion import ENVIRONMENTS
 from storage.files import read_json
 from tests.workflow.conftest import DryRun
@@ -120,9 +120,9 @@ def test_a_method_that_was_not_measured_is_slower_than_any_that_was() -> None:
 
 def test_every_environment_that_is_stepped_was_measured() -> None:
     measured = read_json(MEASURED)["environments"]
-    own = {name.rpartition("-")[0] for name in (*ENVIRONMENTS, *plane.TASKS)}
-    assert set(measured) == {*own, TABLETOP}
-    assert all(found["batch_us"] > 0 for found in measured.values())
+    stepped = (*ENVIRONMENTS, *plane.TASKS, *manipulation.ENVIRONMENTS)
+    assert set(measured) == {*(name.rpartition("-")[0] for name in stepped), TABLETOP}
+    assert all(found["batch_us"] + found["copy_us"] > 0 for found in measured.values())
 
 
 @pytest.mark.parametrize("environment", ["PlaceDelta-v0", "ReachAbsoluteNear-v0"])
@@ -183,6 +183,27 @@ def test_a_gpu_is_asked_for_and_answered_for() -> None:
 def test_committed_curves_cost_no_training(smoke: dict[str, Any]) -> None:
     smoke["curves"] = "recorded"
     assert {found.stage for found in estimate(smoke).values()} == {"statistics", "figures"}
+
+
+def test_tasks_with_images_cost_what_their_episodes_and_their_updates_take() -> None:
+    configuration = read(ROOT / "config" / "smoke_images.yaml")
+    plan = Plan(configuration)
+    jobs = estimate(configuration)
+    stages = Counter(job.stage for job in jobs.values())
+    assert stages["record"] == 3 and "statistics" not in stages
+    assert stages["pretrain"] == 3 * len(plan.offline_phases("pick-place"))
+    assert stages["fine_tune"] == 3 * len(plan.methods)
+    before = jobs["train/pick-place/off2on/seeds_0-1"].seconds
+    for key, value in (("steps", 8), ("updates_per_episode", 50), ("evaluation_episodes", 40)):
+        longer = copy.deepcopy(configuration)
+        longer["fine_tuning"]["schedule"][key] = value
+        assert estimate(longer)["train/pick-place/off2on/seeds_0-1"].seconds > before
+    own = copy.deepcopy(configuration)
+    for entry in own["datasets"].values():
+        entry["scripts"].pop("horizon", None)  # some entries are one object
+    found = Estimate(Plan(check(own)), model())
+    assert found.transitions("grasp-blocked-drawer") == 6 * 80
+    assert found.jobs["train/pick-place/off2on/seeds_0-1"].seconds > before
 
 
 def test_a_stage_is_a_line_and_so_is_all_of_it(smoke: dict[str, Any]) -> None:

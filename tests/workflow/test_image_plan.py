@@ -82,7 +82,14 @@ WRONG = [
     ("datasets.pick-place.environment", "Hopper-v4", "environment is 'Hopper-v4': expected PickPlace-v0"),
     ("datasets.pick-place.pretrained", "released", "pretrained is 'released': expected train"),
     ("datasets.pick-place.reward_scale", 0.1, "reward_scale is 0.1: expected 1.0 for this task with images"),
+    ("datasets.pick-place.scripts.task_success", 1.5, "task_success is 1.5: expected at most 1"),
     ("pretraining.agents", 3, "pretraining.agents is 3: expected at least 4, for 2 seeds"),
+    (
+        "pretraining.methods.trained_on.schedule.updates",
+        4,
+        "trained_on on pick-place: updates is 4: expected more than 4, those of cql, whose agents it trains"
+        " further",
+    ),
     (f"{CQL}.replay", "balanced", "cql.config: unknown key 'replay'"),
     (f"{CQL}.encoder.networks", "big", "encoder.networks is 'big': expected one of own, shared"),
     (f"{CQL}.encoder.eyes", 2, "encoder: unknown key 'eyes'"),
@@ -124,6 +131,23 @@ def test_what_is_wrong_is_refused_in_one_sentence(
     assert sentence in message
     assert "\n" not in message
     assert message.endswith(".")
+
+
+@pytest.mark.parametrize("phase", ["pretraining", "fine_tuning"])
+def test_a_clone_of_scripts_that_the_data_lack_is_refused(smoke: dict[str, Any], phase: str) -> None:
+    smoke["datasets"][TASK]["scripts"].update(prior=0, task=0)
+    check(smoke)
+    label, clones = {
+        "pretraining": ("cql", {"cloning_data": "scripted"}),
+        "fine_tuning": ("off2on", {"cloning_data": "scripted", "cloning_weight": 0.2, "cloning_updates": 0}),
+    }[phase]
+    smoke[phase]["methods"][label]["config"].update(clones)
+    with pytest.raises(UserError) as refusal:
+        check(smoke)
+    assert str(refusal.value) == (
+        f"{phase}.methods.{label} on {TASK}{', from agents of cql' * (phase == 'fine_tuning')}:"
+        f" datasets.{TASK}.scripts has random episodes alone, expected prior or task ones, to be imitated."
+    )
 
 
 def test_images_and_vectors_have_configurations_of_their_own(smoke: dict[str, Any]) -> None:
@@ -185,14 +209,14 @@ def test_the_figure_of_controls_waits_for_offline_curves_and_no_other_does(smoke
     jobs = Plan(smoke)
     assert jobs.figure_curves("figure_05a") == jobs.curves()
     more = set(jobs.figure_curves("image_controls")) - set(jobs.curves())
-    assert {Path(path).parts[4] for path in more} == {"cql", "trained_on", "cloning_only", "awac"}
+    assert {Path(path).parts[4] for path in more} == {"cql", "trained_on", "cloning_only", "awac", "iql"}
     recorded = Plan({**smoke, "curves": "recorded"}).figure_curves("image_controls")
     assert all(path.startswith("results/reference/smoke_images/") for path in recorded)
 
 
 def test_controls_are_trained_where_their_figure_is_asked_for_alone(smoke: dict[str, Any]) -> None:
     assert "trained_on" in Plan(smoke).offline_phases(TASK)
-    assert Plan({**smoke, "figures": []}).offline_phases(TASK) == ["cql", "awac"]
+    assert Plan({**smoke, "figures": []}).offline_phases(TASK) == ["cql", "awac", "iql"]
 
 
 def test_a_control_continues_the_agents_only_where_it_says_so(smoke: dict[str, Any]) -> None:

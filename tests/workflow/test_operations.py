@@ -12,14 +12,15 @@ import torch
 from algorithms.methods import cql, sac
 from algorithms.methods.awac import AWAC, AWACConfig
 from algorithms.methods.interface import Metrics
+from algorithms.population.encoding import EncoderConfig
 from algorithms.replay.batch import Batch
 from algorithms.training import counting
 from envs.locomotion import specification
 from workflow import operations
-from workflow.chains import Link
+from workflow.chains import Link, Place
 
-ENVIRONMENT = "HalfCheetah-v4"
-SPEC = specification(ENVIRONMENT)
+PLACE = Place("HalfCheetah-v4")
+SPEC = specification(PLACE.environment)
 ROWS, WIDTHS = 24, (40, 32)
 POLICY = (SPEC.observation_size, *WIDTHS, 2 * SPEC.action_size)
 Q = (SPEC.observation_size + SPEC.action_size, *WIDTHS, 1)
@@ -36,7 +37,7 @@ def learning(sizes: Sequence[int]) -> int:
 
 
 def of_sac(method: type[sac.SAC] = sac.SAC) -> operations.Operations:
-    return operations.of_run(ENVIRONMENT, 0, (), (method, sac.SACConfig(**SETTINGS)))
+    return operations.of_run(PLACE, 0, (), (method, sac.SACConfig(**SETTINGS)))
 
 
 def test_products_of_every_kind_count() -> None:
@@ -47,7 +48,8 @@ def test_products_of_every_kind_count() -> None:
 
 def test_sac_does_what_its_losses_say() -> None:
     target = forward(POLICY) + 2 * forward(Q)
-    climbing = 2 * 2 * forward(Q)  # forwards, and backwards to the action
+    to_action = forward(Q) - forward(Q[:2]) + forward((SPEC.action_size, Q[1]))
+    climbing = 2 * (forward(Q) + to_action)  # forwards, and backwards to the action alone
     expected = target + 2 * learning(Q) + learning(POLICY) + climbing
     found = of_sac()
     # PyTorch does not count the scalar products of last layers with one output.
@@ -70,8 +72,7 @@ def test_members_of_an_ensemble_do_as_much_each() -> None:
     one, three = (AWACConfig(**SETTINGS, policy_hidden_widths=WIDTHS, ensemble_size=size) for size in (1, 3))
     before: tuple[Link, ...] = ((AWAC, one),)
     single, ensemble = (
-        operations.of_run(ENVIRONMENT, config.ensemble_size, before, (AWAC, config))
-        for config in (one, three)
+        operations.of_run(PLACE, config.ensemble_size, before, (AWAC, config)) for config in (one, three)
     )
     assert ensemble[:3] == tuple(3 * each for each in single[:3])
     assert ensemble.kernels.launches < 1.1 * single.kernels.launches  # side by side
@@ -79,10 +80,10 @@ def test_members_of_an_ensemble_do_as_much_each() -> None:
 
 def test_a_warm_start_counts_what_it_teaches() -> None:
     method = (cql.CQL, cql.CQLConfig(**SETTINGS))
-    cloning, fitting = operations.of_warm_start(ENVIRONMENT, (), method)
+    cloning, fitting = operations.of_warm_start(PLACE, (), method)
     assert cloning == pytest.approx(learning(POLICY), rel=0.04)
     assert fitting == pytest.approx(2 * learning(Q), rel=0.04)
-    assert operations.of_agent(ENVIRONMENT, (), method).update > of_sac().update
+    assert operations.of_agent(PLACE, (), method).update > of_sac().update
 
 
 def test_kernels_are_counted_without_views_and_with_what_they_read_and_write() -> None:
@@ -90,3 +91,23 @@ def test_kernels_are_counted_without_views_and_with_what_they_read_and_write() -
     found = counting.kernels(lambda: numbers.t().reshape(2, 50) + torch.rand(50, generator=generator))
     # The transposed is copied, 50 numbers are drawn, and the sum reads both.
     assert found == counting.Kernels(launches=3, draws=1, traffic=4 * (200 + 50 + 250), written=4 * 250)
+
+
+def test_images_are_encoded_once_an_update_and_once_an_action() -> None:
+    """Of the small encoder, by its convolutions: outputs times 9 inputs each."""
+    layers = (24 * 24 * 16 * 3, 12 * 12 * 32 * 16, 6 * 6 * 32 * 32)
+    encoding = 2 * 9 * sum(layers)
+    drawer = Place("GraspClosedDrawer-v0", "position")
+    updates = []
+    for padding in (0, 4):
+        config = cql.CQLConfig(
+            **SETTINGS, encoder=EncoderConfig("shared", padding=padding), sampled_actions=1
+        )
+        found = operations.of_agent(drawer, (), (cql.CQL, config))
+        assert found.action == pytest.approx(encoding + forward((6 * 6 * 32, *WIDTHS, 8), 1), rel=0.01)
+        updates.append(found.update)
+    assert updates[0] == updates[1]
+    # Both frames forwards, and one backwards, to the weights and to what the later layers read.
+    first = 2 * 9 * layers[0]
+    assert updates[0] > ROWS * (4 * encoding - first)
+    assert updates[0] < 1.5 * ROWS * (4 * encoding - first)

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from algorithms.training import acceleration
-from storage import UserError
 from storage.provenance import hardware
 from workflow import cli, cost, jobs
 from workflow.plan import Plan
@@ -17,8 +16,6 @@ def main(options: argparse.Namespace) -> None:
     acceleration.prepare_process()
     plan = Plan(jobs.read(options.file).settings)
     jobs.with_scores(plan.registered)
-    if plan.images:
-        raise UserError("the datasets are tasks with images: the model of the cost knows vectors alone")
     speed = cost.calibrate()
     print(
         f"{plan.run}: a core of {speed.product:.0f} GFLOP/s in products, {speed.small:.2f} us an operation.\n"

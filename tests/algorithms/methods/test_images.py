@@ -496,6 +496,8 @@ def test_an_encoder_without_an_image_is_refused() -> None:
         cql.CQL.begin_offline(OfflineStart(SEEDS, 3, ACTION, ()), SHARED)
     with pytest.raises(UserError, match="the encoder reads image, expected one of state"):
         ObservationEncoding({"state": (3,)}, OWN_EYES)
+    with pytest.raises(UserError, match="the encoder reads state, expected one of image"):
+        ObservationEncoding({"image": (3, 3, 3)}, replace(OWN_EYES, state=True))
     with pytest.raises(UserError, match="agents without an encoder were shown image"):
         blind = ActorCritics(SEEDS, 3, ACTION, cql.CQLConfig(**SIZES))
         blind.acting_features({"image": torch.zeros(2, 1, 3, 3, 3)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from algorithms.replay.batch import FIELDS, Batch, combined
 from algorithms.replay.extras import NO_EXTRAS, ONLINE, Needed
 from algorithms.replay.observed import RecordedFrames
 from algorithms.replay.stores import BalancedReplay, OfflineData, OnlineBuffer, OnlineReplay, UniformReplay
-from offline_data.image_episodes import RANDOM
+from offline_data.image_episodes import PRIOR, RANDOM, TASK
 from storage import UserError
 from tests.algorithms.image_task import ACTION, HORIZON, SHAPES, record
 
@@ -157,3 +159,16 @@ def test_the_sources_of_draws_are_those_of_the_transitions_drawn(kind: str) -> N
     expected_online = {"balanced": 0.5, "uniform": 8 / 32, "online_only": 1.0}[kind]
     torch.testing.assert_close(online_share, torch.full((2,), expected_online), rtol=0, atol=0.03)
     torch.testing.assert_close(random_share, torch.full((2,), (1 - expected_online) / 3), rtol=0, atol=0.03)
+
+
+def test_data_without_what_is_to_be_imitated_are_refused() -> None:
+    episodes = record(6)
+    scripted = Needed(("source",), imitated=(PRIOR, TASK))
+    assert len(OfflineData.from_transitions(episodes, needed=scripted)) == 6 * HORIZON
+    random_alone = replace(episodes, source=np.full_like(episodes.source, RANDOM))
+    assert OfflineData.from_transitions(random_alone, needed=Needed(("source",)))
+    with pytest.raises(UserError) as refusal:
+        OfflineData.from_transitions(random_alone, needed=scripted)
+    assert str(refusal.value) == (
+        "made-up has random episodes alone, expected prior or task ones, to be imitated"
+    )
