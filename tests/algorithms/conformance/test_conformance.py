@@ -67,7 +67,9 @@ class TestIndependence:
                 torch.testing.assert_close(state[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
 
     def test_at_its_own_sizes_a_row_alone_is_the_same_to_the_bit(self, case: Case) -> None:
-        own = Case(case.name, case.phase, case.source, {**vars(case.method.Config()), **case.settings})
+        few = {"updates_per_step": 2}  # how many updates a step has is no size
+        numbers = {**vars(case.method.Config()), **few, **case.settings}
+        own = Case(case.name, case.phase, case.source, numbers)
         together, _ = updated(own, 0, 1, updates=2, sizes=(17, 6))
         alone, _ = updated(own, 1, updates=2, sizes=(17, 6))
         assert_same_bits(alone.row(0, alone.state()), together.row(1, together.state()))
