@@ -20,7 +20,7 @@ from workflow.code_hash import ROOT
 from workflow.configuration import check, load, main, merged_by_snakemake, read
 from workflow.sections import LOCOMOTION, Configuration
 
-DELETE = object()
+DELETE = ...
 
 
 def spoilt(configuration: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
