@@ -101,9 +101,15 @@ class LBRACV(multi_source.MultiSource):
             agents.policy.distribution(features, agents.policies(numbers))
             for numbers in (learned, behaviours)
         )
-        value = multi_source.value_of(agents, states, policy, learned)
-        value = value - config.divergence_weight * self._divergence(policy, behaviour)
-        of_behaviours = multi_source.value_of(agents, states, behaviour, behaviours)
+        shape = batch.actions.shape[1:]
+        actions = policy.actions(agents.streams.normal(*shape))
+        apart = self._divergence(policy, behaviour)
+        # One pass values both policies' actions.
+        both = torch.cat([actions, behaviour.actions(agents.streams.normal(*shape))], dim=1)
+        pairs = agents.target_q.pairs(states.repeat(1, 2, 1), both)
+        q = agents.target_q.values(pairs, torch.cat([learned, behaviours], dim=1))
+        value, of_behaviours = q.amin(dim=1).chunk(2, dim=1)
+        value = value - config.divergence_weight * apart
         return multi_source.td_target(batch, value, config.discount), multi_source.td_target(
             batch, of_behaviours, config.discount
         )

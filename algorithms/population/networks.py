@@ -51,7 +51,8 @@ class TanhGaussian(NamedTuple):
 
     def actions(self, noise: Tensor) -> Tensor:
         """Return `sample`'s actions alone."""
-        return self.sample(noise)[0]
+        actions: Tensor = _Actions.apply(self.mean, self.log_std, noise)  # type: ignore[no-untyped-call]
+        return actions
 
     def log_density(self, actions: Tensor) -> Tensor:
         """Log density of actions in [-1, 1]; [..., action_size] -> [...]. Edges are moved inside."""
@@ -98,6 +99,26 @@ class _Sample(torch.autograd.Function):
         to_log_std = to_mean * deviation - to_density
         mean_shape, log_std_shape = ctx.shapes
         return to_mean.sum_to_size(mean_shape), to_log_std.sum_to_size(log_std_shape), None
+
+
+class _Actions(torch.autograd.Function):
+    """`_Sample` without the log density."""
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
+        deviation = log_std.exp() * noise
+        actions = torch.tanh(mean + deviation)
+        ctx.save_for_backward(deviation, actions)
+        ctx.shapes = mean.shape, log_std.shape
+        return actions
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_actions: Tensor) -> tuple[Tensor, Tensor, None]:
+        deviation, actions = ctx.saved_tensors
+        to_mean = torch.addcmul(to_actions, actions, to_actions * actions, value=-1)
+        mean_shape, log_std_shape = ctx.shapes
+        return to_mean.sum_to_size(mean_shape), (to_mean * deviation).sum_to_size(log_std_shape), None
 
 
 def _log_tanh_slope(pre_tanh: Tensor) -> Tensor:

@@ -600,3 +600,19 @@ class Passes(TorchDispatchMode):
             read = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
             self.made += sum(leaf.numel() == self.size for leaf in (*written, *read))
         return found
+
+
+def test_actions_alone_and_their_gradients_are_those_that_are_sampled_with_a_density() -> None:
+    generator = torch.Generator().manual_seed(3)
+    mean, log_std = torch.randn(2, 2, 4, 1, ACTION, dtype=torch.float64, generator=generator)
+    noise, weights = torch.randn(2, 2, 4, 5, ACTION, dtype=torch.float64, generator=generator)
+    parameters = mean.requires_grad_(), log_std.requires_grad_()
+    policy = TanhGaussian(*parameters)
+    alone, sampled = policy.actions(noise), policy.sample(noise)[0]
+    assert torch.equal(alone, sampled)
+    for found, expected in zip(
+        torch.autograd.grad((weights * alone).sum(), parameters),
+        torch.autograd.grad((weights * sampled).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
