@@ -129,7 +129,7 @@ class Campaign:
         for configuration in configurations:
             table = Table(configuration)
             on_gpu = configuration.get("compute", {}).get("device") == "cuda"
-            estimated = {} if table.plan.images else cost.Estimate(table.plan, model).jobs
+            estimated = cost.Estimate(table.plan, model).jobs
             for planned in table.jobs.values():
                 if planned.rule in RULES:
                     job, sentence = as_begun(planned, table.plan)

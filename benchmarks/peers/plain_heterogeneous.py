@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 from torch.nn import functional
 
-from algorithms.methods import behaviour_cloning, dmpo, lbrac, losses, multi_source
+from algorithms.methods import behaviour_cloning, dmpo, lbrac, losses
+from algorithms.population import described
 from benchmarks.peers.plain import adam, network, repeated, value, values
 from benchmarks.peers.rlkit_sac import move_targets, step
 
@@ -107,7 +108,7 @@ class PlainDescribed(nn.Module):
         super().__init__()
         *hidden, features, last = widths
         self.body = nn.Sequential(network(inputs, hidden, features), nn.ReLU())
-        self.norm = nn.LayerNorm(features, eps=multi_source.NORM_EPSILON)
+        self.norm = nn.LayerNorm(features, eps=described.NORM_EPSILON)
         self.head = network(features + size, (last,), outputs)
 
     def features(self, *inputs: Tensor) -> Tensor:
@@ -171,7 +172,7 @@ class PlainLBRAC:
     def gaussian(self, features: Tensor, vectors: Tensor) -> Gaussian:
         """The policy of the vectors."""
         mean, log_std = self.policy.of(features, vectors).chunk(2, dim=1)
-        return mean, log_std.clamp(*multi_source.LOG_STD_RANGE).exp()
+        return mean, log_std.clamp(*described.LOG_STD_RANGE).exp()
 
     def divergence(self, policy: Gaussian, behaviour: Gaussian) -> Tensor:
         """KL of the two by samples of the first, not below 0. [B]"""
