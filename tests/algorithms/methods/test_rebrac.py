@@ -147,6 +147,17 @@ def test_updates_equal_a_slow_float64_statement_the_actors_every_second(config: 
             torch.testing.assert_close(parameter.detach(), expected, **EXACT, msg=name)
 
 
+def test_q_of_either_sign_is_divided_by_the_mean_of_its_size() -> None:
+    agents, batch = make_agents(), make_batch(0)
+    q = agents.q(batch.observations, agents.policy(batch.observations)).amin(dim=1).detach()
+    with torch.no_grad():
+        middle = q.median(dim=1).values.repeat_interleave(2).reshape(-1, 1, 1)
+        agents.q.net.affine_maps()[-1].bias -= middle
+    loss, exact = rebrac.actor_loss(agents, batch, CONFIG, 0.7), slow.float64_parameters(agents)
+    expected = [slow_actor(exact, batch, agent, CONFIG, 0.7) for agent in range(len(SEEDS))]
+    torch.testing.assert_close(loss, torch.stack(expected), **EXACT)
+
+
 def test_online_the_critics_pay_nothing_and_the_actors_penalty_falls_to_its_least() -> None:
     agents = make_agents(FINE_TUNING)
     learner, by_hand = ReBRACFineTuning(agents, FINE_TUNING), slow.Adam(slow.float64_parameters(agents))
