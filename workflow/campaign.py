@@ -16,6 +16,7 @@ import copy
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from algorithms.catalogue import NOTHING
 from algorithms.training import acceleration
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import joint_hash
@@ -91,9 +93,12 @@ def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
         if phase in tiny:
             tiny[phase]["schedule"] = {**numbers, **tiny[phase].get("schedule", {})}
         for part in (tiny.get(phase, {}), *(entry.get(phase, {}) for entry in datasets)):
-            for entry in (part, *part.get("methods", {}).values()):
+            for label, entry in (("", part), *part.get("methods", {}).items()):
                 if "schedule" in entry:
-                    entry["schedule"] = _shortened(entry["schedule"], numbers)
+                    most = numbers
+                    if label and phase == "pretraining":  # agents trained further count what they have had
+                        most = {**numbers, "updates": numbers["updates"] * _depth(plan, label)}
+                    entry["schedule"] = _shortened(entry["schedule"], most)
     for label in plan.methods:
         if hasattr(find_method(plan.method(label), "online").Config, "warm_up_steps"):
             entry = tiny["fine_tuning"]["methods"][label]
@@ -103,6 +108,12 @@ def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
     for policy in tiny.get("behaviour_policies", {}).values():
         policy["schedule"] = {**TINY_ONLINE, **_shortened(policy.get("schedule", {}), TINY_ONLINE)}
     return tiny
+
+
+def _depth(plan: Plan, label: str) -> int:
+    """Count the offline phases up to that of a label."""
+    source = plan.offline_source(label)
+    return 1 if source == NOTHING else 1 + _depth(plan, source)
 
 
 def _shortened(schedule: Mapping[str, Any], numbers: Mapping[str, int]) -> dict[str, Any]:
@@ -186,7 +197,7 @@ class Campaign:
             if status == 0:
                 self.finished.add(file)
                 _say(f"done: {file}")
-            elif status != STATUS:
+            elif status not in (STATUS, -signal.SIGTERM):  # the latter at its very end
                 self.failed.append(file)
                 _say(f"failed with status {status}: {file}; its log, under logs/, says why")
 

@@ -55,21 +55,20 @@ def main(*jobs: Job) -> None:
     for job in jobs:
         if any(job.settings.get(key) != settings.get(key) for key in ALIKE):
             raise UserError(f"{job.name} and {jobs[0].name} side by side: expected equal {', '.join(ALIKE)}")
-    compute, name = prepare(settings), settings["method"]
+    compute = prepare(settings)
+    recordings = [paths.read_for(job.settings, job.required("data")) for job in jobs]
+    name = settings["method"]
     method = find_method(name, "offline")
     config = build(method.Config, settings["config"], "config")
-    schedule = build(OfflineSchedule, settings["schedule"], "schedule")
-    inputs = [
-        (paths.read_for(job.settings, job.required("data")), starting_agents(job.paths("agents"), name))
-        for job in jobs
-    ]
+    starts = [starting_agents(job.paths("agents"), name) for job in jobs]
     if ":" in name:
-        transitions, start = inputs[0]
-        try_offline_method(name, method, config, transitions, start.agents if start else ())
+        agents = starts[0].agents if starts[0] else ()
+        try_offline_method(name, method, config, recordings[0], agents)
         compute = one_by_one(compute)
+    schedule = build(OfflineSchedule, settings["schedule"], "schedule")
     parts = [
         Part(transitions, loop_job(job, job.about["label"], job.about["seeds"], compute), start)
-        for job, (transitions, start) in zip(jobs, inputs, strict=True)
+        for job, transitions, start in zip(jobs, recordings, starts, strict=True)
     ]
     for job, trained in zip(jobs, pretrain_together(method, config, schedule, parts), strict=True):
         provenance = collect(job.settings, job.about["seeds"], arithmetic())
