@@ -13,7 +13,6 @@ from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.checkpoints import fit, section
 from algorithms.population.encoding import Named, ObservationEncoding
 from algorithms.population.networks import Critics, Distribution, Policy, TanhGaussian, mixture_policy
-from algorithms.population.perceptrons import each_times
 from algorithms.population.streams import Streams
 from storage import UserError
 from storage.constraints import Positive
@@ -160,7 +159,7 @@ class Population(nn.Module):
 
     def for_members(self, rows: Tensor) -> Tensor:
         """Each run's rows [S, ...] for each of its members. [P, ...]; rows of members stay as they are."""
-        return rows if len(rows) == self.count else each_times(rows, self.members)
+        return rows if len(rows) == self.count else rows.repeat_interleave(self.members, dim=0)
 
     def per_run(self, values: Tensor) -> Tensor:
         """Members of a run on an axis of their own: [P, ...] -> [S, N, ...]."""

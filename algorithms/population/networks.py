@@ -231,7 +231,7 @@ class Critics(nn.Module):
     def state_inputs(self, observations: Tensor) -> Tensor:
         """Return what each critic sees of the observations, agent 0's first. [K P, B, observation_size]"""
         if self.own_features is None:
-            return each_times(observations, self.count)
+            return observations.repeat_interleave(self.count, dim=0)
         own = observations[..., self.own_features]
         by_critic = own.reshape(*own.shape[:2], self.count, -1)
         return by_critic.transpose(1, 2).flatten(0, 1)

@@ -245,7 +245,11 @@ def one_hot(chosen: Tensor, of: int, dtype: torch.dtype) -> Tensor:
 
 
 def each_times(rows: Tensor, times: int) -> Tensor:
-    """Repeat each row of the first axis so often, a single one without a copy. [n, ...] -> [n times, ...]"""
+    """Repeat each row of the first axis so often, a single one without a copy. [n, ...] -> [n times, ...]
+
+    For what is joined with other rows: a product takes the view of a single row for another layout than
+    copies of several, and may round otherwise.
+    """
     return rows.unsqueeze(1).expand(-1, times, *rows.shape[1:]).flatten(0, 1)
 
 
@@ -270,7 +274,7 @@ def evaluated(
 
 
 def _joined(given: Tensor | None, inputs: Tensor) -> Tensor:
-    return inputs.contiguous() if given is None else torch.cat([given, inputs], dim=-1)
+    return inputs if given is None else torch.cat([given, inputs], dim=-1)
 
 
 def _input_gradient(gradient: Tensor, weight: Tensor, free: int) -> Tensor:
