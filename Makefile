@@ -105,6 +105,8 @@ benchmarks: $(INSTALLED)  ## measure speed and size anew, on a machine with noth
 	python -m benchmarks.updates --methods awac bcq --rounds 7 --output benchmarks/results/updates_awac_bcq.json
 	python -m benchmarks.updates --methods rlpd wsrl "wsrl, offline" cal_ql pex rebrac edac iql --updates 2 --rounds 5 \
 		--output benchmarks/results/updates_today.json
+	python -m benchmarks.updates --methods dmpo lbrac_v --updates 3 --rounds 7 \
+		--output benchmarks/results/updates_heterogeneous.json
 	python -m benchmarks.environments --rounds 9 --output benchmarks/results/environments.json
 	python -m benchmarks.environments --threads 1 --rounds 5 \
 		--output benchmarks/results/environments_one_thread.json

@@ -21,11 +21,12 @@ RESULTS = FOLDER / "results"
 WORDS = {
     "cql": "CQL", "sac": "SAC", "off2on": "Off2On", "awac": "AWAC", "bcq": "BCQ",
     "rlpd": "RLPD", "wsrl": "WSRL", "cal_ql": "Cal-QL", "pex": "PEX", "rebrac": "ReBRAC", "edac": "EDAC",
-    "so2": "SO2", "iql": "IQL",
+    "so2": "SO2", "iql": "IQL", "dmpo": "DMPO", "lbrac_v": "LBRAC-v",
     "corl": "CORL's", "rlkit": "rlkit's", "d3rlpy": "d3rlpy's", "authors'": "the authors'",
 }  # fmt: skip
 OURS = (
     "cql", "sac", "off2on", "awac", "bcq", "rlpd", "wsrl", "cal_ql", "pex", "rebrac", "edac", "so2", "iql",
+    "dmpo", "lbrac_v",
 )  # fmt: skip
 Json = dict[str, Any]
 
@@ -214,6 +215,8 @@ TABLES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "ratios of AWAC and BCQ": (ratios, ("updates_awac_bcq",)),
     "updates of today's baselines": (updates, ("updates_today",)),
     "ratios of today's baselines": (ratios, ("updates_today",)),
+    "updates of DMPO and LBRAC-v": (updates, ("updates_heterogeneous",)),
+    "ratios of DMPO and LBRAC-v": (ratios, ("updates_heterogeneous",)),
     "environments": (environments, ("environments", "environments_one_thread")),
     "sum tree": (sum_tree, ("sum_tree",)),
     "memory": (memory, ("memory", "memory_recorded")),
