@@ -222,7 +222,8 @@ def _extent(jobs: Sequence[Job]) -> tuple[str, ...]:
     datasets = {each.about["dataset"] for each in jobs if "dataset" in each.about}
     seeds = {seed for each in jobs for seed in each.about.get("seeds", [])}
     starts = {path.split("/")[-3] for each in jobs for path in each.inputs.get("agents", [])}
-    schedule: Mapping[str, Any] = jobs[0].settings.get("schedule", {})
-    length = next((f"{schedule[unit]:,} {unit}" for unit in ("updates", "steps") if unit in schedule), "")
+    schedules: list[Mapping[str, Any]] = [each.settings.get("schedule", {}) for each in jobs]
+    lengths = {(each[unit], unit) for each in schedules for unit in ("updates", "steps") if unit in each}
     counts = (str(len(found)) if found else "" for found in (jobs, datasets, seeds))
-    return (*counts, ", ".join(sorted(starts)), length)
+    said = ", ".join(f"{length:,} {unit}" for length, unit in sorted(lengths))
+    return (*counts, ", ".join(sorted(starts)), said)

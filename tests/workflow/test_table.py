@@ -140,6 +140,14 @@ def test_the_table_is_printed_in_a_page(smoke: dict[str, Any]) -> None:
     assert line.split()[3:] == ["2", "2", "2", "fqe", "200", "steps"]
 
 
+def test_a_line_of_jobs_of_several_lengths_says_each(smoke: dict[str, Any]) -> None:
+    longer = {"methods": {"cql": {"schedule": {"updates": 120}}}}
+    smoke["datasets"]["halfcheetah-random"]["pretraining"] = longer
+    lines = printed(Table(smoke).jobs.values()).splitlines()
+    [line] = [line for line in lines if line.split()[:3] == ["train", "pretrain", "cql"]]
+    assert line.endswith("  100 updates, 120 updates")
+
+
 def test_a_job_that_there_is_not_is_said_so(smoke: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="no job train/a/b/c: snakemake plan lists those it has"):
         Table(smoke).find("train", ["a", "b", "c"])
