@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,15 +131,23 @@ def test_preparing_twice_chooses_the_same_and_gives_the_same_bits() -> None:
     assert all(torch.equal(product, results[0][1]) for _, product in results)
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux alone tells how memory is mapped")
+LARGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+WHETHER_LARGE_PAGES_WERE_ASKED_FOR = """
+import re
+import torch
+from algorithms.training import acceleration
+acceleration.prepare_process()
+tensor = torch.zeros(1 << 22)
+for line in open("/proc/self/smaps"):
+    if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+        first, last = (int(end, 16) for end in found.groups())
+    elif line.startswith("VmFlags:") and first <= tensor.data_ptr() < last:
+        print("hg" in line.split())
+"""
+
+
+@pytest.mark.skipif(not LARGE.exists(), reason="this system has no large pages to ask for")
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap asked for is glibc's")
-def test_large_tensors_lie_where_large_pages_were_asked_for() -> None:
-    acceleration.prepare_process()
-    address = torch.zeros(1 << 22).data_ptr()
-    asked = False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
-            first, last = (int(end, 16) for end in found.groups())
-        elif line.startswith("VmFlags:") and first <= address < last:
-            asked = "hg" in line.split()
-    assert asked
+def test_large_tensors_of_a_new_process_lie_where_large_pages_were_asked_for() -> None:
+    command = [sys.executable, "-c", WHETHER_LARGE_PAGES_WERE_ASKED_FOR]
+    assert subprocess.run(command, check=True, capture_output=True).stdout.strip() == b"True"
