@@ -232,7 +232,7 @@ def _try(
 ) -> None:
     """Once is enough for all datasets of a place."""
     learner = begin_online(place, size, before, last)
-    world = Episodes if place.environment in TASKS.values() else Locomotion
+    world = Episodes if place.images else Locomotion
     check_schedule(schedule, learner, world, place.environment)
 
 

@@ -80,9 +80,8 @@ def _from_released(job: Job, plan: Plan) -> Job:
         raise UserError(f"expected agents of fewer updates than {wanted:,}")
     method, names = find_method("cql", "offline"), [str(file) for file in files]
     config = build(method.Config, settings["config"], "config")
-    chains.begin_offline(
-        chains.place_of(settings), (names[0],), (method, config)
-    )  # UserError: other networks
+    # UserError where the agents have other networks.
+    chains.begin_offline(chains.place_of(settings), (names[0],), (method, config))
     of = settings.pop("fingerprint")
     settings["schedule"] = {**settings["schedule"], "cloning_warm_start": 0, "monte_carlo_warm_start": 0}
     settings[KEY] = {"of": of, "agents": names, "updates": start.updates}

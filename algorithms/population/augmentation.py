@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from algorithms.population.perceptrons import each_times
 from algorithms.population.streams import Streams
 
 PADDING = 4  # [COG] pixels on every side
@@ -28,7 +29,7 @@ def crop(images: Tensor, offsets: Tensor, padding: int = PADDING) -> Tensor:
     """
     groups, rows, height, width, channels = images.shape
     if not padding:  # nothing to cut: no pass over the images where there is one of each
-        return images if len(offsets) == groups else images.repeat_interleave(len(offsets) // groups, dim=0)
+        return each_times(images, len(offsets) // groups)
     padded = functional.pad(images.flatten(0, 1), (0, 0, *4 * [padding])).flatten(2)
     # Every window of every image, as a view: [G B, 2 padding + 1, 2 padding + 1, H, W C].
     windows = padded.unfold(1, height, 1).unfold(2, width * channels, channels)

@@ -464,7 +464,7 @@ def _normalise_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute gradients of `_normalise`'s values, gain and shift; that of its outputs is written over."""
     if not values.is_cpu:
-        return _normalise_backward_at_once(gradient, outputs, values, mean, deviation, gain, shift, norm)
+        return _normalise_backward_at_once(gradient, outputs, values, mean, deviation, gain, norm)
     to_values, to_gain, to_shift = map(torch.empty_like, (values, gain, shift))
     vectors = (tensor.squeeze(1) for tensor in (gain, shift, to_gain, to_shift))
     tensors = (gradient, outputs, values, to_values, mean, deviation, *vectors)
@@ -497,7 +497,6 @@ def _normalise_backward_at_once(
     mean: Tensor,
     deviation: Tensor,
     gain: Tensor,
-    shift: Tensor,
     norm: Norm,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`_normalise_backward` in few operations."""

@@ -83,13 +83,13 @@ def test_a_norm_in_few_operations_is_that_network_by_network(norm: Norm) -> None
     products, gradient = torch.randn(2, COPIES, 6, 5, dtype=torch.float64, generator=generator)
     bias, gain, shift = torch.randn(3, COPIES, 1, 5, dtype=torch.float64, generator=generator)
     found = []
-    for forward, backward in (
-        (perceptrons._normalise, perceptrons._normalise_backward),
-        (perceptrons._normalise_at_once, perceptrons._normalise_backward_at_once),
+    for forward, backward, scale in (
+        (perceptrons._normalise, perceptrons._normalise_backward, (gain, shift)),
+        (perceptrons._normalise_at_once, perceptrons._normalise_backward_at_once, (gain,)),
     ):
         values = products.clone()
         outputs, *moments = forward(values, bias, gain, shift, norm)
-        gradients = backward(gradient.clone(), outputs, values, *moments, gain, shift, norm)
+        gradients = backward(gradient.clone(), outputs, values, *moments, *scale, norm)
         found.append((values, outputs, *moments, *gradients))
     for one_by_one, at_once in zip(*found, strict=True):
         torch.testing.assert_close(at_once, one_by_one, **EXACTLY)
