@@ -109,9 +109,9 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
     sentences = [
         "Figure 1a of the paper." if published else "Counterpart of the paper's Figure 1a.",
         "Log likelihood of held-out offline state-action pairs, and of pairs that a CQL agent gathered online"
-        f" with its exploring policy after {results.pretraining_updates:,} updates, under a variational"
-        " autoencoder of the offline pairs (importance-weighted estimate), relative to the mean of the"
-        " offline pairs.",
+        f" with its exploring policy after {results.offline_updates(drawn['dataset'])} updates, under a"
+        " variational autoencoder of the offline pairs (importance-weighted estimate), relative to the mean"
+        " of the offline pairs.",
     ]
     summaries = drawn[drawn["kind"] == SUMMARY]
     for (dataset, source), rows in summaries.groupby(["dataset", "source"], sort=False):

@@ -37,7 +37,7 @@ def table(results: Results) -> pd.DataFrame:
             label = style.method_label(method, results.ensemble_size)
             rows = panels.our_rows(chosen, task, method, MEASURED, method=method, label=label)
             if method in results.updates:
-                rows["step"] = results.pretraining_updates + results.updates[method].after(rows["step"])
+                rows["step"] = results.pretraining_updates[task] + results.updates[method].after(rows["step"])
             parts.append(rows)
     if not parts:
         raise UserError("The figure of controls draws success from images, of which the results hold none.")
@@ -64,8 +64,8 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
         "Success from images by the updates that each agent has had, on"
         f" {style.listed(drawn['dataset'])}: deterministic episodes with a rewarded last step, on averaged"
         " weights, at every evaluation.",
-        f"Fine-tuning ({tuned}) begins after {results.pretraining_updates:,} updates offline; there, and"
-        " where agents are trained on, the average starts anew from the last weights.",
+        f"Fine-tuning ({tuned}) begins after {results.offline_updates(drawn['dataset'])} updates offline;"
+        " there, and where agents are trained on, the average starts anew from the last weights.",
         *(_ends(results, task) for task in dict.fromkeys(drawn["dataset"])),
     ]
     return " ".join(sentences)

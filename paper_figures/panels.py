@@ -211,11 +211,12 @@ def _heading(drawn: pd.DataFrame, number: str) -> str:
 def _ours(ours: pd.DataFrame, results: Results) -> str:
     """Describe our curves and the agents that each method started from."""
     seeds, methods = int(ours["runs"].min()), list(dict.fromkeys(ours["method"]))
+    updates = results.offline_updates(ours["dataset"])
     interval = f"with its {ours['band'].iloc[0]}" if seeds > 1 else "without an interval"
     if _by_episodes(ours):
         return (
             f"Solid: this suite on its own tasks after COG's, mean over {style.count(seeds, 'seed')}"
-            f" {interval}, after {results.pretraining_updates:,} updates of CQL on images."
+            f" {interval}, after {updates} updates of CQL on images."
         )
     own = [style.name_of(method) for method in methods if _trained_offline_by_itself(method)]
     exceptions = [f"{style.listed(own)} after offline training of their own"] if own else []
@@ -225,7 +226,7 @@ def _ours(ours: pd.DataFrame, results: Results) -> str:
     whose = " by the paper's authors, whose released agents they start from" if results.authors_agents else ""
     return (
         f"Solid: this suite's {style.listed(ours['label'])}, mean over {style.count(seeds, 'seed')}"
-        f" {interval}, fine-tuned after {results.pretraining_updates:,} CQL updates{whose}{besides}."
+        f" {interval}, fine-tuned after {updates} CQL updates{whose}{besides}."
     )
 
 

@@ -47,7 +47,8 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
     interval = f" with its {ours['band'].iloc[0]}" if seeds > 1 else ""
     sentences = [
         f"{name} with several learning rates of the policy, the first {steps:,} environment steps, after"
-        f" {results.pretraining_updates:,} CQL updates: mean over {style.count(seeds, 'seed')}{interval}."
+        f" {results.offline_updates(ours['dataset'])} CQL updates: mean over"
+        f" {style.count(seeds, 'seed')}{interval}."
     ]
     for dataset, rows in drawn.groupby("dataset", sort=False):
         theirs = rows[rows["source"] == drawing.PUBLISHED]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.intervals import Bootstrap
 from analysis.statistics import Statistics
+from paper_figures import style
 from storage import UserError
 from storage.curves import UNITS
 
@@ -34,9 +35,9 @@ class Results:
     """One run's results, read by every figure.
 
     `read_curves` gives its curves (`analysis.success.comparable`), `compared` the statistics that were made
-    from them, which tasks with images have none of. `ensemble_size` is Off2On's N, `pretraining_updates` the
-    CQL updates of the agents that fine-tuning started from; `authors_agents`: those that the paper's authors
-    released. `members_shared`: the seeds of one method start from the same pre-trained agents.
+    from them, which tasks with images have none of. `ensemble_size` is Off2On's N, `pretraining_updates` of
+    each dataset the CQL updates of the agents that fine-tuning started from; `authors_agents`: those that the
+    paper's authors released. `members_shared`: a method's seeds start from the same pre-trained agents.
     `demonstration`: the run is too small to judge the paper by. `files` are what a figure draws beside
     curves: likelihoods, summaries of datasets, vectors of behaviours, pictures. `updates` says when each
     method learns that was fine-tuned over episodes.
@@ -44,7 +45,7 @@ class Results:
 
     read_curves: Callable[[], pd.DataFrame]
     ensemble_size: int
-    pretraining_updates: int
+    pretraining_updates: Mapping[str, int]
     compared: Statistics | None = None
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
     authors_agents: bool = False
@@ -75,6 +76,15 @@ class Results:
         if self.compared:
             return self.compared.methods
         return dict.fromkeys(self.curves.loc[self.curves["dataset"] == dataset, "method"])
+
+    def offline_updates(self, datasets: Iterable[str]) -> str:
+        """Return how many CQL updates the agents have had, by dataset where they differ."""
+        found: dict[int, list[str]] = {}
+        for dataset in dict.fromkeys(datasets):
+            found.setdefault(self.pretraining_updates[dataset], []).append(dataset)
+        if len(found) == 1:
+            return f"{next(iter(found)):,}"
+        return style.listed(f"{updates:,} ({style.listed(names)})" for updates, names in found.items())
 
     @property
     def along(self) -> str:

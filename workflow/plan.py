@@ -602,15 +602,15 @@ class Plan:
 
     def drawing(self, offline: bool = False) -> Json:
         """Return what captions say, when methods learn, how intervals are drawn, and a fingerprint."""
-        tuning, entries = self.configuration["fine_tuning"], self.configuration["datasets"].values()
+        tuning, datasets = self.configuration["fine_tuning"], self.configuration["datasets"]
         by_episodes = tuning["methods"] if self.images else {}
         settings = {
             "caption": {
                 "ensemble_size": tuning["ensemble_size"],
                 "members_shared": tuning["members_shared"],
-                "pretraining_updates": self.configuration["pretraining"]["schedule"]["updates"],
+                "pretraining_updates": {name: self._offline_updates(name) for name in datasets},
                 "demonstration": self.configuration.get("demonstration", False),
-                "authors_agents": any(entry["pretrained"] == AUTHORS for entry in entries),
+                "authors_agents": any(entry["pretrained"] == AUTHORS for entry in datasets.values()),
             },
             "schedules": {label: merged("schedule", tuning, own) for label, own in by_episodes.items()},
             "statistics": self.configuration["statistics"],
@@ -618,6 +618,12 @@ class Plan:
         source = source_hash(*DRAWING, "workflow/steps/figure.py")
         rows = str(rows_of([*self.offline_labels, *self._judged(offline)]))
         return with_fingerprint(settings, source, rows, *self._trained(offline))
+
+    def _offline_updates(self, dataset: str) -> int:
+        """Return how many updates CQL's agents have had, the section's number where it is not trained."""
+        section = self.configuration["pretraining"]
+        known = self.pretraining(dataset, "cql") if "cql" in self.offline_labels else section
+        return int(known["schedule"]["updates"])
 
     def _judged(self, offline: bool) -> list[str]:
         return self.offline_phases(next(iter(self.configuration["datasets"]))) if offline else self.judged

@@ -87,7 +87,7 @@ def statistics(folder: Path) -> None:
 def figure(folder: Path) -> None:
     """The step `figure`, after statistics."""
     statistics(folder)
-    caption = {"ensemble_size": 1, "members_shared": False, "pretraining_updates": 1}
+    caption = {"ensemble_size": 1, "members_shared": False, "pretraining_updates": {}}
     settings = {"caption": caption, "schedules": {}, "statistics": {"repetitions": 20}}
     inputs = {"statistics": ["statistics.parquet"], "curves": ["curve.parquet"]}
     figure_step.main(job(folder, settings, inputs, {"pdf": "figures/learning_curves.pdf"}))

@@ -590,7 +590,7 @@ def job_file(settings: Any, **inputs: list[str]) -> dict[str, Any]:
 
 
 RANDOM = {"environment": ENVIRONMENT, "recipe": "medium", "seed": 0, "transitions": 1, "copies": 1}
-DRAWN = {"statistics": {}, "schedules": {}, "caption": {"ensemble_size": 1, "pretraining_updates": 0}}
+DRAWN = {"statistics": {}, "schedules": {}, "caption": {"ensemble_size": 1, "pretraining_updates": {}}}
 SUMMARISED = {"about": {**ABOUT, "figure": "datasets"}}
 FILES: list[tuple[str, Any, str]] = [
     ("pretrain", None, "the following arguments are required: file"),

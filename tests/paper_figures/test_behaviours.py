@@ -15,7 +15,7 @@ from storage.tables import BEHAVIOURS, write_table
 
 
 def results_of(*files: Path) -> Results:
-    return Results(pd.DataFrame, 1, 0, files=files)
+    return Results(pd.DataFrame, 1, {}, files=files)
 
 
 @pytest.fixture

@@ -40,7 +40,10 @@ def comparison(name: str) -> Curves:
 @pytest.fixture
 def make_results(make_curves: MakeCurves) -> Callable[..., Results]:
     def make(methods: Sequence[str], datasets: Sequence[str], **others: Any) -> Results:
-        settings: dict[str, Any] = {"ensemble_size": 5, "pretraining_updates": 40_000} | others
+        settings: dict[str, Any] = {
+            "ensemble_size": 5,
+            "pretraining_updates": dict.fromkeys(datasets, 40_000),
+        } | others
         steps = settings.pop("steps", (0, 1000, 2000, 3000))
         curves = make_curves(methods=methods, datasets=datasets, steps=steps)
         curves = pd.concat([curves, *settings.pop("more", ())], ignore_index=True)

@@ -54,7 +54,7 @@ def results_of(tmp_path: Path) -> ResultsOf:
         files = tuple(tmp_path / f"{number}.json" for number in range(len(summaries)))
         for file, content in zip(files, summaries, strict=True):
             write_json(file, content)
-        return Results(pd.DataFrame, 1, 0, files=files)
+        return Results(pd.DataFrame, 1, {}, files=files)
 
     return written
 

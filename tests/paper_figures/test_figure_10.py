@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def make_results(
         for metric, lower in (("auroc_ensemble", 0), ("auroc_individual", 2))
     ]
     everything = pd.concat([curves, *parts] if measured else [curves], ignore_index=True)
-    return Results(lambda: everything, 5, 1000, statistics(curves, repetitions=20), Bootstrap(20))
+    return Results(lambda: everything, 5, defaultdict(int), statistics(curves, repetitions=20), Bootstrap(20))
 
 
 def drawn_lines(axes: Axes) -> list[np.ndarray]:
@@ -107,6 +108,6 @@ def test_results_without_the_measurement_are_refused(make_curves: MakeCurves) ->
     with pytest.raises(UserError, match="no auroc_ensemble of method off2on on dataset hopper-medium-expert"):
         FIGURES["figure_10"].table(unmeasured)
     curves = make_curves(methods=("sac",))
-    other = Results(lambda: curves, 5, 1000, statistics(curves, repetitions=5))
+    other = Results(lambda: curves, 5, defaultdict(int), statistics(curves, repetitions=5))
     with pytest.raises(UserError, match=r"Figure 10 draws AUROC \[%\] of off2on, and the results hold none"):
         FIGURES["figure_10"].table(other)

@@ -59,7 +59,10 @@ def results(curves: pd.DataFrame, result: Statistics) -> Results:
 
 
 def results_of(curves: pd.DataFrame, result: Statistics, **others: Any) -> Results:
-    settings: dict[str, Any] = {"ensemble_size": 5, "pretraining_updates": 100_000} | others
+    settings: dict[str, Any] = {
+        "ensemble_size": 5,
+        "pretraining_updates": dict.fromkeys(result.datasets, 100_000),
+    } | others
     return Results(lambda: curves, compared=result, **settings)
 
 
@@ -298,7 +301,8 @@ from paper_figures.results import Results
 from storage.curves import read_curves
 folder, into = Path(sys.argv[1]), Path(sys.argv[2])
 statistics = read_statistics(folder / "statistics.parquet")
-results = Results(lambda: read_curves(folder / "curves.parquet"), 5, 100_000, statistics)
+updates = dict.fromkeys(statistics.datasets, 100_000)
+results = Results(lambda: read_curves(folder / "curves.parquet"), 5, updates, statistics)
 for name in ("figure_03", "learning_curves", "sample_efficiency"):
     write(name, results, into / name)
 import analysis.published, analysis.summary
@@ -453,6 +457,9 @@ def test_captions_say_what_the_results_are(
     assert "first 2,000 environment steps, on halfcheetah-random." in text
     assert "after 100,000 CQL updates" in text and "same pre-trained agents" in text
     assert "Not run, hence not drawn: AWAC and BCQ-ft." in text and "emonstration" not in text
+    several = replace(results, pretraining_updates={DATASETS[0]: 60_000, DATASETS[1]: 100_000})
+    assert "after 60,000 CQL updates" in FIGURES["figure_03"].caption(panel, several)
+    assert several.offline_updates(DATASETS) == f"60,000 ({DATASETS[0]}) and 100,000 ({DATASETS[1]})"
     own = FIGURES["figure_03"].caption(panel, replace(results, members_shared=False))
     assert "agents of its own" in own and "same pre-trained agents" not in own
     measured = [curves.assign(metric=metric, value=0.5) for metric in ("critic_loss", "success")]

@@ -65,7 +65,9 @@ def results_of(
                             )
                         )
     curves = pd.DataFrame(rows, columns=list(COLUMNS))
-    return Results(lambda: comparable(curves), 4, 500_000, bootstrap=Bootstrap(20), files=pictures)
+    return Results(
+        lambda: comparable(curves), 4, dict.fromkeys(TASKS, 500_000), bootstrap=Bootstrap(20), files=pictures
+    )
 
 
 @pytest.mark.parametrize("name", OF_CURVES)
@@ -144,7 +146,9 @@ def test_pictures_are_placed_in_the_order_of_the_paper(tmp_path: Path) -> None:
 
 def test_fine_tuning_stands_beside_its_controls_by_updates(tmp_path: Path) -> None:
     results = results_of(methods=("off2on", "cql", "trained_on"))
-    results = replace(results, pretraining_updates=500, updates={"off2on": Updates(10, 3, 5)})
+    results = replace(
+        results, pretraining_updates=dict.fromkeys(TASKS, 500), updates={"off2on": Updates(10, 3, 5)}
+    )
     drawn = write("image_controls", results, tmp_path / "controls")
     assert list(dict.fromkeys(drawn["method"])) == ["cql", "trained_on", "off2on"]
     ours = drawn[(drawn["dataset"] == TASKS[0]) & (drawn["method"] == "off2on")]
