@@ -421,7 +421,7 @@ def test_one_method_cannot_be_compared(make_curves: MakeCurves, drawer: Drawing)
 def test_a_method_of_somebody_elses_has_a_look_of_its_own() -> None:
     look = style.looks(["my_method"])["my_method"]
     assert look == style.looks(["off2on", "my_method"])["my_method"]
-    assert look.name == "my_method" == style.method_label("my_method", 5)
+    assert look.name == "my method" == style.method_label("my_method", 5)
     names = [f"method_{k}" for k in range(8)]
     together = style.looks(names).values()
     assert len({one.colour for one in together}) == len({one.marker for one in together}) == len(names)
