@@ -88,7 +88,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
             _panel(axes, rows, looks)
             axes.set_title(name, loc="left")
             axes.set_xlim(-0.03, 1.03)
-        figure.supxlabel(f"success at {style.moment(drawn)} ({style.runs(drawn)})", fontsize=8)
+        grid[-1].set_xlabel(f"success at {style.moment(drawn)}, each with its {drawn['band'].iloc[0]}")
         names = list(dict.fromkeys(drawn["label"]))
         handles = [
             Line2D(
