@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python -m benchmarks.cost --output workflow/cost.json
     OMP_NUM_THREADS=1 python -m benchmarks.cost --only reds so2 --output workflow/cost.json
 
-The second adds the updates of some methods to what was measured before, scaled to that machine's speed.
+The second adds the updates of some methods to what was measured before, as at that machine's speed.
 
-Each method's update is timed as the training loops make it (draw, update, log) at two sizes; a line through
-both gives its rate of counted operations and what it takes besides. Processor time counts throughout.
+Each method's update is timed at two sizes; a line through both gives its rate of counted operations and
+what it takes besides. Processor time counts throughout.
 """
 
 from __future__ import annotations
@@ -36,15 +36,18 @@ from algorithms.methods.behaviour_cloning import CloningConfig
 from algorithms.methods.brac import BRACConfig
 from algorithms.methods.cal_ql import CalQLConfig
 from algorithms.methods.cql import CQLConfig
+from algorithms.methods.dmpo import DMPOConfig
 from algorithms.methods.edac import EDACConfig
 from algorithms.methods.fqe import FQEConfig
 from algorithms.methods.interface import PRETRAINED
 from algorithms.methods.iql import IQLConfig
+from algorithms.methods.latent_awac import LatentAWACConfig
 from algorithms.methods.lbrac import LBRACConfig
+from algorithms.methods.mixture_awac import MixtureAWACConfig
 from algorithms.methods.multi_source import MultiSourceConfig
 from algorithms.methods.off2on import Off2OnConfig
 from algorithms.methods.pex import PEXConfig
-from algorithms.methods.rebrac import ReBRACConfig
+from algorithms.methods.rebrac import ReBRACConfig, TD3BCConfig
 from algorithms.methods.reds import REDSConfig
 from algorithms.methods.rlpd import RLPDConfig
 from algorithms.methods.sac import SACConfig
@@ -86,6 +89,9 @@ SEEING: dict[str, Any] = {
 """The networks of config/manipulation_pilot.yaml; and a batch that is mostly what an update takes besides."""
 FEW: dict[str, Any] = {**SEEING, "hidden_widths": (32, 32), "batch_size": 8}
 TINY: dict[str, Any] = {"hidden_widths": (32, 32), "batch_size": 32}
+NARROW: dict[str, Any] = {"hidden_widths": (128, 128)}  # as config/realistic_source.yaml
+CALLS = 4
+"""Updates in a round and in a count: whole periods of methods whose actors learn at every second one."""
 ROWS = 200_000  # offline transitions that updates draw from: more than the caches hold
 
 OTHER_SIZES: tuple[tuple[str, str, str, Any], ...] = (
@@ -98,6 +104,10 @@ OTHER_SIZES: tuple[tuple[str, str, str, Any], ...] = (
     ("awac", "offline", "awac", AWACConfig()),
     ("bcq", "online", "bcq_ft", BCQConfig()),
     ("bcq", "offline", "bcq", BCQConfig(hidden_widths=(256, 256), generator_hidden_widths=(256, 256))),
+    ("awac", "offline", "awac", AWACConfig(**NARROW, policy_hidden_widths=(128, 128), batch_size=256)),
+    ("iql", "offline", "iql", IQLConfig(**NARROW)),
+    ("rebrac", "offline", "td3_bc", TD3BCConfig(**NARROW)),
+    ("dmpo", "offline", "dmpo", DMPOConfig(**NARROW)),
 )
 """Updates that the model has not seen: its key, the loop, the method and its settings."""
 
@@ -114,6 +124,11 @@ def processor_seconds(work: Timed, count: int, rounds: int) -> float:
         if turn:
             times.append((time.process_time() - start) / count)
     return statistics.median(times)
+
+
+def counted(update: Timed) -> float:
+    """Floating-point operations of one of so many updates."""
+    return counting.operations(lambda: [update() for _ in range(CALLS)]) / CALLS
 
 
 def logged(learn: Callable[[], Any]) -> Timed:
@@ -220,6 +235,13 @@ def updates() -> dict[str, tuple[Callable[[Any], Timed], Any, Any]]:
             MultiSourceConfig(**TINY, policy_hidden_widths=(32, 32)),
             MultiSourceConfig(),
         ),
+        "dmpo": (offline("dmpo"), DMPOConfig(**TINY), DMPOConfig()),
+        "mixture_awac": (offline("mixture_awac"), MixtureAWACConfig(**TINY), MixtureAWACConfig()),
+        "latent_awac": (
+            offline("latent_awac"),
+            LatentAWACConfig(**TINY, generator_hidden_widths=(32, 32)),
+            LatentAWACConfig(),
+        ),
         "lbrac": (offline("lbrac_v"), LBRACConfig(**TINY, policy_hidden_widths=(32, 32)), LBRACConfig()),
         "reds": (offline("reds"), REDSConfig(**TINY), REDSConfig()),
         "cql, images": (
@@ -241,37 +263,47 @@ def updates() -> dict[str, tuple[Callable[[Any], Timed], Any, Any]]:
     }
 
 
-def measure_updates(rounds: int, only: Collection[str] = ()) -> dict[str, dict[str, float]]:
-    """Rate of counted operations and what comes on top, from a small and a usual update; of `only` these."""
-    found = {}
+def measure_updates(rounds: int, reference: Speed, only: Collection[str] = ()) -> dict[str, dict[str, float]]:
+    """Rate of counted operations and what comes on top, from a small and a usual update; of `only` these.
+
+    Each as at the `reference` speed: what else the machine does comes and goes while they are timed.
+    """
+    found, before = {}, calibrate()
     for name, (make, small, usual) in updates().items():
         if only and name not in only:
             continue
+        made = [make(config) for config in (small, usual)]
         seconds = [
-            processor_seconds(make(config), calls, rounds) for config, calls in ((small, 40), (usual, 8))
+            processor_seconds(update, calls, rounds)
+            for update, calls in zip(made, (5 * CALLS, CALLS), strict=True)
         ]
-        counts = [counting.operations(make(config)) for config in (small, usual)]
+        counts = [counted(update) for update in made]
+        after = calibrate()
+        here = Model(
+            Speed(*map(statistics.mean, zip(before, after, strict=True))), {"speed": reference._asdict()}
+        )
+        before = after
         rate = (counts[1] - counts[0]) / (seconds[1] - seconds[0])
         found[name] = {
-            "overhead_ms": 1e3 * (seconds[0] - counts[0] / rate),
-            "gflop_per_second": rate / 1e9,
-            "small_ms": 1e3 * seconds[0],
-            "usual_ms": 1e3 * seconds[1],
+            "overhead_ms": 1e3 * (seconds[0] - counts[0] / rate) * here.updates,
+            "gflop_per_second": rate / 1e9 / here.products,
         }
         print(
-            f"{name:14} {found[name]['overhead_ms']:6.2f} ms + operations at {rate / 1e9:4.0f} GFLOP/s",
+            f"{name:17} {found[name]['overhead_ms']:6.2f} ms + operations at"
+            f" {found[name]['gflop_per_second']:4.0f} GFLOP/s, took {1e3 * seconds[0]:.2f} and"
+            f" {1e3 * seconds[1]:.1f} ms where {here.updates:.2f} times as fast",
             flush=True,
         )
     return found
 
 
-def compare_other_sizes(model: Model, rounds: int) -> list[dict[str, Any]]:
-    """The model beside updates of sizes that it was not measured at."""
+def compare_other_sizes(measured: Mapping[str, Any], rounds: int) -> list[dict[str, Any]]:
+    """The model, at the speed of the moment, beside updates of sizes that it was not measured at."""
     found = []
     for kind, loop, method, config in OTHER_SIZES:
         update = (offline_update if loop == "offline" else online_update)(method, config)
-        took = 1e3 * processor_seconds(update, 5, rounds)
-        said = 1e3 * model.update(kind, counting.operations(update))
+        took = 1e3 * processor_seconds(update, CALLS, rounds)
+        said = 1e3 * Model(calibrate(), measured).update(kind, counted(update))
         sizes = {"rows": config.batch_size, "hidden_widths": list(config.hidden_widths)}
         found.append({"method": method, "loop": loop, **sizes, "model_ms": said, "took_ms": took})
         print(f"{method}, {loop}, {sizes}: model {said:.1f} ms, took {took:.1f} ms", flush=True)
@@ -334,21 +366,27 @@ def measure_start(module: str) -> float:
 
 
 def measure_files(rounds: int) -> tuple[dict[str, float], float]:
-    """Seconds a gigabyte written, read and saved, and how much of a recording's size its file takes."""
-    recording = recipes.random(ENVIRONMENT, 100_000, SEED, 100, threads=1)
-    size = 100_000 * Place(ENVIRONMENT).row_bytes / 1e9
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        start = time.process_time()
-        recipes.store(folder, "halfcheetah/random-local-v0", recording)
-        written = time.process_time() - start
-        disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
-        read = processor_seconds(lambda: read_transitions(folder, "halfcheetah/random-local-v0"), 1, rounds)
-        tensors = {"numbers": torch.rand(25_000_000)}
-        saved = processor_seconds(
-            lambda: checkpoints.save(folder / "state.safetensors", tensors, {}), 1, rounds
-        )
-    return {"write_gb": written / size, "read_gb": read / size, "save_gb": saved / 0.1}, disk / size
+    """Seconds a gigabyte and an episode written and read, a gigabyte saved; a file's share of its data."""
+    amounts, written, read, disk = [], [], [], []
+    for name, rows in ((ENVIRONMENT, 100_000), ("TwoWays-v0", 20_000)):  # of few episodes, and of many
+        recording = recipes.random(name, rows, SEED, 100, threads=1)
+        amounts.append((rows * Place(name).row_bytes / 1e9, rows / Place(name).time_limit))
+        with tempfile.TemporaryDirectory() as folder:
+            root, dataset = Path(folder), "cost/random-local-v0"
+            start = time.process_time()
+            recipes.store(root, dataset, recording)
+            written.append(time.process_time() - start)
+            disk.append(sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 1e9)
+            read.append(processor_seconds(lambda: read_transitions(root, dataset), 1, rounds))  # noqa: B023
+    found = {}
+    for what, seconds in (("write", written), ("read", read)):
+        gigabyte, episode = np.linalg.solve(np.array(amounts), np.array(seconds))
+        found |= {f"{what}_gb": float(gigabyte), f"{what}_episode": float(episode)}
+    tensors = {"numbers": torch.rand(25_000_000)}
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder, "state.safetensors")
+        saved = processor_seconds(lambda: checkpoints.save(state, tensors, {}), 1, rounds)
+    return {**found, "save_gb": saved / 0.1}, disk[0] / amounts[0][0]
 
 
 def measure_statistics() -> dict[str, float]:
@@ -389,22 +427,6 @@ def made_up_curves(labels: int, runs: int, points: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def with_updates(measured: Mapping[str, Any], rounds: int, only: Collection[str]) -> dict[str, Any]:
-    """What was measured before, and the updates of `only` as its machine would have made them."""
-    before = calibrate()
-    found = measure_updates(rounds, only)
-    here = Speed(*(statistics.mean(pair) for pair in zip(before, calibrate(), strict=True)))
-    model = Model(here, {"speed": measured["speed"]})
-    added = {
-        name: {
-            "gflop_per_second": rates["gflop_per_second"] / model.products,
-            "overhead_ms": rates["overhead_ms"] * model.rest,
-        }
-        for name, rates in found.items()
-    }
-    return {**measured, "updates": {**measured["updates"], **added}}
-
-
 def main() -> None:
     """Measure all, and write it."""
     parser = argparse.ArgumentParser(
@@ -418,14 +440,14 @@ def main() -> None:
     arguments = parser.parse_args()
     prepare_process(threads=1)
     if arguments.only:
-        before = read_json(arguments.output)
-        write_json(arguments.output, with_updates(before, arguments.rounds, arguments.only))
+        known = read_json(arguments.output)
+        added = measure_updates(arguments.rounds, Speed(**known["speed"]), arguments.only)
+        write_json(arguments.output, {**known, "updates": {**known["updates"], **added}})
         return
     load = os.getloadavg()[0]
     before = calibrate()
-    measured = measure_updates(arguments.rounds)
-    model = Model(before, {"speed": before._asdict(), "updates": measured})
-    others = compare_other_sizes(model, arguments.rounds)
+    measured = measure_updates(arguments.rounds, before)
+    others = compare_other_sizes({"speed": before._asdict(), "updates": measured}, arguments.rounds)
     environments = {
         name.rpartition("-")[0]: measure_environment(name, arguments.rounds)
         for name in (*ENVIRONMENTS, *plane.TASKS)
@@ -436,12 +458,11 @@ def main() -> None:
         name.rpartition("-")[0]: measure_task(name, arguments.rounds) for name in manipulation.ENVIRONMENTS
     }
     files, disk_share = measure_files(arguments.rounds)
-    after = calibrate()
     document = {
         "command": "OMP_NUM_THREADS=1 python -m benchmarks.cost --output workflow/cost.json",
         "rounds": arguments.rounds,
         "load_average": load,
-        "speed": Speed(*(statistics.mean(pair) for pair in zip(before, after, strict=True)))._asdict(),
+        "speed": before._asdict(),
         "updates": measured,
         "updates_of_other_sizes": others,
         "environments": environments,

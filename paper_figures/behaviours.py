@@ -55,7 +55,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
         for line, dataset in zip(grid, datasets, strict=True):
             for axes, method in zip(line, methods, strict=True):
                 _panel(axes, drawn[(drawn["dataset"] == dataset) & (drawn["method"] == method)])
-                axes.set_title(f"{dataset}\n{method}")
+                axes.set_title(f"{dataset}\n{style.name_of(method)}")
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
@@ -64,7 +64,8 @@ def caption(drawn: pd.DataFrame, _results: Results) -> str:
     """Return the caption's text for the rows of `table`."""
     counts = drawn[drawn["kind"] == "trajectory"].groupby(["dataset", "method"], sort=False)
     groups = ", ".join(
-        f"{method} on {dataset}: {rows['behaviour'].nunique()}" for (dataset, method), rows in counts
+        f"{style.name_of(method)} on {dataset}: {rows['behaviour'].nunique()}"
+        for (dataset, method), rows in counts
     )
     return (
         "Directions of the vectors of trajectories (a shape a true source, coloured by the percentile of the"

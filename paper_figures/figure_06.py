@@ -1,4 +1,4 @@
-"""Figures 6 and 7: pictures of the tasks, as a run rendered them."""
+"""Figures 6 and 7, and scripts on the robot's table: pictures of the tasks, as a run rendered them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from storage import UserError
 class Pictures:
     """A figure of PNG files <task>_<kind>.png: beside each other, or one below the other."""
 
-    number: str
+    name: str
     kind: str
-    subject: str
+    said: str
     stacked: bool = False
+    tasks: tuple[str, ...] = TASKS
 
     def table(self, results: Results) -> pd.DataFrame:
-        """Return pictures that there are, in the paper's order: columns task, file, height, width (pixels).
+        """Return the pictures, in the order of `tasks`: columns task, file, height, width (pixels).
 
         Raises:
             UserError: there is none of this kind, or one cannot be read.
         """
         found = {path.name: path for path in results.files}
         rows = []
-        for task in TASKS:
+        for task in self.tasks:
             if (path := found.get(f"{task}_{self.kind}.png")) is not None:
                 try:
                     height, width = imread(path).shape[:2]
@@ -39,7 +40,7 @@ class Pictures:
                     raise UserError(f"{path} is not a readable picture: {error}.") from error
                 rows.append((task, str(path), height, width))
         if not rows:
-            raise UserError(f"Figure {self.number} was given no pictures named <task>_{self.kind}.png.")
+            raise UserError(f"{self.name} was given no pictures named <task>_{self.kind}.png.")
         return pd.DataFrame(rows, columns=["task", "file", "height", "width"])
 
     def draw(self, drawn: pd.DataFrame) -> Figure:
@@ -58,11 +59,25 @@ class Pictures:
 
     def caption(self, _drawn: pd.DataFrame, _results: Results) -> str:
         """Return the caption of the rows of `table`."""
-        return (
-            f"Counterpart of the paper's Figure {self.number}: {self.subject} This suite's own tasks after"
-            " COG's, drawn by MuJoCo in print quality; the agent sees 48 x 48 pixels."
-        )
+        return self.said
 
 
-BEGINNINGS = Pictures("6", "overview", "how each task begins.")
-FILMS = Pictures("7", "film", "an episode of each task's script, from left to right.", stacked=True)
+_OWN = "This suite's own tasks after COG's, drawn by MuJoCo in print quality; the agent sees 48 x 48 pixels."
+BEGINNINGS = Pictures(
+    "Figure 6", "overview", f"Counterpart of the paper's Figure 6: how each task begins. {_OWN}"
+)
+FILMS = Pictures(
+    "Figure 7",
+    "film",
+    f"Counterpart of the paper's Figure 7: an episode of each task's script, from left to right. {_OWN}",
+    stacked=True,
+)
+SCRIPTS = Pictures(
+    "table_scripts",
+    "script",
+    "An episode of each task's script on the robot's table, without noise, from left to right: reach for the"
+    " red point, slide the cube to it, lift the cube, pick it up and place it at the point, a decimetre up."
+    " Drawn by MuJoCo; agents see positions.",
+    stacked=True,
+    tasks=("reach", "slide", "lift", "place"),
+)

@@ -59,6 +59,7 @@ FIGURES: dict[str, Drawing] = {
     "figure_01a": figure_01a,
     "figure_06": figure_06.BEGINNINGS,
     "figure_07": figure_06.FILMS,
+    "table_scripts": figure_06.SCRIPTS,
     "image_controls": image_controls,
     "film": film,
     **{name: Curves(**entry) for name, entry in _DECLARED.items()},

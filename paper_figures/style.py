@@ -7,6 +7,7 @@ offline alone, hollow for ablations. The methods of Figure 3 have Okabe and Ito'
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,8 @@ _CUSTOM: tuple[tuple[str, str, Literal["full", "none"]], ...] = (
 """Colours, markers and fills of methods that the catalogue does not have, paler from the ninth on."""
 AT_RATE = "_at_"
 """Between a method and its policy's learning rate in a label of the sweep, as in "off2on_at_3e-05"."""
+_KNOWN = re.compile(rf"(?<![^_])({'|'.join(sorted(LABELS, key=len, reverse=True))})(?![^_])")
+"""A row of the catalogue among the words of a label; of several that begin alike the longest."""
 ESTIMATE = ("value", "low", "high", "runs", "tasks", "band", "unit", "along")
 """The last columns of what a figure draws of the statistics over all datasets."""
 DEMONSTRATION = (
@@ -140,8 +143,8 @@ def look(dense: bool = False) -> Iterator[None]:
 def looks(methods: Iterable[str]) -> dict[str, Look]:
     """Return the look of each of `methods`, which a figure draws together.
 
-    A method that the catalogue does not have goes by its name; its look begins with a hash of the name, and
-    is the next one that none of the others has.
+    That of a method which the catalogue does not have begins with a hash of its name, and is the next one
+    that none of the others has.
     """
     found: dict[str, Look] = {}
     taken: set[int] = set()
@@ -156,7 +159,7 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
             turn += [index + len(_COLOURS) for index in turn]
             place = next((index for index in turn if index not in taken), turn[0])
             taken.add(place)
-            found[method] = Look(method, *_CUSTOM[place])
+            found[method] = Look(name_of(method), *_CUSTOM[place])
     return found
 
 
@@ -164,12 +167,23 @@ def _look_of_rate(label: str) -> Look:
     """From dark for a millionth to bright for a thousandth, so that colours are in the rates' order."""
     exponent = np.log10(float(label.rpartition(AT_RATE)[2]))
     colour = to_hex(colormaps["plasma"]((exponent + 6) / 3 * 0.85)).upper()
-    return Look(label, colour, _MARKERS[round(-exponent * 2) % len(_MARKERS)])
+    return Look(name_of(label), colour, _MARKERS[round(-exponent * 2) % len(_MARKERS)])
 
 
 def name_of(method: str) -> str:
-    """Return method's name in captions and legends; one that the catalogue does not have goes by its own."""
-    return LOOKS[method].name if method in LOOKS else method
+    """Return a method's name in captions and legends.
+
+    One that the catalogue does not have is named by its words, methods among them as the catalogue does:
+    light_dmpo is "light DMPO".
+    """
+    if method in LOOKS:
+        return LOOKS[method].name
+    return _KNOWN.sub(lambda found: _short(found[0]), method).replace("_", " ")
+
+
+def _short(known: str) -> str:
+    """Return the name of a row of the catalogue without its phase."""
+    return LABELS[known].label.removesuffix(", offline")
 
 
 def method_label(method: str, ensemble_size: int) -> str:
@@ -190,14 +204,19 @@ def count_axis(axes: Axes, last: int, thousands: bool = True) -> None:
 def intervals(axes: Axes, rows: pd.DataFrame, names: Sequence[str], looks: Sequence[Look]) -> None:
     """Draw estimates with their intervals, one below the other: rows with value, low and high, and names."""
     places = np.arange(len(rows))[::-1]
+    marks(axes, rows, places, looks)
+    axes.set_yticks(places, names)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+
+
+def marks(axes: Axes, rows: pd.DataFrame, places: Iterable[float], looks: Sequence[Look]) -> None:
+    """Draw estimates with their intervals at heights `places`: rows with value, low and high."""
     columns = rows[["value", "low", "high"]].to_numpy(dtype=np.float64)
     for place, (value, low, high), own in zip(places, columns, looks, strict=True):
         axes.plot([low, high], [place] * 2, color=own.colour, alpha=0.3, lw=6, solid_capstyle="butt")
         axes.plot(
             [value], [place], color=own.colour, marker=own.shape, mfc=own.face, markerfacecoloralt="white"
         )
-    axes.set_yticks(places, names)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:

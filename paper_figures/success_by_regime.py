@@ -1,12 +1,19 @@
-"""How often each method succeeds at the last step, a panel a dataset: what each regime is good for."""
+"""How often each method succeeds at the last step, a panel a regime: what each kind of data is good for.
+
+A dataset's regime is what its name ends with (docs/methods/realistic_source.md).
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis.intervals import interval_estimate
 from analysis.scores import Scores, run_values
@@ -17,8 +24,16 @@ from storage import UserError
 COLUMNS = ("dataset", "method", "label", "step", *style.ESTIMATE)
 METRIC = "success"
 
-_WRAP = 4  # panels in a row
-_PANEL = (1.9, 0.25)  # inches: of a panel, and of a method in it
+REGIMES = {
+    "in-domain": "-in-domain$",
+    "held-out region": "-far-from-near$",
+    "cross-task": "-(from-[a-z]+)$",
+    "few of its own, and a mixture with another task's": "-(few|mixture)$",
+    "other data": "$",
+}
+"""What ends the name of a dataset of each regime; in brackets, what its rows are told apart by."""
+
+_WIDTH, _ROW, _APART = 5.2, 0.13, 0.6  # inches: of the figure, of a method; datasets' distance, in methods
 
 
 def table(results: Results) -> pd.DataFrame:
@@ -49,29 +64,62 @@ def _mean(values: Scores) -> Scores:
     return np.array([values.mean()])
 
 
+def regime(dataset: str) -> tuple[str, str]:
+    """Return the regime of a dataset and what it is called there, as in "lift, delta (from place)"."""
+    name, found = next((n, m) for n, ending in REGIMES.items() if (m := re.search(ending, dataset)))
+    if name == "other data":
+        return name, dataset
+    besides = "".join(f" ({part.replace('-', ' ')})" for part in found.groups())
+    return name, dataset[: found.start()].replace("-", ", ") + besides
+
+
 def draw(drawn: pd.DataFrame) -> Figure:
-    """Draw the rows of `table`, a panel a dataset, a line a method."""
-    looks, datasets = style.looks(drawn["method"]), list(dict.fromkeys(drawn["dataset"]))
-    down = -(-len(datasets) // _WRAP)
-    width, height = _PANEL
+    """Draw the rows of `table`, a panel a regime: a group of lines a dataset, in it a line a method."""
+    looks = style.looks(drawn["method"])
+    regimes = {name: rows for name in REGIMES if len(rows := drawn[_regimes(drawn["dataset"]) == name])}
+    datasets = [rows["dataset"].nunique() for rows in regimes.values()]
+    spaces = [count * (len(looks) + _APART) for count in datasets]
     with style.look():
-        figure = Figure(figsize=(_WRAP * width, down * (0.7 + height * len(looks))))
-        panels = figure.subplots(down, _WRAP, sharey=True, sharex=True, squeeze=False).ravel()
-        for axes, dataset in zip(panels, datasets, strict=False):
-            rows = drawn[drawn["dataset"] == dataset]
-            style.intervals(axes, rows, list(rows["label"]), list(looks.values()))
-            axes.set_title(dataset, fontsize=7)
+        figure = Figure(figsize=(_WIDTH, _ROW * sum(spaces) + 0.3 * len(regimes) + 0.8))
+        grid = figure.subplots(
+            len(regimes), sharex=True, squeeze=False, gridspec_kw={"height_ratios": spaces}
+        ).ravel()
+        for axes, (name, rows) in zip(grid, regimes.items(), strict=True):
+            _panel(axes, rows, looks)
+            axes.set_title(name, loc="left")
             axes.set_xlim(-0.03, 1.03)
-        for axes in panels[len(datasets) :]:
-            axes.set_visible(False)
-        figure.supxlabel(f"success at {style.moment(drawn)} ({style.runs(drawn)})", fontsize=8)
+        grid[-1].set_xlabel(f"success at {style.moment(drawn)}, each with its {drawn['band'].iloc[0]}")
+        names = list(dict.fromkeys(drawn["label"]))
+        handles = [
+            Line2D(
+                [], [], ls="", color=one.colour, marker=one.shape, mfc=one.face, markerfacecoloralt="white"
+            )
+            for one in looks.values()
+        ]
+        style.legend_below(figure, handles, names, style.legend_columns(names, _WIDTH))
     return figure
+
+
+def _regimes(datasets: pd.Series) -> pd.Series:
+    return datasets.map(lambda dataset: regime(dataset)[0])
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, style.Look]) -> None:
+    middles = {}
+    for number, (dataset, group) in enumerate(rows.groupby("dataset", sort=False)):
+        top = -number * (len(looks) + _APART)
+        places = top - np.arange(len(group))
+        style.marks(axes, group, places, [looks[method] for method in group["method"]])
+        middles[regime(str(dataset))[1]] = top - (len(looks) - 1) / 2
+    axes.set_yticks(list(middles.values()), list(middles))
+    axes.set_ylim(-len(middles) * (len(looks) + _APART) + _APART / 2 + 0.5, 0.5 + _APART / 2)
+    axes.grid(visible=False, axis="y")
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
     """Return the caption of the rows of `table`."""
     return (
         f"Share of evaluation episodes that end in success after {int(drawn['step'].iloc[0]):,}"
-        f" {results.along} ({style.runs(drawn)}), mean over seeds, on each dataset: seeds are resampled, and"
-        f" episodes, which differ from seed to seed, are not."
+        f" {results.along} ({style.runs(drawn)}), mean over seeds, on each dataset, by regime: seeds are"
+        " resampled, and episodes, which differ from seed to seed, are not."
     )

@@ -24,7 +24,16 @@ from storage.settings import names, validated
 from storage.yaml_files import read_yaml
 from workflow import phases
 from workflow.jobs import with_scores
-from workflow.plan import AUTHORS, AUTHORS_SEEDS, FILM, RECORDING_KEYS, TASKS, Plan, family_of
+from workflow.plan import (
+    AUTHORS,
+    AUTHORS_SEEDS,
+    FILM,
+    RECORDING_KEYS,
+    TABLE_SCRIPTS,
+    TASKS,
+    Plan,
+    family_of,
+)
 from workflow.sections import BUILT_IN, IMAGE_FIGURES, RECIPE_KEYS, Configuration
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
@@ -410,6 +419,11 @@ def _check_images(configuration: Mapping[str, Any]) -> None:
         if (figure in IMAGE_FIGURES) != plan.images:
             what = "vectors" if plan.images else "images"
             raise UserError(f"figures has {figure}, which needs datasets of {what}: expected another one.")
+    if TABLE_SCRIPTS in configuration["figures"] and not plan.table_tasks:
+        raise UserError(
+            f"figures has {TABLE_SCRIPTS}, which needs datasets of the robot's table, such as those of"
+            " SlideDelta-v0: expected another one."
+        )
     if FILM in configuration["figures"] and not plan.methods:
         raise UserError("figures has film, which needs fine_tuning: expected another one.")
     film, seeds = configuration.get("film", {}), configuration["fine_tuning"]["seeds"]

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import heapq
 import os
+import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -54,7 +55,7 @@ STAGES = (
 )  # fmt: skip
 BILLION, HOUR = 1e9, 3600.0
 PRODUCT_SIZE = 1024
-SMALL_OPERATIONS = 20_000
+SMALL_OPERATIONS, SMALL_UPDATES = 20_000, 100
 WITHOUT_AVX512 = 3
 """How many times the estimate a run took on two cores of an EPYC of family 25, with AVX2."""
 
@@ -64,6 +65,9 @@ class Speed(NamedTuple):
 
     product: float  # GFLOP/s of a float32 product of PRODUCT_SIZE
     small: float  # microseconds an operation on a tensor of 32 numbers
+    update: (
+        float  # microseconds an update of a perceptron of 32-32 units, without its products mostly PyTorch
+    )
 
 
 class Compute(NamedTuple):
@@ -116,9 +120,18 @@ CUDA_GB = 1.5
 
 
 def calibrate() -> Speed:
-    """Return best of a few rounds each, a second in all, in processor time: others may use the machine."""
+    """Return what a few rounds take, a second in all, in processor time: others may use the machine.
+
+    Small operations are of two kinds: one in a loop stays in the core's nearest caches, which what stands
+    for an update leaves, as updates do. Other work on the machine slows the second far more than the first.
+    """
     left, right = torch.rand(2, PRODUCT_SIZE, PRODUCT_SIZE)
     small = torch.rand(32)
+    widths = [(32, 32), (32, 32), (32, 8)]
+    network = torch.nn.Sequential(
+        *(layer for width in widths for layer in (torch.nn.Linear(*width), torch.nn.ReLU()))
+    )
+    optimiser, rows = torch.optim.Adam(network.parameters()), torch.rand(32, 32)
 
     def multiply() -> None:
         for _ in range(5):
@@ -128,17 +141,24 @@ def calibrate() -> Speed:
         for _ in range(SMALL_OPERATIONS):
             small + small
 
-    product, dispatch = _best(multiply) / 5, _best(operate) / SMALL_OPERATIONS
-    return Speed(2 * PRODUCT_SIZE**3 / product / BILLION, 1e6 * dispatch)
+    def learn() -> None:
+        for _ in range(SMALL_UPDATES):
+            optimiser.zero_grad()
+            network(rows).square().mean().backward()
+            optimiser.step()
+
+    product, dispatch = _middle(multiply) / 5, _middle(operate) / SMALL_OPERATIONS
+    update = _middle(learn) / SMALL_UPDATES
+    return Speed(2 * PRODUCT_SIZE**3 / product / BILLION, 1e6 * dispatch, 1e6 * update)
 
 
-def _best(work: Any) -> float:
+def _middle(work: Callable[[], None]) -> float:
     times = []
     for _ in range(5):
         start = time.process_time()
         work()
         times.append(time.process_time() - start)
-    return min(times)
+    return statistics.median(times)
 
 
 @dataclass
@@ -152,12 +172,13 @@ class Model:
         before = Speed(**self.measured["speed"])
         self.products = self.speed.product / before.product  # how many times as fast as where it was measured
         self.rest = before.small / self.speed.small
+        self.updates = before.update / self.speed.update
 
     def update(self, kind: str, count: float) -> float:
         """One update of `count` operations; `kind` is a key of the measured updates, or slower than any."""
         found = self._rates(kind)
         products = count / BILLION / found["gflop_per_second"] / self.products
-        return float(products + found["overhead_ms"] / 1e3 / self.rest)
+        return float(products + found["overhead_ms"] / 1e3 / self.updates)
 
     def _rates(self, kind: str) -> Mapping[str, float]:
         measured: Mapping[str, Mapping[str, float]] = self.measured["updates"]
@@ -182,7 +203,7 @@ class Model:
         A policy's weights are read once for all copies, which takes longer than to multiply one row by them.
         An action with more operations than its `numbers` weights have in one row has many rows.
         """
-        simulated = self.simulated(environment, copies) + self.measured["acting_us"] / 1e6 / self.rest
+        simulated = self.simulated(environment, copies) + self.measured["acting_us"] / 1e6 / self.updates
         rate = self._rates(kind)["gflop_per_second"]
         one_row = acting <= 2 * numbers
         reading = acting / BILLION / self.measured["acting_gflop_per_second"] if one_row else 0.0
@@ -269,9 +290,14 @@ class Estimate:
         elif entry["recipe"] not in ("minari", "d4rl", "replay"):
             acting = bool(policies_of(entry)) and "copies" in entry
             simulated = rows / copies * self._recorded_step(place, copies, acting)
-        seconds = self.model.other("start_training") + simulated + self.model.other("write_gb", size)
+        seconds = self.model.other("start_training") + simulated + self._file("write", rows, place)
         memory = self.model.memory("training") + 2.5 * size  # the episodes, and what is made of them
         return Job("record", seconds, memory, self.model.measured["disk_share"] * size)
+
+    def _file(self, what: str, rows: int, place: chains.Place) -> float:
+        """Give the seconds to "read" or "write" so many rows, in episodes of full length."""
+        amounts = {f"{what}_gb": rows * place.row_bytes / BILLION, f"{what}_episode": rows / place.time_limit}
+        return sum(self.model.other(name, amount) for name, amount in amounts.items())
 
     def _recorded_step(self, place: chains.Place, copies: int, acting: bool) -> float:
         """Seconds of a step of each of so many environments, with a behaviour policy's actions or without."""
@@ -350,7 +376,7 @@ class Estimate:
         does, kind = operations.of_agent(place, links[:-1], last), _kind(*last)
         data = self.transitions(dataset) * place.row_bytes / BILLION
         state = state_gb(agents * does.numbers)
-        seconds = self.model.other("start_training") + self.model.other("read_gb", data)
+        seconds = self.model.other("start_training") + self._file("read", self.transitions(dataset), place)
         learning = schedule.updates * self._update(kind, does, agents)
         count = float(schedule.updates * does.update)
         if schedule.cloning_warm_start or schedule.monte_carlo_warm_start:
@@ -372,12 +398,13 @@ class Estimate:
         dataset, place = job.about["dataset"], chains.Place(job.settings["held_out"]["environment"])
         links, copies = self._links(dataset, job.about["label"]), job.settings["held_out"]["copies"]
         rows, of_row = job.settings["held_out"]["transitions"], place.row_bytes / BILLION
-        data, last = self.transitions(dataset) * of_row, _made(links)
+        known, last = self.transitions(dataset), _made(links)
         densities = rows * operations.of_behaviours(place, links[:-1], last)
-        seconds = self.model.other("start_training") + self.model.other("read_gb", data)
+        seconds = self.model.other("start_training") + self._file("read", known, place)
         seconds += rows / copies * self._recorded_step(place, copies, acting=True)
         seconds += len(job.about["seeds"]) * self.model.update(_kind(*last), densities)
-        return Job("behaviours", seconds, self.model.memory("training") + data + 2.5 * rows * of_row, 0.0)
+        memory = self.model.memory("training") + (known + 2.5 * rows) * of_row
+        return Job("behaviours", seconds, memory, 0.0)
 
     def _fine_tune(self, job: Planned) -> Job:
         return self._run(job.about["dataset"], job.about["label"], len(job.about["seeds"]))
@@ -428,7 +455,7 @@ class Estimate:
         priorities = 8 * runs * (rows + steps) / BILLION if balanced else 0.0
         state = state_gb(runs * does.numbers)
 
-        seconds = self.model.other("start_training") + self.model.other("read_gb", data)
+        seconds = self.model.other("start_training") + self._file("read", rows, place)
         learning = updates * self._update(kind, does, runs)
         learning += steps * self._steps(place.environment, runs, kind, does)
         looks = 1 + online.steps // online.evaluation_interval
@@ -447,13 +474,13 @@ class Estimate:
     def _likelihood(self, job: Planned) -> Job:
         """Figure 1a's density model: its training, then draws for every evaluated pair."""
         config = build(LikelihoodConfig, job.settings["config"], "config")
-        environment = job.settings["environment"]
-        update, evaluation = operations.of_likelihood(environment, config)
-        data = self.transitions(job.about["dataset"]) * chains.Place(environment).row_bytes / BILLION
-        seconds = self.model.other("start_training") + self.model.other("read_gb", data)
+        place, rows = chains.Place(job.settings["environment"]), self.transitions(job.about["dataset"])
+        update, evaluation = operations.of_likelihood(place.environment, config)
+        seconds = self.model.other("start_training") + self._file("read", rows, place)
         seconds += config.updates * self.model.update("likelihood", update)
         seconds += self.model.update("likelihood", evaluation)
-        return Job("likelihood", seconds, self.model.memory("training") + data, 0.0)
+        memory = self.model.memory("training") + rows * place.row_bytes / BILLION
+        return Job("likelihood", seconds, memory, 0.0)
 
     # --- judging ------------------------------------------------------------------------------------------
 

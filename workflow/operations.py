@@ -28,7 +28,7 @@ from workflow.chains import Link, MethodAndConfig, Place, begin_offline, begin_o
 class Operations(NamedTuple):
     """What one run (offline: one agent) of a method does, and how many numbers it learns."""
 
-    update: int
+    update: int  # on average over the learner's period
     action: int
     numbers: int
     kernels: counting.Kernels  # of an update
@@ -96,7 +96,14 @@ def _of(learner: Method, update: Callable[[], object], place: Place) -> Operatio
         action = counting.operations(lambda: learner.exploit(observations))
     learned = [parameter for group in learner.agents.optimiser.param_groups for parameter in group["params"]]
     numbers = sum(each.numel() for each in learned)
-    return Operations(counting.operations(update), action, numbers, counting.kernels(update))
+    period = learner.period()  # an actor may learn at some updates alone
+
+    def updates() -> None:
+        for _ in range(period):
+            update()
+
+    kernels = counting.Kernels(*(-(-count // period) for count in counting.kernels(updates)))
+    return Operations(counting.operations(updates) // period, action, numbers, kernels)
 
 
 def random_batch_of(place: Place, last: MethodAndConfig) -> Batch:

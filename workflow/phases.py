@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
 from storage import UserError
 from storage.settings import names
-from workflow.plan import OFFLINE_FIGURE, Plan
+from workflow.plan import OFFLINE_FIGURE, TABLE_SCRIPTS, Plan
 from workflow.sections import GENERAL_FIGURES
 
 
@@ -65,7 +65,7 @@ def _check_offline_only(plan: Plan) -> None:
     if not plan.offline_labels:
         raise UserError("pretraining.methods is missing: without fine_tuning, expected the methods to judge.")
     for figure in plan.configuration["figures"]:
-        if figure not in GENERAL_FIGURES and not plan.images:
+        if figure not in (*GENERAL_FIGURES, TABLE_SCRIPTS) and not plan.images:
             expected = names(GENERAL_FIGURES)
             raise UserError(f"figures has {figure}, which needs fine_tuning: expected of {expected}.")
     for dataset in plan.configuration["datasets"]:

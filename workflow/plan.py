@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from algorithms.catalogue import LABELS, METHODS, NOTHING, OFFLINE, ONLINE, Label
 from envs.reference_scores import PLANE, REFERENCE_SCORES
 from envs.tabletop import ENVIRONMENTS as TABLETOP
+from envs.tabletop import TASKS as TABLE_TASKS
 from storage.provenance import configuration_hash
 from storage.yaml_files import read_yaml
 from workflow.code_hash import ROOT, job_hash, sampled_hash, shipped, source_hash
@@ -48,7 +49,9 @@ TASKS = {
 IMAGE_FAMILY, OWN_FAMILY = "manipulation", "own"
 FAMILIES = {family.lower() for family in REFERENCE_SCORES | PLANE}
 """What names of datasets begin with, hyphens aside; the folders of what is recorded."""
-PICTURED = ("figure_06", "figure_07")
+TABLE_SCRIPTS = "table_scripts"
+"""The figure of episodes of the scripts on the robot's table."""
+PICTURED = ("figure_06", "figure_07", TABLE_SCRIPTS)
 """The figures that are made of pictures of the tasks."""
 OF_FILES = ("datasets", "behaviours")
 """The figures that draw no curves."""
@@ -185,6 +188,13 @@ class Plan:
     def images(self) -> bool:
         """Whether the datasets are tasks with images; all are, or none."""
         return any(dataset in TASKS for dataset in self.configuration["datasets"])
+
+    @property
+    def table_tasks(self) -> list[str]:
+        """The tasks on the robot's table that there are datasets of, in the order of `envs.tabletop`."""
+        entries = self.configuration["datasets"].values()
+        found = {TABLETOP[name].task for each in entries if (name := each["environment"]) in TABLETOP}
+        return [task for task in TABLE_TASKS if task in found]
 
     def world(self, dataset: str) -> dict[str, Any]:
         """Return the environment's name and, for a task with images, what it is made with."""
@@ -636,9 +646,10 @@ class Plan:
     # --- pictures and films of tasks with images ------------------------------------------------------------
 
     def pictures(self) -> Json:
-        """Return the settings of the pictures of Figures 6 and 7, and their fingerprint."""
+        """Return the settings of the pictures that figures are made of, and their fingerprint."""
         settings = {"size": 720, "frames": 8, **self.configuration.get("pictures", {})}
-        settings["tasks"] = {task: TASKS[task] for task in self.configuration["datasets"]}
+        settings["tasks"] = {task: TASKS[task] for task in self.configuration["datasets"] if self.images}
+        settings["tasks"] |= {task.lower(): f"{task}Delta-v0" for task in self.table_tasks}
         return with_fingerprint(settings, job_hash("pictures"))
 
     def _filmed(self) -> Json:

@@ -111,7 +111,7 @@ _FIGURES = (
     *GENERAL_FIGURES, *(f"{figure}{OFFLINE_FIGURE}" for figure in GENERAL_FIGURES),
     "figure_01a", "figure_01b", "figure_01c", "figure_03", "figure_04a", "figure_04b",
     "figure_04c", "figure_04d", "figure_08", "figure_09", "figure_10",
-    "figure_11", "figure_12", "figure_13", "figure_14",
+    "figure_11", "figure_12", "figure_13", "figure_14", "table_scripts",
 )  # fmt: skip
 IMAGE_FIGURES = (
     "figure_05a", "figure_05b", "figure_06", "figure_07", "figure_15",

@@ -13,7 +13,7 @@ from typing import Any
 from storage import UserError
 from workflow.jobs import Job, Json, numbered
 from workflow.outputs import RULES
-from workflow.plan import FILM, OFFLINE_FIGURE, Plan, agents_name, split_name
+from workflow.plan import FILM, OFFLINE_FIGURE, TABLE_SCRIPTS, Plan, agents_name, split_name
 
 SWEEP = "sweep_policy_lr"
 SWEEP_FIGURE = "policy_learning_rate"
@@ -176,9 +176,8 @@ class Table:
         if (swept := plan.sweep_curves()) and not plan.recorded:
             statistics = self._statistics(SWEEP, swept)
             self._figure(SWEEP_FIGURE, plan.drawing(), statistics=statistics, curves=swept)
-        if not plan.images:
-            return
-        self._add("pictures", (), "pictures", plan.pictures())
+        if plan.images or TABLE_SCRIPTS in plan.figures():
+            self._add("pictures", (), "pictures", plan.pictures())
         for task in plan.configuration["datasets"] if FILM in plan.figures() else []:
             inputs = {"members": plan.filmed_members(task), "actors": plan.filmed_actors(task)}
             self._add("film_agents", [task], "film_agents", plan.film(task), inputs, {"dataset": task})

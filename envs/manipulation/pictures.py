@@ -13,10 +13,16 @@ from PIL import Image
 from envs.manipulation import make
 from envs.manipulation.controllers import NONE, scripted
 from envs.manipulation.environment import ManipulationEnvironment, Observation
+from envs.manipulation.rendering import Camera, dm_mujoco
+from envs.manipulation.scene import Quality, goal_scene
+from envs.manipulation.tabletop import TabletopTask
 from storage.files import atomic_path
 
 Picture = NDArray[np.uint8]
 Moment = TypeVar("Moment")
+UNDER_THE_FLOOR = (0.0, 0.0, -9.0)
+_LINGERING = 5  # steps that a strip goes on after the first success
+_GAP = 4  # white pixels between its pictures
 
 
 def beginning(name: str, size: int, camera: str = "overview") -> Picture:
@@ -41,10 +47,39 @@ def film_strip(name: str, frames: int, size: int) -> Picture:
     environment = make(name)
     observation = environment.reset(seed=0)
     policy = scripted(environment, "whole", NONE, np.random.default_rng(0))
-    reel = play(environment, observation, lambda _: policy(), lingering=5)
+    reel = play(environment, observation, lambda _: policy(), lingering=_LINGERING)
     pictures = draw(environment, spread(reel.states, frames), size, "overview")
     environment.close()
-    return side_by_side(pictures, gap=4)
+    return side_by_side(pictures, _GAP)
+
+
+def table_strip(
+    name: str, act: Callable[[NDArray[np.float64]], NDArray[np.floating]], frames: int, size: int
+) -> Picture:
+    """Return an episode of one of `envs.tabletop`'s tasks, drawn as `film_strip` does the image tasks'.
+
+    `act` makes actions [1, 4] of observations [1, obs]. A task that sees no goal is drawn without it.
+    """
+    task, left = TabletopTask(name), _LINGERING
+    world = task.world(1, threads=1)
+    task.restart(world, 0, np.random.default_rng(0))
+    [data], observations = world.data, task.observe(world)
+    states = [(data.qpos.copy(), data.mocap_pos.copy())]
+    for _ in range(task.time_limit):
+        observations = task.step(world, act(observations)).observations
+        states.append((data.qpos.copy(), data.mocap_pos.copy()))
+        left -= int(task.successes(observations)[0])
+        if not left:
+            break
+    fair = dm_mujoco.Physics.from_xml_string(goal_scene(Quality.PRINT))
+    camera, pictures = Camera(fair, "overview", size), []
+    for fair.data.qpos[:], fair.data.mocap_pos[:] in spread(states, frames):
+        if "goal" not in task.named.judged.sees:
+            fair.data.mocap_pos[1] = UNDER_THE_FLOOR
+        fair.forward()
+        pictures.append(camera.image())
+    fair.free()
+    return side_by_side(pictures, _GAP)
 
 
 class Reel(NamedTuple):

@@ -262,10 +262,32 @@ def test_success_by_regime_draws_exactly_its_csv(
         assert row["value"] == pytest.approx(means[row["dataset"], row["method"]])
         assert row["low"] <= row["value"] <= row["high"]
     assert len(table) == len(written) == len(means)
-    panels = [axes for axes in success_by_regime.draw(written).axes if axes.get_visible()]
-    for panel, dataset in zip(panels, DATASETS, strict=True):
-        drawn = [line.get_xdata()[0] for line in panel.lines if len(line.get_xdata()) == 1]
-        assert drawn == pytest.approx(list(written[written["dataset"] == dataset]["value"]))
+    [panel] = success_by_regime.draw(written).axes
+    drawn = [line.get_xdata()[0] for line in panel.lines if len(line.get_xdata()) == 1]
+    assert drawn == pytest.approx(list(written["value"]))
+    assert [tick.get_text() for tick in panel.get_yticklabels()] == list(DATASETS)
+
+
+def test_success_by_regime_has_a_panel_a_regime(curves: pd.DataFrame, result: Statistics) -> None:
+    names = {
+        "lift-delta-from-place": ("cross-task", "lift, delta (from place)"),
+        "place-delta-far-from-near": ("held-out region", "place, delta"),
+        "slide-absolute-in-domain": ("in-domain", "slide, absolute"),
+        "slide-delta-in-domain": ("in-domain", "slide, delta"),
+    }
+    assert {name: success_by_regime.regime(name) for name in names} == names
+    shares = curves.assign(metric="success", value=0.5)
+    of_one = success_by_regime.table(results_of(pd.concat([curves, shares]), result))
+    rows = pd.concat([of_one[of_one["dataset"] == DATASETS[0]].assign(dataset=name) for name in names])
+    panels = success_by_regime.draw(rows).axes
+    shown = {
+        panel.get_title("left"): [tick.get_text() for tick in panel.get_yticklabels()] for panel in panels
+    }
+    assert shown == {
+        "in-domain": ["slide, absolute", "slide, delta"],
+        "held-out region": ["place, delta"],
+        "cross-task": ["lift, delta (from place)"],
+    }
 
 
 def test_interval_estimates_draw_exactly_their_csv(results: Results, tmp_path: Path) -> None:
@@ -425,7 +447,7 @@ def test_one_method_cannot_be_compared(make_curves: MakeCurves, drawer: Drawing)
 def test_a_method_of_somebody_elses_has_a_look_of_its_own() -> None:
     look = style.looks(["my_method"])["my_method"]
     assert look == style.looks(["off2on", "my_method"])["my_method"]
-    assert look.name == "my_method" == style.method_label("my_method", 5)
+    assert look.name == "my method" == style.method_label("my_method", 5)
     names = [f"method_{k}" for k in range(8)]
     together = style.looks(names).values()
     assert len({one.colour for one in together}) == len({one.marker for one in together}) == len(names)

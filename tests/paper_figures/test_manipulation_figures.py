@@ -144,6 +144,16 @@ def test_pictures_are_placed_in_the_order_of_the_paper(tmp_path: Path) -> None:
         FIGURES["figure_06"].table(results)
 
 
+def test_scripts_on_the_table_stand_one_below_the_other(tmp_path: Path) -> None:
+    tasks = ["reach", "slide", "lift", "place"]
+    files = [tmp_path / f"{task}_script.png" for task in sorted(tasks)]
+    for file in files:
+        imsave(file, np.full((20, 64, 3), 0.5))
+    drawn = write("table_scripts", results_of(pictures=tuple(files)), tmp_path / "scripts")
+    assert list(drawn["task"]) == tasks
+    assert [axes.get_title() for axes in FIGURES["table_scripts"].draw(drawn).axes] == tasks
+
+
 def test_fine_tuning_stands_beside_its_controls_by_updates(tmp_path: Path) -> None:
     results = results_of(methods=("off2on", "cql", "trained_on"))
     results = replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from algorithms.catalogue import LABELS, METHODS, Method
 from paper_figures import style
 from paper_figures.curves import Curves
 from paper_figures.index import FIGURES
+from workflow.code_hash import ROOT
+from workflow.configuration import read
+from workflow.plan import Plan
 
 FIGURES_OF_METHODS = {
     **{n: tuple(f.methods) for n, f in FIGURES.items() if isinstance(f, Curves)},
@@ -79,3 +83,31 @@ def test_a_markers_filling_says_what_a_row_is() -> None:
 def test_sixteen_methods_of_ones_own_have_sixteen_colours() -> None:
     found = style.looks(f"mine_{number}" for number in range(16))
     assert len({look.colour for look in found.values()}) == 16
+
+
+@pytest.mark.parametrize(
+    "configuration", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_label_of_a_shipped_configuration_is_told_apart_in_words(configuration: Path) -> None:
+    plan = Plan(read(configuration))
+    labels = {*plan.methods, *plan.variations, *plan.judged}
+    labels |= {label for dataset in plan.configuration["datasets"] for label in plan.offline_phases(dataset)}
+    names = [style.method_label(label, 5) for label in labels]
+    assert len(set(names)) == len(labels)
+    assert not [name for name in names if "_" in name]
+    assert not [look.name for look in style.looks(labels).values() if "_" in look.name]
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("light_dmpo", "light DMPO"),
+        ("sac_ft_carried_slowest", "SAC-ft carried slowest"),
+        ("off2on_fqe", "Off2On (FQE-init)"),
+        ("off2on_slow", "Off2On slow"),
+        ("lbrac_v_one", "LBRAC-v one"),
+        ("bcx_iql2", "bcx iql2"),
+    ],
+)
+def test_a_variant_is_named_by_its_words_and_the_methods_among_them(label: str, words: str) -> None:
+    assert style.name_of(label) == words

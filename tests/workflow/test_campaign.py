@@ -207,7 +207,7 @@ def test_a_lost_state_without_released_agents_that_fit_is_named(
     jobs = [job for job in Table(checked).jobs.values() if job.rule == "train"]
     for job in jobs:
         job.write()  # as Snakemake does of all jobs
-    model = Model(Speed(100.0, 1.0))
+    model = Model(Speed(100.0, 1.0, 500.0))
     assert campaign.Campaign([checked], model).said == []
     for job in jobs:
         mark_begun(job)
@@ -253,7 +253,7 @@ def test_a_rehearsal_of_first_contact_leaves_bundles_and_a_log(tmp_path: Path) -
 
 
 def test_minutes_of_a_gpu_are_told_apart_from_core_hours() -> None:
-    model = Model(Speed(100.0, 1.0))
+    model = Model(Speed(100.0, 1.0, 500.0))
     found = campaign.Campaign([check({**configuration(), "compute": {"device": "cuda"}})], model)
     said = campaign.summary(found.members)
     assert re.fullmatch(r"  tried: 3 jobs, 0\.\d\d core-hours, 0\.\d minutes of an H100, unmeasured", said)
@@ -261,7 +261,9 @@ def test_minutes_of_a_gpu_are_told_apart_from_core_hours() -> None:
 
 def test_tasks_with_images_can_be_planned() -> None:
     path = ROOT / "config/smoke_images.yaml"
-    found = campaign.Campaign([check(extended(load_yaml(path), path.parent))], Model(Speed(100.0, 1.0)))
+    found = campaign.Campaign(
+        [check(extended(load_yaml(path), path.parent))], Model(Speed(100.0, 1.0, 500.0))
+    )
     assert re.fullmatch(r"  smoke_images: \d+ jobs, .*", campaign.summary(found.members))
 
 
@@ -278,7 +280,7 @@ def test_a_whole_campaign_leaves_what_snakemake_would(tmp_path: Path) -> None:
 
 def test_a_changed_setting_makes_its_job_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    model = Model(Speed(100.0, 1.0))
+    model = Model(Speed(100.0, 1.0, 500.0))
     members = campaign.Campaign([check(configuration())], model).members
     [first] = [job for member in members for job in member.jobs if job.rule == "record"]
     first.write()

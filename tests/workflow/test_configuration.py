@@ -85,6 +85,7 @@ WRONG = [
         ["figure_03_offline"],
         "figures.0 is 'figure_03_offline': expected one of learning_curves",
     ),
+    ("figures", ["table_scripts"], "figures has table_scripts, which needs datasets of the robot's table"),
     ("likelihood", DELETE, "figures has figure_01a: expected the key 'likelihood'"),
     (
         "likelihood",

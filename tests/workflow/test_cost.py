@@ -45,7 +45,7 @@ from workflow.plan import Plan
 def model(times: float = 1.0) -> Model:
     """A machine so many times as fast as the one that was measured."""
     before = Speed(**read_json(MEASURED)["speed"])
-    return Model(Speed(before.product * times, before.small / times))
+    return Model(Speed(before.product * times, before.small / times, before.update / times))
 
 
 def job(seconds: float, *after: str) -> Job:

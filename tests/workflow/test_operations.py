@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms.methods import cql, sac
+from algorithms.methods import cql, dmpo, sac
 from algorithms.methods.awac import AWAC, AWACConfig
 from algorithms.methods.interface import Metrics
 from algorithms.population.encoding import EncoderConfig
@@ -111,3 +111,14 @@ def test_images_are_encoded_once_an_update_and_once_an_action() -> None:
     first = 2 * 9 * layers[0]
     assert updates[0] > ROWS * (4 * encoding - first)
     assert updates[0] < 1.5 * ROWS * (4 * encoding - first)
+
+
+def test_an_actor_that_learns_at_every_nth_update_counts_by_the_nth() -> None:
+    def of_dmpo(delay: int) -> int:
+        return operations.of_agent(
+            PLACE, (), (dmpo.DMPO, dmpo.DMPOConfig(**SETTINGS, policy_delay=delay))
+        ).update
+
+    always, every_second, every_third = map(of_dmpo, (1, 2, 3))
+    assert always > every_second > every_third
+    assert always - every_second == pytest.approx(3 * (every_second - every_third), rel=1e-3)

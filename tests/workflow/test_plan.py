@@ -532,3 +532,16 @@ def test_a_dataset_has_any_name_and_an_environment_its_own_scores(
         "datasets": {"My_own": "Ant-v5"},
     }
     assert normalised(np.array([4000.0]), "My_own") == [100.0]
+
+
+def test_scripts_on_the_table_are_drawn_of_each_task_that_there_are_data_of() -> None:
+    plan = Plan(read(ROOT / "config" / "realistic_source.yaml"))
+    [folder] = plan.figure_files("table_scripts")
+    table = Table(plan.configuration)
+    assert table.jobs["pictures"].outputs == {"folder": folder}
+    assert list(plan.pictures()["tasks"].items()) == [
+        ("reach", "ReachDelta-v0"),
+        ("slide", "SlideDelta-v0"),
+        ("lift", "LiftDelta-v0"),
+        ("place", "PlaceDelta-v0"),
+    ]

@@ -11,6 +11,7 @@ from PIL import Image
 from envs.manipulation import pictures
 from envs.manipulation.controllers import NONE, scripted
 from envs.manipulation.environment import ManipulationEnvironment
+from offline_data import tabletop
 
 Get = Callable[..., ManipulationEnvironment]
 
@@ -61,3 +62,16 @@ def test_a_gif_has_every_picture(tmp_path: Path) -> None:
             film.seek(number)
             np.testing.assert_allclose(np.asarray(film.convert("RGB")), shade, atol=4)
             assert film.info["duration"] == (80 if number < 2 else 2_000)
+
+
+def test_a_script_on_the_table_is_drawn_with_the_goal_that_its_task_sees() -> None:
+    def red(task: str) -> int:
+        environment = f"{task}Delta-v0"
+        strip = pictures.table_strip(environment, tabletop.script(environment, 0, noise=0.0), 2, 96)
+        assert strip.shape == (96, 2 * 96 + 4, 3)
+        assert (strip[:, :96] != strip[:, 100:]).any()
+        shown = strip.astype(int)
+        return int(((shown[..., 0] > 100) & (shown[..., 1:].max(axis=2) < 60)).sum())
+
+    assert red("Slide") > 3
+    assert red("Lift") == 0
