@@ -105,12 +105,15 @@ class _InTurn(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, convolutions: Sequence[Convolution], *parameters: Tensor) -> Tensor:
         ctx.convolutions, ctx.layers = convolutions, []
         ctx.save_for_backward(*parameters)
+        ctx.set_materialize_grads(False)
         return _encode_in_turn(images, convolutions, parameters, ctx.layers)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
         parameters: Sequence[Tensor] = ctx.saved_tensors
+        if gradient is None:  # of features that nothing learns from
+            return (None, None, *(None for _ in parameters))
         depth = len(ctx.convolutions)
         found = [torch.empty_like(parameter) for parameter in parameters]
         for index, layers in enumerate(ctx.layers):
