@@ -160,8 +160,12 @@ class ObservationEncoding:
         """
         images = observations[IMAGE]
         offsets = draw_offsets(agents.streams, copies, images.shape[1], self.config.padding)
-        rest = {name: rows.repeat_interleave(copies, dim=0) for name, rows in observations.items()}
-        return {**rest, IMAGE: crop(images, offsets, self.config.padding)}
+        return {
+            name: rows.repeat_interleave(copies, dim=0)
+            if name != IMAGE
+            else crop(images, offsets, self.config.padding)
+            for name, rows in observations.items()
+        }
 
     def acting_features(self, agents: Any, observations: Named) -> Tensor:
         """Compute features of whole images, for the policy alone: [S, E, ...] each -> [S N, E, F]."""
