@@ -17,6 +17,7 @@ from torch import Tensor
 
 from algorithms.methods import sac
 from algorithms.population.agents import ActorCritics
+from algorithms.population.encoding import teaching
 from algorithms.population.networks import TanhGaussian
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Needed
@@ -129,14 +130,16 @@ def gradient_draws(agents: ActorCritics, batch: Batch, config: Any) -> Tensor | 
         return None
     offsets = agents.streams.uniform(config.critics, len(batch.actions[0]), 1)
     places = torch.arange(count, dtype=offsets.dtype, device=offsets.device)
-    return agents.for_members((places + offsets) / count)
+    draws: Tensor = agents.for_members((places + offsets) / count)
+    return draws
 
 
 def imitating(agents: ActorCritics, policy: TanhGaussian, observations: Tensor) -> TanhGaussian:
     """`policy`, that in `observations`, with a gradient down to a shared encoder if cloning teaches it."""
     if agents.encoding is None or not (agents.encoding.shared and agents.encoding.config.cloning_teaches):
         return policy
-    return agents.together(agents.policy.forward(observations))  # past what keeps its gradient from features
+    # Past what keeps its gradient from features.
+    return agents.together(agents.policy.forward(teaching(agents.policy, observations)))
 
 
 def cloning_loss(policy: TanhGaussian, batch: Batch, config: CQLConfig) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.checkpoints import fit, section
 from algorithms.population.encoding import Named, ObservationEncoding
-from algorithms.population.networks import Critics, Distribution, Policy, TanhGaussian, mixture_policy
+from algorithms.population.networks import Critics, Distribution, Policy, TanhGaussian
 from algorithms.population.streams import Streams
 from storage import UserError
 from storage.constraints import Positive
@@ -43,7 +43,8 @@ class Population(nn.Module):
     feature_networks: ClassVar[tuple[str, ...]] = ()
     """The networks that read an encoder's features, policy first; none where agents have vectors alone."""
     steps_together: ClassVar[bool] = True
-    """Whether an update makes one step of all networks, or one after the other from one encoded batch."""
+    """Whether an update makes one step of all networks, which alone read observations, or one after the other
+    from one encoded batch."""
     image_networks: ClassVar[tuple[str, ...]] = ()
     """The networks of each run that are shown the images themselves, whatever encoders there are."""
 
@@ -157,9 +158,11 @@ class Population(nn.Module):
         """Choose actions for evaluation, the distribution's mode: [S, E, obs] -> [S, E, A]."""
         return self.distribution(observations).mode()
 
-    def for_members(self, rows: Tensor) -> Tensor:
-        """Each run's rows [S, ...] for each of its members. [P, ...]; rows of members stay as they are."""
-        return rows if len(rows) == self.count else rows.repeat_interleave(self.members, dim=0)
+    def for_members(self, rows: Any) -> Any:
+        """Each run's rows [S, ...] for each of its members [P, ...]; what is the members' stays as it is."""
+        if not isinstance(rows, Tensor) or len(rows) == self.count:
+            return rows
+        return rows.repeat_interleave(self.members, dim=0)
 
     def per_run(self, values: Tensor) -> Tensor:
         """Members of a run on an axis of their own: [P, ...] -> [S, N, ...]."""
@@ -355,12 +358,8 @@ class ActorCritics(Population):
         return self.together(self.policy(self.for_members(observations)))
 
     def together(self, policies: TanhGaussian) -> TanhGaussian:
-        """Combine the `policies` of a run's members into the one that they act by.
-
-        A single member acts by its own; one that sees by the moments of its mixture with nobody, which rounds
-        otherwise, as an ensemble of one does (so the recorded curves began).
-        """
-        return policies if self.encoding is None else mixture_policy(policies, self.members)
+        """Return the policy that a run's members act by; a single one acts by its own."""
+        return policies
 
     def evaluated(self) -> Self:
         """Return these agents acting by the averages; themselves where there are none."""

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from algorithms.population.augmentation import PADDING, crop, draw_offsets
 from algorithms.population.encoders import CONVOLUTIONS, IMAGE, STATE, EncoderName, Encoders, Shapes
-from algorithms.population.networks import Critics
-from algorithms.population.perceptrons import PopulationMLP, fill_uniform
+from algorithms.population.networks import Critics, Reads
+from algorithms.population.perceptrons import PopulationMLP, Read, each_times, fill_uniform
 from storage import UserError
 from storage.constraints import UpToHundred
 
@@ -79,7 +79,7 @@ class ObservationEncoding:
             for each in (network, *followers):
                 if self.shared:
                     if not isinstance(each, Critics):
-                        each.register_forward_pre_hook(_detached)
+                        each.register_forward_pre_hook(_apart)
                     continue
                 encoder = self._encoders(agents.count * _copies(each))
                 if each is network:
@@ -126,7 +126,8 @@ class ObservationEncoding:
 
         Images are [S, B, H, W, C], features [S N, B, F], with gradient those of `observations` alone; F
         counts those of each feature network in turn (of its target, in `next_observations`) where each
-        network has its own encoder.
+        network has its own encoder. On a CPU networks that share one read its features here and now, if one
+        step of all of them follows.
         """
         observations = self._features(agents, batch.observations, agents.feature_networks)
         followed = {network: target for target, network in agents.targets.items()}
@@ -135,10 +136,15 @@ class ObservationEncoding:
             next_observations = self._features(agents, batch.next_observations, networks)
         return batch._replace(observations=observations, next_observations=next_observations)
 
-    def _features(self, agents: Any, observations: Named, networks: tuple[str, ...]) -> Tensor:
+    def _features(self, agents: Any, observations: Named, networks: tuple[str, ...]) -> Tensor | Reads:
         if self.shared:
             features: Tensor = agents.image_encoder(self.cropped(agents, observations, agents.members))
-            return features
+            if not (agents.steps_together and features.is_cpu):
+                return features
+            return {
+                network: network.net.read(each_times(features, _copies(network)))
+                for network in map(agents.get_submodule, networks)
+            }
         parts = []
         for name in networks:
             network: Any = agents.get_submodule(name)
@@ -154,8 +160,12 @@ class ObservationEncoding:
         """
         images = observations[IMAGE]
         offsets = draw_offsets(agents.streams, copies, images.shape[1], self.config.padding)
-        rest = {name: rows.repeat_interleave(copies, dim=0) for name, rows in observations.items()}
-        return {**rest, IMAGE: crop(images, offsets, self.config.padding)}
+        return {
+            name: rows.repeat_interleave(copies, dim=0)
+            if name != IMAGE
+            else crop(images, offsets, self.config.padding)
+            for name, rows in observations.items()
+        }
 
     def acting_features(self, agents: Any, observations: Named) -> Tensor:
         """Compute features of whole images, for the policy alone: [S, E, ...] each -> [S N, E, F]."""
@@ -173,8 +183,14 @@ def _copies(network: nn.Module) -> int:
     return network.count if isinstance(network, Critics) else 1
 
 
-def _detached(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (inputs[0].detach(), *inputs[1:])
+def teaching(network: nn.Module, observations: Tensor | Reads) -> Any:
+    """Return what the network reads of features, with a gradient down to them."""
+    return observations[network] if isinstance(observations, Mapping) else observations
+
+
+def _apart(network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    read = teaching(network, inputs[0])
+    return (read.taken_apart() if isinstance(read, Read) else read.detach(), *inputs[1:])
 
 
 def _part(first: int, last: int, network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ K P (agent 0's first).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -16,10 +16,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from algorithms.population import soft_maximum
-from algorithms.population.perceptrons import Norm, PopulationMLP, each_times, evaluated
+from algorithms.population.perceptrons import Norm, PopulationMLP, Read, each_times, evaluated
 from algorithms.population.streams import Streams
 
 LOG_STD_RANGE = (-20.0, 2.0)  # [C] TanhGaussianPolicy
+
+Reads = Mapping[nn.Module, Read]
+"""What each network has read of the same features."""
 
 
 class Distribution(Protocol):
@@ -193,13 +196,15 @@ class Critics(nn.Module):
         self.own_features: slice | None = None  # of an observation, those of the critics' own encoders
         self.net = PopulationMLP(count * agents, observation_size + action_size, hidden_widths, 1, norm)
 
-    def forward(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
+    def forward(self, observations: Tensor | Reads, actions: Tensor, frozen: bool = False) -> Tensor:
         """Q values of all K; `frozen` lets gradients through to the actions only."""
-        states = self.state_inputs(observations.detach() if frozen else observations)
+        states = self.state_inputs(observations)
+        if frozen:
+            states = states.detach()
         inputs = each_times(actions, self.count)
         q: Tensor = (
             self.net(torch.cat([states, inputs], dim=-1), frozen)
-            if states.requires_grad
+            if isinstance(states, Tensor) and states.requires_grad
             else self.net(inputs, frozen, given=states)
         )
         return q.reshape(self.agents, self.count, -1)
@@ -228,7 +233,11 @@ class Critics(nn.Module):
         """Q of the first critic [P, B n] of n actions in each state, without gradients: [P, B n, A]."""
         return self.net.of_candidates(observations, actions, self.first_of_each).squeeze(-1)
 
-    def state_inputs(self, observations: Tensor) -> Tensor:
+    def state_inputs(self, observations: Tensor | Reads) -> Tensor | Read:
+        """Return what each critic sees of the observations, or has read of them, agent 0's first."""
+        return observations[self] if isinstance(observations, Mapping) else self.seen(observations)
+
+    def seen(self, observations: Tensor) -> Tensor:
         """Return what each critic sees of the observations, agent 0's first. [K P, B, observation_size]"""
         if self.own_features is None:
             return observations.repeat_interleave(self.count, dim=0)
@@ -242,7 +251,7 @@ class Critics(nn.Module):
 
     def soft_maximum(
         self,
-        observations: Tensor,
+        observations: Tensor | Reads,
         actions: Tensor,
         log_density: Tensor,
         gradient_draws: Tensor | None = None,
@@ -265,7 +274,7 @@ class Critics(nn.Module):
 
     def bounded_soft_maximum(
         self,
-        observations: Tensor,
+        observations: Tensor | Reads,
         actions: Tensor,
         log_density: Tensor,
         bounds: Tensor | None,
@@ -283,21 +292,22 @@ class Critics(nn.Module):
                 return soft_maximum.plain(q, log_density), q.new_zeros(q.shape[:2])
             below = (q.detach() < bounds.unsqueeze(1)).to(q.dtype).sum(dim=-1).mean(dim=-1)
             return soft_maximum.plain(torch.maximum(q, bounds.unsqueeze(1)), log_density), below
+        states, parameters = self.net.partly(self.state_inputs(observations))
         return soft_maximum.of_perceptrons(
-            self.state_inputs(observations),
-            actions,
-            log_density,
-            bounds,
-            gradient_draws,
-            reduced_precision,
-            self.net.tensors(),
+            states, actions, log_density, bounds, gradient_draws, reduced_precision, parameters
         )
 
-    def of_candidates(self, observations: Tensor, actions: Tensor, chosen: Tensor | None = None) -> Tensor:
+    def of_candidates(
+        self, observations: Tensor | Reads, actions: Tensor, chosen: Tensor | None = None
+    ) -> Tensor:
         """Q of the candidates [P, B, n, A] in each state by all critics or those `chosen`. [P, K, B, n]"""
-        if chosen is None and not torch.is_grad_enabled():
+        if isinstance(observations, Mapping):
+            values: Tensor = self(
+                {self: observations[self].each_row(actions.shape[2])}, actions.flatten(1, 2)
+            )
+        elif chosen is None and not torch.is_grad_enabled():
             each = actions.flatten(1, 2).repeat_interleave(self.count, dim=0)
-            values = self.net.of_candidates(self.state_inputs(observations), each)
+            values = self.net.of_candidates(self.seen(observations), each)
         else:
             pairs = observations.repeat_interleave(actions.shape[2], dim=1), actions.flatten(1, 2)
             values = self(*pairs) if chosen is None else self.of_subset(*pairs, chosen)

@@ -6,7 +6,7 @@ Both passes are written by hand, for less memory traffic than autograd's: bias a
 product lies (`baddbmm` first copies the bias to every row), ReLU's gradient is taken in place, a last layer
 of one output is a scalar product forwards and a product with one row backwards, what needs no gradient
 keeps no activations, inputs that are given get none, and of several candidates in a state the state is
-multiplied once.
+multiplied once. So are features that several losses read (`Read`).
 
 Hidden layers may be normalised over their width (layer norm, Ba et al. 2016), before or after the activation.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,29 @@ Norm = Literal["none", "before", "after"]
 _LAYER_NORM_EPSILON = (
     1e-6  # added to the variance; flax's, which the methods that ask for a norm are written in
 )
+
+
+class Read(NamedTuple):
+    """A first layer that has read some of its inputs: an affine map of those left, with a bias for each row.
+
+    Its gradients go through the layer's weights, whose own are then one product however often it is used.
+    """
+
+    weight: Tensor  # [K, left, width]
+    bias: Tensor  # [K, B, width], its gradient reaches what was read
+    apart: Tensor  # the same, its gradient does not
+
+    def detach(self) -> Read:
+        """Return the same as constants."""
+        return Read(*(tensor.detach() for tensor in self))
+
+    def taken_apart(self) -> Read:
+        """Return the same, none of whose gradients reach what was read."""
+        return Read(self.weight, self.apart, self.apart)
+
+    def each_row(self, times: int) -> Read:
+        """Repeat each row so often, a row's in a row. [K, B, ...] -> [K, B times, ...]"""
+        return Read(self.weight, *(rows.repeat_interleave(times, dim=1) for rows in self[1:]))
 
 
 class PopulationLinear(nn.Module):
@@ -107,12 +130,30 @@ class PopulationMLP(nn.Module):
         """Return the layers, input first."""
         return [cast(PopulationLinear, layer) for layer in self.layers]
 
-    def forward(self, inputs: Tensor, frozen: bool = False, given: Tensor | None = None) -> Tensor:
+    def forward(
+        self, inputs: Tensor | Read, frozen: bool = False, given: Tensor | Read | None = None
+    ) -> Tensor:
         """Return the networks' outputs; `frozen` lets gradients through to the inputs only.
 
-        `given [K, B, n]` are n inputs more, which come first and get no gradient.
+        `given [K, B, n]` are n inputs more, which come first and get no gradient, or have been `read`.
         """
+        if isinstance(inputs, Read):
+            return evaluated(*self.partly(inputs, frozen), self.norm)
+        if isinstance(given, Read):
+            return evaluated(inputs.contiguous(), self.partly(given, frozen)[1], self.norm)
         return evaluated(inputs, self.tensors(frozen), self.norm, given)
+
+    def read(self, inputs: Tensor) -> Read:
+        """Let the first layer read the first of its inputs, [K, B, n]."""
+        layer = self.affine_maps()[0]
+        return Read(*_Reading.apply(inputs, layer.weight, layer.bias))  # type: ignore[no-untyped-call]
+
+    def partly(self, inputs: Tensor | Read, frozen: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Return what is left of inputs that may have been read, and the `tensors` that then evaluate."""
+        tensors = self.tensors(frozen)
+        if isinstance(inputs, Tensor):
+            return inputs, tensors
+        return inputs.bias.new_empty(*inputs.bias.shape[:2], 0), [inputs.weight, inputs.bias, *tensors[2:]]
 
     def of_subsets(self, inputs: Tensor, chosen: Tensor) -> Tensor:
         """Evaluate only `chosen [P, M]` among each agent's networks, numbered from 0 for each agent.
@@ -282,6 +323,39 @@ def _input_gradient(gradient: Tensor, weight: Tensor, free: int) -> Tensor:
     return _product(gradient, weight[:, weight.shape[1] - free :].transpose(1, 2))
 
 
+class _Reading(torch.autograd.Function):
+    """`PopulationMLP.read` and its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.size = inputs.shape[-1]
+        left = weight.shape[1] - ctx.size
+        # Zeros for what is left: a part of the weights, transposed, would be copied before it is multiplied.
+        rows = torch.cat([inputs, inputs.new_zeros(1).expand(*inputs.shape[:2], left)], dim=-1)
+        read = torch.bmm(rows, weight).add_(bias)
+        ctx.save_for_backward(rows, weight)
+        ctx.set_materialize_grads(False)
+        return weight[:, ctx.size :].clone(), read, read.view_as(read)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, to_left: Tensor | None, to_read: Tensor | None, to_apart: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        rows, weight = ctx.saved_tensors
+        parts = [part for part in (to_read, to_apart) if part is not None]
+        if not parts:
+            return None, None, None
+        gradient = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        to_weight = torch.bmm(rows.transpose(1, 2), gradient)
+        if to_left is not None:
+            to_weight[:, ctx.size :] = to_left
+        to_inputs = None
+        if to_read is not None and ctx.needs_input_grad[0]:
+            to_inputs = torch.bmm(to_read, weight.transpose(1, 2))[..., : ctx.size]
+        return to_inputs, to_weight, gradient.sum(dim=1, keepdim=True)
+
+
 class _Evaluation(torch.autograd.Function):
     """`_forward` and its gradients."""
 
@@ -303,7 +377,7 @@ class _Evaluation(torch.autograd.Function):
             weight, below = parameters[2 * layer], activations[layer]
             if ctx.needs_input_grad[2 + 2 * layer]:
                 found[2 * layer] = _weight_gradient(below, gradient)
-                found[2 * layer + 1] = gradient.sum(dim=1, keepdim=True)
+                found[2 * layer + 1] = gradient.sum_to_size(parameters[2 * layer + 1].shape)
             if layer > 0:
                 gradient = _product(gradient, weight.transpose(1, 2))
                 zero_where_inactive(gradient, below)
@@ -382,7 +456,7 @@ class _NormalisedEvaluation(torch.autograd.Function):
             if wanted[first]:
                 below = kept[first - 4] if layer else inputs
                 found[first] = _weight_gradient(below, gradient)
-                found[first + 1] = gradient.sum(dim=1, keepdim=True)
+                found[first + 1] = gradient.sum_to_size(parameters[first + 1].shape)
                 found[first + 2 : first + 4] = to_scale
         to_inputs = _input_gradient(gradient, weight, ctx.free) if ctx.needs_input_grad[2] else None
         return (None, None, to_inputs, *found)

@@ -44,7 +44,7 @@ def of_perceptrons(
     """`Critics.bounded_soft_maximum` of perceptrons without layer norm, differentiable in their parameters.
 
     `state_inputs [K P, B, obs]` is what each network sees of the states, `parameters` are weight and bias of
-    each layer.
+    each layer, or those of a first one that has read the states (`perceptrons.Read`).
     """
     if reduced_precision and state_inputs.is_cpu and not this_processor().bfloat16:
         warnings.warn(SLOW_BFLOAT16, stacklevel=2)
@@ -109,7 +109,7 @@ class _SoftMaximum(torch.autograd.Function):
                 if block_below is not None:
                     below[agent] += block_below
         gradients[0][:, :observation_size].baddbmm_(state_inputs.transpose(1, 2), to_state)
-        gradients[1].add_(to_state.sum(dim=1, keepdim=True))
+        gradients[1].add_(to_state.sum_to_size(gradients[1].shape))
         if ctx.needs_input_grad[0]:
             # By the whole weight: a part of it, transposed, would be copied before it is multiplied.
             whole = torch.bmm(to_state, first[0].transpose(1, 2))

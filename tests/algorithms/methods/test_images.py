@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from algorithms.methods import cql, iql, off2on
+from algorithms.methods import cal_ql, cql, iql, off2on
 from algorithms.methods.awac import AWAC, AWACConfig
 from algorithms.methods.bcq import BCQ, BCQConfig
 from algorithms.methods.interface import Method, Metrics, OfflineStart, Start
@@ -22,6 +22,7 @@ from algorithms.population.augmentation import crop, draw_offsets
 from algorithms.population.encoders import CONVOLUTIONS
 from algorithms.population.encoding import EncoderConfig, ObservationEncoding
 from algorithms.population.networks import mixture_policy
+from algorithms.population.perceptrons import Norm
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch, combined
 from algorithms.replay.extras import ONLINE
@@ -313,6 +314,33 @@ def test_an_update_descends_the_float64_gradient_of_the_losses(case: str) -> Non
         torch.testing.assert_close(own.double(), gradient, rtol=2e-3, atol=2e-5, msg=name)
     for name, parameter in found.items():
         assert name in learned or parameter.grad is None, name
+
+
+@pytest.mark.parametrize("norm", ["none", "before", "after"])
+@pytest.mark.parametrize("name", ["cql", "cal_ql", "off2on"])
+def test_features_read_once_teach_what_features_read_each_time_do(
+    name: str, norm: Norm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {**COG, **SIZES, "critic_norm": norm, "encoder": TAUGHT}
+    config: Any = {"cql": cql.CQLConfig, "cal_ql": cal_ql.CalQLConfig, "off2on": off2on.Off2OnConfig}[name](
+        **settings
+    )
+    gradients = []
+    for together in (True, False):
+        agents = make_agents(config, opened={"cal_ql": cal_ql.CalQLAgents}.get(name))
+        slow.randomise(agents, seed=3, scale=0.2)
+        monkeypatch.setattr(type(agents), "steps_together", together)
+        batch = random_images(ROWS, 1)
+        if name == "cal_ql":
+            batch.extras["returns_to_go"] = torch.zeros_like(batch.rewards)
+            cal_ql.update(agents, agents.encode(batch), config)
+        else:
+            update(agents, batch, config, 5)
+        gradients.append({name: p.grad for name, p in agents.named_parameters() if p.grad is not None})
+    once, each_time = gradients
+    assert once.keys() == each_time.keys()
+    for parameter, gradient in once.items():
+        torch.testing.assert_close(gradient, each_time[parameter], rtol=1e-3, atol=1e-5, msg=parameter)
 
 
 def test_a_fresh_policy_learns_every_deviation() -> None:

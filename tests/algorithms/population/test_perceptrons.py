@@ -145,6 +145,37 @@ def test_frozen_networks_pass_gradients_to_their_inputs_only(
 
 
 @SHAPES
+def test_what_was_read_once_is_evaluated_and_learned_as_if_read_each_time(
+    widths: tuple[int, ...], outputs: int, norm: Norm
+) -> None:
+    once, each = (make(widths, outputs, norm) for _ in range(2))
+    states, states_again = (rows(size=STATE).requires_grad_() for _ in range(2))
+    first, second, frozen = (0.5 * k * rows(size=CANDIDATE) for k in (1, 2, 3))
+    read = once.read(states)
+    apart = once(second, given=read.taken_apart())
+    joined = [torch.cat([states_again, first], dim=-1), torch.cat([states_again.detach(), second], dim=-1)]
+    torch.testing.assert_close(apart, slowly(each, joined[1]), **EXACTLY)
+    assert not once(frozen, given=read.detach(), frozen=True).requires_grad
+    (once(first, given=read).square().sum() + apart.square().sum()).backward()
+    sum(each(pairs).square().sum() for pairs in joined).backward()
+    torch.testing.assert_close(states.grad, states_again.grad, **EXACTLY)
+    for own, expected in zip(once.parameters(), each.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, expected.grad, **EXACTLY)
+
+
+def test_a_layer_that_has_read_all_its_inputs_is_asked_without_any() -> None:
+    net = make((4, 3), 2, "none")
+    inputs = rows().requires_grad_()
+    net(net.read(inputs).taken_apart()).sum().backward()
+    assert inputs.grad is None
+    found = [parameter.grad for parameter in net.parameters()]
+    net.zero_grad()
+    net(rows()).sum().backward()
+    for own, parameter in zip(found, net.parameters(), strict=True):
+        torch.testing.assert_close(own, parameter.grad, **EXACTLY)
+
+
+@SHAPES
 def test_candidates_are_judged_as_pairs_of_state_and_candidate(
     widths: tuple[int, ...], outputs: int, norm: Norm
 ) -> None:
