@@ -64,7 +64,7 @@ def caption(drawn: pd.DataFrame, _results: Results) -> str:
     """Return the caption's text for the rows of `table`."""
     counts = drawn[drawn["kind"] == "trajectory"].groupby(["dataset", "method"], sort=False)
     groups = ", ".join(
-        f"{style.name_of(method)} on {dataset}: {rows['behaviour'].nunique()}"
+        f"{style.name_of(str(method))} on {dataset}: {rows['behaviour'].nunique()}"
         for (dataset, method), rows in counts
     )
     return (

@@ -65,9 +65,7 @@ class Speed(NamedTuple):
 
     product: float  # GFLOP/s of a float32 product of PRODUCT_SIZE
     small: float  # microseconds an operation on a tensor of 32 numbers
-    update: (
-        float  # microseconds an update of a perceptron of 32-32 units, without its products mostly PyTorch
-    )
+    update: float  # microseconds an update of a perceptron of 32-32 units
 
 
 class Compute(NamedTuple):
@@ -122,8 +120,8 @@ CUDA_GB = 1.5
 def calibrate() -> Speed:
     """Return what a few rounds take, a second in all, in processor time: others may use the machine.
 
-    Small operations are of two kinds: one in a loop stays in the core's nearest caches, which what stands
-    for an update leaves, as updates do. Other work on the machine slows the second far more than the first.
+    It hardly slows a product, a simulator or one small operation in a loop, whose best rounds count; but it
+    slows updates, which leave the core's nearest caches: of what stands for them the median counts.
     """
     left, right = torch.rand(2, PRODUCT_SIZE, PRODUCT_SIZE)
     small = torch.rand(32)
@@ -147,18 +145,18 @@ def calibrate() -> Speed:
             network(rows).square().mean().backward()
             optimiser.step()
 
-    product, dispatch = _middle(multiply) / 5, _middle(operate) / SMALL_OPERATIONS
-    update = _middle(learn) / SMALL_UPDATES
+    product, dispatch = min(_rounds(multiply)) / 5, min(_rounds(operate)) / SMALL_OPERATIONS
+    update = statistics.median(_rounds(learn)) / SMALL_UPDATES
     return Speed(2 * PRODUCT_SIZE**3 / product / BILLION, 1e6 * dispatch, 1e6 * update)
 
 
-def _middle(work: Callable[[], None]) -> float:
+def _rounds(work: Callable[[], None]) -> list[float]:
     times = []
     for _ in range(5):
         start = time.process_time()
         work()
         times.append(time.process_time() - start)
-    return statistics.median(times)
+    return times
 
 
 @dataclass

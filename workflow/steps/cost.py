@@ -18,7 +18,8 @@ def main(options: argparse.Namespace) -> None:
     jobs.with_scores(plan.registered)
     speed = cost.calibrate()
     print(
-        f"{plan.run}: a core of {speed.product:.0f} GFLOP/s in products, {speed.small:.2f} us an operation.\n"
+        f"{plan.run}: a core of {speed.product:.0f} GFLOP/s in products, {speed.small:.2f} us an operation,"
+        f" {speed.update:.0f} us a small update.\n"
     )
     model = cost.Model(speed)
     estimate = cost.Estimate(plan, model)
