@@ -157,6 +157,10 @@ def test_images_and_vectors_have_configurations_of_their_own(smoke: dict[str, An
         check(spoilt(smoke, "datasets.halfcheetah-random", data))
     with pytest.raises(UserError, match="figures has film, which needs datasets of images"):
         check(spoilt(vectors, "figures", ["film"]))
+    with pytest.raises(
+        UserError, match="figures has table_scripts, which needs datasets of the robot's table"
+    ):
+        check(spoilt(vectors, "figures", ["table_scripts"]))
     with pytest.raises(UserError, match="the recipe scripts is for pick-place"):
         entry = {"environment": "HalfCheetah-v4", "recipe": "scripts", "pretrained": "train"}
         check(spoilt(vectors, "datasets.halfcheetah-random", entry))
