@@ -195,7 +195,7 @@ def test_agents_of_another_environment_or_width_are_refused_in_one_sentence() ->
 # What pre-training left in Q shows at every step that an agent takes: unlike a score, these means hardly
 # depend on the course of an episode, and so not on a processor's rounding.
 PESSIMISM = {"halfcheetah-random": (1.0, 4.0), "halfcheetah-medium-replay": (0.0, 1.3)}
-ENTROPY_COEFFICIENT = {"halfcheetah-random": (0.0, 0.02), "halfcheetah-medium-replay": (0.42, 0.52)}
+ENTROPY_COEFFICIENT = {"halfcheetah-random": (0.02, 0.06), "halfcheetah-medium-replay": (0.42, 0.52)}
 
 
 @pytest.mark.parametrize("dataset", sorted(PESSIMISM))
