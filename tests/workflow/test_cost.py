@@ -260,8 +260,8 @@ def test_a_seed_takes_its_share_of_its_jobs_and_of_those_of_its_agents(smoke: di
 
 def test_released_agents_are_counted_as_what_it_took_to_make_them() -> None:
     found = seed_compute(Plan(read(ROOT / "config" / "figure_03.yaml"))).set_index(["method", "dataset"])
-    from_one, from_five = (found.loc[(label, "halfcheetah-random")] for label in ("sac_ft", "off2on"))
-    assert from_one["pflop"] > 30 * found.loc[("sac", "halfcheetah-random"), "pflop"]
+    from_one, from_five = (found.loc[(label, "halfcheetah-medium-replay")] for label in ("sac_ft", "off2on"))
+    assert from_one["pflop"] > 30 * found.loc[("sac", "halfcheetah-medium-replay"), "pflop"]
     assert from_five["pflop"] == pytest.approx(5 * from_one["pflop"], rel=0.02)
 
 

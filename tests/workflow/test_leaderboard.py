@@ -45,7 +45,7 @@ def test_curves_that_lie_in_two_folders_are_one_row(tmp_path: Path) -> None:
 
 def test_curves_that_two_folders_tell_differently_are_refused(tmp_path: Path) -> None:
     folder = reference_of(tmp_path, "comparison", "figure_03")
-    one = "curves/halfcheetah-random/sac_ft/seeds_0.parquet"
+    one = "curves/halfcheetah-random/sac/seeds_0.parquet"
     frame, said = read_curves(folder / "figure_03" / one), read_provenance(folder / "figure_03" / one)
     write_curves(folder / "figure_03" / one, frame.assign(value=frame["value"] + 1), said)
     with pytest.raises(UserError, match="The curves give one point twice"):

@@ -73,23 +73,28 @@ def test_released_agents_compute_what_their_files_say(dataset: str) -> None:
 
 
 def test_released_critics_value_their_data_and_their_policies_as_the_curve_ends() -> None:
-    """On 20 episodes of the same recipe instead of 1,000: Q means within 2 % (they come within 1)."""
+    """On the first 300 of their 1,000 episodes, every tenth step: Q means within 8 % (they come within 6).
+
+    The curve ends with means over the last 2,500 updates, behind agents whose Q still rises by 3 % in these;
+    and episodes differ (means of Q between -2 and 73).
+    """
     found = released("halfcheetah-random")
     agents = found.agents
-    episodes = recipes.random("HalfCheetah-v4", 20 * TIME_LIMIT, seed=0, copies=20, threads=1).episodes
-    data = from_episodes(episodes)
+    recorded = recipes.random("HalfCheetah-v4", 300 * TIME_LIMIT, 0, 100, 1, recipes.UNTRAINED)
+    data = from_episodes(recorded.episodes)
     observations, actions = (
-        torch.from_numpy(array).expand(len(SEEDS), -1, -1) for array in (data.observations, data.actions)
+        torch.from_numpy(array[::10]).expand(len(SEEDS), -1, -1)
+        for array in (data.observations, data.actions)
     )
     with torch.no_grad():
         of_data = agents.q(observations, actions).mean(dim=(1, 2))
         noise = torch.randn(actions.shape, generator=torch.Generator().manual_seed(0))
         drawn, _ = agents.policy(observations).sample(noise)
         of_policy = agents.q(observations, drawn).amin(dim=1).mean(dim=1)
-    assert of_data.numpy() == pytest.approx(found.at_the_end("q_mean"), rel=0.02)
+    assert of_data.numpy() == pytest.approx(found.at_the_end("q_mean"), rel=0.08)
     # the actor's loss is alpha log pi - min Q
     entropy = found.at_the_end("entropy_coefficient") * found.at_the_end("entropy")
-    assert of_policy.numpy() == pytest.approx(-found.at_the_end("actor_loss") - entropy, rel=0.02)
+    assert of_policy.numpy() == pytest.approx(-found.at_the_end("actor_loss") - entropy, rel=0.08)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
