@@ -157,10 +157,7 @@ class Legend:
 
 def _method_handle(look: style.Look) -> Line2D:
     """Return a method's colour and marker, without the line, which is a source's."""
-    return Line2D(
-        [], [], color=look.colour, marker=look.shape, markerfacecolor=look.face,
-        markerfacecoloralt="white", markersize=5, linewidth=3, alpha=0.9, solid_capstyle="butt",
-    )  # fmt: skip
+    return Line2D([], [], **look.drawn, markersize=5, linewidth=3, alpha=0.9, solid_capstyle="butt")
 
 
 def _source_handle(stroke: Stroke) -> Any:

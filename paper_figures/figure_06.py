@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from envs.tabletop import TASKS as TABLE_TASKS
 from paper_figures import style
 from paper_figures.panels import TASKS
 from paper_figures.results import Results
@@ -79,5 +80,5 @@ SCRIPTS = Pictures(
     " red point, slide the cube to it, lift the cube, pick it up and place it at the point, a decimetre up."
     " Drawn by MuJoCo; agents see positions.",
     stacked=True,
-    tasks=("reach", "slide", "lift", "place"),
+    tasks=tuple(task.lower() for task in TABLE_TASKS),
 )

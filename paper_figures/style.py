@@ -49,6 +49,14 @@ class Look:
         """Colour of the marker's inside."""
         return "#FFFFFF" if self.fill == "none" else self.colour
 
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """What a line of Matplotlib is given to be drawn so."""
+        return {
+            "color": self.colour, "marker": self.shape,
+            "markerfacecolor": self.face, "markerfacecoloralt": "white",
+        }  # fmt: skip
+
 
 def _of_row(row: Label) -> Look:
     if not isinstance(row, Method):
@@ -214,9 +222,7 @@ def marks(axes: Axes, rows: pd.DataFrame, places: Iterable[float], looks: Sequen
     columns = rows[["value", "low", "high"]].to_numpy(dtype=np.float64)
     for place, (value, low, high), own in zip(places, columns, looks, strict=True):
         axes.plot([low, high], [place] * 2, color=own.colour, alpha=0.3, lw=6, solid_capstyle="butt")
-        axes.plot(
-            [value], [place], color=own.colour, marker=own.shape, mfc=own.face, markerfacecoloralt="white"
-        )
+        axes.plot([value], [place], **own.drawn)
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:

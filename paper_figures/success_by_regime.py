@@ -90,12 +90,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
             axes.set_xlim(-0.03, 1.03)
         grid[-1].set_xlabel(f"success at {style.moment(drawn)}, each with its {drawn['band'].iloc[0]}")
         names = list(dict.fromkeys(drawn["label"]))
-        handles = [
-            Line2D(
-                [], [], ls="", color=one.colour, marker=one.shape, mfc=one.face, markerfacecoloralt="white"
-            )
-            for one in looks.values()
-        ]
+        handles = [Line2D([], [], linestyle="", **one.drawn) for one in looks.values()]
         style.legend_below(figure, handles, names, style.legend_columns(names, _WIDTH))
     return figure
 

@@ -372,9 +372,9 @@ class Estimate:
     ) -> Job:
         place, last = self._place(dataset), _made(links)
         does, kind = operations.of_agent(place, links[:-1], last), _kind(*last)
-        data = self.transitions(dataset) * place.row_bytes / BILLION
-        state = state_gb(agents * does.numbers)
-        seconds = self.model.other("start_training") + self._file("read", self.transitions(dataset), place)
+        rows, state = self.transitions(dataset), state_gb(agents * does.numbers)
+        data = rows * place.row_bytes / BILLION
+        seconds = self.model.other("start_training") + self._file("read", rows, place)
         learning = schedule.updates * self._update(kind, does, agents)
         count = float(schedule.updates * does.update)
         if schedule.cloning_warm_start or schedule.monte_carlo_warm_start:

@@ -648,7 +648,7 @@ class Plan:
     def pictures(self) -> Json:
         """Return the settings of the pictures that figures are made of, and their fingerprint."""
         settings = {"size": 720, "frames": 8, **self.configuration.get("pictures", {})}
-        settings["tasks"] = {task: TASKS[task] for task in self.configuration["datasets"] if self.images}
+        settings["tasks"] = {task: TASKS[task] for task in self.configuration["datasets"] if task in TASKS}
         settings["tasks"] |= {task.lower(): f"{task}Delta-v0" for task in self.table_tasks}
         return with_fingerprint(settings, job_hash("pictures"))
 

@@ -20,7 +20,7 @@ from storage.files import atomic_path
 
 Picture = NDArray[np.uint8]
 Moment = TypeVar("Moment")
-UNDER_THE_FLOOR = (0.0, 0.0, -9.0)
+_UNDER_THE_FLOOR = (0.0, 0.0, -9.0)
 _LINGERING = 5  # steps that a strip goes on after the first success
 _GAP = 4  # white pixels between its pictures
 
@@ -73,9 +73,10 @@ def table_strip(
             break
     fair = dm_mujoco.Physics.from_xml_string(goal_scene(Quality.PRINT))
     camera, pictures = Camera(fair, "overview", size), []
-    for fair.data.qpos[:], fair.data.mocap_pos[:] in spread(states, frames):
+    for joints, led in spread(states, frames):
+        fair.data.qpos[:], fair.data.mocap_pos[:] = joints, led
         if "goal" not in task.named.judged.sees:
-            fair.data.mocap_pos[1] = UNDER_THE_FLOOR
+            fair.data.mocap_pos[1] = _UNDER_THE_FLOOR
         fair.forward()
         pictures.append(camera.image())
     fair.free()
