@@ -34,9 +34,13 @@ def table(results: Results) -> pd.DataFrame:
     for task in panels.TASKS:
         present = dict.fromkeys(measured.loc[measured["dataset"] == task, "method"])
         for method in sorted(present, key=lambda name: (name != OFFLINE, name in results.updates)):
+            online = method in results.updates
             label = style.method_label(method, results.ensemble_size)
             rows = panels.our_rows(chosen, task, method, MEASURED, method=method, label=label)
-            if method in results.updates:
+            rows["label"] = [
+                f"{label} ({style.count(int(runs), 'seed' if online else 'agent')})" for runs in rows["runs"]
+            ]
+            if online:
                 rows["step"] = results.pretraining_updates[task] + results.updates[method].after(rows["step"])
             parts.append(rows)
     if not parts:
@@ -47,8 +51,6 @@ def table(results: Results) -> pd.DataFrame:
 def draw(drawn: pd.DataFrame) -> Figure:
     """Draw the rows of `table`, a panel a task."""
     rows = drawn.assign(source=drawing.OURS)
-    agents = [style.count(int(number), "agent") for number in rows["runs"]]
-    rows["label"] = [f"{label} ({number})" for label, number in zip(rows["label"], agents, strict=True)]
     sources = {drawing.OURS: f"mean over agents or seeds, {rows['band'].iloc[0]}"}
     figure = drawing.draw(rows, sources, "success", "updates of an agent")
     for axes in figure.axes:

@@ -161,6 +161,8 @@ def test_fine_tuning_stands_beside_its_controls_by_updates(tmp_path: Path) -> No
     )
     drawn = write("image_controls", results, tmp_path / "controls")
     assert list(dict.fromkeys(drawn["method"])) == ["cql", "trained_on", "off2on"]
+    counted = ["3 agents", "3 agents", "3 seeds"]
+    assert [label.rpartition("(")[2][:-1] for label in dict.fromkeys(drawn["label"])] == counted
     ours = drawn[(drawn["dataset"] == TASKS[0]) & (drawn["method"] == "off2on")]
     # 10 episodes bring 30 updates, and the first ten 150.
     assert list(ours["step"][:4]) == [500, 650, 680, 710]
