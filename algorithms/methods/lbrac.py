@@ -70,49 +70,37 @@ class LBRACV(multi_source.MultiSource):
         agents.move_targets(config.target_update_rate)
         behaviours = agents.assigned(batch.extras["trajectory"])
         learned = agents.learned(behaviours.shape[1])
-        target, behaviours_target = self._targets(batch, behaviours, learned)
-        pairs = agents.q.pairs(batch.observations, batch.actions)
-        q = agents.q.values(pairs, learned)
-        critics = losses.squared_error(q, target)
-        critics = critics + losses.squared_error(agents.q.values(pairs, behaviours), behaviours_target)
+        both = torch.cat([learned, behaviours], dim=1)
+        q = agents.q.values(agents.q.pairs(batch.observations, batch.actions), both)
+        critics = 2 * losses.squared_error(q, self._targets(batch, both))  # each policy's mean, not both's
         agents.step(critics)
-        features = agents.policy.features(batch.observations)
-        policy, behaviour = (
-            agents.policy.distribution(features, agents.policies(numbers))
-            for numbers in (learned, behaviours)
-        )
+        vectors = agents.told_apart(both, batch.extras["trajectory"])
+        policies = agents.policy.distribution(agents.policy.features(batch.observations), vectors)
+        policy, behaviour, own = policies.chunk(3)
         actions = policy.actions(agents.streams.normal(*batch.actions.shape[1:]))
         apart = self._divergence(policy, behaviour)
         climb = agents.q.values(agents.q.pairs(batch.observations, actions, True), learned, True).amin(dim=1)
-        found = multi_source.imitation(agents, batch, behaviours, behaviour, features)
+        found = multi_source.imitation(batch.actions, (behaviour, own), vectors.chunk(3, dim=1)[1:])
         actor = (config.divergence_weight * apart - climb).mean(dim=-1)
         loss = actor + found.reconstruction + config.commitment_weight * found.commitment
         agents.step(loss)
-        means = losses.measured(q_mean=q.mean(dim=(1, 2)), divergence=apart.mean(dim=-1))
+        q_mean = q.chunk(2, dim=-1)[0].mean(dim=(1, 2))
+        means = losses.measured(q_mean=q_mean, divergence=apart.mean(dim=-1))
         described = multi_source.described(found, behaviours, config.policies)
         return losses.measured(critic_loss=critics, actor_loss=loss) | means | described
 
     @torch.no_grad()
-    def _targets(self, batch: Batch, behaviours: Tensor, learned: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute TD targets of the learned policy, less its divergence, and of behaviours. [P, B] each"""
+    def _targets(self, batch: Batch, numbers: Tensor) -> Tensor:
+        """Compute TD targets of the learned policy, less its divergence, and then of behaviours. [P, 2 B]"""
         agents, config, states = self.agents, self.config, batch.next_observations
-        features = agents.policy.features(states)
-        policy, behaviour = (
-            agents.policy.distribution(features, agents.policies(numbers))
-            for numbers in (learned, behaviours)
-        )
-        shape = batch.actions.shape[1:]
-        actions = policy.actions(agents.streams.normal(*shape))
-        apart = self._divergence(policy, behaviour)
-        # One pass values both policies' actions.
-        both = torch.cat([actions, behaviour.actions(agents.streams.normal(*shape))], dim=1)
-        pairs = agents.target_q.pairs(states.repeat(1, 2, 1), both)
-        q = agents.target_q.values(pairs, torch.cat([learned, behaviours], dim=1))
-        value, of_behaviours = q.amin(dim=1).chunk(2, dim=1)
-        value = value - config.divergence_weight * apart
-        return multi_source.td_target(batch, value, config.discount), multi_source.td_target(
-            batch, of_behaviours, config.discount
-        )
+        policies = agents.policy.distribution(agents.policy.features(states), agents.policies(numbers))
+        noise = agents.streams.normal(*batch.actions.shape[1:])
+        apart = self._divergence(*policies.chunk(2))
+        noise = torch.cat([noise, agents.streams.normal(*batch.actions.shape[1:])], dim=1)
+        value = multi_source.value_of(agents, states.repeat(1, 2, 1), policies.actions(noise), numbers)
+        learned, behaviours = value.chunk(2, dim=1)
+        values = learned - config.divergence_weight * apart, behaviours
+        return torch.cat([multi_source.td_target(batch, each, config.discount) for each in values], dim=1)
 
     def _divergence(self, policy: TanhGaussian, behaviour: TanhGaussian) -> Tensor:
         """KL from the trajectory's behaviour, never below 0, with gradients to both policies. [P, B]
@@ -124,5 +112,4 @@ class LBRACV(multi_source.MultiSource):
         noise = self.agents.streams.normal(rows, self.config.divergence_actions, action_size)
         ours, theirs = policy.per_candidate(), behaviour.per_candidate()
         actions = behaviour_cloning.inside(ours.actions(noise))
-        estimate = (ours.log_density(actions) - theirs.log_density(actions)).mean(dim=-1)
-        return torch.relu(estimate)
+        return torch.relu(ours.log_ratio(theirs, actions).mean(dim=-1))

@@ -103,6 +103,10 @@ class LatentAgents(Population):
             learned(config.value_learning_rate, self.q),
         ]
 
+    def told_apart(self, policies: Tensor, trajectories: Tensor) -> Tensor:
+        """Return the vectors of policies and then of trajectories, by number: int64 -> [P, B, d]"""
+        return torch.cat([self.policies(policies), self.trajectories(trajectories)], dim=1)
+
     @torch.no_grad()
     def assigned(self, trajectories: Tensor) -> Tensor:
         """Assign trajectories to behaviours by the largest cosine: int64 [P, B] -> [P, B]."""
@@ -146,18 +150,16 @@ class Imitation(NamedTuple):
     commitment: Tensor  # negative cosine of the two vectors
 
 
-def imitation(
-    agents: LatentAgents, batch: Batch, behaviours: Tensor, behaviour: TanhGaussian, features: Tensor
-) -> Imitation:
+def imitation(actions: Tensor, policies: Sequence[TanhGaussian], vectors: Sequence[Tensor]) -> Imitation:
     """E[-log pi(a|s; w_m) - log pi(a|s; e)] and E[-<w_m, e>], e of the trajectory's behaviour. [MSBM]
 
-    `behaviours` are the behaviours' numbers, int64 [P, B], and `behaviour` they in the batch's states.
+    `actions [P, B, A]` are the data's, `vectors` the behaviours' and the trajectories', [P, B, d] each, and
+    `policies` theirs in the same states.
     """
-    own = agents.trajectories(batch.extras["trajectory"])
-    actions = behaviour_cloning.inside(batch.actions)
-    likelihood = behaviour.log_density(actions)
-    likelihood = likelihood + agents.policy.distribution(features, own).log_density(actions)
-    cosine = (own * agents.policies(behaviours)).sum(dim=-1)
+    behaviour, own = policies
+    inner = behaviour_cloning.inside(actions)
+    likelihood = behaviour.log_density(inner) + own.log_density(inner)
+    cosine = (vectors[0] * vectors[1]).sum(dim=-1)
     return Imitation(-likelihood.mean(dim=-1), -cosine.mean(dim=-1))
 
 
@@ -167,9 +169,8 @@ def td_target(batch: Batch, value: Tensor, discount: float) -> Tensor:
 
 
 @torch.no_grad()
-def value_of(agents: LatentAgents, states: Tensor, policy: TanhGaussian, numbers: Tensor) -> Tensor:
-    """min Q_target(s, a) of the policy of these numbers, a sampled by it. [P, B]"""
-    actions = policy.actions(agents.streams.normal(states.shape[1], agents.action_size))
+def value_of(agents: LatentAgents, states: Tensor, actions: Tensor, numbers: Tensor) -> Tensor:
+    """min Q_target(s, a) of the policies of these numbers. [P, B]"""
     smaller: Tensor = agents.target_q.values(agents.target_q.pairs(states, actions), numbers).amin(dim=1)
     return smaller
 
@@ -201,13 +202,14 @@ class MultiSource(Method):
         behaviours = agents.assigned(batch.extras["trajectory"])
         with torch.no_grad():
             following = agents.of_numbers(batch.next_observations, behaviours)
-        value = value_of(agents, batch.next_observations, following, behaviours)
+        actions = following.actions(agents.streams.normal(*batch.actions.shape[1:]))
+        value = value_of(agents, batch.next_observations, actions, behaviours)
         q = agents.q.values(agents.q.pairs(batch.observations, batch.actions), behaviours)
         critics = losses.squared_error(q, td_target(batch, value, config.discount))
         agents.step(critics)
-        features = agents.policy.features(batch.observations)
-        behaviour = agents.policy.distribution(features, agents.policies(behaviours))
-        found = imitation(agents, batch, behaviours, behaviour, features)
+        vectors = agents.told_apart(behaviours, batch.extras["trajectory"])
+        policies = agents.policy.distribution(agents.policy.features(batch.observations), vectors)
+        found = imitation(batch.actions, policies.chunk(2), vectors.chunk(2, dim=1))
         loss = found.reconstruction + config.commitment_weight * found.commitment
         agents.step(loss)
         means = losses.measured(critic_loss=critics, actor_loss=loss, q_mean=q.mean(dim=(1, 2)))

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from algorithms.population.embeddings import Embeddings
 from algorithms.population.networks import TanhGaussian
-from algorithms.population.perceptrons import PopulationMLP, PopulationScale, each_times
+from algorithms.population.perceptrons import PopulationMLP, PopulationScale, Read, each_times
 from algorithms.population.streams import Streams
 
 LOG_STD_RANGE = (-10.0, 10.0)  # [MSBM] networks2.py
@@ -32,20 +32,24 @@ class Described(nn.Module):
         self.scale = PopulationScale(copies, features)
         self.head = PopulationMLP(copies, features + embedding_size, (last,), outputs)
 
-    def features(self, inputs: Tensor, frozen: bool = False, given: Tensor | None = None) -> Tensor:
-        """Return what every vector's head sees of the inputs: [K, B, in] -> [K, B, features].
+    def features(self, inputs: Tensor, frozen: bool = False, given: Tensor | None = None) -> Read:
+        """Return what the head has read of the inputs [K, B, in], the same for every vector.
 
-        Inputs that are `given` come first and get no gradient.
+        Inputs that are `given` come first and get no gradient; `frozen` lets gradients through to the inputs
+        only.
         """
         hidden = torch.relu_(self.body(inputs, frozen, given))
         normalised = functional.layer_norm(hidden, hidden.shape[-1:], eps=NORM_EPSILON)
         scale = (self.scale.shift, self.scale.gain)
         shift, gain = (part.detach() for part in scale) if frozen else scale
-        return torch.addcmul(shift, normalised, gain)
+        return self.head.read(torch.addcmul(shift, normalised, gain), frozen)
 
-    def of(self, features: Tensor, vectors: Tensor, frozen: bool = False) -> Tensor:
-        """Return the head's outputs, told whose by `vectors [K, B, d]`. [K, B, outputs]"""
-        outputs: Tensor = self.head(torch.cat([features, vectors], dim=-1), frozen)
+    def of(self, features: Read, vectors: Tensor, frozen: bool = False) -> Tensor:
+        """Return the head's outputs, told whose by `vectors [K, n B, d]`, n for each row. [K, n B, outputs]
+
+        All rows' first vectors come before their second ones.
+        """
+        outputs: Tensor = self.head(vectors, frozen, given=features)
         return outputs
 
     def initialise(self, streams: Streams) -> None:
@@ -59,8 +63,8 @@ class Described(nn.Module):
 class DescribedPolicy(Described):
     """P policy networks, each of as many policies as there are vectors."""
 
-    def distribution(self, features: Tensor, vectors: Tensor) -> TanhGaussian:
-        """Return the policies of `vectors [P, B, d]` in the states of `features`."""
+    def distribution(self, features: Read, vectors: Tensor) -> TanhGaussian:
+        """Return the policies of `vectors [P, n B, d]` in the states of `features`. [P, n B, A]"""
         mean, log_std = self.of(features, vectors).chunk(2, dim=-1)
         return TanhGaussian(mean, log_std.clamp(*LOG_STD_RANGE))
 
@@ -74,12 +78,12 @@ class DescribedCritics(Described):
         super().__init__(2 * agents, inputs, widths, embedding_size, 1)
         self.policies = Embeddings(2 * agents, policies, embedding_size)
 
-    def pairs(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
-        """Return the features of states and actions: [P, B, ...] each -> [2 P, B, features]."""
+    def pairs(self, observations: Tensor, actions: Tensor, frozen: bool = False) -> Read:
+        """Return the features of states and actions, [P, B, ...] each."""
         return self.features(each_times(actions, 2), frozen, given=each_times(observations, 2))
 
-    def values(self, features: Tensor, policies: Tensor, frozen: bool = False) -> Tensor:
-        """Q of the policies by number, int64 [P, B], of the pairs of `features`. [P, 2, B]"""
+    def values(self, features: Read, policies: Tensor, frozen: bool = False) -> Tensor:
+        """Q of the policies by number, int64 [P, n B], of the B pairs of `features`. [P, 2, n B]"""
         vectors = self.policies(each_times(policies, 2), frozen)
         return self.of(features, vectors, frozen).reshape(len(policies), 2, -1)
 

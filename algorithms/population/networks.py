@@ -59,11 +59,22 @@ class TanhGaussian(NamedTuple):
 
     def log_density(self, actions: Tensor) -> Tensor:
         """Log density of actions in [-1, 1]; [..., action_size] -> [...]. Edges are moved inside."""
-        edge = 1 - torch.finfo(actions.dtype).eps
-        pre_tanh = torch.atanh(actions.clamp(-edge, edge))
+        pre_tanh = _pre_tanh(actions)
+        return (self._log_gaussian(pre_tanh) - _log_tanh_slope(pre_tanh)).sum(dim=-1)
+
+    def log_ratio(self, other: TanhGaussian, actions: Tensor) -> Tensor:
+        """Log density of actions less that under `other`, from which the squashing cancels. [...]"""
+        pre_tanh = _pre_tanh(actions)
+        return (self._log_gaussian(pre_tanh) - other._log_gaussian(pre_tanh)).sum(dim=-1)
+
+    def _log_gaussian(self, pre_tanh: Tensor) -> Tensor:
         noise = (pre_tanh - self.mean) * torch.exp(-self.log_std)
-        gaussian = -0.5 * noise.square() - self.log_std - 0.5 * math.log(2 * math.pi)
-        return (gaussian - _log_tanh_slope(pre_tanh)).sum(dim=-1)
+        return -0.5 * noise.square() - self.log_std - 0.5 * math.log(2 * math.pi)
+
+    def chunk(self, count: int) -> list[TanhGaussian]:
+        """Return `count` equal parts of the rows of [P, count B, A], one after the other."""
+        parts = (tensor.chunk(count, dim=1) for tensor in (self.mean, self.log_std))
+        return [TanhGaussian(*part) for part in zip(*parts, strict=True)]
 
     def per_candidate(self) -> TanhGaussian:
         """Return the same distributions [P, B, 1, A], for several actions in each state."""
@@ -122,6 +133,11 @@ class _Actions(torch.autograd.Function):
         to_mean = torch.addcmul(to_actions, actions, to_actions * actions, value=-1)
         mean_shape, log_std_shape = ctx.shapes
         return to_mean.sum_to_size(mean_shape), (to_mean * deviation).sum_to_size(log_std_shape), None
+
+
+def _pre_tanh(actions: Tensor) -> Tensor:
+    edge = 1 - torch.finfo(actions.dtype).eps
+    return torch.atanh(actions.clamp(-edge, edge))
 
 
 def _log_tanh_slope(pre_tanh: Tensor) -> Tensor:

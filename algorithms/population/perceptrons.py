@@ -135,7 +135,9 @@ class PopulationMLP(nn.Module):
     ) -> Tensor:
         """Return the networks' outputs; `frozen` lets gradients through to the inputs only.
 
-        `given [K, B, n]` are n inputs more, which come first and get no gradient, or have been `read`.
+        `given [K, B, n]` are n inputs more, which come first and get no gradient, or have been `read`. What
+        networks without a norm have read serves several times as many rows: inputs for all its rows, then
+        others for all its rows.
         """
         if isinstance(inputs, Read):
             return evaluated(*self.partly(inputs, frozen), self.norm)
@@ -143,10 +145,9 @@ class PopulationMLP(nn.Module):
             return evaluated(inputs.contiguous(), self.partly(given, frozen)[1], self.norm)
         return evaluated(inputs, self.tensors(frozen), self.norm, given)
 
-    def read(self, inputs: Tensor) -> Read:
-        """Let the first layer read the first of its inputs, [K, B, n]."""
-        layer = self.affine_maps()[0]
-        return Read(*_Reading.apply(inputs, layer.weight, layer.bias))  # type: ignore[no-untyped-call]
+    def read(self, inputs: Tensor, frozen: bool = False) -> Read:
+        """Let the first layer read the first of its inputs, [K, B, n]; `frozen` as in `forward`."""
+        return Read(*_Reading.apply(inputs, *self.tensors(frozen)[:2]))  # type: ignore[no-untyped-call]
 
     def partly(self, inputs: Tensor | Read, frozen: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Return what is left of inputs that may have been read, and the `tensors` that then evaluate."""
@@ -344,16 +345,15 @@ class _Reading(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         rows, weight = ctx.saved_tensors
         parts = [part for part in (to_read, to_apart) if part is not None]
-        if not parts:
-            return None, None, None
-        gradient = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        to_weight = torch.bmm(rows.transpose(1, 2), gradient)
-        if to_left is not None:
-            to_weight[:, ctx.size :] = to_left
-        to_inputs = None
+        to_inputs = to_weight = to_bias = None
+        if parts and ctx.needs_input_grad[1]:
+            gradient = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+            to_weight, to_bias = torch.bmm(rows.transpose(1, 2), gradient), gradient.sum(dim=1, keepdim=True)
+            if to_left is not None:
+                to_weight[:, ctx.size :] = to_left
         if to_read is not None and ctx.needs_input_grad[0]:
             to_inputs = torch.bmm(to_read, weight.transpose(1, 2))[..., : ctx.size]
-        return to_inputs, to_weight, gradient.sum(dim=1, keepdim=True)
+        return to_inputs, to_weight, to_bias
 
 
 class _Evaluation(torch.autograd.Function):
@@ -370,18 +370,20 @@ class _Evaluation(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        layers = len(ctx.saved_tensors) // 3
-        parameters, activations = ctx.saved_tensors[: 2 * layers], ctx.saved_tensors[2 * layers :]
+        kept, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
+        layers = len(kept) // 3
+        parameters, activations = kept[: 2 * layers], kept[2 * layers :]
         found: list[Tensor | None] = [None] * (2 * layers)
         for layer in reversed(range(layers)):
             weight, below = parameters[2 * layer], activations[layer]
-            if ctx.needs_input_grad[2 + 2 * layer]:
+            if needed[1 + 2 * layer]:
                 found[2 * layer] = _weight_gradient(below, gradient)
-                found[2 * layer + 1] = gradient.sum_to_size(parameters[2 * layer + 1].shape)
+            if needed[2 + 2 * layer]:  # also of constant weights, where inputs have been read
+                found[2 * layer + 1] = _bias_gradient(gradient, parameters[2 * layer + 1])
             if layer > 0:
                 gradient = _product(gradient, weight.transpose(1, 2))
                 zero_where_inactive(gradient, below)
-        to_inputs = _input_gradient(gradient, parameters[0], ctx.free) if ctx.needs_input_grad[1] else None
+        to_inputs = _input_gradient(gradient, parameters[0], ctx.free) if needed[0] else None
         return (None, to_inputs, *found)
 
 
@@ -394,10 +396,25 @@ def _forward(hidden: Tensor, parameters: Sequence[Tensor], activations: list[Ten
     """Compute the layers' outputs; the hidden ones' are appended to `activations`, if given."""
     *others, last_weight, last_bias = parameters
     for weight, bias in zip(others[::2], others[1::2], strict=True):
-        hidden = torch.bmm(hidden, weight).add_(bias).relu_()
+        hidden = _add_bias(torch.bmm(hidden, weight), bias).relu_()
         if activations is not None:
             activations.append(hidden)
     return _last_layer(hidden, last_weight, last_bias, passing=activations is None and len(others) > 0)
+
+
+def _add_bias(values: Tensor, bias: Tensor) -> Tensor:
+    """Add [K, R, width] to every R rows of [K, n R, width], in place: R is 1, or what has been read."""
+    if bias.shape[1] == 1:
+        return values.add_(bias)
+    values.view(len(bias), -1, *bias.shape[1:]).add_(bias.unsqueeze(1))
+    return values
+
+
+def _bias_gradient(gradient: Tensor, bias: Tensor) -> Tensor:
+    """Compute the gradient of what `_add_bias` has added."""
+    if bias.shape[1] in (1, gradient.shape[1]):
+        return gradient.sum_to_size(bias.shape)
+    return gradient.view(len(bias), -1, *bias.shape[1:]).sum(dim=1)
 
 
 def _last_layer(hidden: Tensor, weight: Tensor, bias: Tensor, passing: bool) -> Tensor:

@@ -203,6 +203,25 @@ class TestTanhGaussian:
         torch.testing.assert_close(actions, torch.tanh(mean + log_std.exp() * noise))
         torch.testing.assert_close(distribution.log_density(actions), log_density, rtol=1e-8, atol=1e-8)
 
+    def test_a_log_ratio_is_the_difference_of_two_log_densities(self) -> None:
+        ours, theirs = (
+            TanhGaussian(
+                normal(4, 1, ACTION, seed=k).double(), 0.5 * normal(4, 1, ACTION, seed=k + 1).double()
+            )
+            for k in (0, 2)
+        )
+        actions = torch.tanh(normal(4, 7, ACTION, seed=4).double())
+        actions[0, 0, 0] = 1.0  # at the edge, which is moved inside
+        difference = ours.log_density(actions) - theirs.log_density(actions)
+        torch.testing.assert_close(ours.log_ratio(theirs, actions), difference, rtol=1e-9, atol=1e-9)
+
+    def test_parts_are_those_of_the_rows(self) -> None:
+        whole = TanhGaussian(normal(2, 6, ACTION), normal(2, 6, ACTION, seed=1))
+        for index, part in enumerate(whole.chunk(3)):
+            rows = slice(2 * index, 2 * index + 2)
+            assert torch.equal(part.mean, whole.mean[:, rows])
+            assert torch.equal(part.log_std, whole.log_std[:, rows])
+
     def test_several_components_multiply_their_densities(self) -> None:
         mean, log_std = normal(9, 3).double(), normal(9, 3, seed=1).double()
         actions = torch.tanh(normal(9, 3, seed=2).double())

@@ -163,6 +163,24 @@ def test_what_was_read_once_is_evaluated_and_learned_as_if_read_each_time(
         torch.testing.assert_close(own.grad, expected.grad, **EXACTLY)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_was_read_once_serves_several_inputs_of_each_row(frozen: bool) -> None:
+    net, each = (make((4, 3), 2, "none") for _ in range(2))
+    states, states_again = (rows(size=STATE).requires_grad_() for _ in range(2))
+    free = rows(3 * ROWS, CANDIDATE)
+    found = net(free, frozen, given=net.read(states, frozen))
+    expected = slowly(each, torch.cat([states_again.repeat(1, 3, 1), free], dim=-1))
+    torch.testing.assert_close(found, expected, **EXACTLY)
+    found.square().sum().backward()
+    each(torch.cat([states_again.repeat(1, 3, 1), free], dim=-1)).square().sum().backward()
+    torch.testing.assert_close(states.grad, states_again.grad, **EXACTLY)
+    for own, exact in zip(net.parameters(), each.parameters(), strict=True):
+        if frozen:
+            assert own.grad is None
+        else:
+            torch.testing.assert_close(own.grad, exact.grad, **EXACTLY)
+
+
 def test_a_layer_that_has_read_all_its_inputs_is_asked_without_any() -> None:
     net = make((4, 3), 2, "none")
     inputs = rows().requires_grad_()
