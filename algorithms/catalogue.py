@@ -5,6 +5,7 @@ Names are what configurations and curves say; rows are in the order of tables, l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
@@ -122,3 +123,17 @@ OFFLINE: Mapping[str, Method] = {name: row for name, row in METHODS.items() if "
 """The methods that train agents from a dataset."""
 ONLINE: Mapping[str, Method] = {name: row for name, row in METHODS.items() if "online" in row.starts_from}
 """The methods that learn from what they collect."""
+
+_KNOWN = re.compile(rf"(?<![^_])({'|'.join(sorted(LABELS, key=len, reverse=True))})(?![^_])")
+"""A row among the words of a label; of several that begin alike the longest."""
+
+
+def in_words(label: str) -> str:
+    """Return the name of a label in tables and figures: its row's, or its words, with rows among them named.
+
+    light_dmpo is "light DMPO".
+    """
+    if label in LABELS:
+        return LABELS[label].label
+    named = _KNOWN.sub(lambda found: LABELS[found[0]].label.removesuffix(", offline"), label)
+    return named.replace("_", " ")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from algorithms.catalogue import LABELS
+from algorithms.catalogue import in_words
 from analysis.aggregate import sample_efficiency
 from analysis.intervals import Bootstrap
 from analysis.scores import panel_order, score_arrays
@@ -58,7 +58,7 @@ def _row(entry: Entry, bootstrap: Bootstrap) -> dict[str, object]:
     return {
         "dataset": dataset,
         "data": entry.data,
-        "method": LABELS[method].label if method in LABELS else method,
+        "method": in_words(method),
         "implementation": entry.implementation,
         "steps": scores.steps[-1],
         "seeds": len(scores.seeds),

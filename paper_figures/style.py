@@ -7,7 +7,6 @@ offline alone, hollow for ablations. The methods of Figure 3 have Okabe and Ito'
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from algorithms.catalogue import LABELS, Label, Method
+from algorithms.catalogue import LABELS, Label, Method, in_words
 from storage.files import atomic_path, write_text
 
 
@@ -89,8 +88,6 @@ _CUSTOM: tuple[tuple[str, str, Literal["full", "none"]], ...] = (
 """Colours, markers and fills of methods that the catalogue does not have, paler from the ninth on."""
 AT_RATE = "_at_"
 """Between a method and its policy's learning rate in a label of the sweep, as in "off2on_at_3e-05"."""
-_KNOWN = re.compile(rf"(?<![^_])({'|'.join(sorted(LABELS, key=len, reverse=True))})(?![^_])")
-"""A row of the catalogue among the words of a label; of several that begin alike the longest."""
 ESTIMATE = ("value", "low", "high", "runs", "tasks", "band", "unit", "along")
 """The last columns of what a figure draws of the statistics over all datasets."""
 DEMONSTRATION = (
@@ -179,19 +176,8 @@ def _look_of_rate(label: str) -> Look:
 
 
 def name_of(method: str) -> str:
-    """Return a method's name in captions and legends.
-
-    One that the catalogue does not have is named by its words, methods among them as the catalogue does:
-    light_dmpo is "light DMPO".
-    """
-    if method in LOOKS:
-        return LOOKS[method].name
-    return _KNOWN.sub(lambda found: _short(found[0]), method).replace("_", " ")
-
-
-def _short(known: str) -> str:
-    """Return the name of a row of the catalogue without its phase."""
-    return LABELS[known].label.removesuffix(", offline")
+    """Return a method's name in captions and legends."""
+    return LOOKS[method].name if method in LOOKS else in_words(method)
 
 
 def method_label(method: str, ensemble_size: int) -> str:

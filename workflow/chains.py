@@ -242,10 +242,14 @@ def _compare(config: Any, before: tuple[Link, ...]) -> None:
         _same_networks(config, before[-1][1])
 
 
+_SHAPES = ("encoder", "critics", "policies", "embedding_size")
+"""Settings beside widths and norms that shape networks."""
+
+
 def _same_networks(config: Any, source: Any) -> None:
     shared = {field.name for field in fields(source)}
     for name in (field.name for field in fields(config) if field.name in shared):
-        if name.endswith(("hidden_widths", "norm")) or name in ("encoder", "critics"):
+        if name.endswith(("hidden_widths", "norm")) or name in _SHAPES:
             # A policy without widths of its own has the critics'.
             ours, theirs = (
                 each.hidden_widths if name == "policy_hidden_widths" and own is None else own

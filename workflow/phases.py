@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from algorithms.catalogue import NOTHING, OFFLINE, ONLINE
+from algorithms.catalogue import METHODS, NOTHING, OFFLINE, ONLINE, Phase
 from storage import UserError
 from storage.settings import names
 from workflow.plan import OFFLINE_FIGURE, TABLE_SCRIPTS, Plan
@@ -17,17 +17,12 @@ def check(plan: Plan) -> None:
     for label in plan.offline_labels:
         where, method = f"pretraining.methods.{label}", plan.offline_method(label)
         _check_method(where, label, method, OFFLINE)
-        source = plan.offline_source(label)
-        _check_source(where, source, known)
-        if source == NOTHING and method in OFFLINE and OFFLINE[method].starts_from["offline"] != NOTHING:
-            raise UserError(
-                f"{where}.starts_from is {NOTHING}: {method} takes agents over, expected a label."
-            )
+        _check_source(where, plan.offline_source(label), known, method, "offline")
         _check_ends(plan, label)
     for label in plan.methods:
-        where = f"fine_tuning.methods.{label}"
-        _check_method(where, label, plan.method(label), ONLINE)
-        _check_source(where, plan.starts_from(label), known)
+        where, method = f"fine_tuning.methods.{label}", plan.method(label)
+        _check_method(where, label, method, ONLINE)
+        _check_source(where, plan.starts_from(label), known, method, "online")
     if not plan.methods:
         _check_offline_only(plan)
     for figure in plan.configuration["figures"]:
@@ -43,9 +38,12 @@ def _check_method(where: str, label: str, method: str, rows: Iterable[str]) -> N
         )
 
 
-def _check_source(where: str, source: str, known: Iterable[str]) -> None:
+def _check_source(where: str, source: str, known: Iterable[str], method: str, phase: Phase) -> None:
+    """UserError for a label that there is not, and for none where the method takes agents over."""
     if source not in (NOTHING, *known):
         raise UserError(f"{where}.starts_from is '{source}': expected one of {names((NOTHING, *known))}.")
+    if source == NOTHING and method in METHODS and METHODS[method].starts_from[phase] != NOTHING:
+        raise UserError(f"{where}.starts_from is {NOTHING}: {method} takes agents over, expected a label.")
 
 
 def _check_ends(plan: Plan, label: str) -> None:

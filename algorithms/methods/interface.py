@@ -63,8 +63,10 @@ def _encoding(method: type[Method], observed: Observed, config: Any) -> Observat
             raise UserError("encoder is for images, expected none where observations are a vector")
         return None
     if encoder is None:
+        expected = "one" if hasattr(config, "encoder") else "observations that are a vector"
         raise UserError(
-            f"{method.__name__} is shown {', '.join(observed)} and its settings have no encoder, expected one"
+            f"{method.__name__} is shown {', '.join(observed)} and its settings have no encoder, expected"
+            f" {expected}"
         )
     return ObservationEncoding(observed, encoder)
 

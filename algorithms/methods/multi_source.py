@@ -188,8 +188,8 @@ class MultiSource(Method):
         percentiles = _percentiles(start)
         if config.policies > len(percentiles):
             raise UserError(
-                f"policies is {config.policies}, and the data have {len(percentiles)} trajectories: expected"
-                " at most as many policies"
+                f"policies is {config.policies}, and the trajectories of the data are {len(percentiles)}:"
+                " expected at most as many policies"
             )
         sizes = (start.observation_size, start.action_size)
         agents: Population = cls.Agents(start.seeds, *sizes, config, percentiles)
@@ -230,7 +230,8 @@ def _percentiles(start: OfflineStart | Start) -> Tensor:
     returns = np.asarray(getattr(start, "returns", ()), dtype=np.float64)
     if len(returns) < 2:
         raise UserError(
-            f"the data have {len(returns)} trajectories, and the method tells them apart: expected at least 2"
+            f"the trajectories of the data are {len(returns)}, and the method tells them apart: expected at"
+            " least 2"
         )
     edges = np.quantile(returns, np.arange(BINS) / BINS)
     return torch.from_numpy(np.digitize(returns, edges).astype(np.float32))

@@ -439,14 +439,19 @@ def load_network(
         raise UserError(f"{len(members)} pre-trained agents were given, expected {agents.count}")
     module, prefix = agents.get_submodule(network), f"{source or network}."
     parts = [section(member, prefix) for member in members]
-    for name, own in module.state_dict().items():
-        for index, part in enumerate(parts):
-            shape = tuple(part[name].shape) if name in part else None
-            expected = (len(own) // agents.count, *own.shape[1:])
-            if shape != expected:
+    networks = module.state_dict()
+    for index, part in enumerate(parts):
+        if differing := sorted(networks.keys() ^ part.keys()):
+            verb = "has" if differing[0] in part else "lacks"
+            raise UserError(
+                f"pre-trained agent {index} {verb} {prefix}{differing[0]}: expected agents of a method with"
+                " the same networks"
+            )
+        for name, own in networks.items():
+            if part[name].shape != (expected := (len(own) // agents.count, *own.shape[1:])):
                 raise UserError(
-                    f"pre-trained agent {index}: {prefix}{name} has shape {shape}, expected {expected};"
-                    " its network is of another size"
+                    f"pre-trained agent {index}: {prefix}{name} has shape {tuple(part[name].shape)}, expected"
+                    f" {expected}; its network is of another size"
                 )
     module.load_state_dict({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 

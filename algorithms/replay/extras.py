@@ -72,7 +72,7 @@ def _recorded(transitions: Transitions | ImageEpisodes, name: Extra, discount: f
     longer = transitions.metadata.get("episode_ends", {}).get("longer_than_time_limit")
     if longer and name in ("returns_to_go", "trajectory"):
         raise UserError(
-            f"{dataset} does not mark where its episodes end, {longer} are longer than the time limit:"
+            f"{dataset} does not mark where its episodes end ({longer} of them longer than the time limit):"
             f" expected data with the ends of all, which the method's {name} needs"
         )
     if name == "returns_to_go":

@@ -11,6 +11,7 @@ import ctypes
 import ctypes.util
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -65,6 +66,13 @@ def _egl_works(device: str | None) -> bool:
     return any(display and egl.eglInitialize(display, None, None) for display in displays)
 
 
+def _glfw_works() -> bool:
+    """Whether GLFW finds a display; a context that fails later leaves a traceback when it is forgotten."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # in a sentence of ours
+        return bool(import_module("glfw").init())
+
+
 def _obstacle(backend: str) -> str:
     """Why `backend` cannot draw, and what to do about it; empty where nothing speaks against it."""
     platform, device = os.environ.get(_PLATFORM), os.environ.get(_DEVICE)
@@ -76,6 +84,8 @@ def _obstacle(backend: str) -> str:
         return _cannot_draw(_EGL)
     if backend == _OSMESA and not ctypes.util.find_library("OSMesa"):
         return _cannot_draw(_OSMESA)
+    if backend == _GLFW and not _glfw_works():
+        return _cannot_draw(_GLFW)
     return ""
 
 

@@ -155,3 +155,9 @@ def test_methods_on_other_data_stand_in_tables_of_their_own_and_the_best_comes_f
     assert "none (one run)" in text
     assert "not stated" in text
     assert "nan" not in text
+
+
+def test_a_variant_is_named_in_words_as_in_figures() -> None:
+    variant = curves().assign(method="off2on_carried_fast")
+    [row] = rows([entry(variant)], Bootstrap(200)).to_dict("records")
+    assert row["method"] == "Off2On carried fast"

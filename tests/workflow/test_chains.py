@@ -132,6 +132,43 @@ def test_a_start_of_other_widths_is_named_before_fine_tuning(smoke: dict[str, An
         check(smoke)
 
 
+@pytest.mark.parametrize(
+    ("method", "source", "sentence"),
+    [
+        ("pex", "nothing", "starts_from is nothing: pex takes agents over, expected a label."),
+        (
+            "rebrac_ft",
+            "awac",
+            "agent 0 has policy.log_std_logits: expected agents of a method with the same networks.",
+        ),
+        (
+            "iql_ft",
+            "cql",
+            "agent 0 lacks policy.log_std: expected agents of a method with the same networks.",
+        ),
+    ],
+)
+def test_a_start_from_other_agents_than_the_method_takes_over_is_named(
+    smoke: dict[str, Any], method: str, source: str, sentence: str
+) -> None:
+    entry = {"method": method, "starts_from": source, "config": {"hidden_widths": [32, 32], "batch_size": 32}}
+    smoke["fine_tuning"]["methods"]["mine"] = entry
+    with pytest.raises(UserError, match=r"^fine_tuning\.methods\.mine") as refusal:
+        check(smoke)
+    assert str(refusal.value).endswith(sentence)
+
+
+def test_another_number_of_behaviours_than_was_estimated_is_named(offline: dict[str, Any]) -> None:
+    offline["pretraining"]["methods"] |= {
+        "multi_source": {"config": {"policies": 2}},
+        "lbrac_v": {"config": {"policies": 5}},
+    }
+    with pytest.raises(
+        UserError, match=r"methods\.lbrac_v on .*: policies is 5, expected 2, as of its agents"
+    ):
+        check(offline)
+
+
 def test_released_agents_of_another_environment_are_named(
     smoke: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

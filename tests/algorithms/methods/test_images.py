@@ -507,7 +507,11 @@ def test_a_policy_s_loss_teaches_a_shared_encoder_nothing() -> None:
     ("method", "config", "sentence"),
     [
         (cql.CQL, cql.CQLConfig(), "CQL is shown image, state and its settings have no encoder"),
-        (BCQ, BCQConfig(), "BCQ is shown image, state and its settings have no encoder, expected one"),
+        (
+            BCQ,
+            BCQConfig(),
+            "BCQ is shown image, state and its settings have no encoder, expected observations",
+        ),
         (iql.IQL, iql.IQLConfig(encoder=OWN_EYES), "networks is own, expected shared: IQLAgents learn one"),
         (RLPD, RLPDConfig(encoder=OWN_EYES), "agents of RLPD have no encoder for images, expected a vector"),
     ],
@@ -578,7 +582,7 @@ def test_agents_of_another_number_or_encoder_are_refused() -> None:
     with pytest.raises(UserError, match="3 pre-trained agents were given, expected 4"):
         begin(members=3)
     own, shared = make_agents(OWN), make_agents(SHARED)
-    with pytest.raises(UserError, match="its network is of another size"):
+    with pytest.raises(UserError, match="expected agents of a method with the same networks"):
         load_members(shared, [one_agent(own, index) for index in range(2)])
 
 

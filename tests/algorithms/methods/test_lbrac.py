@@ -294,13 +294,15 @@ class TestRefusals:
 
     @pytest.mark.parametrize("returns", [(), (1.0,)])
     def test_data_without_two_trajectories(self, returns: tuple[float, ...]) -> None:
-        expected = f"the data have {len(returns)} trajectories, and the method tells them apart: expected at"
+        expected = (
+            f"the trajectories of the data are {len(returns)}, and the method tells them apart: expected at"
+        )
         with pytest.raises(UserError, match=expected):
             MultiSource.begin_offline(self.start(returns), CONFIG)
 
     def test_more_policies_than_trajectories(self) -> None:
         with pytest.raises(
-            UserError, match="policies is 3, and the data have 2 trajectories: expected at most"
+            UserError, match="policies is 3, and the trajectories of the data are 2: expected at most"
         ):
             MultiSource.begin_offline(self.start((1.0, 2.0)), CONFIG)
 

@@ -159,10 +159,10 @@ def test_data_that_cannot_say_are_refused() -> None:
     with pytest.raises(UserError, match="made-up does not say source of its episodes"):
         OfflineData.from_transitions(made_up(), needed=Needed(("source",)))
     ends = {"dataset_id": "unmarked", "episode_ends": {"longer_than_time_limit": 3}}
-    with pytest.raises(UserError, match="unmarked does not mark where its episodes end, 3 are longer"):
+    with pytest.raises(UserError, match=r"unmarked does not mark where its episodes end \(3 of them longer"):
         OfflineData.from_transitions(replace(made_up(), metadata=ends), needed=RETURNS)
     with pytest.raises(
-        UserError, match=r"longer than the time limit: .* which the method's trajectory needs"
+        UserError, match=r"longer than the time limit\): .* which the method's trajectory needs"
     ):
         OfflineData.from_transitions(replace(made_up(), metadata=ends), needed=Needed(("trajectory",)))
     replay = UniformReplay(OfflineData.from_transitions(made_up()), buffer(2))

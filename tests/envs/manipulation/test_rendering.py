@@ -96,6 +96,20 @@ def test_what_cannot_draw_says_in_a_sentence_why(variables: dict[str, str], sent
     assert result.stderr.splitlines()[-1].startswith(f"storage.UserError: {sentence}")
 
 
+def test_of_a_missing_display_no_more_is_said_than_the_sentence() -> None:
+    lines = DRAW.strip().splitlines()
+    result = run(
+        "\n".join(
+            [*lines[:-1], "try:", f"    {lines[-1]}", "except Exception as error:", "    print(error)"]
+        ),
+        {"MUJOCO_GL": "glfw"},
+    )
+    assert result.stdout.startswith(
+        "MUJOCO_GL is 'glfw', which cannot draw on this machine: unset it, or start"
+    )
+    assert result.stderr == ""
+
+
 @pytest.mark.parametrize(
     "variables", [{"MUJOCO_GL": ""}, {"MUJOCO_GL": "EGL", "PYOPENGL_PLATFORM": "egl"}], ids=str
 )
