@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import ONLINE, Needed
-from algorithms.replay.stores import BalancedReplay, OnlineReplay
+from algorithms.replay.stores import BalancedReplay, OfflineData, OnlineReplay
 from offline_data.image_episodes import RANDOM
 from storage.constraints import (
     BatchSize,
@@ -55,6 +55,7 @@ class Off2OnConfig(conservative.CQLConfig):
     density_activation: Literal["relu", "softplus"] = "relu"  # [C]; [P] leaves it open
     priority_range: PositiveRange = (1e-3, 1e3)  # [C]; not in [P]
     exploration_scale: NotNegative = 1.0  # ours: the share of the policy's deviation that collection uses
+    cloning_rows: Literal["drawn", "offline"] = "drawn"  # ours: of the cloning term; offline: a batch more
 
 
 class Off2OnAgents(ActorCritics):
@@ -124,11 +125,15 @@ def critic_loss(
 
 
 def actor_loss(
-    agents: Off2OnAgents, policy: TanhGaussian, batch: Batch, config: Off2OnConfig
+    agents: Off2OnAgents,
+    policy: TanhGaussian,
+    batch: Batch,
+    config: Off2OnConfig,
+    offline: Batch | None = None,
 ) -> tuple[Tensor, Tensor]:
     """E[alpha log pi(a|s) - mean_i min(Q_i1, Q_i2)(s, a)], a of the mixture `policy` [S]; log pi [S, B].
 
-    And cloning by its weight, if it has any.
+    And cloning by its weight, if it has any: of the batch, or of the `offline` one, encoded like it.
     """
     cloned = conservative.imitating(agents, policy, batch.observations)
     actions, log_density = policy.sample(agents.streams.normal(*batch.actions.shape[1:]))
@@ -136,17 +141,28 @@ def actor_loss(
     q = agents.per_run(agents.q(observations, agents.for_members(actions), frozen=True).amin(dim=1))
     loss = (agents.entropy_coefficient[:, None] * log_density - q.mean(dim=1)).mean(dim=-1)
     if config.cloning_weight:
+        if offline is not None:
+            batch, observations = offline, offline.observations
+            cloned = conservative.imitating(agents, agents.distribution(observations), observations)
         loss = loss + config.cloning_weight * conservative.cloning_loss(cloned, batch, config)
     return loss, log_density
 
 
-def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig, *others: Tensor) -> Metrics:
+def actor_critic_update(
+    agents: Off2OnAgents,
+    batch: Batch,
+    config: Off2OnConfig,
+    *others: Tensor,
+    offline: Batch | None = None,
+) -> Metrics:
     """Make one step of every ensemble on `batch`: critics, actor, entropy coefficient, then the targets.
 
     All losses, the `others` too ([S]: the density networks'), are computed on the old parameters, then all
-    networks step. [C]
+    networks step. [C] What is cloned is of `offline`, if given.
     """
     batch = agents.encode(batch)
+    if offline is not None:
+        offline = agents.encode(offline)
     target = td_target(agents, batch, config)
     critics, q = critic_loss(agents, batch, target, config)
     policy = agents.distribution(batch.observations)
@@ -158,7 +174,7 @@ def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig
             "td_error": critics,
             "conservative_penalty": agents.per_run(penalty).mean(dim=(1, 2)),
         }
-    actor, log_density = actor_loss(agents, policy, batch, config)
+    actor, log_density = actor_loss(agents, policy, batch, config, offline)
     agents.step(*losses, actor, sac.entropy_coefficient_loss(agents, log_density))
     agents.move_targets(config.target_update_rate)
     metrics |= {
@@ -171,16 +187,22 @@ def actor_critic_update(agents: Off2OnAgents, batch: Batch, config: Off2OnConfig
 
 
 def update(
-    agents: Off2OnAgents, batch: Batch, reference: Batch, online: Batch, config: Off2OnConfig
+    agents: Off2OnAgents,
+    batch: Batch,
+    reference: Batch,
+    online: Batch,
+    config: Off2OnConfig,
+    offline: Batch | None = None,
 ) -> tuple[Tensor, Metrics]:
     """Make one step of every ensemble; returns the new priorities of `batch` [S, B], and metrics.
 
-    `batch` comes from the balanced replay, `reference` and `online` are `weighed`'s.
+    `batch` comes from the balanced replay, `reference` and `online` are `weighed`'s; `offline`, if given, is
+    what is cloned.
     """
     drawn, old, new = (agents.cropped(rows) for rows in (batch, reference, online))
     how = (config.weight_temperature, config.priority_range)
     loss, new_priorities, weighing = weighed(agents.density, drawn, old, new, *how)
-    return new_priorities, actor_critic_update(agents, batch, config, loss) | weighing
+    return new_priorities, actor_critic_update(agents, batch, config, loss, offline=offline) | weighing
 
 
 def density_batches(replay: BalancedReplay, config: Off2OnConfig, draws: Streams) -> tuple[Batch, Batch]:
@@ -206,6 +228,8 @@ class Off2On(Method):
     Agents: ClassVar[Any] = Off2OnAgents
     diagnostics: ClassVar[tuple[str, ...]] = ("action_auroc",)
 
+    offline: OfflineData | None = None
+
     @classmethod
     def needed(cls, config: Any) -> Needed:
         """Return the source of transitions, if some of them alone are cloned."""
@@ -219,13 +243,24 @@ class Off2On(Method):
         fraction = config.initial_online_fraction
         return BalancedReplay(start.offline_data(), start.buffer, fraction, start.block_size)
 
+    @classmethod
+    def begin(cls, start: Start, config: Any) -> Self:
+        """Begin as any method does, with the offline data at hand where the cloned rows are theirs."""
+        method = super().begin(start, config)
+        if config.cloning_weight and config.cloning_rows == "offline":
+            method.offline = start.offline_data()
+        return method
+
     def learn(self) -> Metrics:
         """Draw, update, write the drawn transitions' priorities. [S] algorithm 2"""
         batch, indices = self.replay.sample(self.config.batch_size, self.draws)
         share = {"offline_fraction": self.replay.offline_share(indices), **shares_of_sources(batch)}
+        offline = None
+        if self.offline is not None:
+            offline = self.offline.sample(self.config.batch_size, self.draws)
         if not isinstance(self.replay, BalancedReplay):
-            return actor_critic_update(self.agents, batch, self.config) | share
+            return actor_critic_update(self.agents, batch, self.config, offline=offline) | share
         drawn = density_batches(self.replay, self.config, self.draws)
-        new_priorities, metrics = update(self.agents, batch, *drawn, self.config)
+        new_priorities, metrics = update(self.agents, batch, *drawn, self.config, offline)
         self.replay.update_priorities(indices, new_priorities)
         return metrics | share

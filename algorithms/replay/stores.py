@@ -146,6 +146,10 @@ class OfflineData:
         batch = Batch(before, **rows, next_observations=after, extras=extras)
         return batch.map(lambda field: field.view(*indices.shape, *field.shape[1:]))
 
+    def sample(self, batch_size: int, streams: Streams) -> Batch:
+        """Draw uniformly, with replacement. Tensors [S, B, ...]"""
+        return self.gather(_rows_below(len(self), batch_size, streams))
+
 
 def _check(arrays: Mapping[str, NDArray[Any]], count: int) -> None:
     for name, array in arrays.items():
@@ -464,7 +468,7 @@ class BalancedReplay(UniformReplay):
 
     def sample_offline(self, batch_size: int, streams: Streams) -> Batch:
         """Draw uniformly from the offline data alone, for the density ratio. Tensors [S, B, ...]"""
-        return self.offline.gather(_rows_below(len(self.offline), batch_size, streams))
+        return self.offline.sample(batch_size, streams)
 
     def sample_online(self, batch_size: int, streams: Streams) -> Batch:
         """Draw uniformly from the online data alone, for the density ratio. Tensors [S, B, ...]

@@ -141,6 +141,10 @@ CASES = [
     Case("off2on", "online", "cql", {"density_reference": "union", "critic_regression": "mean"}),
     Case("off2on", "online", "cql", {"replay": "uniform"}),
     Case("off2on", "online", "cql", {"replay": "online_only"}),
+    Case("off2on", "online", "cql", {"cloning_weight": 0.5, "cloning_rows": "offline"}),
+    Case("off2on", "online", "cql", {
+        "replay": "online_only", "cloning_weight": 0.5, "cloning_rows": "offline",
+    }),
     Case("cql", "offline", NOTHING, {"critics": 3, "critic_norm": "before"}),
     Case(
         "cal_ql", "offline", NOTHING, {"penalty_gradient_actions": 3, "reduced_precision_penalty": True}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from algorithms.methods import off2on, sac
 from algorithms.methods.density_ratio import TINY
+from algorithms.methods.interface import Start
 from algorithms.methods.off2on import Off2On, Off2OnAgents, Off2OnConfig
 from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.population.networks import TanhGaussian, mixture_policy
@@ -143,6 +144,19 @@ def slow_actor_loss(parameters: slow.Parameters, batch: Batch, noise: Tensor) ->
     return torch.stack(losses), torch.stack(densities).reshape(len(SEEDS), SIZE)
 
 
+def slow_cloning(parameters: slow.Parameters, batch: Batch) -> Tensor:
+    """-E[log pi(a|s)] of the batch's actions under the mixture. [S]"""
+    losses = []
+    for run in range(len(SEEDS)):
+        total = torch.zeros((), dtype=torch.float64)
+        for state, action in zip(batch.observations[run], batch.actions[run], strict=True):
+            mean, std = slow_mixture(parameters, run, state)
+            noise = (torch.atanh(action.double()) - mean) / std
+            total = total - slow.squash(mean, std, noise)[1]
+        losses.append(total / SIZE)
+    return torch.stack(losses)
+
+
 def slow_weights(parameters: slow.Parameters, batch: Batch) -> Tensor:
     """w(s, a) of every transition of a batch. [S, B]"""
 
@@ -258,6 +272,19 @@ class TestLosses:
         expected, expected_density = slow_actor_loss(exact, batch, noise)
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(log_density.double(), expected_density, rtol=1e-5, atol=1e-5)
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
+
+    @pytest.mark.parametrize("rows", ["drawn", "offline"])
+    def test_what_is_cloned_are_the_drawn_rows_or_offline_ones(self, rows: str) -> None:
+        agents, batch, other = make_agents(), make_batch(), make_batch(seed=9)
+        config = dataclasses.replace(CONFIG, cloning_weight=0.3)
+        noise = same_streams(agents).normal(SIZE, ACTION)
+        policy = agents.distribution(batch.observations)
+        loss, _ = off2on.actor_loss(agents, policy, batch, config, other if rows == "offline" else None)
+        exact = slow.float64_parameters(agents)
+        expected, _ = slow_actor_loss(exact, batch, noise)
+        expected = expected + 0.3 * slow_cloning(exact, other if rows == "offline" else batch)
+        torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
         slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
 
     def test_the_gradient_reaches_mean_and_deviation_of_every_member(self) -> None:
@@ -392,6 +419,24 @@ class TestLearner:
         ratio = (weight["online"] / weight["offline"]).double() ** (1 / CONFIG.weight_temperature)
         expected = torch.where(indices >= 40, ratio.clamp(1e-3, 1e3), torch.ones(()))
         torch.testing.assert_close(learner.replay.priorities(indices), expected, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("replay", ["balanced", "online_only"])
+    def test_offline_rows_are_cloned_whatever_the_replay_draws(self, replay: str) -> None:
+        settings = {"replay": replay, "cloning_weight": 50.0, "cloning_rows": "offline"}
+        config = dataclasses.replace(CONFIG, **settings)
+        buffer = OnlineBuffer(len(SEEDS), 20, OBSERVATION, ACTION)
+        data = slow.offline_data(constant_batch(-1.0, 40))
+        pretrained = ActorCritics(range(len(SEEDS) * MEMBERS), OBSERVATION, ACTION, CONFIG)
+        slow.randomise(pretrained, seed=5)
+        members = [one_agent(pretrained, index) for index in range(pretrained.count)]
+        start = Start(SEEDS, Streams((1, 2)), OBSERVATION, ACTION, data, buffer, members, 20)
+        learner = Off2On.begin(start, config)
+        learner.replay.add(constant_batch(1.0, 20))
+        for _ in range(300):
+            learner.learn()
+        offline = constant_batch(-1.0, 1)
+        found = learner.exploit(offline.observations)
+        torch.testing.assert_close(found, offline.actions, rtol=0, atol=0.05)
 
     def test_it_explores_by_one_sample_of_the_mixture_and_exploits_by_its_mode(self) -> None:
         learner = self.make()
