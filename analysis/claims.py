@@ -107,7 +107,9 @@ def read_claims(*paths: Path, methods: Collection[str] = ()) -> list[Claim]:
         if not isinstance(content, list) or not content:
             raise UserError(f"{path} holds no claims: expected a list with at least one.")
         for number, entry in enumerate(content, start=1):
-            claim = _claim(entry, f"{path}: claim {number}", {*METHOD_OF_CURVE.values(), *methods})
+            claim = _claim(
+                entry, f"{path}: claim {number}", [*dict.fromkeys([*METHOD_OF_CURVE.values(), *methods])]
+            )
             if claim.id in {earlier.id for earlier in claims}:
                 raise UserError(f"{path}: two claims have the id {claim.id!r}: expected one.")
             claims.append(claim)

@@ -7,7 +7,7 @@ types say what each may be (`storage.constraints`), and `__post_init__` what sev
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from types import UnionType
@@ -24,7 +24,7 @@ from pydantic import (
     create_model,
     model_validator,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from storage import UserError
 
@@ -178,12 +178,30 @@ def validated(model: type[Section], section: Any, where: str = "") -> Section:
     try:
         return model.model_validate(section)
     except ValidationError as error:
-        raise UserError(_sentence(error, where)) from error
+        raise UserError(_sentence(error, section, where)) from error
 
 
-def _sentence(error: ValidationError, section: str) -> str:
-    first = error.errors(include_url=False)[0]
-    kind, value, context, place = first["type"], first["input"], first.get("ctx", {}), list(first["loc"])
+def _sentence(error: ValidationError, given: Any, section: str) -> str:
+    errors = error.errors(include_url=False)
+    place = errors[0]["loc"]
+    if not place or _holds(given, place[:-1]):
+        return _told(errors[0], place, section)
+    # What the value may be instead: the last of the place is pydantic's name of an alternative.
+    told = [_told(each, place[:-1], section) for each in errors if each["loc"][:-1] == place[:-1]]
+    return " or ".join([told[0].rstrip("."), *(each.rpartition("expected ")[2] for each in told[1:])])
+
+
+def _holds(given: Any, place: Sequence[int | str]) -> bool:
+    """Whether there are keys or a list at a place, as far as it can be followed."""
+    for key in place:
+        if not isinstance(given, Mapping | list):
+            return False
+        given = given[cast(Any, key)]
+    return isinstance(given, Mapping | list)
+
+
+def _told(first: ErrorDetails, loc: Sequence[int | str], section: str) -> str:
+    kind, value, context, place = first["type"], first["input"], first.get("ctx", {}), list(loc)
     verb = "is"
     if place[-1:] == ["[key]"]:
         place, verb = place[:-2], "has the name"

@@ -46,6 +46,8 @@ from workflow.train import SIDE_BY_SIDE
 RULES = ("behaviour", "record", "train", "likelihood")
 START = 15
 """Seconds that a training job may take until it can answer a request to stop."""
+LEAST = {"processes": 1, "grace": 0, "agents": 0, "bundle_files": 1, "bundle_interval": 0}
+"""Of options' numbers."""
 LOOK = 0.2  # seconds between two looks at the processes
 TINY_OFFLINE = {"updates": 4, "evaluation_interval": 2, "evaluation_episodes": 1, "checkpoint_interval": 2}
 TINY_ONLINE = {"steps": 40, "block_size": 20, "evaluation_interval": 20, "evaluation_episodes": 1}
@@ -298,6 +300,9 @@ def summary(members: Sequence[Member]) -> str:
 def main(options: argparse.Namespace) -> None:
     """Plan, run until the time is up, bundle, and say what is left."""
     started = time.monotonic()
+    for option, least in LEAST.items():
+        if (given := getattr(options, option)) < least:
+            raise UserError(f"--{option.replace('_', '-')} is {given:g}: expected at least {least}")
     if options.seconds <= options.grace + START:
         raise UserError(
             f"--seconds is {options.seconds:g}: expected more than {options.grace + START:g}, {START} for the"

@@ -156,7 +156,7 @@ def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -
     if before is None:
         return None
     links = (*before, (method, config))
-    with _at(where):
+    with _at(where if source == NOTHING else f"{where}, from agents of {source}"):
         _check_imitated(plan, dataset, method, config)
         _compare(config, before)
         _agent(place_of(settings), *links)

@@ -28,6 +28,7 @@ from workflow.plan import (
     AUTHORS,
     AUTHORS_SEEDS,
     FILM,
+    OFFLINE_FIGURE,
     RECORDING_KEYS,
     TABLE_SCRIPTS,
     TASKS,
@@ -37,6 +38,7 @@ from workflow.plan import (
 from workflow.sections import BUILT_IN, IMAGE_FIGURES, RECIPE_KEYS, Configuration
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
+BY_REGIME = "success_by_regime"
 COMMITTED = "reference"
 """The name under results/ that no run may have."""
 TEMPLATE = "__use_yte__"
@@ -337,10 +339,13 @@ def _check_methods(configuration: Mapping[str, Any]) -> None:
 
 
 def _check_claims(configuration: Mapping[str, Any]) -> None:
-    """Check that the file is there; its content is checked where it is read."""
-    claims = Plan(configuration).claims
-    if claims and not Path(claims).is_file():
+    """UserError for a file that is missing, or whose claims are wrong or of labels that are not trained."""
+    plan = Plan(configuration)
+    if plan.claims and not Path(plan.claims).is_file():
         raise UserError(f"claims is '{configuration['claims']}': expected a YAML file of claims.")
+    if plan.claims:
+        labels = [*plan.methods, *plan.offline_labels]
+        importlib.import_module("analysis.claims").read_claims(Path(plan.claims), methods=labels)
 
 
 def _check_agents(configuration: Mapping[str, Any]) -> None:
@@ -357,9 +362,11 @@ def _check_agents(configuration: Mapping[str, Any]) -> None:
                 f" expected pretraining.agents of at most as many, not {agents}."
             )
     if agents < needed:
+        sizes = {size: "fine_tuning"} if tuning["members_shared"] else {}
+        sizes |= {plan.ensemble_size(label): label for label in plan.methods}
         raise UserError(
             f"pretraining.agents is {agents}: expected at least {needed}, for {len(seeds)} seeds with"
-            f" ensemble_size {size}."
+            f" ensemble_size {max(sizes)} of {sizes[max(sizes)]}."
         )
 
 
@@ -419,11 +426,11 @@ def _check_images(configuration: Mapping[str, Any]) -> None:
         if (figure in IMAGE_FIGURES) != plan.images:
             what = "vectors" if plan.images else "images"
             raise UserError(f"figures has {figure}, which needs datasets of {what}: expected another one.")
-    if TABLE_SCRIPTS in configuration["figures"] and not plan.table_tasks:
-        raise UserError(
-            f"figures has {TABLE_SCRIPTS}, which needs datasets of the robot's table, such as those of"
-            " SlideDelta-v0: expected another one."
-        )
+        if figure.removesuffix(OFFLINE_FIGURE) in (TABLE_SCRIPTS, BY_REGIME) and not plan.table_tasks:
+            raise UserError(
+                f"figures has {figure}, which needs datasets of the robot's table, such as those of"
+                " SlideDelta-v0: expected another one."
+            )
     if FILM in configuration["figures"] and not plan.methods:
         raise UserError("figures has film, which needs fine_tuning: expected another one.")
     film, seeds = configuration.get("film", {}), configuration["fine_tuning"]["seeds"]

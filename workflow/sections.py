@@ -337,8 +337,8 @@ class Behaviours(Section):
 class Gridworlds(Section):
     """The sweep over the gridworlds in which ReDS is explained, and the alpha that values are drawn at."""
 
-    sweep: Annotated[Any, FieldsOf("algorithms.discrete.sweep:SweepConfig")]
-    networks: Annotated[Any, FieldsOf("algorithms.discrete.networks:NetworkConfig")] = ABSENT
+    sweep: Annotated[Any, FieldsOf("algorithms.discrete.sweep:SweepConfig", whole=True)]
+    networks: Annotated[Any, FieldsOf("algorithms.discrete.networks:NetworkConfig", whole=True)] = ABSENT
     map: Annotated[float, Interval(gt=0, le=1_000)]
 
 

@@ -305,6 +305,8 @@ def test_a_changed_setting_makes_its_job_again(tmp_path: Path, monkeypatch: pyte
             ["--seconds", "99", "--bundle", "out", "--bundle-bytes", "13000"],
             "bundles of 13,000 bytes hold no agent: expected room for one file of 2,2",
         ),
+        (["--seconds", "99", "--processes", "0"], "--processes is 0: expected at least 1"),
+        (["--seconds", "99", "--bundle-files", "0"], "--bundle-files is 0: expected at least 1"),
     ],
 )
 def test_a_budget_for_nothing_is_refused_in_one_sentence(

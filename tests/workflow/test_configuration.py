@@ -85,6 +85,22 @@ WRONG = [
         ["figure_03_offline"],
         "figures.0 is 'figure_03_offline': expected one of learning_curves",
     ),
+    (
+        "figures",
+        ["success_by_regime"],
+        "figures has success_by_regime, which needs datasets of the robot's table",
+    ),
+    (
+        "datasets.halfcheetah-random.reward_scale",
+        "return_rang",
+        "halfcheetah-random.reward_scale is 'return_rang': expected a number or one of return_range.",
+    ),
+    (
+        "fine_tuning.methods.off2on_n2.ensemble_size",
+        3,
+        "at least 6, for 2 seeds with ensemble_size 3 of off2on_n2.",
+    ),
+    ("gridworld.sweep.mazes", ["maze9"], "gridworld.sweep: "),
     ("figures", ["table_scripts"], "figures has table_scripts, which needs datasets of the robot's table"),
     ("likelihood", DELETE, "figures has figure_01a: expected the key 'likelihood'"),
     (
@@ -296,20 +312,20 @@ WRONG = [
     (
         "pretraining.methods.fqe.config.hidden_widths",
         [8],
-        "pretraining.methods.fqe on halfcheetah-random: hidden_widths is [8], expected [32, 32]",
+        "fqe on halfcheetah-random, from agents of cql: hidden_widths is [8], expected [32, 32]",
     ),
     (
         "fine_tuning.methods.sac_ft.starts_from",
         "awac",
-        "from agents of awac: pre-trained agent 0: policy",
+        "from agents of awac: pre-trained agent 0 has policy",
     ),
     (
         "fine_tuning.methods.awac",
         {"starts_from": "cql", "config": {"hidden_widths": [32, 32], "policy_hidden_widths": [32, 32]}},
-        "awac on halfcheetah-random, from agents of cql: pre-trained agent 0: policy.log_std_logits has",
+        "awac on halfcheetah-random, from agents of cql: pre-trained agent 0 lacks policy.log_std_logits",
     ),
     ("fine_tuning.methods.sac.starts_from", "cql", "from agents of cql: sac starts from scratch, and 1 pre-"),
-    ("fine_tuning.methods.sac_ft.starts_from", "nothing", "on offline data, and none were given"),
+    ("fine_tuning.methods.sac_ft.starts_from", "nothing", "starts_from is nothing: sac_ft takes agents over"),
     (
         "fine_tuning.methods.bcq_ft.config.acting_candidates",
         7,
@@ -344,6 +360,18 @@ def test_what_is_wrong_is_named_in_one_sentence(
     assert sentence in message
     assert "\n" not in message
     assert message.endswith(".")
+
+
+def test_a_claim_of_a_label_that_is_not_trained_is_refused_before_anything_runs(
+    smoke: dict[str, Any], tmp_path: Path
+) -> None:
+    claims = tmp_path / "claims.yaml"
+    claims.write_text((ROOT / "analysis" / "claims_heterogeneous.yaml").read_text())
+    smoke["claims"] = str(claims)
+    with pytest.raises(
+        UserError, match=r"claims\.yaml: claim 1 .*: unknown method 'true_number': expected one"
+    ):
+        check(smoke)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
