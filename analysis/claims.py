@@ -33,6 +33,7 @@ UNITS = {
     "offline_fraction": "share",
     "auroc_ensemble": "percentage points",
     SUCCESS: "success",
+    "success_deterministic": "success",
     "success": "success",
     "online_share": "share",
     "random_share": "share",
