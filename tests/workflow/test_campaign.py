@@ -166,7 +166,8 @@ def test_when_the_time_is_up_what_runs_is_asked_for_a_checkpoint(
     clock = SimpleNamespace(monotonic=lambda: 1e6 * Path("reached").exists(), sleep=time.sleep)
     monkeypatch.setattr(campaign, "time", clock)
     options = {"configurations": [path], "seconds": 300.0, "grace": 200.0, "processes": 1, "agents": 0}
-    campaign.main(argparse.Namespace(**options, rehearse=False, bundle=None))
+    bundling = {"bundle": None, "bundle_files": 8, "bundle_interval": 60.0}
+    campaign.main(argparse.Namespace(**options, **bundling, rehearse=False))
     [checkpoint] = path.parent.rglob("checkpoint.safetensors")
     assert 100 < load(checkpoint)[1]["step"] < 4000
     assert "Left:\n  tried: 2 jobs" in capsys.readouterr().out

@@ -35,7 +35,7 @@ def test_an_outside_file_enters_by_one_command(tmp_path: Path, monkeypatch: pyte
     assert "Data: D4RL v2, HalfCheetah-v2." in text
     assert "| mine " in text
     assert "Theirs, example.org/theirs" in text
-    assert "off2on_slow" in text
+    assert "Off2On slow" in text
 
 
 def test_curves_that_lie_in_two_folders_are_one_row(tmp_path: Path) -> None:
