@@ -135,16 +135,15 @@ def actor_loss(
 
     And cloning by its weight, if it has any: of the batch, or of the `offline` one, encoded like it.
     """
-    cloned = conservative.imitating(agents, policy, batch.observations)
+    rows = batch if offline is None else offline
+    imitator = policy if offline is None else agents.distribution(rows.observations)
+    cloned = conservative.imitating(agents, imitator, rows.observations)
     actions, log_density = policy.sample(agents.streams.normal(*batch.actions.shape[1:]))
     observations = agents.for_members(batch.observations)
     q = agents.per_run(agents.q(observations, agents.for_members(actions), frozen=True).amin(dim=1))
     loss = (agents.entropy_coefficient[:, None] * log_density - q.mean(dim=1)).mean(dim=-1)
     if config.cloning_weight:
-        if offline is not None:
-            batch, observations = offline, offline.observations
-            cloned = conservative.imitating(agents, agents.distribution(observations), observations)
-        loss = loss + config.cloning_weight * conservative.cloning_loss(cloned, batch, config)
+        loss = loss + config.cloning_weight * conservative.cloning_loss(cloned, rows, config)
     return loss, log_density
 
 
