@@ -347,10 +347,10 @@ class Plan:
     def _agents_fingerprint(self, dataset: str, offline: str, members: list[list[int]]) -> str:
         if self.released(dataset, offline):
             agents = sorted({agent for run in members for agent in run})
-            return existing_hash([self.released_agent(dataset, agent) for agent in agents])
-        return configuration_hash(
-            {"members": members, "of": self.pretraining(dataset, offline)["fingerprint"]}
-        )
+            of = existing_hash([self.released_agent(dataset, agent) for agent in agents])
+        else:
+            of = self.pretraining(dataset, offline)["fingerprint"]
+        return configuration_hash({"members": members, "of": of})
 
     # --- fine-tuning --------------------------------------------------------------------------------------
 
@@ -383,8 +383,11 @@ class Plan:
         """Return the label among the configuration's methods that `label` is, or varies."""
         return self.variations[label].of if label in self.variations else label
 
-    def fine_tuning(self, dataset: str, label: str) -> Json:
-        """Return the settings of one method on one dataset, and their fingerprint."""
+    def fine_tuning(self, dataset: str, label: str, seeds: Sequence[int] | None = None) -> Json:
+        """Return the settings of one method on one dataset, and the fingerprint of a job of `seeds` (or all).
+
+        The fingerprint has the agents that they start from: the same seed of another list has others.
+        """
         section, entry = self.configuration["fine_tuning"], self.dataset(dataset)
         own = entry.get("fine_tuning", {})
         ours, theirs = self._entry(label), own.get("methods", {}).get(self._own_label(label), {})
@@ -405,7 +408,7 @@ class Plan:
         if self.replays_offline(label):
             before.append(self.recording(dataset)["fingerprint"])
         if (offline := self.starts_from(label)) != NOTHING:
-            members = [self.members(label, seed) for seed in section["seeds"]]
+            members = [self.members(label, seed) for seed in (section["seeds"] if seeds is None else seeds)]
             before.append(self._agents_fingerprint(dataset, offline, members))
         return with_fingerprint(settings, *before)
 

@@ -113,8 +113,9 @@ class Table:
                     self._train(names, "pretrain", settings, group, data=data, agents=start)
             swept = dataset in plan.configuration.get(SWEEP, {}).get("datasets", [])
             for label in [*plan.methods, *(plan.variations if swept else [])]:
-                settings, data = plan.fine_tuning(dataset, label), plan.offline_data(dataset, label)
+                data = plan.offline_data(dataset, label)
                 for seeds in plan.seed_groups():
+                    settings = plan.fine_tuning(dataset, label, seeds)
                     members = plan.member_files(dataset, label, seeds)
                     names = (dataset, label, numbered("seeds", seeds))
                     self._train(names, "fine_tune", settings, seeds, data=data, agents=members)

@@ -100,6 +100,26 @@ def test_released_agents_need_no_pre_training_job(smoke: dict[str, Any]) -> None
     assert jobs.offline_data(DATASET, "sac_ft") == ["results/smoke/datasets/halfcheetah/random-local-v0"]
 
 
+@pytest.mark.parametrize("pretrained", ["released", "train"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_seed_that_starts_from_other_agents_is_another_job(
+    smoke: dict[str, Any], pretrained: str, shared: bool
+) -> None:
+    """Its place in the list decides which (`members`): a state of the one is not resumed by the other."""
+    smoke["datasets"][DATASET]["pretrained"] = pretrained
+    smoke["pretraining"]["agents"] = 2 if shared else 6  # shared ones are the same files in another order
+    smoke["fine_tuning"] |= {"members_shared": shared, "seeds": [0, 1]}
+
+    def of_seed_1(**changes: Any) -> tuple[list[int], str]:
+        jobs = change(smoke, lambda edited: edited["fine_tuning"].update(changes))
+        return jobs.members("off2on", 1), str(jobs.fine_tuning(DATASET, "off2on", [1])["fingerprint"])
+
+    members, fingerprint = of_seed_1()
+    alone, longer = of_seed_1(seeds=[1]), of_seed_1(seeds=[0, 1, 2])
+    assert alone[0] != members and alone[1] != fingerprint
+    assert (longer[1] == fingerprint) == (longer[0] == members) == shared
+
+
 def test_the_authors_agents_lie_where_they_are_imported_to(smoke: dict[str, Any]) -> None:
     smoke["datasets"][DATASET]["pretrained"] = "authors"
     smoke["fine_tuning"]["members_shared"] = True
