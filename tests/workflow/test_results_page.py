@@ -78,3 +78,16 @@ def test_the_table_has_every_method_once_and_counts_the_seeds_of_the_largest_run
     assert brac["other data"].strip() == "halfcheetah-heterogeneous-3"
     for label in ("RLPD", "Cal-QL", "ReDS", "Off2On"):
         assert sum(label in row for row in table.splitlines()) == 1
+
+
+def test_every_interval_of_the_summary_is_a_recorded_verdicts() -> None:
+    page = (results_page.REFERENCE / "README.md").read_text()
+    summary = page.partition("## In short\n")[2].partition("\n## ")[0]
+    recorded = "\n".join(
+        file.read_text()
+        for name in ("reproduction.md", "verdicts.txt")
+        for file in sorted(results_page.REFERENCE.glob(f"*/{name}"))
+    )
+    told = re.findall(r"-?[\d.]+ \[[^\]]+, [^\]]+\]", summary)
+    assert len(told) > 20
+    assert [interval for interval in told if interval not in recorded] == []
