@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -20,6 +22,7 @@ _SHAPES = ("o", "s", "^", "D", "v")
 """By true source; further ones begin anew."""
 _STAR: dict[str, Any] = {"marker": "*", "markersize": 9, "color": "#D55E00", "linestyle": "none"}
 _LEARNED: dict[str, Any] = {"marker": "P", "markersize": 8, "color": "#0072B2", "linestyle": "none"}
+_KINDS = {"behaviour": ("behaviour", _STAR), "learned": ("learned policy", _LEARNED)}
 _MAP = "viridis"
 
 
@@ -46,8 +49,11 @@ def draw(drawn: pd.DataFrame) -> Figure:
     sources = sorted(drawn["source"].dropna().astype(int).unique())
     grey: dict[str, Any] = {"color": "#777777", "linestyle": "none"}
     handles = [Line2D([], [], marker=_shape(source), **grey) for source in sources]
-    handles += [Line2D([], [], **look) for look in (_STAR, _LEARNED)]
-    labels = [*(f"trajectory of source {source}" for source in sources), "behaviour", "learned policy"]
+    labels = [f"trajectory of source {source}" for source in sources]
+    for kind, (name, own) in _KINDS.items():
+        if kind in set(drawn["kind"]):
+            handles.append(Line2D([], [], **own))
+            labels.append(name)
     with style.look():
         size = (max(2.6 * len(methods), 5.0), 2.6 * len(datasets) + 0.7)
         figure = Figure(figsize=size, layout="constrained")
@@ -56,6 +62,8 @@ def draw(drawn: pd.DataFrame) -> Figure:
             for axes, method in zip(line, methods, strict=True):
                 _panel(axes, drawn[(drawn["dataset"] == dataset) & (drawn["method"] == method)])
                 axes.set_title(f"{dataset}\n{style.name_of(method)}")
+        shades = ScalarMappable(Normalize(0, 100), _MAP)
+        figure.colorbar(shades, ax=grid, aspect=30, label="percentile of a trajectory's return")
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
@@ -82,10 +90,10 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
         own = trajectories[trajectories["source"] == source]
         shape: dict[str, Any] = {"marker": _shape(source), "s": 12, "linewidths": 0}
         axes.scatter(own["x"], own["y"], c=own["percentile"], cmap=_MAP, vmin=0, vmax=100, **shape)
-    for kind, look in (("behaviour", _STAR), ("learned", _LEARNED)):
+    for kind, (_, own) in _KINDS.items():
         if kind in kinds:
-            axes.plot(kinds[kind]["x"], kinds[kind]["y"], **look)
-    axes.set(xticks=[], yticks=[])
+            axes.plot(kinds[kind]["x"], kinds[kind]["y"], **own)
+    axes.set(xticks=[], yticks=[], xlabel="first principal component", ylabel="second principal component")
 
 
 def _shape(source: int) -> str:

@@ -2,11 +2,14 @@
 
 A colour, a marker and its filling are a method; how a line is drawn says whose the curve is: solid this
 suite's, dashed the paper's own. One legend below the panels names both. Curves that coincide stay visible:
-the earlier ones are broader, and their markers stand at other steps.
+the earlier ones are broader, and their markers stand at other steps. More methods on one dataset than a panel
+can show have a panel each, where the figure allows that.
 """
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -30,9 +33,13 @@ SEED = "one seed"
 
 WRAP = 4
 """Panels in a row at most, like the paper's figures."""
+CROWD = 6
+"""Methods that one panel can show."""
 _MARKERS = 8
 """Markers on a curve, about."""
-_GREY = "#555555"
+_GREY, _PALE = "#555555", "#C8C8C8"
+_TITLE = 26
+"""Letters on a line of a method's panel's title."""
 
 
 class Stroke(NamedTuple):
@@ -63,8 +70,11 @@ def draw(
     panel_width: float = 2.6,
     along: str = "step",
     thousands: bool = True,
+    split: bool = False,
 ) -> Figure:
     """Draw a panel a dataset, in the order of `rows`, and the legend below them.
+
+    With `split`, where one dataset has more than `CROWD` methods, each has a panel, the others in grey there.
 
     `rows` has the columns dataset, source (a key of `STROKES`), method, label, `along`, value, low, high
     (NaN: no interval) and, where a method has several curves, run. `sources` says in the legend what each
@@ -72,23 +82,41 @@ def draw(
     in `thousands`, episodes as they are.
     """
     rows = rows.reset_index(drop=True)
-    datasets = list(dict.fromkeys(rows["dataset"]))
-    columns = min(len(datasets), WRAP)
-    width, deep = max(panel_width * columns, 5.0), -(-len(datasets) // columns)
-    dense = len(datasets) > WRAP
+    apart = split and rows["dataset"].nunique() == 1 and rows["method"].nunique() > CROWD
+    panel, wide, high = ("label", 1.75, 1.7) if apart else ("dataset", panel_width, 2.2)
+    names = list(dict.fromkeys(rows[panel]))
+    columns = min(len(names), WRAP)
+    width, deep = max(wide * columns, 5.0), -(-len(names) // columns)
+    dense = len(names) > WRAP
     with style.look(dense):
-        below = Legend(rows, sources, width)
-        height = (2.6 if len(datasets) == 1 else 2.2 * deep) + below.height
-        figure = Figure(figsize=(width, height))
-        plot = layers(rows, along, dense).facet("dataset", wrap=WRAP, order=datasets).share(x=False, y=False)
+        below = Legend(rows, sources, width, apart)
+        figure = Figure(figsize=(width, (2.6 if len(names) == 1 else high * deep) + below.height))
+        plot = layers(rows, along, dense).facet(panel, wrap=WRAP, order=names).share(x=False, y=apart)
         plot.label(x=horizontal, y=vertical).on(figure).plot()
-        for axes, dataset in zip(figure.axes, datasets, strict=True):
-            own = rows[rows["dataset"] == dataset]
+        for axes, name in zip(figure.axes, names, strict=True):
+            own = rows[rows[panel] == name]
             separate(axes, own, style.looks(rows["method"]))
             if along == "step":
-                style.count_axis(axes, int(own["step"].max()), thousands)
+                style.count_axis(axes, int((rows if apart else own)["step"].max()), thousands)
+            if apart:
+                axes.set_title(_wrapped(name))
+                _others(axes, rows[rows[panel] != name], along)
+        if apart:
+            figure.suptitle(str(rows["dataset"].iloc[0]), fontsize=8)
         below.add_to(figure)
     return figure
+
+
+def _wrapped(name: str) -> str:
+    """Return a panel's title in lines, broken nowhere between brackets."""
+    whole = re.sub(r"\(.*?\)", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), name)
+    return textwrap.fill(whole, _TITLE)
+
+
+def _others(axes: Axes, rows: pd.DataFrame, along: str) -> None:
+    """Draw this suite's curves of the other methods in the background."""
+    for _, curve in rows[rows["source"] == OURS].groupby("method", sort=False):
+        axes.plot(curve[along], curve["value"], color=_PALE, linewidth=0.7, zorder=0)
 
 
 def layers(rows: pd.DataFrame, along: str = "step", dense: bool = False) -> so.Plot:
@@ -133,15 +161,19 @@ def separate(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, style.Look]) ->
 
 
 class Legend:
-    """One legend below all panels: an entry a method, then one a source."""
+    """One legend below all panels: an entry a method, or one for all in grey, and one a source."""
 
-    def __init__(self, rows: pd.DataFrame, sources: Mapping[str, str], width: float) -> None:
+    def __init__(
+        self, rows: pd.DataFrame, sources: Mapping[str, str], width: float, apart: bool = False
+    ) -> None:
         names = rows.groupby("method", sort=False)["label"].agg(lambda labels: list(dict.fromkeys(labels)))
         looks = style.looks(rows["method"])
         self.labels = [
             label if not more else f"{label}; published {', '.join(more)}" for label, *more in names
         ]
         self.handles: list[Any] = [_method_handle(looks[method]) for method in names.index]
+        if apart:
+            self.labels, self.handles = ["the other methods"], [Line2D([], [], color=_PALE, linewidth=0.7)]
         present = set(rows["source"])
         for source in STROKES:
             if source in present and source in sources:

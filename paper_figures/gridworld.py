@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullLocator
 
 from algorithms.catalogue import LABELS
 from paper_figures import style
 
+SHADES = ("#005A32", "#41AB5D", "#A1D99B", "#E6550D")
+"""Of ReDS's temperatures, the first one its own colour."""
 LOOKS = {
     "cql": ("CQL", LABELS["cql"].colour, "o"),
     "cql_half": ("CQL, half of the weight", "#999999", "s"),
-    "reds": ("ReDS", LABELS["reds"].colour, "v"),
+    "reds": ("ReDS", SHADES[0], "v"),
     "cql_reweighted": ("CQL, re-weighted data", "#B15928", "D"),
     "awr": ("AWR, knows Q*", LABELS["awac"].colour, "^"),
     "optimal": ("optimal", "#000000", "*"),
 }
 """Name, colour and marker of each method."""
-SHADES = ("#005A32", "#41AB5D", "#A1D99B", "#E6550D")
-"""Of ReDS's temperatures, the first one its own colour."""
 ARROWS = ((0.0, 0.0), (0.0, -1.0), (0.0, 1.0), (-1.0, 0.0), (1.0, 0.0))
 """Across and down, of the actions in their order."""
 _POINT = ["maze", "samples_a_state", "approximator", "method", "alpha", "temperature"]
@@ -41,6 +43,7 @@ def sweep_table(rows: pd.DataFrame) -> pd.DataFrame:
 def draw_sweep(drawn: pd.DataFrame) -> Figure:
     """Draw `sweep_table`: above the methods at their first temperatures, below ReDS at each of its own."""
     panels = list(dict.fromkeys(zip(drawn["maze"], drawn["samples_a_state"], strict=True)))
+    weights = sorted(drawn.loc[drawn["method"] != "awr", "alpha"].unique())
     with style.look():
         figure = Figure(figsize=(max(2.6 * len(panels), 5.2), 5.6), layout="constrained")
         grid = figure.subplots(2, len(panels), sharex=True, sharey=True, squeeze=False)
@@ -50,8 +53,8 @@ def draw_sweep(drawn: pd.DataFrame) -> Figure:
             _methods(grid[0, column], own)
             _temperatures(grid[1, column], own)
             grid[1, column].set_xlabel("weight of the penalty, alpha")
-            grid[1, column].xaxis.set_major_formatter("{x:g}")
-            grid[1, column].xaxis.set_minor_formatter(NullFormatter())
+            grid[1, column].set_xticks(weights, [f"{weight:g}" for weight in weights])
+            grid[1, column].xaxis.set_minor_locator(NullLocator())
         for axes in grid[:, 0]:
             axes.set_ylabel("return [% of the optimum]")
         for axes in grid[:, -1]:
@@ -77,7 +80,8 @@ def _temperatures(axes: Axes, own: pd.DataFrame) -> None:
     for colour, (temperature, rows) in zip(SHADES, reds, strict=False):
         label = f"ReDS, temperature {temperature:g}"
         axes.plot(rows["alpha"], rows["mean"], color=colour, marker="v", markersize=3.5, label=label)
-        axes.fill_between(rows["alpha"], rows["low"], rows["high"], color=colour, alpha=0.06, linewidth=0)
+        band: dict[str, Any] = {"color": colour, "alpha": 0.12, "linewidth": 0}
+        axes.fill_between(rows["alpha"], rows["low"], rows["high"], label="its worst to best draw", **band)
     half = own[own["method"] == "cql_half"]
     name, colour, marker = LOOKS["cql_half"]
     axes.plot(half["alpha"], half["mean"], color=colour, marker=marker, markersize=3.5, label=name)
@@ -119,7 +123,7 @@ def draw_maps(drawn: pd.DataFrame) -> Figure:
             shades = np.full((height, width), np.nan)
             shades[own["row"], own["column"]] = own["value"]
             image = axes.imshow(shades, cmap="viridis")
-            figure.colorbar(image, ax=axes, shrink=0.7)
+            figure.colorbar(image, ax=axes, shrink=0.7, label="largest Q of the cell")
             across, down = np.array(ARROWS)[own["action"].to_numpy()].T
             axes.quiver(
                 own["column"], own["row"], across, -down, color="white", pivot="mid", scale=26, width=0.006
@@ -142,7 +146,7 @@ def maps_caption(drawn: pd.DataFrame) -> str:
     data = data_name(place["samples_a_state"])
     return (
         f"Values of {place['maze']} ({data}, draw {place['seed']}) at a weight of {place['alpha']:g}: the"
-        " largest Q of each cell as shade, each map on its own scale, its action as an arrow; S is above on"
-        " the left, the goal below on the right. Return in percent of the optimum:"
+        " largest Q of each cell as shade, each map on its own scale, its action as an arrow; the start is"
+        " above on the left, the goal below on the right. Return in percent of the optimum:"
         f" {', '.join(parts)}."
     )

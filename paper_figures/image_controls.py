@@ -52,7 +52,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
     """Draw the rows of `table`, a panel a task."""
     rows = drawn.assign(source=drawing.OURS)
     sources = {drawing.OURS: f"mean over agents or seeds, {rows['band'].iloc[0]}"}
-    figure = drawing.draw(rows, sources, "success", "updates of an agent")
+    figure = drawing.draw(rows, sources, "success", "updates of an agent", split=True)
     for axes in figure.axes:
         axes.set_ylim(-0.03, 1.03)
     return figure

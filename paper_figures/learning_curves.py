@@ -67,7 +67,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
     kinds = {IQM: drawing.OURS, SEED: drawing.SEED}
     rows = drawn.assign(source=drawn["kind"].map(kinds), run=drawn["seed"])
     along = str(drawn["along"].iloc[0])
-    return drawing.draw(rows, _sources(drawn), "normalised score", along, panel_width=2.4)
+    return drawing.draw(rows, _sources(drawn), "normalised score", along, panel_width=2.4, split=True)
 
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:

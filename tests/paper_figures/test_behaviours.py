@@ -45,12 +45,21 @@ def test_it_draws_every_vector_of_the_first_agent(written: Path) -> None:
     drawn = behaviours.table(results)
     assert len(drawn) == 7
     assert drawn["percentile"].dropna().tolist() == [50.0, 25.0, 100.0, 75.0]
-    [axes] = behaviours.draw(drawn).axes
+    figure = behaviours.draw(drawn)
+    axes, shades = figure.axes
     assert [len(points.get_offsets()) for points in axes.collections] == [2, 2]
     assert [len(line.get_xdata()) for line in axes.lines] == [2, 1]
+    assert axes.get_xlabel() and axes.get_ylabel() and shades.get_ylabel()
     assert behaviours.caption(drawn, results).endswith("Behaviours that trajectories belong to, m on d: 2.")
 
 
 def test_nothing_to_draw_is_refused() -> None:
     with pytest.raises(UserError, match="No files of estimated behaviours were given"):
         behaviours.table(results_of())
+
+
+def test_the_legend_names_what_is_drawn_and_no_more(written: Path) -> None:
+    drawn = behaviours.table(results_of(written))
+    for kinds, last in ((("learned",), "behaviour"), ((), "learned policy")):
+        [legend] = behaviours.draw(drawn[~drawn["kind"].isin(kinds)]).legends
+        assert legend.get_texts()[-1].get_text() == last

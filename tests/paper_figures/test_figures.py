@@ -202,6 +202,25 @@ def test_learning_curves_draw_exactly_their_csv(results: Results, tmp_path: Path
             assert any(np.array_equal(line, other) for other in drawn_lines(panel))
 
 
+@pytest.mark.parametrize("count", [drawing.CROWD, drawing.CROWD + 1])
+def test_more_methods_than_a_panel_can_show_have_a_panel_each(make_curves: MakeCurves, count: int) -> None:
+    curves = make_curves(methods=[f"mine_{place}" for place in range(count)], seeds=(0, 1))
+    drawn = learning_curves.table(results_of(curves, statistics(curves, repetitions=5)))
+    figure = learning_curves.draw(drawn)
+    if count == drawing.CROWD:
+        assert [axes.get_title() for axes in figure.axes] == ["halfcheetah-random"]
+        return
+    assert [axes.get_title() for axes in figure.axes] == list(dict.fromkeys(drawn["label"]))
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    for axes in figure.axes:  # its own mean and seeds, the others' means in grey
+        assert len(axes.lines) == (1 + 2) + (count - 1)
+        assert_drawn(
+            axes, drawn[(drawn["label"] == axes.get_title()) & (drawn["kind"] == learning_curves.IQM)]
+        )
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["the other methods", "each seed"]
+
+
 def test_sample_efficiency_draws_exactly_its_csv(results: Results, tmp_path: Path) -> None:
     table = write("sample_efficiency", replace(results, ensemble_size=3), tmp_path / "sample_efficiency")
     written = pd.read_csv(

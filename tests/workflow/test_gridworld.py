@@ -12,6 +12,7 @@ from algorithms.discrete.sweep import OBJECTIVES
 from analysis.claims import read_claims
 from analysis.intervals import Bootstrap
 from analysis.judging import judge
+from paper_figures.gridworld import draw_sweep, sweep_table
 from storage import UserError
 from storage.curves import read_curves
 from workflow import gridworld
@@ -51,6 +52,18 @@ def test_it_leaves_curves_that_are_judged_and_figures_with_what_they_draw(tmp_pa
         ).read_bytes()
     with pytest.raises(UserError, match=r"--map is 0.3: expected one of the file's alphas"):
         run(tmp_path, alpha=0.3)
+
+
+def test_the_sweep_names_each_weight_and_what_is_shaded() -> None:
+    places = [(method, alpha) for method in ("cql_half", "reds") for alpha in (0.1, 0.4, 0.7)]
+    rows = pd.DataFrame(places, columns=["method", "alpha"]).assign(
+        maze="maze3", samples_a_state=0, approximator="tables", temperature=1.0, seed=0, percent=50.0
+    )
+    above, below = draw_sweep(sweep_table(rows)).axes
+    assert [text.get_text() for text in below.get_xticklabels()] == ["0.1", "0.4", "0.7"]
+    texts = below.get_legend().get_texts()
+    assert [text.get_text() for text in texts][:2] == ["ReDS, temperature 1", "its worst to best draw"]
+    assert above.lines[1].get_color() == below.lines[0].get_color()
 
 
 def test_the_best_setting_is_chosen_without_the_seed_that_it_is_judged_on() -> None:
