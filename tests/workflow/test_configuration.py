@@ -374,6 +374,13 @@ def test_a_claim_of_a_label_that_is_not_trained_is_refused_before_anything_runs(
         check(smoke)
 
 
+def test_the_table_of_configurations_has_each_of_them() -> None:
+    folder = ROOT / "config"
+    table = (folder / "README.md").read_text()
+    files = (path.relative_to(folder).as_posix() for path in folder.glob("**/*.yaml"))
+    assert [name for name in files if f"`{name}`" not in table] == []
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
 def test_results_of_a_shipped_configuration_lie_under_its_own_name(path: Path) -> None:
     assert load(path)["name"] == path.stem
