@@ -6,6 +6,7 @@ seeds and settings are the same.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -29,6 +30,7 @@ from algorithms.training.online import OnlineSchedule
 from envs.locomotion import specification
 from offline_data.minari_io import published_root, read_transitions
 from offline_data.transitions import Transitions
+from storage import UserError
 from storage.provenance import configuration_hash
 from storage.settings import build
 
@@ -98,7 +100,7 @@ def offline(
     starting = StartingAgents(start.agents, 0) if start else None
     prepare_process()
     with _place(folder) as place:
-        job = _job(method, environment, data, seeds, place, watch, [numbers, schedule])
+        job = _job(method, environment, data, start, seeds, place, watch, [numbers, schedule])
         agents, curve = pretrain(kind, config, lasting, data, job, starting)
     return Trained(agents, curve, _acting(kind, config, environment, seeds, agents), environment)
 
@@ -119,7 +121,8 @@ def online(
 
     `method` is one of `algorithms.catalogue.ONLINE`, `schedule` has fields of `OnlineSchedule` such as
     `{"steps": 2000}`. An ensemble of N (`ensemble_size`) takes the first N agents of `start` for the first
-    seed, the next N for the second; `data` is None for a method from scratch.
+    seed, the next N for the second; `data` is None for a method from scratch. Where `data` are scaled
+    (`Transitions.scaled`), so are the rewards that are collected.
     """
     kind = find_method(method, "online")
     config = build(kind.Config, numbers, method)
@@ -127,9 +130,25 @@ def online(
     members, agents = start.agents if start else [], list[dict[str, Tensor]]()
     prepare_process()
     with _place(folder) as place:
-        job = _job(method, environment, data, seeds, place, watch, [numbers, schedule])
-        curve = fine_tune(kind, config, lasting, data, members, job, trained=agents)
+        job = _job(method, environment, data, start, seeds, place, watch, [numbers, schedule])
+        scale = float(data.metadata.get("reward_scale", 1.0)) if data is not None else 1.0
+        curve = fine_tune(kind, config, lasting, data, members, job, scale, trained=agents)
     return Trained(agents, curve, _acting(kind, config, environment, seeds, agents), environment)
+
+
+def agent_sizes(environment: str) -> tuple[int, int]:
+    """Return the sizes of an observation and of an action, each number of which agents keep in [-1, 1].
+
+    UserError for an environment whose actions are of another range: agents would reach a part of it alone,
+    or be charged beyond it.
+    """
+    spec = specification(environment)
+    if (spec.action_low != -1).any() or (spec.action_high != 1).any():
+        raise UserError(
+            f"environment {environment} takes actions from {spec.action_low.min():g} to"
+            f" {spec.action_high.max():g}: expected -1 to 1, the range that agents act in"
+        )
+    return spec.observation_size, spec.action_size
 
 
 def _place(folder: Path | str | None) -> Any:
@@ -140,16 +159,24 @@ def _job(
     method: str,
     environment: str,
     data: Transitions | None,
+    start: Trained | None,
     seeds: Sequence[int],
     place: Path | str,
     watch: Watch | None,
     settings: Sequence[Mapping[str, Any] | None],
 ) -> Job:
-    """Describe the job to its loop; a checkpoint is of these settings and of as much data."""
+    """Describe the job to its loop; a checkpoint is of these settings, data and agents to start from."""
+    agent_sizes(environment)
     label = method.rpartition(":")[2].lower()
     named = str(data.metadata.get("dataset_id", "data")) if data is not None else "none"
     said = {"settings": settings, "method": method, "environment": environment, "seeds": list(seeds)}
-    identity = configuration_hash({**said, "data": [named, 0 if data is None else len(data)]})
+    digest = hashlib.sha256()
+    for numbers in [{} if data is None else vars(data), *(start.agents if start else [])]:
+        for name, array in sorted(numbers.items()):
+            if name != "metadata":
+                digest.update(name.encode())
+                digest.update(np.ascontiguousarray(array).data)
+    identity = configuration_hash({**said, "data": named, "numbers": digest.hexdigest()})
     return Job("python", label, named, environment, list(seeds), identity, Path(place), watch=watch)
 
 
@@ -161,8 +188,7 @@ def _acting(
     agents: Sequence[Mapping[str, Tensor]],
 ) -> Method:
     """Return the method with its trained agents, to act with."""
-    spec = specification(environment)
-    start = OfflineStart(seeds, spec.observation_size, spec.action_size, ())
+    start = OfflineStart(seeds, *agent_sizes(environment), ())
     population = kind.population(start, config, len(agents) // len(seeds))
     load_members(population, agents)
     population.load_averages(agents)

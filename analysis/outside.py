@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import ArrayLike
 
-from analysis.scores import score_arrays
+from analysis.scores import normalised, score_arrays
 from storage import UserError
 from storage.constraints import Count, NotNegative
 from storage.curves import COLUMNS, check_rows, check_whole, read_curves, read_provenance, write_curves
@@ -22,6 +24,8 @@ from storage.yaml_files import yaml_of
 
 _KINDS = {"seed": ("iu", "whole numbers"), "step": ("iu", "whole numbers"), "value": ("iuf", "numbers")}
 RUN = re.compile(r"[a-z][a-z0-9_]{0,62}")
+LARGEST_SCORE = 1000.0
+"""Normalised score, either way, beyond which a return is in another unit, or garbage. (Ours.)"""
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,16 @@ def enter(path: Path, folder: Path) -> Path:
 
     Raises:
         UserError: the file cannot be read, has no provenance or not all of it, columns that are unknown,
-            missing or of another kind, rows that are doubled, not finite or not of fine-tuning, several
-            methods or runs, a dataset without reference scores, seeds with other steps than the others', or
-            there are curves of that run already.
+            missing or of another kind, rows that are doubled, not finite or not of fine-tuning, returns
+            beyond `LARGEST_SCORE`, several methods or runs, a dataset without reference scores, seeds with
+            other steps than the others', or there are curves of that run already.
     """
     frame, said = _read(path)
-    provenance = build(Provenance, said, f"{path}: provenance")
+    frame, provenance = frame.reset_index(drop=True), build(Provenance, said, f"{path}: provenance")
     if frame.empty:
         raise UserError(f"{path} holds no curve: expected at least one row")
     _check_columns(frame, path)
+    _check_values(frame, ~np.isfinite(frame["value"]), path, "expected a finite number")
     check_rows(frame, path)
     check_whole(frame, {}, path)
     if (wrong := frame[(frame["phase"] != "online") | (frame["unit"] != "step")]).shape[0]:
@@ -79,6 +84,10 @@ def enter(path: Path, folder: Path) -> Path:
             score_arrays(curves)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    for dataset, returns in frame[frame["metric"] == "return"].groupby("dataset"):
+        beyond = np.abs(normalised(returns["value"].to_numpy(), str(dataset))) > LARGEST_SCORE
+        expected = f"expected a return whose normalised score is within ±{LARGEST_SCORE:g}"
+        _check_values(returns, beyond, path, expected)
     kept = folder / f"{frame['run'].iloc[0]}.parquet"
     if kept.exists():
         raise UserError(f"{path}: {kept} is there already: expected a new run, or remove that file")
@@ -95,6 +104,15 @@ def read_outside(path: Path) -> tuple[pd.DataFrame, Provenance]:
     return frame, build(Provenance, said, f"{path}: provenance")
 
 
+def _check_values(frame: pd.DataFrame, wrong: ArrayLike, path: Path, expected: str) -> None:
+    """UserError for the first of the rows whose value is `wrong` [n], by its number in the file."""
+    for number, row in frame[np.asarray(wrong)].to_dict(orient="index").items():
+        raise UserError(
+            f"{path}: row {number + 1}: the metric {row['metric']!r} is {row['value']:g} at step"
+            f" {row['step']} of seed {row['seed']} on {row['dataset']}: {expected}"
+        )
+
+
 def _check_columns(frame: pd.DataFrame, path: Path) -> None:
     if unknown := sorted(set(map(str, frame.columns)) - set(COLUMNS)):
         raise UserError(f"{path}: unknown column {unknown[0]!r}: expected {', '.join(COLUMNS)}")
@@ -104,7 +122,17 @@ def _check_columns(frame: pd.DataFrame, path: Path) -> None:
         kind, expected = _KINDS.get(name, ("OU", "text"))
         texts = frame[name].dtype.kind != "O" or all(isinstance(value, str) for value in frame[name])
         if frame[name].dtype.kind not in kind or not texts:
-            raise UserError(f"{path}: the column {name!r} is not of {expected}")
+            raise UserError(f"{path}: the column {name!r} is not of {expected}{_first(frame[name], kind)}")
+
+
+def _first(column: pd.Series, kind: str) -> str:
+    """Say which row of a column of (whole) numbers holds none; nothing where it is another matter."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    wrong = ~np.isfinite(numbers) | ((kind == "iu") & (numbers % 1 != 0))
+    if "O" in kind or not wrong.any():
+        return ""
+    number = int(np.argmax(wrong))
+    return f": row {number + 1} has {str(column.iloc[number])!r}"
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -27,10 +27,8 @@ def table(results: Results) -> pd.DataFrame:
     Raises:
         UserError: the results hold no success of agents trained on images.
     """
-    measured = results.curves[results.curves["metric"] == MEASURED]
-    # Of a label with both phases it is the online one.
-    measured = measured[(measured["phase"] == "online") == measured["method"].isin(results.updates)]
-    chosen, parts = replace(results, read_curves=lambda: measured), []
+    measured, parts = _measured(results), []
+    chosen = replace(results, read_curves=lambda: measured)
     for task in panels.TASKS:
         present = dict.fromkeys(measured.loc[measured["dataset"] == task, "method"])
         for method in sorted(present, key=lambda name: (name != OFFLINE, name in results.updates)):
@@ -73,9 +71,16 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
     return " ".join(sentences)
 
 
+def _measured(results: Results) -> pd.DataFrame:
+    """Return the success of all labels; of one with both phases that of the online one."""
+    measured = results.curves[results.curves["metric"] == MEASURED]
+    return measured[(measured["phase"] == "online") == measured["method"].isin(results.updates)]
+
+
 def _ends(results: Results, task: str) -> str:
     """How each ends on a task, seed by seed."""
-    ends = last_evaluations(results.curves[results.curves["dataset"] == task], LAST)
+    measured = _measured(results)
+    ends = last_evaluations(measured[measured["dataset"] == task], LAST)
     parts = []
     for method, rows in ends.groupby("method", sort=False):
         name = style.method_label(str(method), results.ensemble_size)

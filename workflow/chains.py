@@ -21,6 +21,7 @@ from algorithms.methods.interface import Method
 from algorithms.population import checkpoints
 from algorithms.population.agents import one_agent
 from algorithms.replay.extras import check_imitated
+from algorithms.trainer import agent_sizes
 from algorithms.training import trial
 from algorithms.training.custom import named
 from algorithms.training.lookup import find_method
@@ -79,8 +80,7 @@ class Place(NamedTuple):
             # Imports the tasks' simulator, which nothing else here needs.
             environment = importlib.import_module("envs.manipulation.environment")
             return trial.Sizes(environment.SHAPES, environment.action_size(self.action_form))
-        spec = specification(self.environment)
-        return trial.Sizes(spec.observation_size, spec.action_size)
+        return trial.Sizes(*agent_sizes(self.environment))
 
 
 def place_of(settings: Json) -> Place:
@@ -163,10 +163,13 @@ def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -
     return links
 
 
-def updates_before(plan: Plan, dataset: str, offline: str) -> int:
-    """How many of its updates the agents have had that an offline label of the same method trains further."""
+def updates_before(plan: Plan, dataset: str, offline: str, stored: bool = True) -> int:
+    """How many of its updates the agents have had that an offline label of the same method trains further.
+
+    Of those that are `stored` none are known.
+    """
     source = plan.offline_source(offline)
-    if source == NOTHING or plan.released(dataset, source):
+    if source == NOTHING or (stored and plan.released(dataset, source)):
         return 0
     if plan.offline_method(source) != plan.offline_method(offline):
         return 0

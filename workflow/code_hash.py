@@ -16,12 +16,11 @@ from pathlib import Path
 import grimp
 
 from storage import UserError
+from storage.checksums import sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("algorithms", "envs", "offline_data", "storage", "workflow")
 """The packages that a job's code is in."""
-SAMPLES, SAMPLED = 64, 2**16
-"""Parts of a large file that its hash is of, and bytes of each."""
 _NOT_OF_A_RESULT = (
     "algorithms.catalogue",
     "storage.constraints",
@@ -142,21 +141,12 @@ def _hash(files: Iterable[tuple[Path, Path]], label: str = "") -> str:
     return digest.hexdigest()[:12]
 
 
-def sampled_hash(path: Path) -> str:
-    """12 hexadecimal digits for a large file's size and 64 of its parts, evenly spread: all takes seconds.
-
-    UserError where it cannot be read.
-    """
+def file_hash(path: Path) -> str:
+    """SHA-256 of all of a file, a second for two gigabytes. UserError where it cannot be read."""
     try:
-        size = path.stat().st_size
-        digest = hashlib.sha256(str(size).encode())
-        with path.open("rb") as file:
-            for part in range(SAMPLES):
-                file.seek(max(0, size - SAMPLED) * part // (SAMPLES - 1))
-                digest.update(file.read(SAMPLED))
+        return sha256(path)
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror or error}.") from error
-    return digest.hexdigest()[:12]
 
 
 @cache

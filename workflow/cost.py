@@ -433,9 +433,11 @@ class Estimate:
         agents = self.plan.configuration["pretraining"]["agents_per_job"]
         while source != NOTHING:
             links = chains.offline_links(self.plan, dataset, source, stored=False) or ()
+            had = chains.updates_before(self.plan, dataset, source, stored=False)
             schedule = build(OfflineSchedule, self.plan.pretraining(dataset, source)["schedule"], "schedule")
-            job = self._offline(dataset, links, schedule, agents)
-            offline.append(share(job, agents / members, schedule.updates))
+            more = replace(schedule, updates=schedule.updates - had)
+            job = self._offline(dataset, links, more, agents)
+            offline.append(share(job, agents / members, more.updates))
             source = self.plan.offline_source(source)
         return Compute(*map(sum, zip(*offline, *online, strict=True)))
 

@@ -20,7 +20,7 @@ from envs.tabletop import ENVIRONMENTS as TABLETOP
 from envs.tabletop import TASKS as TABLE_TASKS
 from storage.provenance import configuration_hash
 from storage.yaml_files import read_yaml
-from workflow.code_hash import ROOT, job_hash, sampled_hash, shipped, source_hash
+from workflow.code_hash import ROOT, file_hash, job_hash, shipped, source_hash
 from workflow.jobs import Json, numbered
 
 JUDGING = ("analysis", "envs/reference_scores.py", "storage")
@@ -28,6 +28,8 @@ DRAWING = ("paper_figures", *JUDGING)
 
 SCRIPTED = {"scripts": "offline_data.manipulation:record", "heterogeneous": "offline_data.tabletop:script"}
 """What records tasks of the robot, by recipe: with images, and on the table."""
+TABLE_CODE = "envs.manipulation.tabletop:TabletopTask"
+"""What steps the robot's table: `envs.locomotion` imports it so late that no job's imports show it."""
 AUTHORS = "authors"
 """As a dataset's `pretrained`: the agents that the paper's authors released, imported by the user."""
 AUTHORS_SEEDS = (0, 4, 8, 12, 16)
@@ -212,7 +214,7 @@ class Plan:
         """Return the configuration's entry of one behaviour policy, and its fingerprint."""
         entry = {**self.configuration["behaviour_policies"][policy], **self.compute}
         entry |= self._scores(entry["environment"])
-        return with_fingerprint(entry, job_hash("behaviour"))
+        return with_fingerprint(entry, job_hash("behaviour"), *table_code(entry["environment"]))
 
     def recorded_from(self, dataset: str) -> list[str]:
         """Return the behaviour policies' folders or the D4RL file, for datasets that need them."""
@@ -236,9 +238,12 @@ class Plan:
 
     @cached_property
     def _own_files(self) -> dict[str, str]:
-        """The hash of each dataset's own file, where it is there: read once for all that follows from it."""
+        """The hash of each dataset's own file, where it is there: read once for all that follows from it.
+
+        Of all its bytes, a second for two gigabytes: what is mended in a file may be few of them.
+        """
         files = {name: Path(entry.get("file", "")) for name, entry in self.configuration["datasets"].items()}
-        return {name: sampled_hash(file) for name, file in files.items() if file.is_file()}
+        return {name: file_hash(file) for name, file in files.items() if file.is_file()}
 
     def recording(self, dataset: str) -> Json:
         """How one dataset is recorded: its entry less what only training reads."""
@@ -246,7 +251,7 @@ class Plan:
         settings = {key: entry[key] for key in RECORDING_KEYS if key in entry}
         settings |= self._scores(entry["environment"])
         robot = entry["environment"] in (*TASKS.values(), *TABLETOP)
-        sources = [job_hash("record", SCRIPTED[entry["recipe"]] if robot else "")]
+        sources = [job_hash("record", SCRIPTED.get(entry["recipe"], TABLE_CODE) if robot else "")]
         for policy in policies_of(entry):
             if policy in self.trained_policies():
                 sources.append(self.behaviour_policy(policy)["fingerprint"])
@@ -407,6 +412,8 @@ class Plan:
         before = [job_hash("fine_tune", ONLINE[method].path if method in ONLINE else method)]
         if self.replays_offline(label):
             before.append(self.recording(dataset)["fingerprint"])
+        else:
+            before += table_code(entry["environment"])
         if (offline := self.starts_from(label)) != NOTHING:
             members = [self.members(label, seed) for seed in (section["seeds"] if seeds is None else seeds)]
             before.append(self._agents_fingerprint(dataset, offline, members))
@@ -723,6 +730,11 @@ def rows_of(names: Iterable[str]) -> list[Label]:
     """Return the catalogue's rows of these names and of all ablations: others are in no figure of theirs."""
     drawn = set(names)
     return [row for name, row in LABELS.items() if name in drawn or name not in METHODS]
+
+
+def table_code(environment: str) -> list[str]:
+    """Return the hash of the code of the robot's table, for an environment there; else nothing."""
+    return [job_hash("record", TABLE_CODE)] if environment in TABLETOP else []
 
 
 def existing_hash(files: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from algorithms import trainer
+from envs import reference_scores
 from storage import UserError
 from storage.curves import COLUMNS, write_curves
 from tests.algorithms.made_up import made_up_transitions
@@ -81,3 +82,35 @@ def test_what_is_wrong_is_one_sentence(arguments: dict[str, Any], said: str) -> 
     usual: dict[str, Any] = {"method": "cql", "environment": TASK, "data": DATA}
     with pytest.raises(UserError, match=said):
         trainer.offline(**{**usual, **arguments})
+
+
+def test_an_environment_whose_actions_are_of_another_range_than_agents_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for family in ("Humanoid", "InvertedPendulum"):  # to 0.4, and to 3, either way
+        monkeypatch.setitem(reference_scores.KNOWN, family, (0.0, 1.0))
+        with pytest.raises(UserError, match=rf"{family}-v5 takes actions from .* expected -1 to 1"):
+            trainer.online("sac", f"{family}-v5", schedule=ONLINE, **SMALL)
+
+
+def test_rewards_collected_online_are_scaled_as_those_of_the_data() -> None:
+    curve = trainer.online(
+        "sac_ft", TASK, DATA.scaled(1e-6), trained(), schedule=ONLINE, seeds=[0, 1], **SMALL
+    ).curve
+    losses = curve.loc[(curve["metric"] == "critic_loss") & (curve["step"] == 40), "value"]
+    assert (losses < 1).all()  # a step earns nine
+
+
+def test_a_folder_of_other_data_or_other_agents_is_refused(tmp_path: Path) -> None:
+    agents = trained(folder=tmp_path / "offline")
+    others = made_up_transitions([30, 40])
+    with pytest.raises(UserError, match="belongs to configuration"):
+        trainer.offline(
+            "cql", TASK, others, seeds=[1, 2], schedule=OFFLINE, folder=tmp_path / "offline", **SMALL
+        )
+    again = trainer.Trained(agents.agents[::-1], *agents[1:])
+    online = {"schedule": ONLINE, "folder": tmp_path / "online", **SMALL}
+    one = trainer.Trained(agents.agents[:1], *agents[1:])
+    trainer.online("sac_ft", TASK, DATA, one, **online)
+    with pytest.raises(UserError, match="belongs to configuration"):
+        trainer.online("sac_ft", TASK, DATA, trainer.Trained(again.agents[:1], *agents[1:]), **online)

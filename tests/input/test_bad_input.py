@@ -41,7 +41,7 @@ from storage.curves import COLUMNS, read_curves, read_provenance, write_curves
 from storage.files import read_json
 from storage.tables import write_table
 from tests.workflow.test_configuration import DELETE, spoilt
-from workflow.code_hash import ROOT, job_hash, sampled_hash
+from workflow.code_hash import ROOT, file_hash, job_hash
 from workflow.configuration import check, read
 
 ENVIRONMENT, OBSERVATIONS, ACTIONS = "InvertedDoublePendulum-v4", 11, 1
@@ -138,9 +138,7 @@ CONFIGURATIONS = [
     configured(
         "claims that are an address", "claims", "s3://here/claims.yaml", "expected the path of a file"
     ),
-    Case(
-        "a file that cannot be read", lambda _: sampled_hash(Path("/proc/self/mem")), "mem could not be read"
-    ),
+    Case("a file that cannot be read", lambda _: file_hash(Path("/proc/self/mem")), "mem could not be read"),
     configured(
         "a Minari id that climbs",
         RANDOM,

@@ -179,6 +179,19 @@ def test_fine_tuning_stands_beside_its_controls_by_updates(tmp_path: Path) -> No
         FIGURES["image_controls"].table(results_of(methods=()))
 
 
+def test_of_a_label_with_both_phases_the_controls_tell_the_online_one(tmp_path: Path) -> None:
+    curves = results_of(methods=("off2on",)).curves
+    before = curves.assign(
+        phase="offline", unit="update", seed=curves["seed"] + 1
+    )  # one agent more than seeds
+    both = pd.concat([curves, before], ignore_index=True)
+    results = Results(lambda: both, 4, dict.fromkeys(TASKS, 500), bootstrap=Bootstrap(20))
+    results = replace(results, updates={"off2on": Updates(10, 3, 5)})
+    alone = replace(results, read_curves=lambda: curves)
+    figure = FIGURES["image_controls"]
+    assert figure.caption(figure.table(results), results) == figure.caption(figure.table(alone), alone)
+
+
 def test_films_say_how_often_each_succeeds(tmp_path: Path) -> None:
     outcomes = [("script", 0, 1), ("script", 1, 1), ("before", 0, 1), ("before", 1, 0), ("after", 0, 0)]
     rows = pd.DataFrame([*outcomes, ("after", 1, 1)], columns=["player", "episode", "success"])

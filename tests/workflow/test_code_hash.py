@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from workflow import code_hash
-from workflow.code_hash import ROOT, sampled_hash, source_hash
+from workflow.code_hash import ROOT, source_hash
 
 
 @pytest.fixture
@@ -75,19 +73,3 @@ def test_a_fresh_clone_of_the_same_code_has_the_same_hash(tmp_path: Path) -> Non
 def test_a_place_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         source_hash("cellar", root=tmp_path)
-
-
-def test_a_large_file_is_known_by_its_content_and_not_by_its_date(tmp_path: Path) -> None:
-    path = tmp_path / "data.hdf5"
-    content = bytearray(np.random.default_rng(0).bytes(1_000_000))
-    path.write_bytes(content)
-    before = sampled_hash(path)
-    os.utime(path, (0, 0))
-    assert sampled_hash(path) == before
-    for place in (0, 500_000, 999_999):
-        changed = bytearray(content)
-        changed[place] ^= 1
-        path.write_bytes(changed)
-        assert sampled_hash(path) != before
-    path.write_bytes(content + b"0")
-    assert sampled_hash(path) != before

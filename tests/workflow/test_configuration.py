@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.claims import read_claims
+from envs import reference_scores
 from envs.locomotion import ENVIRONMENTS
 from offline_data import d4rl_hdf5
 from storage import UserError
@@ -360,6 +361,15 @@ def test_what_is_wrong_is_named_in_one_sentence(
     assert sentence in message
     assert "\n" not in message
     assert message.endswith(".")
+
+
+def test_an_environment_whose_actions_are_of_another_range_is_refused_before_anything_runs(
+    smoke: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(reference_scores.KNOWN, "Pusher", (0.0, 1.0))
+    smoke["datasets"]["pushed"] = {**smoke["datasets"]["halfcheetah-random"], "environment": "Pusher-v5"}
+    with pytest.raises(UserError, match=r"Pusher-v5 takes actions from -2 to 2: expected -1 to 1"):
+        check({**smoke, "environments": {"Pusher": {"random": 0.0, "expert": 1.0}}})
 
 
 def test_a_claim_of_a_label_that_is_not_trained_is_refused_before_anything_runs(

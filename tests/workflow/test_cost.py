@@ -265,6 +265,25 @@ def test_released_agents_are_counted_as_what_it_took_to_make_them() -> None:
     assert from_five["pflop"] == pytest.approx(5 * from_one["pflop"], rel=0.02)
 
 
+def test_agents_trained_further_count_each_update_once(smoke: dict[str, Any]) -> None:
+    config = smoke["pretraining"]["methods"]["cql"]["config"]
+    further = {"method": "cql", "starts_from": "cql", "schedule": {"updates": 300}, "config": config}
+    smoke["pretraining"]["methods"]["further"] = further
+    smoke["fine_tuning"]["methods"] = {
+        "once": {"method": "sac_ft", "config": smoke["fine_tuning"]["methods"]["sac_ft"]["config"]}
+    }
+    twice = {**smoke["fine_tuning"]["methods"]["once"], "starts_from": "further"}
+    smoke["fine_tuning"]["methods"]["twice"] = twice
+    del smoke["sweep_policy_lr"]
+    smoke["figures"] = ["learning_curves"]
+    found = seed_compute(Plan(check(smoke))).set_index(["dataset", "method"])
+    once, more = (found.loc[("halfcheetah-random", label)] for label in ("once", "twice"))
+    assert (once["offline_updates"], more["offline_updates"]) == (100, 300)
+    jobs = estimate(smoke)
+    added = jobs["train/halfcheetah-random/further/agents_0-3"]
+    assert more["pflop"] - once["pflop"] == pytest.approx(added.operations / 4 / 1e15)
+
+
 def test_recorded_curves_cost_what_it_took_to_make_them(smoke: dict[str, Any]) -> None:
     trained = seed_compute(Plan(check(smoke)))
     pd.testing.assert_frame_equal(seed_compute(Plan({**check(smoke), "curves": "recorded"})), trained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
@@ -381,6 +382,34 @@ def test_an_edit_to_a_file_concerns_the_jobs_that_import_it_and_those_after_them
     assert {name for name in before if before[name] != after[name]} == changed
 
 
+def test_an_edit_to_the_robots_table_concerns_all_that_acts_there(
+    smoke: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {"environment": "SlideDelta-v0"}
+    smoke["datasets"]["slide"] = {**smoke["datasets"][DATASET], **table}
+    [policy] = smoke["behaviour_policies"].values()
+    smoke["behaviour_policies"]["slider"] = {**policy, **table}
+
+    def fingerprints() -> dict[str, str]:
+        plan = Plan(smoke)
+        tuned = {
+            (data, label): plan.fine_tuning(data, label)
+            for data in (DATASET, "slide")
+            for label in ("sac", "off2on")
+        }
+        others = {"recorded": plan.recording("slide"), "slider": plan.behaviour_policy("slider")}
+        return {str(name): each["fingerprint"] for name, each in {**tuned, **others}.items()}
+
+    before, code = fingerprints(), code_hash._code
+    edited = ROOT / "envs" / "manipulation" / "tabletop.py"
+    monkeypatch.setattr(code_hash, "_code", lambda path: code(path) + (b"edited" if path == edited else b""))
+    job_hash.cache_clear()
+    after = fingerprints()
+    job_hash.cache_clear()
+    concerned = {str(("slide", label)) for label in ("sac", "off2on")} | {"recorded", "slider"}
+    assert {name for name in before if before[name] != after[name]} == concerned
+
+
 @pytest.mark.parametrize(
     ("file", "released", "trained"),
     [
@@ -472,6 +501,29 @@ def test_the_rule_of_a_d4rl_file_is_part_of_its_recording(smoke: dict[str, Any])
     after = change(smoke, lambda edited: edited["datasets"][DATASET].update(episode_ends="authors"))
     assert after.recording(DATASET)["episode_ends"] == "authors"
     assert after.recording(DATASET)["fingerprint"] != before["fingerprint"]
+
+
+def test_an_own_file_is_known_by_every_byte_and_not_by_its_date(
+    smoke: dict[str, Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "data.hdf5"
+    content = bytearray(50_000_000)
+    file.write_bytes(content)
+    smoke["datasets"][DATASET] = {
+        "environment": "HalfCheetah-v4", "recipe": "d4rl", "file": str(file), "pretrained": "train"
+    }  # fmt: skip
+
+    def fingerprint() -> str:
+        return str(Plan(smoke).recording(DATASET)["fingerprint"])
+
+    before = fingerprint()
+    os.utime(file, (0, 0))
+    assert fingerprint() == before
+    for place in (0, 1_000_000, 25_000_000, 49_999_999):
+        content[place] ^= 1
+        file.write_bytes(content)
+        assert fingerprint() != before
+        content[place] ^= 1
 
 
 @pytest.mark.parametrize(
