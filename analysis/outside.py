@@ -106,11 +106,14 @@ def read_outside(path: Path) -> tuple[pd.DataFrame, Provenance]:
 
 def _check_values(frame: pd.DataFrame, wrong: ArrayLike, path: Path, expected: str) -> None:
     """UserError for the first of the rows whose value is `wrong` [n], by its number in the file."""
-    for number, row in frame[np.asarray(wrong)].to_dict(orient="index").items():
-        raise UserError(
-            f"{path}: row {number + 1}: the metric {row['metric']!r} is {row['value']:g} at step"
-            f" {row['step']} of seed {row['seed']} on {row['dataset']}: {expected}"
-        )
+    found = frame[np.asarray(wrong)]
+    if found.empty:
+        return
+    row = found.iloc[0]
+    raise UserError(
+        f"{path}: row {int(found.index[0]) + 1}: the metric {row['metric']!r} is {row['value']:g} at step"
+        f" {row['step']} of seed {row['seed']} on {row['dataset']}: {expected}"
+    )
 
 
 def _check_columns(frame: pd.DataFrame, path: Path) -> None:
