@@ -13,6 +13,7 @@ from algorithms.population import checkpoints
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule
 from storage import UserError
+from storage.curves import read_provenance
 from storage.files import read_json
 from storage.settings import build
 from workflow import chains, jobs
@@ -41,7 +42,21 @@ def done(job: Job) -> bool:
     file = Path(job.file)
     if not file.exists() or not all(Path(path).exists() for path in job.outputs.values()):
         return False
-    return bool(read_json(file)["settings"]["fingerprint"] == job.fingerprint)
+    return bool(read_json(file)["settings"]["fingerprint"] == job.fingerprint) and _made_with_them(job)
+
+
+def _made_with_them(job: Job) -> bool:
+    """Whether outputs are of the settings in the job's file, which Snakemake writes before it begins any job.
+
+    Training says in its provenance what made it; what is recorded has to be younger than the file, which is
+    written where it changes alone.
+    """
+    if job.rule in ("train", "behaviour"):
+        curve = job.output("curves") if job.rule == "train" else job.output("folder") / "curve.parquet"
+        made = read_provenance(curve).get("configuration", {})
+        return bool(made.get("fingerprint") == job.fingerprint)
+    written = Path(job.file).stat().st_mtime_ns
+    return all(Path(path).stat().st_mtime_ns >= written for path in job.outputs.values())
 
 
 def as_begun(job: Job, plan: Plan) -> tuple[Job, str]:

@@ -25,7 +25,7 @@ import yaml
 from algorithms.population.checkpoints import load
 from algorithms.training.stopping import STATUS
 from storage import UserError
-from storage.curves import read_curves, read_provenance
+from storage.curves import COLUMNS, read_curves, read_provenance, write_curves
 from workflow import bundles, campaign
 from workflow.code_hash import ROOT
 from workflow.configuration import check, extended
@@ -292,6 +292,34 @@ def test_a_changed_setting_makes_its_job_again(tmp_path: Path, monkeypatch: pyte
     changed["datasets"][DATASET]["seed"] = 2
     later = campaign.Campaign([check(changed)], model)
     assert first.file in {member.file for member in later.left()}
+
+
+def test_what_snakemake_was_about_to_make_anew_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changed = configuration()
+    changed["datasets"][DATASET]["seed"] = 2
+    jobs, later = (
+        [job for job in Table(check(each)).jobs.values() if job.rule in campaign.RULES]
+        for each in (configuration(), changed)
+    )
+    row = ["r", "m", "d", 0, "offline", "update", 40, "return", 0.0]
+    for job in jobs:
+        job.write()
+        for name, place in job.outputs.items():
+            if name == "curves":
+                settings = {"configuration": dict(job.settings)}
+                write_curves(place, pd.DataFrame([row], columns=list(COLUMNS)), settings)
+            else:
+                Path(place).mkdir(parents=True)
+                os.utime(place, ns=(2**62, 2**62))  # after its job's file was written
+        assert done(job)
+    for job in later:
+        job.write()  # as Snakemake does when it begins, before any of them has run
+        for place in (place for name, place in job.outputs.items() if name != "curves"):
+            os.utime(place, (0, 0))
+        assert not done(job)
 
 
 @pytest.mark.parametrize(
