@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from algorithms.methods.interface import Method, OfflineStart
-from algorithms.population.agents import load_members
+from algorithms.population.agents import COEFFICIENT, load_members
+from algorithms.population.streams import derived_seed
 from algorithms.training.acceleration import prepare_process
 from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.jobs import Job
@@ -102,7 +103,7 @@ def offline(
     with _place(folder) as place:
         job = _job(method, environment, data, start, seeds, place, watch, [numbers, schedule])
         agents, curve = pretrain(kind, config, lasting, data, job, starting)
-    return Trained(agents, curve, _acting(kind, config, environment, seeds, agents), environment)
+    return Trained(agents, curve, _acting(kind, config, job, data, agents), environment)
 
 
 def online(
@@ -133,7 +134,7 @@ def online(
         job = _job(method, environment, data, start, seeds, place, watch, [numbers, schedule])
         scale = float(data.metadata.get("reward_scale", 1.0)) if data is not None else 1.0
         curve = fine_tune(kind, config, lasting, data, members, job, scale, trained=agents)
-    return Trained(agents, curve, _acting(kind, config, environment, seeds, agents), environment)
+    return Trained(agents, curve, _acting(kind, config, job, data, agents), environment)
 
 
 def agent_sizes(environment: str) -> tuple[int, int]:
@@ -183,13 +184,17 @@ def _job(
 def _acting(
     kind: type[Method],
     config: Any,
-    environment: str,
-    seeds: Sequence[int],
+    job: Job,
+    data: Transitions | None,
     agents: Sequence[Mapping[str, Tensor]],
 ) -> Method:
-    """Return the method with its trained agents, to act with."""
-    start = OfflineStart(seeds, *agent_sizes(environment), ())
-    population = kind.population(start, config, len(agents) // len(seeds))
+    """Return the method with its trained agents, to act as they are evaluated, seed by seed."""
+    own, returns = [derived_seed(seed, job.label) for seed in job.seeds], data.returns() if data else ()
+    start = OfflineStart(own, *agent_sizes(job.environment), (), returns)
+    population = kind.population(start, config, len(agents) // len(job.seeds))
     load_members(population, agents)
     population.load_averages(agents)
+    # What else they are handed on with may act: PEX's new policy.
+    known = population.state_dict().keys() & agents[0].keys() - {COEFFICIENT}
+    population.load_state_dict({n: torch.cat([each[n] for each in agents]) for n in known}, strict=False)
     return kind(population, config)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from algorithms import trainer
+from algorithms.training.evaluation import evaluate
 from envs import reference_scores
 from storage import UserError
 from storage.curves import COLUMNS, write_curves
@@ -49,6 +50,36 @@ def test_agents_act_as_they_are_evaluated() -> None:
     policy = agents.method.agents
     expected = policy.exploit(observations.expand(2, 5, 11))[1]
     np.testing.assert_array_equal(agents.act(observations, seed=1), expected.detach().numpy())
+
+
+def returned(runs: trainer.Trained, step: int) -> tuple[Any, Any]:
+    """The returns of the agents when they act now, and those of the curve's evaluation at a step."""
+    last = runs.curve[(runs.curve["metric"] == "return") & (runs.curve["step"] == step)].sort_values("seed")
+    seeds = list(last["seed"])
+    return evaluate(runs.method.exploit, TASK, seeds, step, 1).returns.mean(axis=1), last["value"]
+
+
+@pytest.mark.parametrize(
+    ("method", "numbers"),
+    [
+        ("bcq", {"generator_hidden_widths": [8, 8]}),  # which draws candidates once a seed
+        (
+            "multi_source",
+            {"policy_hidden_widths": [8, 8], "policies": 2},
+        ),  # which acts by trajectories' returns
+    ],
+)
+def test_whatever_agents_act_by_they_have_as_in_their_evaluation(
+    method: str, numbers: dict[str, Any]
+) -> None:
+    agents = trainer.offline(method, TASK, DATA, seeds=[1, 2], schedule=OFFLINE, **SMALL, **numbers)
+    np.testing.assert_array_equal(*returned(agents, OFFLINE["updates"]))
+
+
+def test_a_policy_that_is_new_online_acts_too() -> None:
+    agents = trainer.offline("iql", TASK, DATA, seeds=[1, 2], schedule=OFFLINE, **SMALL)
+    runs = trainer.online("pex", TASK, DATA, agents, seeds=[1, 2], schedule=ONLINE, warm_up_steps=0, **SMALL)
+    np.testing.assert_array_equal(*returned(runs, ONLINE["steps"]))
 
 
 def test_an_interrupted_call_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> None:
