@@ -63,9 +63,9 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
     sentences = [
         "Success from images by the updates that each agent has had, on"
         f" {style.listed(drawn['dataset'])}: deterministic episodes with a rewarded last step, on averaged"
-        " weights, at every evaluation.",
+        " weights where a method averages them, at every evaluation.",
         f"Fine-tuning ({tuned}) begins after {results.offline_updates(drawn['dataset'])} updates offline;"
-        " there, and where agents are trained on, the average starts anew from the last weights.",
+        " there, and where agents are trained on, averages start anew from the last weights.",
         *(_ends(results, task) for task in dict.fromkeys(drawn["dataset"])),
     ]
     return " ".join(sentences)
