@@ -59,13 +59,17 @@ def draw(drawn: pd.DataFrame) -> Figure:
 def caption(drawn: pd.DataFrame, results: Results) -> str:
     """Return the caption of the rows of `table`."""
     methods = [method for method in dict.fromkeys(drawn["method"]) if method in results.updates]
-    tuned = style.listed(style.method_label(method, results.ensemble_size) for method in methods)
+    before = f"{results.offline_updates(drawn['dataset'])} updates offline"
+    if methods:
+        tuned = style.listed(style.method_label(method, results.ensemble_size) for method in methods)
+        begins = f"Fine-tuning ({tuned}) begins after {before}; there, and where agents are trained on,"
+    else:
+        begins = f"Agents are trained on after {before}; there"
     sentences = [
         "Success from images by the updates that each agent has had, on"
         f" {style.listed(drawn['dataset'])}: deterministic episodes with a rewarded last step, on averaged"
         " weights where a method averages them, at every evaluation.",
-        f"Fine-tuning ({tuned}) begins after {results.offline_updates(drawn['dataset'])} updates offline;"
-        " there, and where agents are trained on, averages start anew from the last weights.",
+        f"{begins} averages start anew from the last weights.",
         *(_ends(results, task) for task in dict.fromkeys(drawn["dataset"])),
     ]
     return " ".join(sentences)

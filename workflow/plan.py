@@ -591,7 +591,8 @@ class Plan:
             return []
         if figure.endswith(OFFLINE_FIGURE):
             return self.offline_curves()
-        return [*self.curves(), *(self.offline_curves() if figure == CONTROLS else [])]
+        # Without fine-tuning what is judged is offline already.
+        return list(dict.fromkeys([*self.curves(), *(self.offline_curves() if figure == CONTROLS else [])]))
 
     def figure_files(self, figure: str) -> list[str]:
         """Return what a figure is given beside curves: tables, summaries, folders of pictures."""

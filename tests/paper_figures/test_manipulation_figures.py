@@ -192,6 +192,17 @@ def test_of_a_label_with_both_phases_the_controls_tell_the_online_one(tmp_path: 
     assert figure.caption(figure.table(results), results) == figure.caption(figure.table(alone), alone)
 
 
+def test_agents_that_nothing_fine_tunes_are_told_of_without_it() -> None:
+    curves = results_of(methods=("off2on",)).curves.assign(
+        phase="offline", unit="update", method="trained_on"
+    )
+    results = Results(lambda: curves, 4, dict.fromkeys(TASKS, 500), bootstrap=Bootstrap(20))
+    figure = FIGURES["image_controls"]
+    said = figure.caption(figure.table(results), results)
+    assert "Agents are trained on after 500 updates offline; there averages start anew" in said
+    assert "ine-tuning" not in said
+
+
 def test_films_say_how_often_each_succeeds(tmp_path: Path) -> None:
     outcomes = [("script", 0, 1), ("script", 1, 1), ("before", 0, 1), ("before", 1, 0), ("after", 0, 0)]
     rows = pd.DataFrame([*outcomes, ("after", 1, 1)], columns=["player", "episode", "success"])

@@ -21,7 +21,7 @@ from storage.settings import build
 from tests.workflow.test_configuration import DELETE, spoilt
 from workflow.chains import Place
 from workflow.code_hash import ROOT
-from workflow.configuration import check
+from workflow.configuration import check, read
 from workflow.plan import TASKS, Plan
 from workflow.table import Table
 
@@ -216,6 +216,11 @@ def test_the_figure_of_controls_waits_for_offline_curves_and_no_other_does(smoke
     assert {Path(path).parts[4] for path in more} == {"cql", "trained_on", "cloning_only", "awac", "iql"}
     recorded = Plan({**smoke, "curves": "recorded"}).figure_curves("image_controls")
     assert all(path.startswith("results/reference/smoke_images/") for path in recorded)
+
+
+def test_the_figure_of_controls_is_given_no_curve_twice_where_nothing_is_fine_tuned() -> None:
+    curves = Plan(read(ROOT / "config" / "manipulation_saturation.yaml")).figure_curves("image_controls")
+    assert curves and len(curves) == len(set(curves))
 
 
 def test_controls_are_trained_where_their_figure_is_asked_for_alone(smoke: dict[str, Any]) -> None:
