@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from algorithms.methods.interface import Method, OfflineStart
-from algorithms.population.agents import COEFFICIENT, load_members
+from algorithms.population.agents import load_members
 from algorithms.population.streams import derived_seed
 from algorithms.training.acceleration import prepare_process
 from algorithms.training.fine_tuning import fine_tune
@@ -194,7 +194,4 @@ def _acting(
     population = kind.population(start, config, len(agents) // len(job.seeds))
     load_members(population, agents)
     population.load_averages(agents)
-    # What else they are handed on with may act: PEX's new policy.
-    known = population.state_dict().keys() & agents[0].keys() - {COEFFICIENT}
-    population.load_state_dict({n: torch.cat([each[n] for each in agents]) for n in known}, strict=False)
     return kind(population, config)

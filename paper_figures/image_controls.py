@@ -59,6 +59,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 def caption(drawn: pd.DataFrame, results: Results) -> str:
     """Return the caption of the rows of `table`."""
     methods = [method for method in dict.fromkeys(drawn["method"]) if method in results.updates]
+    measured = _measured(results)
     before = f"{results.offline_updates(drawn['dataset'])} updates offline"
     if methods:
         tuned = style.listed(style.method_label(method, results.ensemble_size) for method in methods)
@@ -70,7 +71,7 @@ def caption(drawn: pd.DataFrame, results: Results) -> str:
         f" {style.listed(drawn['dataset'])}: deterministic episodes with a rewarded last step, on averaged"
         " weights where a method averages them, at every evaluation.",
         f"{begins} averages start anew from the last weights.",
-        *(_ends(results, task) for task in dict.fromkeys(drawn["dataset"])),
+        *(_ends(results, measured, task) for task in dict.fromkeys(drawn["dataset"])),
     ]
     return " ".join(sentences)
 
@@ -81,9 +82,8 @@ def _measured(results: Results) -> pd.DataFrame:
     return measured[(measured["phase"] == "online") == measured["method"].isin(results.updates)]
 
 
-def _ends(results: Results, task: str) -> str:
-    """How each ends on a task, seed by seed."""
-    measured = _measured(results)
+def _ends(results: Results, measured: pd.DataFrame, task: str) -> str:
+    """How each that was measured ends on a task, seed by seed."""
     ends = last_evaluations(measured[measured["dataset"] == task], LAST)
     parts = []
     for method, rows in ends.groupby("method", sort=False):

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from algorithms.methods import awac, iql, losses
 from algorithms.methods.interface import Method, Metrics
-from algorithms.population.agents import learned, rows_of_agent
+from algorithms.population.agents import learned, load_network, rows_of_agent
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import check_fraction
 from storage import UserError
@@ -75,6 +75,11 @@ class PEXAgents(iql.IQLAgents):
         """Return the new policy."""
         tensors = self.new_policy.state_dict().items()
         return {f"new_policy.{name}": rows_of_agent(self, tensor, index) for name, tensor in tensors}
+
+    def carry_over(self, members: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take over the new policies of agents that have been fine-tuned; those of IQL have none."""
+        if any(name.startswith("new_policy.") for member in members for name in member):
+            load_network(self, "new_policy", members)
 
     @torch.no_grad()
     def explore(self, observations: Tensor) -> Tensor:
