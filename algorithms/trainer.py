@@ -28,7 +28,7 @@ from algorithms.training.jobs import Job
 from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain
 from algorithms.training.online import OnlineSchedule
-from envs.locomotion import specification
+from algorithms.training.trial import sizes_of
 from offline_data.minari_io import published_root, read_transitions
 from offline_data.transitions import Transitions
 from storage import UserError
@@ -48,6 +48,8 @@ class Trained(NamedTuple):
     """Rows of `storage.curves.COLUMNS`: a metric of a seed at a step."""
     method: Method
     environment: str
+    updates: int = 0
+    """Updates that the agents have had offline, by the method that trained them last."""
 
     @torch.no_grad()
     def act(self, observations: ArrayLike, seed: int = 0) -> NDArray[np.float32]:
@@ -85,7 +87,8 @@ def offline(
         method: one of `algorithms.catalogue.OFFLINE`, or package.module:Class.
         environment: what the agents are evaluated in, such as "Hopper-v4".
         data: what they learn from.
-        start: the agents of another method to start from, one a seed, where the method takes some.
+        start: the agents to start from, one a seed: of another method, where the method takes some, or of
+            the same, which are trained further; `updates` of the schedule counts those that they have had.
         seeds: of networks, batches and evaluation.
         schedule: fields of `OfflineSchedule`, such as `{"updates": 2000}`.
         folder: where checkpoints lie, from which the same call goes on after an interruption; None: nowhere.
@@ -98,12 +101,13 @@ def offline(
     kind = find_method(method, "offline")
     config = build(kind.Config, numbers, method)
     lasting = build(OfflineSchedule, schedule or {}, "schedule")
-    starting = StartingAgents(start.agents, 0) if start else None
+    had = start.updates if start and type(start.method) is kind else 0
+    starting = StartingAgents(start.agents, had) if start else None
     prepare_process()
     with _place(folder) as place:
         job = _job(method, environment, data, start, seeds, place, watch, [numbers, schedule])
         agents, curve = pretrain(kind, config, lasting, data, job, starting)
-    return Trained(agents, curve, _acting(kind, config, job, data, agents), environment)
+    return Trained(agents, curve, _acting(kind, config, job, data, agents), environment, lasting.updates)
 
 
 def online(
@@ -123,7 +127,7 @@ def online(
     `method` is one of `algorithms.catalogue.ONLINE`, `schedule` has fields of `OnlineSchedule` such as
     `{"steps": 2000}`. An ensemble of N (`ensemble_size`) takes the first N agents of `start` for the first
     seed, the next N for the second; `data` is None for a method from scratch. Where `data` are scaled
-    (`Transitions.scaled`), so are the rewards that are collected.
+    (`Transitions.scaled`), so are the rewards that are collected. UserError for data that are shifted.
     """
     kind = find_method(method, "online")
     config = build(kind.Config, numbers, method)
@@ -132,24 +136,19 @@ def online(
     prepare_process()
     with _place(folder) as place:
         job = _job(method, environment, data, start, seeds, place, watch, [numbers, schedule])
-        scale = float(data.metadata.get("reward_scale", 1.0)) if data is not None else 1.0
-        curve = fine_tune(kind, config, lasting, data, members, job, scale, trained=agents)
+        curve = fine_tune(kind, config, lasting, data, members, job, _reward_scale(data), trained=agents)
     return Trained(agents, curve, _acting(kind, config, job, data, agents), environment)
 
 
-def agent_sizes(environment: str) -> tuple[int, int]:
-    """Return the sizes of an observation and of an action, each number of which agents keep in [-1, 1].
-
-    UserError for an environment whose actions are of another range: agents would reach a part of it alone,
-    or be charged beyond it.
-    """
-    spec = specification(environment)
-    if (spec.action_low != -1).any() or (spec.action_high != 1).any():
+def _reward_scale(data: Transitions | None) -> float:
+    """Return the factor of rewards collected online, that of the data's."""
+    metadata = {} if data is None else data.metadata
+    if shift := metadata.get("reward_shift"):
         raise UserError(
-            f"environment {environment} takes actions from {spec.action_low.min():g} to"
-            f" {spec.action_high.max():g}: expected -1 to 1, the range that agents act in"
+            f"the data's rewards are shifted by {shift:g}, which those collected online are not: expected"
+            " rewards as they were recorded, or scaled"
         )
-    return spec.observation_size, spec.action_size
+    return float(metadata.get("reward_scale", 1.0))
 
 
 def _place(folder: Path | str | None) -> Any:
@@ -167,7 +166,7 @@ def _job(
     settings: Sequence[Mapping[str, Any] | None],
 ) -> Job:
     """Describe the job to its loop; a checkpoint is of these settings, data and agents to start from."""
-    agent_sizes(environment)
+    sizes_of(environment)
     label = method.rpartition(":")[2].lower()
     named = str(data.metadata.get("dataset_id", "data")) if data is not None else "none"
     said = {"settings": settings, "method": method, "environment": environment, "seeds": list(seeds)}
@@ -190,7 +189,7 @@ def _acting(
 ) -> Method:
     """Return the method with its trained agents, to act as they are evaluated, seed by seed."""
     own, returns = [derived_seed(seed, job.label) for seed in job.seeds], data.returns() if data else ()
-    start = OfflineStart(own, *agent_sizes(job.environment), (), returns)
+    start = OfflineStart(own, *sizes_of(job.environment), (), returns)
     population = kind.population(start, config, len(agents) // len(job.seeds))
     load_members(population, agents)
     population.load_averages(agents)

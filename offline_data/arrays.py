@@ -86,12 +86,12 @@ class EpisodeRows:
 
         The scale of "return_range" is 1000 / (largest - smallest return of an episode), as IQL's authors
         normalise locomotion rewards (ikostrikov/implicit_q_learning, train_offline.py). The metadata have the
-        number. UserError where all returns are equal.
+        number, of transitions that are scaled again the product. UserError where all returns are equal.
         """
         if reward_scale == "return_range":
             reward_scale = self._range_scale()
         rewards = self.rewards * np.float32(reward_scale)
-        return self._with(rewards, {"reward_scale": reward_scale})
+        return self._with(rewards, {"reward_scale": reward_scale * self.metadata.get("reward_scale", 1.0)})
 
     def returns(self) -> list[float]:
         """Return the undiscounted return of each episode, in their order."""

@@ -21,7 +21,6 @@ from algorithms.methods.interface import Method
 from algorithms.population import checkpoints
 from algorithms.population.agents import one_agent
 from algorithms.replay.extras import check_imitated
-from algorithms.trainer import agent_sizes
 from algorithms.training import trial
 from algorithms.training.custom import named
 from algorithms.training.lookup import find_method
@@ -80,7 +79,7 @@ class Place(NamedTuple):
             # Imports the tasks' simulator, which nothing else here needs.
             environment = importlib.import_module("envs.manipulation.environment")
             return trial.Sizes(environment.SHAPES, environment.action_size(self.action_form))
-        return trial.Sizes(*agent_sizes(self.environment))
+        return trial.sizes_of(self.environment)
 
 
 def place_of(settings: Json) -> Place:

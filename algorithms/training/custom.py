@@ -15,9 +15,8 @@ from algorithms.methods.interface import Method, Metrics, OfflineStart
 from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.stores import OfflineData, Recordings
-from algorithms.training.trial import Sizes, begin
+from algorithms.training.trial import Sizes, begin, sizes_of
 from algorithms.training.trial import observations as seen
-from envs.locomotion import specification
 from storage import UserError
 from storage.curves import METRIC_FORM, METRIC_NAME
 
@@ -39,18 +38,13 @@ def try_method(
     """
     needed = method.needed(config)
     offline = None if transitions is None else OfflineData.from_transitions(transitions, needed=needed)
-    sizes = _sizes(environment) if offline is None else Sizes(*offline.sizes)
+    sizes = sizes_of(environment) if offline is None else Sizes(*offline.sizes)
 
     def learners(neighbour: int) -> tuple[Method, Callable[[int], Metrics]]:
         learner = begin(method, config, sizes, [*members, *members], (10 + neighbour, 20), offline)
         return learner, lambda _: learner.learn()
 
     _try(name, learners, sizes, ("explore", "exploit"))
-
-
-def _sizes(environment: str) -> Sizes:
-    spec = specification(environment)
-    return Sizes(spec.observation_size, spec.action_size)
 
 
 def try_offline_method(

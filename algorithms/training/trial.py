@@ -15,8 +15,10 @@ from algorithms.population.streams import Streams
 from algorithms.replay.batch import FIELDS, Batch, combined
 from algorithms.replay.extras import EPISODE_ENDS, Needed
 from algorithms.replay.stores import OfflineData, OnlineBuffer
+from envs.locomotion import specification
 from offline_data.image_episodes import TASK, ImageEpisode, from_image_episodes
 from offline_data.transitions import Transitions
+from storage import UserError
 
 ROWS = 64
 """Transitions that each run is given."""
@@ -32,6 +34,21 @@ class Sizes(NamedTuple):
 
     observation_size: Observed
     action_size: int
+
+
+def sizes_of(environment: str) -> Sizes:
+    """Return the sizes of a task of vectors, each number of whose actions agents keep in [-1, 1].
+
+    UserError for an environment whose actions are of another range: agents would reach a part of it alone,
+    or be charged beyond it.
+    """
+    spec = specification(environment)
+    if (spec.action_low != -1).any() or (spec.action_high != 1).any():
+        raise UserError(
+            f"environment {environment} takes actions from {spec.action_low.min():g} to"
+            f" {spec.action_high.max():g}: expected -1 to 1, the range that agents act in"
+        )
+    return Sizes(spec.observation_size, spec.action_size)
 
 
 def begin(

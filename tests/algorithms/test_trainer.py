@@ -132,6 +132,24 @@ def test_rewards_collected_online_are_scaled_as_those_of_the_data() -> None:
     assert (losses < 1).all()  # a step earns nine
 
 
+def test_data_whose_rewards_are_shifted_are_refused_online() -> None:
+    with pytest.raises(UserError, match="shifted by -1, which those collected online are not"):
+        trainer.online("sac_ft", TASK, DATA.shifted(-1.0), trained(), schedule=ONLINE, seeds=[1, 2], **SMALL)
+
+
+def test_agents_trained_further_make_the_updates_that_are_left_on_other_batches() -> None:
+    longer, agents = {**OFFLINE, "updates": 40}, trained()
+    further = trainer.offline("cql", TASK, DATA, agents, seeds=[1, 2], schedule=longer, **SMALL)
+    assert further.curve["step"].unique().tolist() == [20, 30, 40]
+    fresh = agents._replace(updates=0)  # as if of another method: 20 updates on the first ones' batches
+    repeated = trainer.offline("cql", TASK, DATA, fresh, seeds=[1, 2], schedule=OFFLINE, **SMALL)
+    for name, numbers in repeated.agents[0].items():
+        if name.startswith("policy"):
+            assert not torch.equal(numbers, further.agents[0][name])
+    with pytest.raises(UserError, match="updates is 20: expected more than 20"):
+        trainer.offline("cql", TASK, DATA, trained(), seeds=[1, 2], schedule=OFFLINE, **SMALL)
+
+
 def test_a_folder_of_other_data_or_other_agents_is_refused(tmp_path: Path) -> None:
     agents = trained(folder=tmp_path / "offline")
     others = made_up_transitions([30, 40])

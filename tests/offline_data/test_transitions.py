@@ -68,6 +68,13 @@ def test_scaling_changes_rewards_alone(make_episodes: Make) -> None:
         assert getattr(scaled, name) is getattr(transitions, name)
 
 
+def test_the_factor_of_rewards_scaled_twice_is_the_product(make_episodes: Make) -> None:
+    transitions = from_episodes(make_episodes([3, 2]), {"dataset_id": "x"})
+    twice = transitions.scaled(0.5).scaled(4.0)
+    np.testing.assert_array_equal(twice.rewards, transitions.rewards * np.float32(2))
+    assert twice.metadata["reward_scale"] == 2
+
+
 def test_returns_are_scaled_to_a_range_of_a_thousand(make_episodes: Make) -> None:
     transitions = from_episodes(make_episodes([5, 3, 4]), {"dataset_id": "x"})
     returns = np.array([transitions.rewards[rows].astype(float).sum() for rows in transitions.episodes()])
