@@ -23,22 +23,15 @@ from storage import UserError
 from storage.settings import names, validated
 from storage.yaml_files import read_yaml
 from workflow import phases
+from workflow.dataset_names import TASKS, family_of
+from workflow.figure_names import BY_REGIME, FILM, IMAGE_FIGURES, LIKELIHOODS, OFFLINE_FIGURE, TABLE_SCRIPTS
 from workflow.jobs import with_scores
-from workflow.plan import (
-    AUTHORS,
-    AUTHORS_SEEDS,
-    FILM,
-    OFFLINE_FIGURE,
-    RECORDING_KEYS,
-    TABLE_SCRIPTS,
-    TASKS,
-    Plan,
-    family_of,
-)
-from workflow.sections import BUILT_IN, IMAGE_FIGURES, RECIPE_KEYS, Configuration
+from workflow.plan import Plan
+from workflow.plan.data import RECORDING_KEYS
+from workflow.plan.places import AUTHORS, AUTHORS_SEEDS
+from workflow.sections import BUILT_IN, RECIPE_KEYS, Configuration
 
 CONFIGURATIONS = Path(__file__).parent.parent / "config"
-BY_REGIME = "success_by_regime"
 COMMITTED = "reference"
 """The name under results/ that no run may have."""
 TEMPLATE = "__use_yte__"
@@ -202,7 +195,7 @@ def _check_environments(configuration: Mapping[str, Any]) -> None:
     """Register the environments and names that the configuration brings. UserError for an unknown one."""
     plan = Plan(configuration)
     try:
-        with_scores(plan.registered)
+        with_scores(plan.data.registered)
     except UserError as error:
         raise UserError(f"environments: {error}.") from error
     sections = {"datasets": configuration["datasets"]}
@@ -327,32 +320,34 @@ def _check_methods(configuration: Mapping[str, Any]) -> None:
     plan = Plan(configuration)
     phases.check(plan)
     for name, dataset in configuration["datasets"].items():
-        known = [*OFFLINE, *plan.offline_labels]
+        known = [*OFFLINE, *plan.offline.names]
         for offline in dataset.get("pretraining", {}).get("methods", {}):
             if offline not in known:
                 where = f"datasets.{name}.pretraining.methods"
                 raise UserError(f"{where}: unknown key '{offline}': expected one of {names(known)}.")
         for label in dataset.get("fine_tuning", {}).get("methods", {}):
-            if label not in plan.methods:
+            if label not in plan.online.names:
                 where = f"datasets.{name}.fine_tuning.methods.{label}"
-                raise UserError(f"{where}: expected one of fine_tuning.methods ({names(plan.methods)}).")
+                raise UserError(f"{where}: expected one of fine_tuning.methods ({names(plan.online.names)}).")
 
 
 def _check_claims(configuration: Mapping[str, Any]) -> None:
     """UserError for a file that is missing, or whose claims are wrong or of labels that are not trained."""
     plan = Plan(configuration)
-    if plan.claims and not Path(plan.claims).is_file():
+    claims = plan.judging.claims
+    if claims and not Path(claims).is_file():
         raise UserError(f"claims is '{configuration['claims']}': expected a YAML file of claims.")
-    if plan.claims:
-        labels = [*plan.methods, *plan.offline_labels]
-        importlib.import_module("analysis.claims").read_claims(Path(plan.claims), methods=labels)
+    if claims:
+        labels = [*plan.online.names, *plan.offline.names]
+        importlib.import_module("analysis.claims").read_claims(Path(claims), methods=labels)
 
 
 def _check_agents(configuration: Mapping[str, Any]) -> None:
     plan = Plan(configuration)
     tuning = configuration["fine_tuning"]
     seeds, size = tuning["seeds"], tuning["ensemble_size"]
-    members = [m for label in plan.methods for seed in seeds for m in plan.members(label, seed)]
+    labels, members_of = plan.online.names, plan.fine_tuning.members
+    members = [member for label in labels for seed in seeds for member in members_of(label, seed)]
     needed = max(max(members, default=-1) + 1, size if tuning["members_shared"] else 0)
     agents = configuration["pretraining"]["agents"]
     for name, dataset in configuration["datasets"].items():
@@ -363,7 +358,7 @@ def _check_agents(configuration: Mapping[str, Any]) -> None:
             )
     if agents < needed:
         sizes = {size: "fine_tuning"} if tuning["members_shared"] else {}
-        sizes |= {plan.ensemble_size(label): label for label in plan.methods}
+        sizes |= {plan.online.ensemble_size(label): label for label in labels}
         raise UserError(
             f"pretraining.agents is {agents}: expected at least {needed}, for {len(seeds)} seeds with"
             f" ensemble_size {max(sizes)} of {sizes[max(sizes)]}."
@@ -372,7 +367,7 @@ def _check_agents(configuration: Mapping[str, Any]) -> None:
 
 def _check_likelihood(configuration: Mapping[str, Any]) -> None:
     section = configuration.get("likelihood")
-    if section is None and "figure_01a" in configuration["figures"]:
+    if section is None and LIKELIHOODS in configuration["figures"]:
         raise UserError("figures has figure_01a: expected the key 'likelihood', with the datasets it is of.")
     _check_datasets("likelihood", section or {}, configuration)
 
@@ -389,7 +384,7 @@ def _check_behaviours(configuration: Mapping[str, Any]) -> None:
                 " expected datasets of the recipe heterogeneous."
             )
     estimating = [name for name, row in OFFLINE.items() if row.estimates_behaviours]
-    estimated = [label for label in plan.offline_labels if plan.offline_method(label) in estimating]
+    estimated = [label for label in plan.offline.names if plan.offline.method(label) in estimating]
     for label in section.get("labels", []):
         if label not in estimated:
             raise UserError(
@@ -407,7 +402,7 @@ def _check_sweep(configuration: Mapping[str, Any]) -> None:
             f"sweep_policy_lr.method is '{section['method']}': expected one of fine_tuning.methods"
             f" ({names(methods)})."
         )
-    if len(Plan(configuration).variations) < len(section.get("policy_learning_rates", [])):
+    if len(Plan(configuration).online.variations) < len(section.get("policy_learning_rates", [])):
         raise UserError(
             f"sweep_policy_lr.policy_learning_rates is {section['policy_learning_rates']}: expected rates"
             " that differ in their first digit or their power of ten."
@@ -418,23 +413,23 @@ def _check_images(configuration: Mapping[str, Any]) -> None:
     """Tasks with images stand alone, with figures of their own and a film of a run that there is."""
     plan = Plan(configuration)
     for name in configuration["datasets"]:
-        if (name in TASKS) != plan.images:
+        if (name in TASKS) != plan.data.images:
             raise UserError(
                 f"datasets has {name} beside tasks with images: expected those alone, or none of them."
             )
     for figure in configuration["figures"]:
-        if (figure in IMAGE_FIGURES) != plan.images:
-            what = "vectors" if plan.images else "images"
+        if (figure in IMAGE_FIGURES) != plan.data.images:
+            what = "vectors" if plan.data.images else "images"
             raise UserError(f"figures has {figure}, which needs datasets of {what}: expected another one.")
-        if figure.removesuffix(OFFLINE_FIGURE) in (TABLE_SCRIPTS, BY_REGIME) and not plan.table_tasks:
+        if figure.removesuffix(OFFLINE_FIGURE) in (TABLE_SCRIPTS, BY_REGIME) and not plan.data.table_tasks:
             raise UserError(
                 f"figures has {figure}, which needs datasets of the robot's table, such as those of"
                 " SlideDelta-v0: expected another one."
             )
-    if FILM in configuration["figures"] and not plan.methods:
+    if FILM in configuration["figures"] and not plan.online.names:
         raise UserError("figures has film, which needs fine_tuning: expected another one.")
     film, seeds = configuration.get("film", {}), configuration["fine_tuning"]["seeds"]
-    for key, known in (("label", plan.methods), ("seed", seeds)):
+    for key, known in (("label", plan.online.names), ("seed", seeds)):
         if key in film and film[key] not in known:
             raise UserError(
                 f"film.{key} is {film[key]!r}: expected one of those of fine_tuning ({names(known)})."
@@ -461,7 +456,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", help="such as config/pilot.yaml")
     options = parser.parse_args(arguments)
     try:
-        print(Plan(read(named(options.file))).results)
+        print(Plan(read(named(options.file))).places.results)
     except UserError as error:
         print(f"Configuration: {error}", file=sys.stderr)
         return 2

@@ -90,8 +90,8 @@ def test_sixteen_methods_of_ones_own_have_sixteen_colours() -> None:
 )
 def test_every_label_of_a_shipped_configuration_is_told_apart_in_words(configuration: Path) -> None:
     plan = Plan(read(configuration))
-    labels = {*plan.methods, *plan.variations, *plan.judged}
-    labels |= {label for dataset in plan.configuration["datasets"] for label in plan.offline_phases(dataset)}
+    labels = {*plan.online.names, *plan.online.variations, *plan.judging.labels()}
+    labels |= {label for dataset in plan.configuration["datasets"] for label in plan.offline.trained(dataset)}
     names = [style.method_label(label, 5) for label in labels]
     assert len(set(names)) == len(labels)
     assert not [name for name in names if "_" in name]
