@@ -99,6 +99,21 @@ def test_every_label_of_a_shipped_configuration_is_told_apart_in_words(configura
 
 
 @pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["SAC"], "SAC"),
+        (["IQL, offline"], "IQL, offline"),
+        (["SAC", "AWAC", "SAC", "BCQ-ft"], "SAC, AWAC and BCQ-ft"),
+        (["IQL, offline", "DMPO, offline"], "IQL, offline; and DMPO, offline"),
+        (["SAC", "CQL-ft, ensemble", "AWAC"], "SAC; CQL-ft, ensemble; and AWAC"),
+        (["60,000 (a)", "100,000 (b)"], "60,000 (a) and 100,000 (b)"),
+    ],
+)
+def test_a_list_of_names_that_have_commas_is_set_apart_by_semicolons(names: list[str], said: str) -> None:
+    assert style.listed(names) == said
+
+
+@pytest.mark.parametrize(
     ("label", "words"),
     [
         ("light_dmpo", "light DMPO"),
