@@ -35,13 +35,12 @@ from envs.locomotion import specification
 from storage import UserError
 from workflow import bundles, cli, cost
 from workflow.configuration import check, completed, extended, load
-from workflow.jobs import Job
+from workflow.jobs import SIDE_BY_SIDE, Job
 from workflow.lost_state import KEY as LOST
 from workflow.lost_state import as_begun, done, mark_begun, mark_of
 from workflow.plan import Plan
 from workflow.steps.pretrain import ALIKE
 from workflow.table import Table
-from workflow.train import SIDE_BY_SIDE
 
 RULES = ("behaviour", "record", "train", "likelihood")
 START = 15

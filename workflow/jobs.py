@@ -20,6 +20,8 @@ from storage.files import read_json, write_json
 
 Json = Mapping[str, Any]
 
+SIDE_BY_SIDE = "workflow.steps.pretrain"
+"""The step whose jobs can share a process."""
 LONGEST = 60
 """Characters of joined numbers in a file's name, beyond which their ends and a hash stand for them."""
 

@@ -17,11 +17,10 @@ from storage.curves import read_provenance
 from storage.files import read_json
 from storage.settings import build
 from workflow import chains, jobs
-from workflow.jobs import Job
+from workflow.jobs import SIDE_BY_SIDE, Job
 from workflow.plan import Plan
 from workflow.plan.settings import existing_hash, with_fingerprint
 from workflow.steps.pretrain import starting_agents
-from workflow.train import SIDE_BY_SIDE
 
 KEY = "lost_state"
 
