@@ -221,6 +221,18 @@ def test_the_figure_of_controls_waits_for_offline_curves_and_no_other_does(smoke
     assert all(path.startswith("results/reference/smoke_images/") for path in recorded)
 
 
+def test_the_figure_of_controls_is_told_what_each_run_starts_from(smoke: dict[str, Any]) -> None:
+    offline = smoke["pretraining"]["methods"]
+    offline["awac"] = {**offline["awac"], "schedule": {"updates": 6}}
+    smoke["datasets"][TASK]["pretraining"] = {"methods": {"cql": {"schedule": {"updates": 5}}}}
+    further = {**smoke["fine_tuning"]["methods"]["cql_ft"], "starts_from": "trained_on"}
+    smoke["fine_tuning"]["methods"]["further"] = further
+    told = Plan(check(smoke)).figures.settings()["offline_updates"]
+    assert told["off2on"] == {TASK: 5, "grasp-closed-drawer": 4, "grasp-blocked-drawer": 4}
+    assert told["further"] == dict.fromkeys(smoke["datasets"], 8)
+    assert told["awac"] == dict.fromkeys(smoke["datasets"], 6)
+
+
 def test_the_figure_of_controls_is_given_no_curve_twice_where_nothing_is_fine_tuned() -> None:
     curves = Plan(read(ROOT / "config" / "manipulation_saturation.yaml")).figures.curves("image_controls")
     assert curves and len(curves) == len(set(curves))

@@ -82,22 +82,33 @@ class Figures:
         """Return what captions say, when methods learn, how intervals are drawn, and a fingerprint."""
         tuning, datasets = self.configuration["fine_tuning"], self.configuration["datasets"]
         by_episodes = tuning["methods"] if self.data.images else {}
+        before = {
+            label: {name: self._updates_before(name, label) for name in datasets} for label in by_episodes
+        }
         settings = {
             "caption": {
                 "ensemble_size": tuning["ensemble_size"],
                 "members_shared": tuning["members_shared"],
-                "pretraining_updates": {name: self._offline_updates(name) for name in datasets},
+                "pretraining_updates": {name: self._cql_updates(name) for name in datasets},
                 "demonstration": self.configuration.get("demonstration", False),
                 "authors_agents": any(entry["pretrained"] == AUTHORS for entry in datasets.values()),
             },
             "schedules": {label: merged("schedule", tuning, own) for label, own in by_episodes.items()},
+            "offline_updates": before,
             "statistics": self.configuration["statistics"],
         }
         source = source_hash(*DRAWING, "workflow/steps/figure.py")
         rows = str(rows_of([*self.offline.names, *self.judging.labels(offline)]))
         return with_fingerprint(settings, source, rows, *self.judging.fingerprints(offline))
 
-    def _offline_updates(self, dataset: str) -> int:
+    def _updates_before(self, dataset: str, label: str) -> int:
+        """Return how many updates the agents have had that the runs of an online label start from."""
+        source = self.online.starts_from(label)
+        if source == NOTHING:
+            return 0
+        return int(self.pretraining.settings(dataset, source)["schedule"]["updates"])
+
+    def _cql_updates(self, dataset: str) -> int:
         """Return how many updates CQL's agents have had, the section's number where it is not trained."""
         section = self.configuration["pretraining"]
         known = self.pretraining.settings(dataset, "cql") if "cql" in self.offline.names else section
