@@ -37,6 +37,7 @@ from workflow.dataset_names import TASKS
 from workflow.jobs import Json
 from workflow.plan import Plan
 from workflow.sections import ELSEWHERE
+from workflow.steps.pretrain import starting_agents
 
 FLOAT = 4
 """Bytes of a number."""
@@ -149,13 +150,14 @@ def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -
     before: tuple[Link, ...] | None = ()
     if source != NOTHING:
         before = offline_links(plan, dataset, source, stored)
-        if schedule.updates <= (had := updates_before(plan, dataset, offline)):
-            raise UserError(
-                f"{where}: updates is {schedule.updates}: expected more than {had}, those of {source}, whose"
-                " agents it trains further."
-            )
     elif stored and plan.pretraining.starting_files(dataset, offline, [0]):
         before = _stored(plan, dataset)
+    if schedule.updates <= (had := updates_before(plan, dataset, offline)):
+        whose = "the released agents, which" if source == NOTHING else f"{source}, whose agents"
+        raise UserError(
+            f"{where}: updates is {schedule.updates}: expected more than {had}, those of {whose} it trains"
+            " further."
+        )
     if before is None:
         return None
     links = (*before, (method, config))
@@ -169,12 +171,15 @@ def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -
 def updates_before(plan: Plan, dataset: str, offline: str, stored: bool = True) -> int:
     """How many of its updates the agents have had that an offline label of the same method trains further.
 
-    Of those that are `stored` none are known.
+    Those that are `stored` say so themselves; they are not asked where they count as made by the run.
     """
-    source = plan.offline.starts_from(offline)
-    if source == NOTHING or (stored and plan.offline.released(dataset, source)):
-        return 0
-    if plan.offline.method(source) != plan.offline.method(offline):
+    source, method = plan.offline.starts_from(offline), plan.offline.method(offline)
+    if source == NOTHING:
+        continued = stored and plan.pretraining.starting_files(dataset, offline, [0])
+        return _stored_updates(plan, dataset, method) if continued else 0
+    if stored and plan.offline.released(dataset, source):
+        return _stored_updates(plan, dataset, method)
+    if plan.offline.method(source) != method:
         return 0
     return build(OfflineSchedule, plan.pretraining.settings(dataset, source)["schedule"], source).updates
 
@@ -201,6 +206,13 @@ def _stored(plan: Plan, dataset: str) -> tuple[Link, ...] | None:
             f"datasets.{dataset}: its released agents are of {trained}: expected those of {wanted}."
         )
     return (str(file),)
+
+
+def _stored_updates(plan: Plan, dataset: str, method: str) -> int:
+    """How many updates of a method the first of a dataset's agents has had; 0 where it is to be imported."""
+    file = Path(plan.places.released_agent(dataset, 0))
+    found = starting_agents([file], method) if file.is_file() else None
+    return found.updates if found else 0
 
 
 @cache

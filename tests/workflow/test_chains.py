@@ -169,6 +169,19 @@ def test_another_number_of_behaviours_than_was_estimated_is_named(offline: dict[
         check(offline)
 
 
+def test_released_agents_cannot_be_trained_further_to_what_they_have_had(smoke: dict[str, Any]) -> None:
+    manifest = checkpoints.load(ROOT / "releases" / DATASET / "agent_0.safetensors")[1]
+    had = manifest["configuration"]["schedule"]["updates"]
+    smoke["datasets"][DATASET]["pretrained"] = "continued"
+    smoke["pretraining"]["schedule"]["updates"] = had
+    with pytest.raises(UserError) as refusal:
+        check(smoke)
+    assert str(refusal.value) == (
+        f"pretraining.methods.cql on {DATASET}: updates is {had}: expected more than {had}, those of the"
+        " released agents, which it trains further."
+    )
+
+
 def test_released_agents_of_another_environment_are_named(
     smoke: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

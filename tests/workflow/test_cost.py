@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from algorithms.catalogue import METHODS
+from algorithms.population import checkpoints
 from algorithms.training.acceleration import Compute
 from algorithms.training.counting import Kernels
 from benchmarks.cost import updates
@@ -284,6 +285,22 @@ def test_agents_trained_further_count_each_update_once(smoke: dict[str, Any]) ->
     jobs = estimate(smoke)
     added = jobs["train/halfcheetah-random/further/agents_0-3"]
     assert more["pflop"] - once["pflop"] == pytest.approx(added.operations / 4 / 1e15)
+
+
+def test_released_agents_trained_further_are_estimated_by_the_updates_still_to_be_made() -> None:
+    dataset = "halfcheetah-random"
+    manifest = checkpoints.load(ROOT / "releases" / dataset / "agent_0.safetensors")[1]
+    had = manifest["configuration"]["schedule"]["updates"]
+
+    def trained(pretrained: str, updates: int) -> Job:
+        configuration = read(ROOT / "config" / "figure_03.yaml")
+        schedule = {"schedule": {"updates": updates}}
+        configuration["datasets"][dataset] |= {"pretrained": pretrained, "pretraining": schedule}
+        return estimate(configuration)[f"train/{dataset}/cql/agents_0-0"]
+
+    further, fresh = trained("continued", had + 10_000), trained("train", 10_000)
+    assert further.operations == pytest.approx(fresh.operations)
+    assert further.seconds == pytest.approx(fresh.seconds)
 
 
 def test_recorded_curves_cost_what_it_took_to_make_them(smoke: dict[str, Any]) -> None:
