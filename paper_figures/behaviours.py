@@ -71,7 +71,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
 def caption(drawn: pd.DataFrame, _results: Results) -> str:
     """Return the caption's text for the rows of `table`."""
     counts = drawn[drawn["kind"] == "trajectory"].groupby(["dataset", "method"], sort=False)
-    groups = ", ".join(
+    groups = "; ".join(
         f"{style.name_of(str(method))} on {dataset}: {rows['behaviour'].nunique()}"
         for (dataset, method), rows in counts
     )
@@ -79,7 +79,7 @@ def caption(drawn: pd.DataFrame, _results: Results) -> str:
         "Directions of the vectors of trajectories (a shape a true source, coloured by the percentile of the"
         " return from dark to light), of the estimated behaviours and of the learned policy, of agent"
         f" {AGENT}, by the two principal components of the trajectories'. Behaviours that trajectories belong"
-        f" to, {groups}."
+        f" to: {groups}."
     )
 
 

@@ -39,7 +39,7 @@ def table(results: Results) -> pd.DataFrame:
                 f"{label} ({style.count(int(runs), 'seed' if online else 'agent')})" for runs in rows["runs"]
             ]
             if online:
-                rows["step"] = results.pretraining_updates[task] + results.updates[method].after(rows["step"])
+                rows["step"] = results.updates[method].after(task, rows["step"])
             parts.append(rows)
     if not parts:
         raise UserError("The figure of controls draws success from images, of which the results hold none.")
@@ -58,22 +58,29 @@ def draw(drawn: pd.DataFrame) -> Figure:
 
 def caption(drawn: pd.DataFrame, results: Results) -> str:
     """Return the caption of the rows of `table`."""
-    methods = [method for method in dict.fromkeys(drawn["method"]) if method in results.updates]
     measured = _measured(results)
-    before = f"{results.offline_updates(drawn['dataset'])} updates offline"
-    if methods:
-        tuned = style.listed(style.method_label(method, results.ensemble_size) for method in methods)
-        begins = f"Fine-tuning ({tuned}) begins after {before}; there, and where agents are trained on,"
-    else:
-        begins = f"Agents are trained on after {before}; there"
     sentences = [
         "Success from images by the updates that each agent has had, on"
         f" {style.listed(drawn['dataset'])}: deterministic episodes with a rewarded last step, on averaged"
         " weights where a method averages them, at every evaluation.",
-        f"{begins} averages start anew from the last weights.",
+        f"{_begins(drawn, results)} averages start anew from the last weights.",
         *(_ends(results, measured, task) for task in dict.fromkeys(drawn["dataset"])),
     ]
     return " ".join(sentences)
+
+
+def _begins(drawn: pd.DataFrame, results: Results) -> str:
+    """Say after how many updates offline each method is fine-tuned, or agents are trained on."""
+    found: dict[str, list[str]] = {}
+    for method in dict.fromkeys(drawn["method"]):
+        if method in results.updates:
+            before = results.offline_updates(drawn["dataset"], method)
+            found.setdefault(before, []).append(style.method_label(method, results.ensemble_size))
+    if not found:
+        before = results.offline_updates(drawn["dataset"])
+        return f"Agents are trained on after {before} updates offline; there"
+    parts = [f"({style.listed(labels)}) begins after {before}" for before, labels in found.items()]
+    return f"Fine-tuning {style.listed(parts)} updates offline; there, and where agents are trained on,"
 
 
 def _measured(results: Results) -> pd.DataFrame:

@@ -18,16 +18,20 @@ from storage.curves import UNITS
 
 
 class Updates(NamedTuple):
-    """How often a method learns: a block's episodes, updates an episode brings, the first block's factor."""
+    """When a method learns: a block's episodes, updates an episode brings, the first block's factor.
+
+    `offline` is how many updates its agents have had before, on each dataset.
+    """
 
     block_size: int
     per_episode: int
     first_block_multiplier: int
+    offline: Mapping[str, int]
 
-    def after(self, episodes: pd.Series) -> pd.Series:
-        """How many updates there have been after so many episodes."""
+    def after(self, dataset: str, episodes: pd.Series) -> pd.Series:
+        """How many updates an agent has had after so many episodes."""
         more = (self.first_block_multiplier - 1) * episodes.clip(upper=self.block_size)
-        return self.per_episode * (episodes + more)
+        return self.offline[dataset] + self.per_episode * (episodes + more)
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,15 @@ class Results:
             return self.compared.methods
         return dict.fromkeys(self.curves.loc[self.curves["dataset"] == dataset, "method"])
 
-    def offline_updates(self, datasets: Iterable[str]) -> str:
-        """Return how many CQL updates the agents have had, by dataset where they differ."""
+    def offline_updates(self, datasets: Iterable[str], method: str | None = None) -> str:
+        """Return how many updates the agents have had offline, by dataset where they differ.
+
+        CQL's, or, of a `method` that was fine-tuned over episodes, those of what it started from.
+        """
+        counts = self.updates[method].offline if method else self.pretraining_updates
         found: dict[int, list[str]] = {}
         for dataset in dict.fromkeys(datasets):
-            found.setdefault(self.pretraining_updates[dataset], []).append(dataset)
+            found.setdefault(counts[dataset], []).append(dataset)
         if len(found) == 1:
             return f"{next(iter(found)):,}"
         return style.listed(f"{updates:,} ({style.listed(names)})" for updates, names in found.items())

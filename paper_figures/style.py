@@ -251,9 +251,13 @@ def moment(rows: pd.DataFrame) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return the different names in their order, as in "a, b and c"."""
+    """Return the different names in their order, as in "a, b and c"; with ";" where a name has commas."""
     *most, last = dict.fromkeys(names)
-    return f"{', '.join(most)} and {last}" if most else last
+    if not most:
+        return last
+    if any(", " in name for name in (*most, last)):
+        return f"{'; '.join(most)}; and {last}"
+    return f"{', '.join(most)} and {last}"
 
 
 def save(figure: Figure, path: Path, table: pd.DataFrame, caption: str) -> None:

@@ -35,13 +35,12 @@ from envs.locomotion import specification
 from storage import UserError
 from workflow import bundles, cli, cost
 from workflow.configuration import check, completed, extended, load
-from workflow.jobs import Job
+from workflow.jobs import SIDE_BY_SIDE, Job
 from workflow.lost_state import KEY as LOST
 from workflow.lost_state import as_begun, done, mark_begun, mark_of
 from workflow.plan import Plan
 from workflow.steps.pretrain import ALIKE
 from workflow.table import Table
-from workflow.train import SIDE_BY_SIDE
 
 RULES = ("behaviour", "record", "train", "likelihood")
 START = 15
@@ -101,8 +100,8 @@ def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
                     if label and phase == "pretraining":  # agents trained further count what they have had
                         most = {**numbers, "updates": numbers["updates"] * _depth(plan, label)}
                     entry["schedule"] = _shortened(entry["schedule"], most)
-    for label in plan.methods:
-        if hasattr(find_method(plan.method(label), "online").Config, "warm_up_steps"):
+    for label in plan.online.names:
+        if hasattr(find_method(plan.online.method(label), "online").Config, "warm_up_steps"):
             entry = tiny["fine_tuning"]["methods"][label]
             entry["config"] = {**entry.get("config", {}), "warm_up_steps": TINY_ONLINE["block_size"]}
     if "schedule" in (sweep := tiny.get("sweep_policy_lr", {})):
@@ -114,7 +113,7 @@ def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 def _depth(plan: Plan, label: str) -> int:
     """Count the offline phases up to that of a label."""
-    source = plan.offline_source(label)
+    source = plan.offline.starts_from(label)
     return 1 if source == NOTHING else 1 + _depth(plan, source)
 
 

@@ -32,9 +32,11 @@ from offline_data.image_episodes import SOURCES
 from storage import UserError
 from storage.settings import build, check
 from workflow import paths
+from workflow.dataset_names import TASKS
 from workflow.jobs import Json
-from workflow.plan import TASKS, Plan
+from workflow.plan import Plan
 from workflow.sections import ELSEWHERE
+from workflow.steps.pretrain import starting_agents
 
 FLOAT = 4
 """Bytes of a number."""
@@ -93,10 +95,10 @@ def check_configs(plan: Plan) -> None:
     sections += [(f"datasets.{name}.", entry) for name, entry in plan.configuration["datasets"].items()]
     for prefix, section in sections:
         for name, entry in section.get("pretraining", {}).get("methods", {}).items():
-            method = plan.offline_method(name)
+            method = plan.offline.method(name)
             _check_config(method, "offline", entry, f"{prefix}pretraining.methods.{name}")
         for label, entry in section.get("fine_tuning", {}).get("methods", {}).items():
-            _check_config(plan.method(label), "online", entry, f"{prefix}fine_tuning.methods.{label}")
+            _check_config(plan.online.method(label), "online", entry, f"{prefix}fine_tuning.methods.{label}")
 
 
 def _check_config(name: str, phase: Phase, entry: Json, where: str) -> None:
@@ -108,16 +110,17 @@ def _check_config(name: str, phase: Phase, entry: Json, where: str) -> None:
 def check_chains(plan: Plan) -> None:
     """UserError where a run could not begin: settings that contradict each other, agents that do not fit."""
     for dataset in plan.configuration["datasets"]:
-        for label in plan.offline_phases(dataset):
+        for label in plan.offline.trained(dataset):
             offline_links(plan, dataset, label)
-        for label in [*plan.methods, *plan.variations]:
-            settings, source = plan.fine_tuning(dataset, label), plan.starts_from(label)
+        online = plan.online
+        for label in [*online.names, *online.variations]:
+            settings, source = plan.fine_tuning.settings(dataset, label), online.starts_from(label)
             before = () if source == NOTHING else offline_links(plan, dataset, source)
             where = f"fine_tuning.methods.{label} on {dataset}"
             method = find_method(settings["method"], "online")
             config = build(method.Config, settings["config"], where)
             schedule = build(OnlineSchedule, settings["schedule"], where)
-            if not plan.offline_data(dataset, label):
+            if not plan.fine_tuning.offline_data(dataset, label):
                 with _at(where):
                     paths.reward_scale_of(settings["reward_scale"], None)
             if before is None:
@@ -126,7 +129,7 @@ def check_chains(plan: Plan) -> None:
                 _check_imitated(plan, dataset, method, config)
                 _compare(config, before)
                 with named(settings["method"]) if ":" in settings["method"] else nullcontext():
-                    _try(place_of(settings), plan.ensemble_size(label), before, (method, config), schedule)
+                    _try(place_of(settings), online.ensemble_size(label), before, (method, config), schedule)
 
 
 def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -> tuple[Link, ...] | None:
@@ -135,23 +138,25 @@ def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -
     Those that are `stored` are read, or untrained ones stand in for them. UserError where their pre-training
     could not begin.
     """
-    if stored and plan.released(dataset, offline):
+    if stored and plan.offline.released(dataset, offline):
         return _stored(plan, dataset)
-    settings, where = plan.pretraining(dataset, offline), f"pretraining.methods.{offline} on {dataset}"
+    settings = plan.pretraining.settings(dataset, offline)
+    where = f"pretraining.methods.{offline} on {dataset}"
     method = find_method(settings["method"], "offline")
     config = build(method.Config, settings["config"], where)
     schedule = build(OfflineSchedule, settings["schedule"], where)
-    source = plan.offline_source(offline)
+    source = plan.offline.starts_from(offline)
     before: tuple[Link, ...] | None = ()
     if source != NOTHING:
         before = offline_links(plan, dataset, source, stored)
-        if schedule.updates <= (had := updates_before(plan, dataset, offline)):
-            raise UserError(
-                f"{where}: updates is {schedule.updates}: expected more than {had}, those of {source}, whose"
-                " agents it trains further."
-            )
-    elif stored and plan.starting_files(dataset, offline, [0]):
+    elif stored and plan.pretraining.starting_files(dataset, offline, [0]):
         before = _stored(plan, dataset)
+    if schedule.updates <= (had := updates_before(plan, dataset, offline)):
+        whose = "the released agents, which" if source == NOTHING else f"{source}, whose agents"
+        raise UserError(
+            f"{where}: updates is {schedule.updates}: expected more than {had}, those of {whose} it trains"
+            " further."
+        )
     if before is None:
         return None
     links = (*before, (method, config))
@@ -165,19 +170,22 @@ def offline_links(plan: Plan, dataset: str, offline: str, stored: bool = True) -
 def updates_before(plan: Plan, dataset: str, offline: str, stored: bool = True) -> int:
     """How many of its updates the agents have had that an offline label of the same method trains further.
 
-    Of those that are `stored` none are known.
+    Those that are `stored` say so themselves; they are not asked where they count as made by the run.
     """
-    source = plan.offline_source(offline)
-    if source == NOTHING or (stored and plan.released(dataset, source)):
+    source, method = plan.offline.starts_from(offline), plan.offline.method(offline)
+    if source == NOTHING:
+        continued = stored and plan.pretraining.starting_files(dataset, offline, [0])
+        return _stored_updates(plan, dataset, method) if continued else 0
+    if stored and plan.offline.released(dataset, source):
+        return _stored_updates(plan, dataset, method)
+    if plan.offline.method(source) != method:
         return 0
-    if plan.offline_method(source) != plan.offline_method(offline):
-        return 0
-    return build(OfflineSchedule, plan.pretraining(dataset, source)["schedule"], source).updates
+    return build(OfflineSchedule, plan.pretraining.settings(dataset, source)["schedule"], source).updates
 
 
 def _check_imitated(plan: Plan, dataset: str, method: type[Method], config: Any) -> None:
     """UserError where episodes recorded from scripts will hold none that the method is to imitate."""
-    if (scripts := plan.dataset(dataset).get("scripts")) is not None:
+    if (scripts := plan.data.entry(dataset).get("scripts")) is not None:
         present = [number for number, name in enumerate(SOURCES) if scripts.get(name)]
         check_imitated(method.needed(config), present, f"datasets.{dataset}.scripts")
 
@@ -187,16 +195,23 @@ def _stored(plan: Plan, dataset: str) -> tuple[Link, ...] | None:
 
     UserError where they act in another environment.
     """
-    file = Path(plan.released_agent(dataset, 0))
+    file = Path(plan.places.released_agent(dataset, 0))
     if not file.is_file():
         return None
     trained = str(checkpoints.load(file)[1].get("configuration", {}).get("environment", ""))
-    wanted = plan.dataset(dataset)["environment"]
+    wanted = plan.data.entry(dataset)["environment"]
     if trained and trained.rpartition("-")[0] != wanted.rpartition("-")[0]:
         raise UserError(
             f"datasets.{dataset}: its released agents are of {trained}: expected those of {wanted}."
         )
     return (str(file),)
+
+
+def _stored_updates(plan: Plan, dataset: str, method: str) -> int:
+    """How many updates of a method the first of a dataset's agents has had; 0 where it is to be imported."""
+    file = Path(plan.places.released_agent(dataset, 0))
+    found = starting_agents([file], method) if file.is_file() else None
+    return found.updates if found else 0
 
 
 @cache

@@ -40,7 +40,8 @@ from workflow import chains, operations
 from workflow.jobs import Job as Planned
 from workflow.jobs import Json
 from workflow.operations import Operations
-from workflow.plan import Plan, policies_of
+from workflow.plan import Plan
+from workflow.plan.data import policies_of
 from workflow.table import Table
 
 MEASURED = Path(__file__).parent / "cost.json"
@@ -239,10 +240,8 @@ class Estimate:
         """The jobs that `snakemake` runs for the configuration, by their names, each after what it needs."""
         table = Table(self.plan.configuration)
         makers = {path: job.name for job in table.jobs.values() for path in job.outputs.values()}
-        left, found = (
-            [f"figure/{figure}" for figure in self.plan.figures()] + ["reproduction"],
-            dict[str, Job](),
-        )
+        left = [f"figure/{figure}" for figure in self.plan.figures.names()] + ["reproduction"]
+        found = dict[str, Job]()
         while left:
             name = left.pop()
             stage = _stage(table.jobs[name])
@@ -258,7 +257,7 @@ class Estimate:
 
     def transitions(self, dataset: str) -> int:
         """How many transitions a dataset has; an estimate where a file or a run decides."""
-        entry = self.plan.dataset(dataset)
+        entry = self.plan.data.entry(dataset)
         if "scripts" in entry:
             episodes: int = sum(entry["scripts"][source] for source in SOURCES)
             return episodes * self._place(dataset).time_limit
@@ -270,7 +269,7 @@ class Estimate:
         return 1_000_000
 
     def _place(self, dataset: str) -> chains.Place:
-        return chains.place_of(self.plan.world(dataset))
+        return chains.place_of(self.plan.data.world(dataset))
 
     def _behaviour(self, job: Planned) -> Job:
         config = build(behaviour.METHOD.Config, job.settings.get("sac", {}), "sac")
@@ -280,7 +279,7 @@ class Estimate:
 
     def _record(self, job: Planned) -> Job:
         dataset = job.about["dataset"]
-        entry, rows, place = self.plan.dataset(dataset), self.transitions(dataset), self._place(dataset)
+        entry, rows, place = self.plan.data.entry(dataset), self.transitions(dataset), self._place(dataset)
         size = rows * place.row_bytes / BILLION
         copies, simulated = entry.get("copies", 1), 0.0
         if place.images:
@@ -362,6 +361,9 @@ class Estimate:
         more = replace(schedule, updates=schedule.updates - had)
         return self._offline(dataset, self._links(dataset, label), more, len(job.about["seeds"]))
 
+    def _offline_schedule(self, dataset: str, label: str) -> OfflineSchedule:
+        return build(OfflineSchedule, self.plan.pretraining.settings(dataset, label)["schedule"], "schedule")
+
     def _links(self, dataset: str, offline: str) -> tuple[chains.Link, ...]:
         """Return links that make an offline method's agents; those still to be imported count as its own."""
         found = chains.offline_links(self.plan, dataset, offline)
@@ -409,13 +411,13 @@ class Estimate:
 
     def _run(self, dataset: str, label: str, runs: int) -> Job:
         """Return the job of `runs` runs side by side."""
-        settings = self.plan.fine_tuning(dataset, label)
+        settings = self.plan.fine_tuning.settings(dataset, label)
         method = find_method(settings["method"], "online")
         config = build(method.Config, settings["config"], "config")
         online = build(OnlineSchedule, settings["schedule"], "schedule")
-        members, source = self.plan.ensemble_size(label), self.plan.starts_from(label)
+        members, source = self.plan.online.ensemble_size(label), self.plan.online.starts_from(label)
         links = self._links(dataset, source) if source != NOTHING else ()
-        rows = self.transitions(dataset) if self.plan.replays_offline(label) else 0
+        rows = self.transitions(dataset) if self.plan.online.replays_offline(label) else 0
         chain = (chains.place_of(settings), members, links, (method, config))
         return self._online("fine_tune", chain, online, runs, rows)
 
@@ -426,19 +428,19 @@ class Estimate:
         """
         offline = []
         source, members, runs = label, 1, 1
-        if self.plan.methods:
-            runs = len(self.plan.seed_groups()[0])
-            source, members = self.plan.starts_from(label), self.plan.ensemble_size(label)
-        online = [share(self._run(dataset, label, runs), runs)] if self.plan.methods else []
+        if self.plan.online.names:
+            runs = len(self.plan.fine_tuning.seed_groups()[0])
+            source, members = self.plan.online.starts_from(label), self.plan.online.ensemble_size(label)
+        online = [share(self._run(dataset, label, runs), runs)] if self.plan.online.names else []
         agents = self.plan.configuration["pretraining"]["agents_per_job"]
         while source != NOTHING:
             links = chains.offline_links(self.plan, dataset, source, stored=False) or ()
             had = chains.updates_before(self.plan, dataset, source, stored=False)
-            schedule = build(OfflineSchedule, self.plan.pretraining(dataset, source)["schedule"], "schedule")
+            schedule = self._offline_schedule(dataset, source)
             more = replace(schedule, updates=schedule.updates - had)
             job = self._offline(dataset, links, more, agents)
             offline.append(share(job, agents / members, more.updates))
-            source = self.plan.offline_source(source)
+            source = self.plan.offline.starts_from(source)
         return Compute(*map(sum, zip(*offline, *online, strict=True)))
 
     def _online(self, stage: str, chain: Chain, online: OnlineSchedule, runs: int, rows: int) -> Job:
@@ -487,7 +489,7 @@ class Estimate:
     def _statistics(self, _: Planned) -> Job:
         """Intervals of every label and dataset."""
         repetitions = self.plan.configuration["statistics"].get("repetitions", 2000)
-        runs, labels = len(self.plan.judged_seeds), self.plan.judged
+        runs, labels = len(self.plan.judging.seeds), self.plan.judging.labels()
         points = max(map(self._points, labels))
         intervals, scores = redrawn(len(labels), len(self.plan.configuration["datasets"]), runs, points)
         seconds = self.model.other("start_drawing")
@@ -502,10 +504,10 @@ class Estimate:
     def _points(self, label: str) -> int:
         """Points of a curve."""
         dataset = next(iter(self.plan.configuration["datasets"]))
-        if not self.plan.methods:
-            offline = build(OfflineSchedule, self.plan.pretraining(dataset, label)["schedule"], "schedule")
+        if not self.plan.online.names:
+            offline = self._offline_schedule(dataset, label)
             return 1 + offline.updates // offline.evaluation_interval
-        online = build(OnlineSchedule, self.plan.fine_tuning(dataset, label)["schedule"], "schedule")
+        online = build(OnlineSchedule, self.plan.fine_tuning.settings(dataset, label)["schedule"], "schedule")
         return 1 + online.steps // online.evaluation_interval
 
 
@@ -515,7 +517,7 @@ def seed_compute(plan: Plan) -> pd.DataFrame:
     Core-hours are of the processor that `cost.json` names, so that they are the same wherever they are asked.
     """
     estimate = Estimate(plan, Model(Speed(**read_json(MEASURED)["speed"])), acceleration.Compute())
-    pairs = product(plan.configuration["datasets"], plan.judged)
+    pairs = product(plan.configuration["datasets"], plan.judging.labels())
     rows = [(dataset, label, *estimate.compute(dataset, label)) for dataset, label in pairs]
     return pd.DataFrame(rows, columns=["dataset", "method", *Compute._fields])
 

@@ -9,7 +9,7 @@ starts. With it a job runs alone:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from storage.files import read_json, write_json
 
 Json = Mapping[str, Any]
 
+SIDE_BY_SIDE = "workflow.steps.pretrain"
+"""The step whose jobs can share a process."""
 LONGEST = 60
 """Characters of joined numbers in a file's name, beyond which their ends and a hash stand for them."""
 
@@ -129,7 +131,7 @@ def _checked(value: Any) -> Any:
 
 
 def with_scores(registered: Json) -> None:
-    """Let this process know a configuration's own environments and dataset names (`Plan.registered`)."""
+    """Let this process know a configuration's own environments and dataset names (`Data.registered`)."""
     for family, scores in registered.get("environments", {}).items():
         register(family, scores["random"], scores["expert"])
     for dataset, environment in registered.get("datasets", {}).items():
@@ -142,3 +144,14 @@ def numbered(kind: str, numbers: Sequence[int]) -> str:
     if len(joined) > LONGEST:
         joined = f"{numbers[0]}-to-{numbers[-1]}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
     return f"{kind}_{joined}"
+
+
+def agents_name(agents: Sequence[int]) -> str:
+    """Return the name of a job of agents, which follow each other: "agents_0-4"."""
+    return f"agents_{agents[0]}-{agents[-1]}"
+
+
+def chunks(numbers: Iterable[int], size: int) -> list[list[int]]:
+    """Return the agents or seeds of each job: in order, `size` at a time."""
+    items = list(numbers)
+    return [items[start : start + size] for start in range(0, len(items), size)]

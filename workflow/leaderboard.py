@@ -25,7 +25,8 @@ from workflow.code_hash import ROOT
 from workflow.configuration import read
 from workflow.cost import seed_compute
 from workflow.jobs import Json
-from workflow.plan import Plan, policies_of
+from workflow.plan import Plan
+from workflow.plan.data import policies_of
 
 BOARD, REFERENCE = Path("results", "leaderboard.md"), Path("results", "reference")
 OUTSIDE = "outside"
@@ -58,7 +59,7 @@ def _ours(reference: Path) -> Iterator[Entry]:
     """Yield committed fine-tuning: of each run once, though several folders may hold its curves."""
     files = sorted(reference.glob("*/curves/*/*/seeds_*.parquet"))
     plans = {name: _plan(name, reference) for name in dict.fromkeys(map(_folder, files))}
-    plans = {name: plan for name, plan in plans.items() if not plan.images and not _demonstrates(plan)}
+    plans = {name: plan for name, plan in plans.items() if not plan.data.images and not _demonstrates(plan)}
     costs = {name: seed_compute(plan).set_index(["dataset", "method"]) for name, plan in plans.items()}
     frames = [read_curves(path).assign(file=str(path)) for path in files if _folder(path) in plans]
     whole = pd.concat(frames, ignore_index=True).drop_duplicates(list(COLUMNS))
@@ -66,7 +67,7 @@ def _ours(reference: Path) -> Iterator[Entry]:
         paths = [Path(file) for file in curves["file"].unique()]
         folder, (dataset, method) = _folder(paths[0]), curves.iloc[0][["dataset", "method"]]
         updates, pflop, core_hours = costs[folder].loc[(dataset, method)]
-        data = _made(plans[folder].dataset(dataset))
+        data = _made(plans[folder].data.entry(dataset))
         commits = [str(read_provenance(path)["git_commit"]) for path in paths]
         yield Entry(curves[list(COLUMNS)], OURS, data, int(updates), pflop, core_hours, commits)
 

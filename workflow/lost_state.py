@@ -17,10 +17,10 @@ from storage.curves import read_provenance
 from storage.files import read_json
 from storage.settings import build
 from workflow import chains, jobs
-from workflow.jobs import Job
-from workflow.plan import Plan, existing_hash, with_fingerprint
+from workflow.jobs import SIDE_BY_SIDE, Job
+from workflow.plan import Plan
+from workflow.plan.settings import existing_hash, with_fingerprint
 from workflow.steps.pretrain import starting_agents
-from workflow.train import SIDE_BY_SIDE
 
 KEY = "lost_state"
 
@@ -85,7 +85,7 @@ def _from_released(job: Job, plan: Plan) -> Job:
     settings, dataset = dict(job.settings), job.about["dataset"]
     if job.step != SIDE_BY_SIDE or settings["method"] != "cql":
         raise UserError(f"there are none of {job.about['label']}")
-    files = [Path(plan.released_agent(dataset, agent)) for agent in job.about["seeds"]]
+    files = [Path(plan.places.released_agent(dataset, agent)) for agent in job.about["seeds"]]
     start = starting_agents(files, settings["method"])
     environment = checkpoints.load(files[0])[1]["configuration"]["environment"]
     if environment != settings["environment"]:

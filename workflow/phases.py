@@ -7,23 +7,23 @@ from collections.abc import Iterable
 from algorithms.catalogue import METHODS, NOTHING, OFFLINE, ONLINE, Phase
 from storage import UserError
 from storage.settings import names
-from workflow.plan import OFFLINE_FIGURE, TABLE_SCRIPTS, Plan
-from workflow.sections import GENERAL_FIGURES
+from workflow.figure_names import GENERAL_FIGURES, OFFLINE_FIGURE, TABLE_SCRIPTS
+from workflow.plan import Plan
 
 
 def check(plan: Plan) -> None:
     """UserError, with its place, for a phase that is unknown, or starts from none there is or from itself."""
-    known = list(dict.fromkeys([*OFFLINE, *plan.offline_labels]))
-    for label in plan.offline_labels:
-        where, method = f"pretraining.methods.{label}", plan.offline_method(label)
+    known = list(dict.fromkeys([*OFFLINE, *plan.offline.names]))
+    for label in plan.offline.names:
+        where, method = f"pretraining.methods.{label}", plan.offline.method(label)
         _check_method(where, label, method, OFFLINE)
-        _check_source(where, plan.offline_source(label), known, method, "offline")
+        _check_source(where, plan.offline.starts_from(label), known, method, "offline")
         _check_ends(plan, label)
-    for label in plan.methods:
-        where, method = f"fine_tuning.methods.{label}", plan.method(label)
+    for label in plan.online.names:
+        where, method = f"fine_tuning.methods.{label}", plan.online.method(label)
         _check_method(where, label, method, ONLINE)
-        _check_source(where, plan.starts_from(label), known, method, "online")
-    if not plan.methods:
+        _check_source(where, plan.online.starts_from(label), known, method, "online")
+    if not plan.online.names:
         _check_offline_only(plan)
     for figure in plan.configuration["figures"]:
         if figure.endswith(OFFLINE_FIGURE):
@@ -49,7 +49,7 @@ def _check_source(where: str, source: str, known: Iterable[str], method: str, ph
 def _check_ends(plan: Plan, label: str) -> None:
     """UserError where the phases before a label never begin."""
     chain = [label]
-    while (source := plan.offline_source(chain[-1])) != NOTHING:
+    while (source := plan.offline.starts_from(chain[-1])) != NOTHING:
         if source in chain:
             loop = " from ".join([*chain, source])
             raise UserError(
@@ -60,16 +60,16 @@ def _check_ends(plan: Plan, label: str) -> None:
 
 def _check_offline_only(plan: Plan) -> None:
     """UserError where, without fine-tuning, there is nothing to judge, or what only fine-tuning has."""
-    if not plan.offline_labels:
+    if not plan.offline.names:
         raise UserError("pretraining.methods is missing: without fine_tuning, expected the methods to judge.")
     for figure in plan.configuration["figures"]:
-        if figure not in (*GENERAL_FIGURES, TABLE_SCRIPTS) and not plan.images:
+        if figure not in (*GENERAL_FIGURES, TABLE_SCRIPTS) and not plan.data.images:
             expected = names(GENERAL_FIGURES)
             raise UserError(f"figures has {figure}, which needs fine_tuning: expected of {expected}.")
     for dataset in plan.configuration["datasets"]:
-        for label in plan.offline_labels:
-            if plan.released(dataset, label) and not plan.recorded:
-                pretrained = plan.dataset(dataset)["pretrained"]
+        for label in plan.offline.names:
+            if plan.offline.released(dataset, label) and not plan.places.recorded:
+                pretrained = plan.data.entry(dataset)["pretrained"]
                 raise UserError(
                     f"datasets.{dataset}.pretrained is '{pretrained}', whose {label} agents have no curve of"
                     " this run to be judged: expected train."
@@ -78,7 +78,7 @@ def _check_offline_only(plan: Plan) -> None:
 
 def _check_offline_figure(plan: Plan, figure: str) -> None:
     """UserError where a figure of the offline phase has not the same methods on every dataset."""
-    trained = {dataset: plan.offline_phases(dataset) for dataset in plan.configuration["datasets"]}
+    trained = {dataset: plan.offline.trained(dataset) for dataset in plan.configuration["datasets"]}
     first, *others = trained
     for dataset in (first, *others):
         if not trained[dataset] or set(trained[dataset]) != set(trained[first]):

@@ -34,7 +34,7 @@ def snakemake_arguments(path: Path) -> list[str]:
         UserError: the configuration is wrong, or its results are not finished.
     """
     configuration = read(path)
-    results = Plan(configuration).results
+    results = Plan(configuration).places.results
     table = Path(results, "reproduction.txt")
     if not table.exists():
         raise UserError(
@@ -51,7 +51,7 @@ def _drawn_from(configuration: Mapping[str, Any]) -> str:
     missing = []
     for curves in (own, "recorded"):
         wanted = {**configuration, "curves": curves}
-        files = Plan(wanted).curves()
+        files = Plan(wanted).judging.curves()
         missing = [file for file in files if not Path(file).exists()]
         if not missing:
             return curves

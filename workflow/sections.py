@@ -31,7 +31,8 @@ from storage.constraints import (
     Share,
 )
 from storage.settings import FieldsOf, Section, model_of
-from workflow.plan import OFFLINE_FIGURE, TASKS
+from workflow.dataset_names import TASKS
+from workflow.figure_names import IMAGE_FIGURES, VECTOR_FIGURES
 
 Item = TypeVar("Item")
 
@@ -102,22 +103,7 @@ LOCOMOTION = [f"{task}-v{version}" for task in REFERENCE_SCORES for version in (
 BUILT_IN = [*LOCOMOTION, *PLANE_TASKS, *TABLETOP, *TASKS.values()]
 Environment = Annotated[str, _like(r"[A-Za-z0-9_]+-v[0-9]+", "an environment such as HalfCheetah-v4")]
 Family = Annotated[str, _like(r"[A-Za-z0-9_]+", "a name such as Ant, which stands for all its versions")]
-GENERAL_FIGURES = (
-    "learning_curves", "sample_efficiency", "performance_profiles", "interval_estimates",
-    "probability_of_improvement", "critic_loss", "success_by_regime",
-)  # fmt: skip
-"""Those that any phase has; the others are the paper's, of fine-tuning."""
-_FIGURES = (
-    *GENERAL_FIGURES, *(f"{figure}{OFFLINE_FIGURE}" for figure in GENERAL_FIGURES),
-    "figure_01a", "figure_01b", "figure_01c", "figure_03", "figure_04a", "figure_04b",
-    "figure_04c", "figure_04d", "figure_08", "figure_09", "figure_10",
-    "figure_11", "figure_12", "figure_13", "figure_14", "table_scripts",
-)  # fmt: skip
-IMAGE_FIGURES = (
-    "figure_05a", "figure_05b", "figure_06", "figure_07", "figure_15",
-    "figure_16", "figure_17", "image_controls", "film",
-)  # fmt: skip
-Figures = Annotated[list[Annotated[str, OneOf([*_FIGURES, *IMAGE_FIGURES])]], Different]
+Figures = Annotated[list[Annotated[str, OneOf([*VECTOR_FIGURES, *IMAGE_FIGURES])]], Different]
 RECIPE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "random": (("seed", "transitions", "copies"), ("actions",)),
     "medium": (("seed", "transitions", "copies", "behaviour_policy"), ("deviation_scale",)),

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from storage import UserError
-from workflow.jobs import Job, Json, numbered
+from workflow.dataset_names import split_name
+from workflow.figure_names import FILM, OFFLINE_FIGURE, SWEEP_FIGURE, TABLE_SCRIPTS
+from workflow.jobs import Job, Json, agents_name, numbered
 from workflow.outputs import RULES
-from workflow.plan import FILM, OFFLINE_FIGURE, TABLE_SCRIPTS, Plan, agents_name, split_name
+from workflow.plan import Plan
 
 SWEEP = "sweep_policy_lr"
-SWEEP_FIGURE = "policy_learning_rate"
 
 
 class Table:
@@ -24,20 +25,21 @@ class Table:
 
     def __init__(self, configuration: Json) -> None:
         self.plan = Plan(configuration)
-        self.results = self.plan.results
+        places, registered = self.plan.places, self.plan.data.registered
+        self.results = places.results
         self.jobs: dict[str, Job] = {}
-        self._every: dict[str, Any] = {"run": self.plan.run}  # what all jobs are told
+        self._every: dict[str, Any] = {"run": places.run}  # what all jobs are told
         if "watch" in configuration:
             self._every["watch"] = configuration["watch"]
-        if self.plan.registered:
-            self._every["registered"] = self.plan.registered
-        if not self.plan.recorded:
+        if registered:
+            self._every["registered"] = registered
+        if not places.recorded:
             self._data()
             self._training()
-            if self.plan.gridworld_curves():
-                self._add("gridworld", (), "gridworld", self.plan.gridworld())
+            self._measuring()
         self._judging()
         self._figures()
+        self._pictures()
         for rule in ("plan", "cost"):
             self._add(rule, (), rule, {**configuration, "fingerprint": ""})
 
@@ -85,13 +87,13 @@ class Table:
     # --- data ---------------------------------------------------------------------------------------------
 
     def _data(self) -> None:
-        plan = self.plan
-        for policy in plan.trained_policies():
-            settings, about = plan.behaviour_policy(policy), {"dataset": policy}
-            self._add("behaviour", [policy], "behaviour", settings, {}, about, plan.training_threads)
-        for dataset in plan.configuration["datasets"]:
-            inputs, about = {"behaviour": plan.recorded_from(dataset)}, {"dataset": dataset}
-            self._add("record", split_name(dataset), "record", plan.recording(dataset), inputs, about)
+        data = self.plan.data
+        for policy in data.trained_policies():
+            settings, about = data.behaviour_policy(policy), {"dataset": policy}
+            self._add("behaviour", [policy], "behaviour", settings, {}, about, self.plan.training_threads)
+        for dataset in self.plan.configuration["datasets"]:
+            inputs, about = {"behaviour": data.recorded_from(dataset)}, {"dataset": dataset}
+            self._add("record", split_name(dataset), "record", data.recording(dataset), inputs, about)
 
     # --- training -----------------------------------------------------------------------------------------
 
@@ -102,42 +104,53 @@ class Table:
         self._add("train", names, step, settings, inputs, about, self.plan.training_threads)
 
     def _training(self) -> None:
-        plan = self.plan
-        for dataset in plan.configuration["datasets"]:
-            data = [plan.dataset_folder(dataset)]
-            for label in plan.offline_phases(dataset):
-                settings = plan.pretraining(dataset, label)
-                for group in plan.agent_groups(dataset, label):
-                    start = plan.starting_files(dataset, label, group)
-                    names = (dataset, label, agents_name(group))
-                    self._train(names, "pretrain", settings, group, data=data, agents=start)
-            swept = dataset in plan.configuration.get(SWEEP, {}).get("datasets", [])
-            for label in [*plan.methods, *(plan.variations if swept else [])]:
-                data = plan.offline_data(dataset, label)
-                for seeds in plan.seed_groups():
-                    settings = plan.fine_tuning(dataset, label, seeds)
-                    members = plan.member_files(dataset, label, seeds)
-                    names = (dataset, label, numbered("seeds", seeds))
-                    self._train(names, "fine_tune", settings, seeds, data=data, agents=members)
-        for dataset, label in plan.measured_behaviours():
+        for dataset in self.plan.configuration["datasets"]:
+            self._pretraining(dataset)
+            self._fine_tuning(dataset)
+
+    def _pretraining(self, dataset: str) -> None:
+        training, data = self.plan.pretraining, [self.plan.places.dataset(dataset)]
+        for label in self.plan.offline.trained(dataset):
+            settings = training.settings(dataset, label)
+            for group in training.groups(dataset, label):
+                start = training.starting_files(dataset, label, group)
+                names = (dataset, label, agents_name(group))
+                self._train(names, "pretrain", settings, group, data=data, agents=start)
+
+    def _fine_tuning(self, dataset: str) -> None:
+        tuning, online = self.plan.fine_tuning, self.plan.online
+        for label in [*online.names, *(online.variations if dataset in tuning.swept else [])]:
+            data = tuning.offline_data(dataset, label)
+            for seeds in tuning.seed_groups():
+                settings = tuning.settings(dataset, label, seeds)
+                members = tuning.member_files(dataset, label, seeds)
+                names = (dataset, label, numbered("seeds", seeds))
+                self._train(names, "fine_tune", settings, seeds, data=data, agents=members)
+
+    # --- measuring ----------------------------------------------------------------------------------------
+
+    def _measuring(self) -> None:
+        measured = self.plan.measurements
+        for dataset, label in measured.behaviour_pairs():
             self._behaviours(dataset, label)
-        for dataset in plan.likelihoods():
+        for dataset in measured.likelihood_datasets():
             inputs = {
-                "data": [plan.dataset_folder(dataset)],
-                "agents": [plan.agent_file(dataset, "cql", 0)],
+                "data": [self.plan.places.dataset(dataset)],
+                "agents": [self.plan.pretraining.agent_file(dataset, "cql", 0)],
             }
-            settings, about = plan.likelihood(dataset), {"dataset": dataset}
+            settings, about = measured.likelihood(dataset), {"dataset": dataset}
             self._add("likelihood", [dataset], "likelihood", settings, inputs, about)
+        if measured.gridworld_files():
+            self._add("gridworld", (), "gridworld", measured.gridworld())
 
     def _behaviours(self, dataset: str, label: str) -> None:
-        plan = self.plan
-        agents = list(range(plan.configuration["pretraining"]["agents"]))
+        plan, agents = self.plan, self.plan.pretraining.agents
         inputs = {
-            "data": [plan.dataset_folder(dataset)],
-            "agents": [plan.agent_file(dataset, label, agent) for agent in agents],
-            "behaviour": plan.recorded_from(dataset),
+            "data": [plan.places.dataset(dataset)],
+            "agents": [plan.pretraining.agent_file(dataset, label, agent) for agent in agents],
+            "behaviour": plan.data.recorded_from(dataset),
         }
-        settings = plan.behaviours(dataset, label)
+        settings = plan.measurements.behaviours(dataset, label)
         about = {"dataset": dataset, "label": label, "seeds": agents}
         self._add("behaviours", [dataset, label], "behaviours", settings, inputs, about)
 
@@ -145,20 +158,20 @@ class Table:
 
     def _statistics(self, comparison: str, curves: list[str], offline: bool = False) -> list[str]:
         """Add the statistics of curves; their table."""
-        settings = self.plan.judging(offline)
+        settings = self.plan.judging.statistics(offline)
         job = self._add("statistics", [comparison], "statistics", settings, {"curves": curves})
         return [job.outputs["table"]]
 
     def _judging(self) -> None:
-        plan = self.plan
-        judged = [] if plan.images else plan.curves()
+        judging = self.plan.judging
+        judged = [] if self.plan.data.images else judging.curves()
         self.compared = self._statistics("statistics", judged) if judged else []
         inputs = {
             "statistics": self.compared,
-            "curves": plan.claimed_curves(),
-            "claims": [plan.claims] if plan.claims else [],
+            "curves": judging.claimed_curves(),
+            "claims": [judging.claims] if judging.claims else [],
         }
-        self._add("reproduction", (), "reproduction", plan.reproduction(), inputs)
+        self._add("reproduction", (), "reproduction", judging.reproduction(), inputs)
 
     # --- figures ------------------------------------------------------------------------------------------
 
@@ -166,22 +179,25 @@ class Table:
         self._add("figure", [name], "figure", settings, inputs, {"figure": name.removesuffix(OFFLINE_FIGURE)})
 
     def _figures(self) -> None:
-        plan = self.plan
-        for figure in plan.figures():
-            offline, curves = figure.endswith(OFFLINE_FIGURE), plan.figure_curves(figure)
+        figures = self.plan.figures
+        for figure in figures.names():
+            offline, curves = figure.endswith(OFFLINE_FIGURE), figures.curves(figure)
             statistics = self.compared if curves else []
             if offline:
                 statistics = self._statistics(f"statistics{OFFLINE_FIGURE}", curves, offline=True)
-            files = plan.figure_files(figure)
-            self._figure(figure, plan.drawing(offline), statistics=statistics, curves=curves, files=files)
-        if (swept := plan.sweep_curves()) and not plan.recorded:
+            settings, files = figures.settings(offline), figures.files(figure)
+            self._figure(figure, settings, statistics=statistics, curves=curves, files=files)
+        if (swept := self.plan.fine_tuning.sweep_curves()) and not self.plan.places.recorded:
             statistics = self._statistics(SWEEP, swept)
-            self._figure(SWEEP_FIGURE, plan.drawing(), statistics=statistics, curves=swept)
-        if plan.images or TABLE_SCRIPTS in plan.figures():
-            self._add("pictures", (), "pictures", plan.pictures())
-        for task in plan.configuration["datasets"] if FILM in plan.figures() else []:
-            inputs = {"members": plan.filmed_members(task), "actors": plan.filmed_actors(task)}
-            self._add("film_agents", [task], "film_agents", plan.film(task), inputs, {"dataset": task})
+            self._figure(SWEEP_FIGURE, figures.settings(), statistics=statistics, curves=swept)
+
+    def _pictures(self) -> None:
+        pictures, figures = self.plan.pictures, self.plan.figures.names()
+        if self.plan.data.images or TABLE_SCRIPTS in figures:
+            self._add("pictures", (), "pictures", pictures.settings())
+        for task in self.plan.configuration["datasets"] if FILM in figures else []:
+            inputs = {"members": pictures.filmed_members(task), "actors": pictures.filmed_actors(task)}
+            self._add("film_agents", [task], "film_agents", pictures.film(task), inputs, {"dataset": task})
 
 
 _EXPECTED = {

@@ -15,9 +15,7 @@ from pathlib import Path
 import workflow.steps
 from storage import UserError
 from workflow import cli, jobs
-
-SIDE_BY_SIDE = "workflow.steps.pretrain"
-"""The step whose jobs can share a process."""
+from workflow.jobs import SIDE_BY_SIDE
 
 
 def main(options: argparse.Namespace) -> None:

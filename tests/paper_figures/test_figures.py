@@ -36,7 +36,7 @@ from paper_figures.index import FIGURES, Drawing, write
 from paper_figures.results import Results
 from storage import UserError
 from tests.published import published_curve, published_panels
-from workflow.sections import GENERAL_FIGURES
+from workflow.figure_names import GENERAL_FIGURES
 
 MakeCurves = Callable[..., pd.DataFrame]
 ROOT = Path(__file__).parents[2]

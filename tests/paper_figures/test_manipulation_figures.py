@@ -156,9 +156,7 @@ def test_scripts_on_the_table_stand_one_below_the_other(tmp_path: Path) -> None:
 
 def test_fine_tuning_stands_beside_its_controls_by_updates(tmp_path: Path) -> None:
     results = results_of(methods=("off2on", "cql", "trained_on"))
-    results = replace(
-        results, pretraining_updates=dict.fromkeys(TASKS, 500), updates={"off2on": Updates(10, 3, 5)}
-    )
+    results = replace(results, updates={"off2on": Updates(10, 3, 5, dict.fromkeys(TASKS, 500))})
     drawn = write("image_controls", results, tmp_path / "controls")
     assert list(dict.fromkeys(drawn["method"])) == ["cql", "trained_on", "off2on"]
     counted = ["3 agents", "3 agents", "3 seeds"]
@@ -179,6 +177,21 @@ def test_fine_tuning_stands_beside_its_controls_by_updates(tmp_path: Path) -> No
         FIGURES["image_controls"].table(results_of(methods=()))
 
 
+def test_a_run_is_drawn_from_the_updates_of_the_agents_that_it_starts_from() -> None:
+    methods = ("off2on", "cql_ft", "cql_ensemble_balanced")
+    offline = {"off2on": 500, "cql_ft": 800, "cql_ensemble_balanced": 500}  # and CQL's in general 100
+    updates = {label: Updates(10, 3, 5, dict.fromkeys(TASKS, had)) for label, had in offline.items()}
+    results = replace(results_of(methods=methods), updates=updates)
+    results = replace(results, pretraining_updates=dict.fromkeys(TASKS, 100))
+    figure = FIGURES["image_controls"]
+    drawn = figure.table(results)
+    for (_, method), rows in drawn.groupby(["dataset", "method"]):
+        assert rows["step"].iloc[0] == offline[str(method)]
+    said = figure.caption(drawn, results)
+    assert "(Off2On (N = 4); and CQL-ft, ensemble and balanced replay) begins after 500; and (CQL-ft)" in said
+    assert "(CQL-ft) begins after 800 updates offline; there, and where" in said
+
+
 def test_of_a_label_with_both_phases_the_controls_tell_the_online_one(tmp_path: Path) -> None:
     curves = results_of(methods=("off2on",)).curves
     before = curves.assign(
@@ -186,7 +199,7 @@ def test_of_a_label_with_both_phases_the_controls_tell_the_online_one(tmp_path: 
     )  # one agent more than seeds
     both = pd.concat([curves, before], ignore_index=True)
     results = Results(lambda: both, 4, dict.fromkeys(TASKS, 500), bootstrap=Bootstrap(20))
-    results = replace(results, updates={"off2on": Updates(10, 3, 5)})
+    results = replace(results, updates={"off2on": Updates(10, 3, 5, dict.fromkeys(TASKS, 500))})
     alone = replace(results, read_curves=lambda: curves)
     figure = FIGURES["image_controls"]
     assert figure.caption(figure.table(results), results) == figure.caption(figure.table(alone), alone)

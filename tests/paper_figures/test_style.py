@@ -90,12 +90,27 @@ def test_sixteen_methods_of_ones_own_have_sixteen_colours() -> None:
 )
 def test_every_label_of_a_shipped_configuration_is_told_apart_in_words(configuration: Path) -> None:
     plan = Plan(read(configuration))
-    labels = {*plan.methods, *plan.variations, *plan.judged}
-    labels |= {label for dataset in plan.configuration["datasets"] for label in plan.offline_phases(dataset)}
+    labels = {*plan.online.names, *plan.online.variations, *plan.judging.labels()}
+    labels |= {label for dataset in plan.configuration["datasets"] for label in plan.offline.trained(dataset)}
     names = [style.method_label(label, 5) for label in labels]
     assert len(set(names)) == len(labels)
     assert not [name for name in names if "_" in name]
     assert not [look.name for look in style.looks(labels).values() if "_" in look.name]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["SAC"], "SAC"),
+        (["IQL, offline"], "IQL, offline"),
+        (["SAC", "AWAC", "SAC", "BCQ-ft"], "SAC, AWAC and BCQ-ft"),
+        (["IQL, offline", "DMPO, offline"], "IQL, offline; and DMPO, offline"),
+        (["SAC", "CQL-ft, ensemble", "AWAC"], "SAC; CQL-ft, ensemble; and AWAC"),
+        (["60,000 (a)", "100,000 (b)"], "60,000 (a) and 100,000 (b)"),
+    ],
+)
+def test_a_list_of_names_that_have_commas_is_set_apart_by_semicolons(names: list[str], said: str) -> None:
+    assert style.listed(names) == said
 
 
 @pytest.mark.parametrize(

@@ -30,13 +30,13 @@ def offline(smoke: dict[str, Any]) -> dict[str, Any]:
 def test_without_fine_tuning_the_listed_offline_methods_are_judged(offline: dict[str, Any]) -> None:
     offline["pretraining"] |= {"agents": 3, "agents_per_job": 2}
     plan = Plan(check(offline))
-    assert plan.judged == ["cql", "awac", "bcq", "fqe"]
-    assert [path for path in plan.curves() if "fqe" in path and DATASET in path] == [
+    assert plan.judging.labels() == ["cql", "awac", "bcq", "fqe"]
+    assert [path for path in plan.judging.curves() if "fqe" in path and DATASET in path] == [
         f"results/smoke/curves/{DATASET}/fqe/agents_{group}.parquet" for group in ("0-1", "2-2")
     ]
-    before = plan.judging()["fingerprint"]
+    before = plan.judging.statistics()["fingerprint"]
     offline["pretraining"]["methods"]["awac"]["config"]["batch_size"] = 8
-    assert Plan(check(offline)).judging()["fingerprint"] != before
+    assert Plan(check(offline)).judging.statistics()["fingerprint"] != before
 
 
 def test_beside_fine_tuning_offline_curves_are_judged_where_a_claim_names_the_phase(
@@ -46,9 +46,9 @@ def test_beside_fine_tuning_offline_curves_are_judged_where_a_claim_names_the_ph
     smoke["claims"] = str(claims)
     del smoke["gridworld"]
     claims.write_text("- {id: one}")
-    assert Plan(smoke).claimed_curves() == Plan(smoke).curves()
+    assert Plan(smoke).judging.claimed_curves() == Plan(smoke).judging.curves()
     claims.write_text("- {id: one, phase: offline}")
-    more = set(Plan(smoke).claimed_curves()) - set(Plan(smoke).curves())
+    more = set(Plan(smoke).judging.claimed_curves()) - set(Plan(smoke).judging.curves())
     assert {path.split("/")[4] for path in more} == {"cql", "awac", "bcq", "fqe"}
 
 
@@ -60,11 +60,11 @@ def test_labels_of_a_chain_are_jobs_of_their_own_and_an_edit_concerns_those_afte
     edited = copy.deepcopy(offline)
     edited["pretraining"]["methods"]["second"]["config"] = {"batch_size": 8}
     before, after = Plan(offline), Plan(edited)
-    assert before.starting_files(DATASET, "critics", [0, 1]) == [
+    assert before.pretraining.starting_files(DATASET, "critics", [0, 1]) == [
         f"results/smoke/agents/{DATASET}/second/agents_0-3/agent_{agent}.safetensors" for agent in (0, 1)
     ]
     for label, same in (("critics", False), ("fqe", True)):
-        prints = [plan.pretraining(DATASET, label)["fingerprint"] for plan in (before, after)]
+        prints = [plan.pretraining.settings(DATASET, label)["fingerprint"] for plan in (before, after)]
         assert (prints[0] == prints[1]) is same
 
 
@@ -167,6 +167,19 @@ def test_another_number_of_behaviours_than_was_estimated_is_named(offline: dict[
         UserError, match=r"methods\.lbrac_v on .*: policies is 5, expected 2, as of its agents"
     ):
         check(offline)
+
+
+def test_released_agents_cannot_be_trained_further_to_what_they_have_had(smoke: dict[str, Any]) -> None:
+    manifest = checkpoints.load(ROOT / "releases" / DATASET / "agent_0.safetensors")[1]
+    had = manifest["configuration"]["schedule"]["updates"]
+    smoke["datasets"][DATASET]["pretrained"] = "continued"
+    smoke["pretraining"]["schedule"]["updates"] = had
+    with pytest.raises(UserError) as refusal:
+        check(smoke)
+    assert str(refusal.value) == (
+        f"pretraining.methods.cql on {DATASET}: updates is {had}: expected more than {had}, those of the"
+        " released agents, which it trains further."
+    )
 
 
 def test_released_agents_of_another_environment_are_named(

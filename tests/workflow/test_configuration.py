@@ -16,9 +16,9 @@ from envs import reference_scores
 from envs.locomotion import ENVIRONMENTS
 from offline_data import d4rl_hdf5
 from storage import UserError
-from workflow import plan
 from workflow.code_hash import ROOT
 from workflow.configuration import check, load, main, merged_by_snakemake, read
+from workflow.plan import Plan
 from workflow.sections import LOCOMOTION, Configuration
 
 DELETE = ...
@@ -453,8 +453,8 @@ def test_the_overlay_for_a_gpu_fits_the_paper() -> None:
     for section, keys in overlay.items():
         paper.setdefault(section, {}).update(keys)
     assert check(paper)["compute"]["device"] == "cuda"
-    assert plan.Plan(paper).agent_groups("hopper-random", "cql") == [list(range(20))]
-    assert plan.Plan(paper).seed_groups() == [[0, 1, 2, 3]]
+    assert Plan(paper).pretraining.groups("hopper-random", "cql") == [list(range(20))]
+    assert Plan(paper).fine_tuning.seed_groups() == [[0, 1, 2, 3]]
 
 
 def test_files_extend_each_other_several_deep_from_where_they_lie(
@@ -518,43 +518,46 @@ def test_null_leaves_out_what_the_extended_configuration_says() -> None:
 
 
 def test_each_dataset_of_the_paper_has_a_policy_learning_rate_and_a_weight_of_its_own() -> None:
-    paper = plan.Plan(read(ROOT / "config" / "paper.yaml"))
-    started = [label for label in paper.methods if paper.starts_from(label) in ("cql", "fqe")]
+    paper = Plan(read(ROOT / "config" / "paper.yaml"))
+    started = [label for label in paper.online.names if paper.online.starts_from(label) in ("cql", "fqe")]
     for dataset in paper.configuration["datasets"]:
-        rates = {paper.fine_tuning(dataset, label)["config"].get("policy_learning_rate") for label in started}
+        tuned = [paper.fine_tuning.settings(dataset, label) for label in started]
+        rates = {settings["config"].get("policy_learning_rate") for settings in tuned}
         assert rates in ({3e-4}, {3e-5}, {5e-6})  # [S] D.1
-        assert paper.pretraining(dataset, "cql")["config"]["conservative_weight"] in (5, 10)  # [CQL] README
+        trained = paper.pretraining.settings(dataset, "cql")
+        assert trained["config"]["conservative_weight"] in (5, 10)  # [CQL] README
 
 
 def test_figure_13_differs_from_the_paper_in_its_steps_alone() -> None:
-    paper, whole = (plan.Plan(read(ROOT / "config" / f"{name}.yaml")) for name in ("paper", "figure_13"))
+    paper, whole = (Plan(read(ROOT / "config" / f"{name}.yaml")) for name in ("paper", "figure_13"))
     assert list(whole.configuration["datasets"]) == [
         d for d in paper.configuration["datasets"] if "cheetah" in d
     ]
     for dataset in whole.configuration["datasets"]:
-        assert whole.recording(dataset) == paper.recording(dataset)
+        assert whole.data.recording(dataset) == paper.data.recording(dataset)
         for offline in ("cql", "fqe"):
-            assert whole.pretraining(dataset, offline) == paper.pretraining(dataset, offline)
+            ours, theirs = (each.pretraining.settings(dataset, offline) for each in (whole, paper))
+            assert ours == theirs
         for label in ("off2on", "off2on_fqe"):
-            assert whole.members(label, 3) == paper.members(label, 3)
-            ours, theirs = (each.fine_tuning(dataset, label) for each in (whole, paper))
+            assert whole.fine_tuning.members(label, 3) == paper.fine_tuning.members(label, 3)
+            ours, theirs = (each.fine_tuning.settings(dataset, label) for each in (whole, paper))
             assert ours["config"] == theirs["config"]
             assert (ours["schedule"]["steps"], theirs["schedule"]["steps"]) == (1_000_000, 250_000)
 
 
 def test_the_demonstration_of_all_methods_is_the_default_and_more() -> None:
-    less, all_of_it = (plan.Plan(read(ROOT / "config" / f"{name}.yaml")) for name in ("pilot", "pilot_all"))
-    assert less.methods == ["off2on", "sac_ft", "sac"]
-    assert {"off2on", "awac", "bcq_ft", "sac_ft", "sac"} <= set(all_of_it.methods)  # Figure 3's
+    less, all_of_it = (Plan(read(ROOT / "config" / f"{name}.yaml")) for name in ("pilot", "pilot_all"))
+    assert less.online.names == ["off2on", "sac_ft", "sac"]
+    assert {"off2on", "awac", "bcq_ft", "sac_ft", "sac"} <= set(all_of_it.online.names)  # Figure 3's
     [dataset] = less.configuration["datasets"]
-    assert all_of_it.recording(dataset) == less.recording(dataset)
-    assert all_of_it.pretraining(dataset, "cql") == less.pretraining(dataset, "cql")
-    for label in less.methods:
-        assert all_of_it.fine_tuning(dataset, label) == less.fine_tuning(dataset, label)
-    ours = less.fine_tuning(dataset, "off2on")["config"]
-    for label in all_of_it.methods:
+    assert all_of_it.data.recording(dataset) == less.data.recording(dataset)
+    assert all_of_it.pretraining.settings(dataset, "cql") == less.pretraining.settings(dataset, "cql")
+    for label in less.online.names:
+        assert all_of_it.fine_tuning.settings(dataset, label) == less.fine_tuning.settings(dataset, label)
+    ours = less.fine_tuning.settings(dataset, "off2on")["config"]
+    for label in all_of_it.online.names:
         if label.startswith("off2on"):
-            config = {**all_of_it.fine_tuning(dataset, label)["config"], "replay": "balanced"}
+            config = {**all_of_it.fine_tuning.settings(dataset, label)["config"], "replay": "balanced"}
             assert config == ours | {"replay": "balanced", "ensemble_size": config["ensemble_size"]}
 
 

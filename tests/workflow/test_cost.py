@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from algorithms.catalogue import METHODS
+from algorithms.population import checkpoints
 from algorithms.training.acceleration import Compute
 from algorithms.training.counting import Kernels
 from benchmarks.cost import updates
@@ -143,7 +144,7 @@ def test_what_is_measured_of_behaviours_is_a_stage() -> None:
     configuration = read(ROOT / "config" / "heterogeneous_pilot.yaml")
     plan = Plan(configuration)
     found = Estimate(plan, model()).jobs
-    measured = [f"behaviours/{dataset}/{label}" for dataset, label in plan.measured_behaviours()]
+    measured = [f"behaviours/{dataset}/{label}" for dataset, label in plan.measurements.behaviour_pairs()]
     assert measured and [name for name, job in found.items() if job.stage == "behaviours"] == measured
     longer = copy.deepcopy(configuration)
     longer["behaviours"]["held_out"]["transitions"] *= 10
@@ -191,8 +192,8 @@ def test_tasks_with_images_cost_what_their_episodes_and_their_updates_take() -> 
     jobs = estimate(configuration)
     stages = Counter(job.stage for job in jobs.values())
     assert stages["record"] == 3 and "statistics" not in stages
-    assert stages["pretrain"] == 3 * len(plan.offline_phases("pick-place"))
-    assert stages["fine_tune"] == 3 * len(plan.methods)
+    assert stages["pretrain"] == 3 * len(plan.offline.trained("pick-place"))
+    assert stages["fine_tune"] == 3 * len(plan.online.names)
     before = jobs["train/pick-place/off2on/seeds_0-1"].seconds
     for key, value in (("steps", 8), ("updates_per_episode", 50), ("evaluation_episodes", 40)):
         longer = copy.deepcopy(configuration)
@@ -246,16 +247,18 @@ def test_a_seed_takes_its_share_of_its_jobs_and_of_those_of_its_agents(smoke: di
     plan = Plan(check(smoke))
     found = seed_compute(plan).set_index(["dataset", "method"])
     jobs = estimate(smoke)
-    tuned = jobs[f"train/halfcheetah-random/off2on/{numbered('seeds', plan.seed_groups()[0])}"]
+    tuned = jobs[f"train/halfcheetah-random/off2on/{numbered('seeds', plan.fine_tuning.seed_groups()[0])}"]
     made = jobs["train/halfcheetah-random/cql/agents_0-3"]
-    runs, members, agents = len(plan.seed_groups()[0]), plan.ensemble_size("off2on"), 4
+    runs, members, agents = len(plan.fine_tuning.seed_groups()[0]), plan.online.ensemble_size("off2on"), 4
     row = found.loc[("halfcheetah-random", "off2on")]
-    assert row["offline_updates"] == plan.pretraining("halfcheetah-random", "cql")["schedule"]["updates"]
+    trained = plan.pretraining.settings("halfcheetah-random", "cql")
+    assert row["offline_updates"] == trained["schedule"]["updates"]
     expected = tuned.seconds / runs + members * made.seconds / agents
     assert row["core_hours"] == pytest.approx(expected / 3600)
     expected = tuned.operations / runs + members * made.operations / agents
     assert row["pflop"] == pytest.approx(expected / 1e15)
-    assert list(found.index) == [(d, m) for d in plan.configuration["datasets"] for m in plan.judged]
+    judged = plan.judging.labels()
+    assert list(found.index) == [(d, m) for d in plan.configuration["datasets"] for m in judged]
 
 
 def test_released_agents_are_counted_as_what_it_took_to_make_them() -> None:
@@ -282,6 +285,22 @@ def test_agents_trained_further_count_each_update_once(smoke: dict[str, Any]) ->
     jobs = estimate(smoke)
     added = jobs["train/halfcheetah-random/further/agents_0-3"]
     assert more["pflop"] - once["pflop"] == pytest.approx(added.operations / 4 / 1e15)
+
+
+def test_released_agents_trained_further_are_estimated_by_the_updates_still_to_be_made() -> None:
+    dataset = "halfcheetah-random"
+    manifest = checkpoints.load(ROOT / "releases" / dataset / "agent_0.safetensors")[1]
+    had = manifest["configuration"]["schedule"]["updates"]
+
+    def trained(pretrained: str, updates: int) -> Job:
+        configuration = read(ROOT / "config" / "figure_03.yaml")
+        schedule = {"schedule": {"updates": updates}}
+        configuration["datasets"][dataset] |= {"pretrained": pretrained, "pretraining": schedule}
+        return estimate(configuration)[f"train/{dataset}/cql/agents_0-0"]
+
+    further, fresh = trained("continued", had + 10_000), trained("train", 10_000)
+    assert further.operations == pytest.approx(fresh.operations)
+    assert further.seconds == pytest.approx(fresh.seconds)
 
 
 def test_recorded_curves_cost_what_it_took_to_make_them(smoke: dict[str, Any]) -> None:

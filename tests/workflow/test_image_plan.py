@@ -22,7 +22,8 @@ from tests.workflow.test_configuration import DELETE, spoilt
 from workflow.chains import Place
 from workflow.code_hash import ROOT
 from workflow.configuration import check, read
-from workflow.plan import TASKS, Plan
+from workflow.dataset_names import TASKS
+from workflow.plan import Plan
 from workflow.table import Table
 
 TASK = "pick-place"
@@ -179,18 +180,19 @@ def test_shared_agents_have_to_fill_the_largest_ensemble(smoke: dict[str, Any]) 
 
 
 def test_recorded_curves_are_read_from_the_committed_results(smoke: dict[str, Any]) -> None:
-    jobs = Plan(check({**smoke, "curves": "recorded"}))
-    assert {Path(curve).parts[:3] for curve in jobs.curves()} == {("results", "reference", "smoke_images")}
-    judging = jobs.judging()
+    judging = Plan(check({**smoke, "curves": "recorded"})).judging
+    folders = {Path(curve).parts[:3] for curve in judging.curves()}
+    assert folders == {("results", "reference", "smoke_images")}
+    settings = judging.statistics()
     smoke["fine_tuning"]["schedule"]["steps"] += 2
-    assert Plan({**smoke, "curves": "recorded"}).judging() == judging
+    assert Plan({**smoke, "curves": "recorded"}).judging.statistics() == settings
 
 
 def test_figures_of_pictures_wait_for_pictures_alone(smoke: dict[str, Any]) -> None:
     jobs = Plan(smoke)
-    assert jobs.figure_files("figure_07") == ["results/smoke_images/manipulation/pictures"]
-    assert jobs.figure_files("figure_05a") == []
-    settings = jobs.pictures()
+    assert jobs.figures.files("figure_07") == ["results/smoke_images/manipulation/pictures"]
+    assert jobs.figures.files("figure_05a") == []
+    settings = jobs.pictures.settings()
     assert (settings["size"], settings["frames"], settings["tasks"]) == (48, 2, TASKS)
 
 
@@ -198,60 +200,73 @@ def test_films_are_of_one_run_before_and_after(smoke: dict[str, Any]) -> None:
     smoke["film"] = {"label": "off2on", "seed": 1}
     jobs = Plan(check(smoke))
     root = "results/smoke_images"
-    assert jobs.filmed_members(TASK) == jobs.member_files(TASK, "off2on", [1])
+    assert jobs.pictures.filmed_members(TASK) == jobs.fine_tuning.member_files(TASK, "off2on", [1])
     folder = f"{root}/agents/{TASK}/off2on/seeds_0-1"
-    assert jobs.filmed_actors(TASK) == [f"{folder}/seed_1_agent_{member}.safetensors" for member in (0, 1)]
+    actors = [f"{folder}/seed_1_agent_{member}.safetensors" for member in (0, 1)]
+    assert jobs.pictures.filmed_actors(TASK) == actors
     assert folder in Table(smoke).find("film_agents", [TASK]).needs
-    assert jobs.figure_files("film") == [f"{root}/manipulation/films/{task}" for task in TASKS]
-    assert jobs.film(TASK)["config"]["ensemble_size"] == 2
+    assert jobs.figures.files("film") == [f"{root}/manipulation/films/{task}" for task in TASKS]
+    assert jobs.pictures.film(TASK)["config"]["ensemble_size"] == 2
     trained = {**smoke, "curves": "recorded"}
-    assert "film" in jobs.figures() and "film" not in Plan(trained).figures()
+    assert "film" in jobs.figures.names() and "film" not in Plan(trained).figures.names()
     assert Table(trained).names("film_agents") == []
 
 
 def test_the_figure_of_controls_waits_for_offline_curves_and_no_other_does(smoke: dict[str, Any]) -> None:
     jobs = Plan(smoke)
-    assert jobs.figure_curves("figure_05a") == jobs.curves()
-    more = set(jobs.figure_curves("image_controls")) - set(jobs.curves())
+    assert jobs.figures.curves("figure_05a") == jobs.judging.curves()
+    more = set(jobs.figures.curves("image_controls")) - set(jobs.judging.curves())
     assert {Path(path).parts[4] for path in more} == {"cql", "trained_on", "cloning_only", "awac", "iql"}
-    recorded = Plan({**smoke, "curves": "recorded"}).figure_curves("image_controls")
+    recorded = Plan({**smoke, "curves": "recorded"}).figures.curves("image_controls")
     assert all(path.startswith("results/reference/smoke_images/") for path in recorded)
 
 
+def test_the_figure_of_controls_is_told_what_each_run_starts_from(smoke: dict[str, Any]) -> None:
+    offline = smoke["pretraining"]["methods"]
+    offline["awac"] = {**offline["awac"], "schedule": {"updates": 6}}
+    smoke["datasets"][TASK]["pretraining"] = {"methods": {"cql": {"schedule": {"updates": 5}}}}
+    further = {**smoke["fine_tuning"]["methods"]["cql_ft"], "starts_from": "trained_on"}
+    smoke["fine_tuning"]["methods"]["further"] = further
+    told = Plan(check(smoke)).figures.settings()["offline_updates"]
+    assert told["off2on"] == {TASK: 5, "grasp-closed-drawer": 4, "grasp-blocked-drawer": 4}
+    assert told["further"] == dict.fromkeys(smoke["datasets"], 8)
+    assert told["awac"] == dict.fromkeys(smoke["datasets"], 6)
+
+
 def test_the_figure_of_controls_is_given_no_curve_twice_where_nothing_is_fine_tuned() -> None:
-    curves = Plan(read(ROOT / "config" / "manipulation_saturation.yaml")).figure_curves("image_controls")
+    curves = Plan(read(ROOT / "config" / "manipulation_saturation.yaml")).figures.curves("image_controls")
     assert curves and len(curves) == len(set(curves))
 
 
 def test_controls_are_trained_where_their_figure_is_asked_for_alone(smoke: dict[str, Any]) -> None:
-    assert "trained_on" in Plan(smoke).offline_phases(TASK)
-    assert Plan({**smoke, "figures": []}).offline_phases(TASK) == ["cql", "awac", "iql"]
+    assert "trained_on" in Plan(smoke).offline.trained(TASK)
+    assert Plan({**smoke, "figures": []}).offline.trained(TASK) == ["cql", "awac", "iql"]
 
 
 def test_a_control_continues_the_agents_only_where_it_says_so(smoke: dict[str, Any]) -> None:
     jobs = Plan(smoke)
     folder = f"results/smoke_images/agents/{TASK}/cql/agents_0-3"
     assert folder in Table(smoke).find("train", [TASK, "trained_on", "agents_0-3"]).needs
-    assert jobs.starting_files(TASK, "trained_on", range(4)) == [
+    assert jobs.pretraining.starting_files(TASK, "trained_on", range(4)) == [
         f"{folder}/agent_{agent}.safetensors" for agent in range(4)
     ]
     for offline in ("cql", "cloning_only"):
-        assert jobs.starting_files(TASK, offline, range(4)) == []
-    assert jobs.pretraining(TASK, "trained_on")["schedule"]["updates"] == 8
+        assert jobs.pretraining.starting_files(TASK, offline, range(4)) == []
+    assert jobs.pretraining.settings(TASK, "trained_on")["schedule"]["updates"] == 8
 
 
 def test_steps_read_what_the_plan_says(smoke: dict[str, Any]) -> None:
     jobs = Plan(smoke)
-    ensemble = build(Off2OnConfig, jobs.fine_tuning(TASK, "off2on")["config"], "config")
+    ensemble = build(Off2OnConfig, jobs.fine_tuning.settings(TASK, "off2on")["config"], "config")
     assert (ensemble.conservative_weight, ensemble.ensemble_size, ensemble.replay) == (0, 2, "balanced")
-    single = build(Off2OnConfig, jobs.fine_tuning(TASK, "cql_ft")["config"], "config")
+    single = build(Off2OnConfig, jobs.fine_tuning.settings(TASK, "cql_ft")["config"], "config")
     assert (single.conservative_weight, single.ensemble_size, single.replay) == (1, 1, "online_only")
-    offline = build(CQLConfig, jobs.pretraining(TASK, "cql")["config"], "config")
+    offline = build(CQLConfig, jobs.pretraining.settings(TASK, "cql")["config"], "config")
     assert single.encoder == offline.encoder == EncoderConfig(networks="shared", state=True)
-    settings = build(Settings, jobs.recording("grasp-closed-drawer")["scripts"], "scripts")
+    settings = build(Settings, jobs.data.recording("grasp-closed-drawer")["scripts"], "scripts")
     assert settings.task_noise == Noise(action=0.1, limit=0.9, pick=0.01, close=0.02)
     assert (settings.middle_spread, settings.returns, settings.action_form) == (0.03, False, "full")
-    assert jobs.pretraining(TASK, "cql")["options"] == {"action_form": "position", "horizon": 5}
+    assert jobs.pretraining.settings(TASK, "cql")["options"] == {"action_form": "position", "horizon": 5}
 
 
 # --- what re-runs -------------------------------------------------------------------------------------------
@@ -260,14 +275,14 @@ def test_steps_read_what_the_plan_says(smoke: dict[str, Any]) -> None:
 def fingerprints(jobs: Plan) -> dict[str, str]:
     """The fingerprint of one job of each kind."""
     settings = {
-        "recording": jobs.recording(TASK),
-        "cql": jobs.pretraining(TASK, "cql"),
-        "trained_on": jobs.pretraining(TASK, "trained_on"),
-        "cloning_only": jobs.pretraining(TASK, "cloning_only"),
-        "off2on": jobs.fine_tuning(TASK, "off2on"),
-        "cql_ft": jobs.fine_tuning(TASK, "cql_ft"),
-        "judging": jobs.judging(),
-        "drawing": jobs.drawing(),
+        "recording": jobs.data.recording(TASK),
+        "cql": jobs.pretraining.settings(TASK, "cql"),
+        "trained_on": jobs.pretraining.settings(TASK, "trained_on"),
+        "cloning_only": jobs.pretraining.settings(TASK, "cloning_only"),
+        "off2on": jobs.fine_tuning.settings(TASK, "off2on"),
+        "cql_ft": jobs.fine_tuning.settings(TASK, "cql_ft"),
+        "judging": jobs.judging.statistics(),
+        "drawing": jobs.figures.settings(),
     }
     return {name: value["fingerprint"] for name, value in settings.items()}
 

@@ -23,7 +23,8 @@ from storage import UserError
 from workflow import code_hash
 from workflow.code_hash import ROOT, job_hash
 from workflow.configuration import CONFIGURATIONS, check, read
-from workflow.plan import Plan, dataset_id, split_name
+from workflow.dataset_names import dataset_id, split_name
+from workflow.plan import Plan
 from workflow.table import Table
 
 DATASET = "halfcheetah-random"
@@ -44,32 +45,32 @@ def change(configuration: dict[str, Any], edit: Callable[[dict[str, Any]], objec
 
 def test_no_two_runs_share_an_agent_unless_the_configuration_says_so(smoke: dict[str, Any]) -> None:
     seeds = smoke["fine_tuning"]["seeds"]
-    ensembles = [Plan(smoke).members("off2on", seed) for seed in seeds]
+    ensembles = [Plan(smoke).fine_tuning.members("off2on", seed) for seed in seeds]
     assert ensembles == [[0, 2], [1, 3]]  # the authors' rule: agent = member * seeds + seed
     assert len(set(chain(*ensembles))) == 4
-    assert [Plan(smoke).members("sac_ft", seed) for seed in seeds] == [[0], [1]]
-    assert Plan(smoke).members("sac", seeds[0]) == []
+    assert [Plan(smoke).fine_tuning.members("sac_ft", seed) for seed in seeds] == [[0], [1]]
+    assert Plan(smoke).fine_tuning.members("sac", seeds[0]) == []
 
 
 def test_shared_members_are_taken_in_turn_from_all_agents(smoke: dict[str, Any]) -> None:
     smoke["fine_tuning"] |= {"members_shared": True, "seeds": [5, 6, 7]}
     smoke["pretraining"]["agents"] = 2
-    assert [Plan(smoke).members("off2on", seed) for seed in (5, 6, 7)] == [[0, 1], [1, 0], [0, 1]]
-    assert [Plan(smoke).members("sac_ft", seed) for seed in (5, 6, 7)] == [[0], [1], [0]]
+    assert [Plan(smoke).fine_tuning.members("off2on", seed) for seed in (5, 6, 7)] == [[0, 1], [1, 0], [0, 1]]
+    assert [Plan(smoke).fine_tuning.members("sac_ft", seed) for seed in (5, 6, 7)] == [[0], [1], [0]]
 
 
 def test_agents_per_job_decides_the_jobs_and_every_agent_is_made_once(smoke: dict[str, Any]) -> None:
     smoke["pretraining"] |= {"agents": 7, "agents_per_job": 3}
     jobs = Plan(smoke)
-    groups = jobs.agent_groups(DATASET, "cql")
+    groups = jobs.pretraining.groups(DATASET, "cql")
     assert groups == [[0, 1, 2], [3, 4, 5], [6]]
     folder = f"results/smoke/agents/{DATASET}/cql/agents_6-6"
-    assert jobs.agent_file(DATASET, "cql", 6) == f"{folder}/agent_6.safetensors"
+    assert jobs.pretraining.agent_file(DATASET, "cql", 6) == f"{folder}/agent_6.safetensors"
 
 
 def test_seeds_per_job_decides_the_jobs(smoke: dict[str, Any]) -> None:
     smoke["fine_tuning"] |= {"seeds": [4, 5, 9], "seeds_per_job": 2}
-    assert Plan(smoke).seed_groups() == [[4, 5], [9]]
+    assert Plan(smoke).fine_tuning.seed_groups() == [[4, 5], [9]]
 
 
 def test_what_training_computes_on_is_part_of_its_jobs_and_of_no_others(smoke: dict[str, Any]) -> None:
@@ -77,14 +78,14 @@ def test_what_training_computes_on_is_part_of_its_jobs_and_of_no_others(smoke: d
     after = change(smoke, lambda edited: edited.update(compute=compute))
     policy = next(iter(smoke["behaviour_policies"]))
     for settings in (
-        lambda jobs: jobs.pretraining(DATASET, "cql"),
-        lambda jobs: jobs.fine_tuning(DATASET, "sac"),
-        lambda jobs: jobs.behaviour_policy(policy),
+        lambda jobs: jobs.pretraining.settings(DATASET, "cql"),
+        lambda jobs: jobs.fine_tuning.settings(DATASET, "sac"),
+        lambda jobs: jobs.data.behaviour_policy(policy),
     ):
         assert "compute" not in settings(before)
         assert settings(after)["compute"] == compute
         assert settings(after)["fingerprint"] != settings(before)["fingerprint"]
-    assert after.recording(DATASET) == before.recording(DATASET)
+    assert after.data.recording(DATASET) == before.data.recording(DATASET)
 
 
 def test_a_training_job_claims_the_cores_that_its_environments_take(smoke: dict[str, Any]) -> None:
@@ -96,9 +97,10 @@ def test_a_training_job_claims_the_cores_that_its_environments_take(smoke: dict[
 def test_released_agents_need_no_pre_training_job(smoke: dict[str, Any]) -> None:
     smoke["datasets"][DATASET]["pretrained"] = "released"
     jobs = Plan(smoke)
-    assert jobs.agent_groups(DATASET, "cql") == []
-    assert jobs.member_files(DATASET, "sac_ft", [1]) == [f"releases/{DATASET}/agent_1.safetensors"]
-    assert jobs.offline_data(DATASET, "sac_ft") == ["results/smoke/datasets/halfcheetah/random-local-v0"]
+    assert jobs.pretraining.groups(DATASET, "cql") == []
+    released = f"releases/{DATASET}/agent_1.safetensors"
+    assert jobs.fine_tuning.member_files(DATASET, "sac_ft", [1]) == [released]
+    assert jobs.fine_tuning.offline_data(DATASET, "sac_ft") == [DATA]
 
 
 @pytest.mark.parametrize("pretrained", ["released", "train"])
@@ -112,8 +114,8 @@ def test_a_seed_that_starts_from_other_agents_is_another_job(
     smoke["fine_tuning"] |= {"members_shared": shared, "seeds": [0, 1]}
 
     def of_seed_1(**changes: Any) -> tuple[list[int], str]:
-        jobs = change(smoke, lambda edited: edited["fine_tuning"].update(changes))
-        return jobs.members("off2on", 1), str(jobs.fine_tuning(DATASET, "off2on", [1])["fingerprint"])
+        tuning = change(smoke, lambda edited: edited["fine_tuning"].update(changes)).fine_tuning
+        return tuning.members("off2on", 1), str(tuning.settings(DATASET, "off2on", [1])["fingerprint"])
 
     members, fingerprint = of_seed_1()
     alone, longer = of_seed_1(seeds=[1]), of_seed_1(seeds=[0, 1, 2])
@@ -125,11 +127,11 @@ def test_the_authors_agents_lie_where_they_are_imported_to(smoke: dict[str, Any]
     smoke["datasets"][DATASET]["pretrained"] = "authors"
     smoke["fine_tuning"]["members_shared"] = True
     jobs = Plan(smoke)
-    assert jobs.agent_groups(DATASET, "cql") == []
-    files = [jobs.agent_file(DATASET, "cql", agent) for agent in range(5)]
+    assert jobs.pretraining.groups(DATASET, "cql") == []
+    files = [jobs.pretraining.agent_file(DATASET, "cql", agent) for agent in range(5)]
     assert files == [f"releases/authors/{DATASET}/agent_{seed}.safetensors" for seed in (0, 4, 8, 12, 16)]
-    assert jobs.member_files(DATASET, "sac_ft", [1]) == [files[1]]
-    assert jobs.drawing()["caption"]["authors_agents"]
+    assert jobs.fine_tuning.member_files(DATASET, "sac_ft", [1]) == [files[1]]
+    assert jobs.figures.settings()["caption"]["authors_agents"]
 
 
 def test_agents_trained_further_start_from_the_released_ones(smoke: dict[str, Any]) -> None:
@@ -137,12 +139,12 @@ def test_agents_trained_further_start_from_the_released_ones(smoke: dict[str, An
     smoke["pretraining"]["agents_per_job"] = 2
     jobs = Plan(smoke)
     released = [f"releases/{DATASET}/agent_{agent}.safetensors" for agent in (2, 3)]
-    assert jobs.starting_files(DATASET, "cql", [2, 3]) == released
+    assert jobs.pretraining.starting_files(DATASET, "cql", [2, 3]) == released
     assert needs(smoke, "cql", "agents_2-3") == [DATA, *released]
     assert needs(smoke, "sac_ft", "seeds_0-1") == [DATA, f"results/smoke/agents/{DATASET}/cql/agents_0-1"]
     fresh = change(smoke, lambda c: c["datasets"][DATASET].update(pretrained="train"))
-    assert fresh.starting_files(DATASET, "cql", [2, 3]) == []
-    fingerprints = [each.pretraining(DATASET, "cql")["fingerprint"] for each in (jobs, fresh)]
+    assert fresh.pretraining.starting_files(DATASET, "cql", [2, 3]) == []
+    fingerprints = [each.pretraining.settings(DATASET, "cql")["fingerprint"] for each in (jobs, fresh)]
     assert fingerprints[0] != fingerprints[1]
 
 
@@ -152,18 +154,18 @@ def test_fitted_q_evaluation_starts_from_the_cql_agents_whatever_made_them(smoke
     folder = f"results/smoke/agents/{DATASET}/cql/agents_2-3"
     assert needs(smoke, "fqe", "agents_2-3") == [DATA, folder]
     names = [f"agent_{agent}.safetensors" for agent in (2, 3)]
-    assert jobs.starting_files(DATASET, "fqe", [2, 3]) == [f"{folder}/{name}" for name in names]
+    assert jobs.pretraining.starting_files(DATASET, "fqe", [2, 3]) == [f"{folder}/{name}" for name in names]
     smoke["datasets"][DATASET]["pretrained"] = "released"
     released = [f"releases/{DATASET}/{name}" for name in names]
     assert needs(smoke, "fqe", "agents_2-3") == [DATA, *released]
-    assert Plan(smoke).agent_groups(DATASET, "fqe") == [[0, 1], [2, 3]]
+    assert Plan(smoke).pretraining.groups(DATASET, "fqe") == [[0, 1], [2, 3]]
 
 
 def test_a_label_may_stand_for_another_method_with_its_own_agents(smoke: dict[str, Any]) -> None:
     smoke["pretraining"]["agents_per_job"] = 2
     jobs = Plan(smoke)
-    assert [jobs.members("off2on_n1", seed) for seed in (0, 1)] == [[0], [1]]
-    settings = jobs.fine_tuning(DATASET, "off2on_n1")
+    assert [jobs.fine_tuning.members("off2on_n1", seed) for seed in (0, 1)] == [[0], [1]]
+    settings = jobs.fine_tuning.settings(DATASET, "off2on_n1")
     assert settings["method"] == "off2on" and settings["config"]["ensemble_size"] == 1
     assert needs(smoke, "off2on_fqe", "seeds_0-1") == [
         DATA,
@@ -193,9 +195,10 @@ def test_a_custom_method_is_known_by_its_file_and_what_it_imports_from_beside_it
     def fingerprint() -> str:
         job_hash.cache_clear()
         code_hash._code.cache_clear()
-        return str(jobs.fine_tuning(DATASET, "theirs")["fingerprint"])
+        return str(jobs.fine_tuning.settings(DATASET, "theirs")["fingerprint"])
 
-    assert jobs.fine_tuning(DATASET, "theirs")["config"] == {} and jobs.members("theirs", 1) == [1]
+    assert jobs.fine_tuning.settings(DATASET, "theirs")["config"] == {}
+    assert jobs.fine_tuning.members("theirs", 1) == [1]
     before = fingerprint()
     for name, text in sources.items():
         (tmp_path / name).write_text(text + "edited = True\n")
@@ -206,7 +209,7 @@ def test_a_custom_method_is_known_by_its_file_and_what_it_imports_from_beside_it
         file = ROOT / "algorithms" / "methods" / f"{method}.py"
         monkeypatch.setattr(code_hash, "_code", lambda path, of=file: code(path) + b"edited" * (path == of))
         job_hash.cache_clear()
-        assert (jobs.fine_tuning(DATASET, "theirs")["fingerprint"] == before) is same
+        assert (jobs.fine_tuning.settings(DATASET, "theirs")["fingerprint"] == before) is same
     job_hash.cache_clear()
 
 
@@ -232,25 +235,25 @@ def test_a_custom_method_without_a_readable_file_is_refused(
     monkeypatch.syspath_prepend(tmp_path)
     smoke["fine_tuning"]["methods"]["theirs"] = {"method": method}
     with pytest.raises(UserError, match=sentence) as refusal:
-        Plan(smoke).fine_tuning(DATASET, "theirs")
+        Plan(smoke).fine_tuning.settings(DATASET, "theirs")
     assert "\n" not in str(refusal.value)
 
 
 def test_a_released_behaviour_policy_is_not_trained(smoke: dict[str, Any]) -> None:
     dataset = "inverted-double-pendulum-medium-expert"
     policies = smoke["behaviour_policies"]
-    before = Plan(smoke).recording(dataset)["fingerprint"]
-    assert Plan(smoke).recorded_from(dataset) == ["results/smoke/behaviour/inverted-double-pendulum"]
+    before = Plan(smoke).data.recording(dataset)["fingerprint"]
+    assert Plan(smoke).data.recorded_from(dataset) == ["results/smoke/behaviour/inverted-double-pendulum"]
     policies["inverted-double-pendulum"]["source"] = "released"
-    assert Plan(smoke).recorded_from(dataset) == ["releases/behaviour/inverted-double-pendulum"]
-    assert Plan(smoke).recording(dataset)["fingerprint"] != before
+    assert Plan(smoke).data.recorded_from(dataset) == ["releases/behaviour/inverted-double-pendulum"]
+    assert Plan(smoke).data.recording(dataset)["fingerprint"] != before
     policies["inverted-double-pendulum"]["source"] = "authors"
-    assert Plan(smoke).recorded_from(dataset) == ["releases/authors/inverted-double-pendulum"]
-    assert Plan(smoke).trained_policies() == []
+    assert Plan(smoke).data.recorded_from(dataset) == ["releases/authors/inverted-double-pendulum"]
+    assert Plan(smoke).data.trained_policies() == []
 
 
 def test_from_scratch_nothing_is_waited_for(smoke: dict[str, Any]) -> None:
-    assert Plan(smoke).offline_data(DATASET, "sac") == []
+    assert Plan(smoke).fine_tuning.offline_data(DATASET, "sac") == []
     assert needs(smoke, "sac", "seeds_0-1") == []
 
 
@@ -259,40 +262,41 @@ def test_a_method_from_scratch_may_be_given_the_offline_data_and_waits_for_no_ag
 ) -> None:
     smoke["fine_tuning"]["methods"]["rlpd"] = {}
     jobs = Plan(smoke)
-    assert jobs.offline_data(DATASET, "rlpd") == [jobs.dataset_folder(DATASET)]
-    assert needs(smoke, "rlpd", "seeds_0-1") == jobs.offline_data(DATASET, "rlpd")
-    before = {label: jobs.fine_tuning(DATASET, label)["fingerprint"] for label in ("rlpd", "sac")}
+    assert jobs.fine_tuning.offline_data(DATASET, "rlpd") == [jobs.places.dataset(DATASET)]
+    assert needs(smoke, "rlpd", "seeds_0-1") == jobs.fine_tuning.offline_data(DATASET, "rlpd")
+    before = {label: jobs.fine_tuning.settings(DATASET, label)["fingerprint"] for label in ("rlpd", "sac")}
     smoke["datasets"][DATASET]["seed"] += 1
-    after = {label: Plan(smoke).fine_tuning(DATASET, label)["fingerprint"] for label in before}
+    after = {label: Plan(smoke).fine_tuning.settings(DATASET, label)["fingerprint"] for label in before}
     assert {label for label in before if before[label] != after[label]} == {"rlpd"}
 
 
 def test_the_sweep_varies_one_method_in_its_policys_learning_rate_alone(smoke: dict[str, Any]) -> None:
     jobs = Plan(smoke)
-    assert list(jobs.variations) == ["off2on_at_3e-04", "off2on_at_5e-06"]
+    assert list(jobs.online.variations) == ["off2on_at_3e-04", "off2on_at_5e-06"]
     smoke["datasets"][DATASET]["fine_tuning"] = {
         "methods": {"off2on": {"config": {"batch_size": 3, "policy_learning_rate": 1.0e-3}}}
     }
-    plain, swept = (Plan(smoke).fine_tuning(DATASET, label) for label in ("off2on", "off2on_at_5e-06"))
+    tuning = Plan(smoke).fine_tuning
+    plain, swept = (tuning.settings(DATASET, label) for label in ("off2on", "off2on_at_5e-06"))
     assert swept["config"] == {**plain["config"], "policy_learning_rate": 5e-6}
     assert swept["schedule"] == {**plain["schedule"], "steps": 100}
     assert swept["method"] == "off2on" and swept["fingerprint"] != plain["fingerprint"]
-    files = Plan(smoke).member_files(DATASET, "off2on", [0, 1])
-    assert Plan(smoke).member_files(DATASET, "off2on_at_5e-06", [0, 1]) == files
-    assert not set(Plan(smoke).sweep_curves()) & set(Plan(smoke).curves())
+    files = tuning.member_files(DATASET, "off2on", [0, 1])
+    assert tuning.member_files(DATASET, "off2on_at_5e-06", [0, 1]) == files
+    assert not set(tuning.sweep_curves()) & set(Plan(smoke).judging.curves())
     del smoke["sweep_policy_lr"]
-    assert Plan(smoke).sweep_curves() == []
+    assert Plan(smoke).fine_tuning.sweep_curves() == []
 
 
 def test_recorded_curves_are_read_from_the_committed_results(smoke: dict[str, Any]) -> None:
     smoke["curves"] = "recorded"
-    folders = {curve.split("/curves/")[0] for curve in Plan(smoke).curves()}
+    folders = {curve.split("/curves/")[0] for curve in Plan(smoke).judging.curves()}
     assert folders == {"results/reference/smoke"}
 
 
 def test_the_ensemble_size_reaches_off2on_alone(smoke: dict[str, Any]) -> None:
-    assert Plan(smoke).fine_tuning(DATASET, "off2on")["config"]["ensemble_size"] == 2
-    assert "ensemble_size" not in Plan(smoke).fine_tuning(DATASET, "sac_ft")["config"]
+    assert Plan(smoke).fine_tuning.settings(DATASET, "off2on")["config"]["ensemble_size"] == 2
+    assert "ensemble_size" not in Plan(smoke).fine_tuning.settings(DATASET, "sac_ft")["config"]
 
 
 def test_the_nearer_setting_overrides_the_farther(smoke: dict[str, Any]) -> None:
@@ -301,7 +305,7 @@ def test_the_nearer_setting_overrides_the_farther(smoke: dict[str, Any]) -> None
         "methods": {"off2on": {"config": {"batch_size": 3}}},
     }
     smoke["fine_tuning"]["methods"]["off2on"]["schedule"] = {"steps": 5, "block_size": 9}
-    settings = Plan(smoke).fine_tuning(DATASET, "off2on")
+    settings = Plan(smoke).fine_tuning.settings(DATASET, "off2on")
     assert settings["schedule"]["steps"] == 7
     assert settings["schedule"]["block_size"] == 9
     assert settings["schedule"]["evaluation_interval"] == 100
@@ -337,8 +341,8 @@ def test_a_setting_changes_the_jobs_it_concerns_and_those_after_them(
 def test_an_edit_to_a_behaviour_policy_concerns_its_datasets(smoke: dict[str, Any]) -> None:
     after = change(smoke, lambda c: c["behaviour_policies"]["inverted-double-pendulum"].update(seed=1))
     for dataset, same in ((DATASET, True), ("inverted-double-pendulum-medium-expert", False)):
-        fingerprint = Plan(smoke).pretraining(dataset, "cql")["fingerprint"]
-        assert (fingerprint == after.pretraining(dataset, "cql")["fingerprint"]) is same
+        fingerprint = Plan(smoke).pretraining.settings(dataset, "cql")["fingerprint"]
+        assert (fingerprint == after.pretraining.settings(dataset, "cql")["fingerprint"]) is same
 
 
 IMAGES = yaml.safe_load((ROOT / "config" / "smoke_images.yaml").read_text())
@@ -363,7 +367,7 @@ EVERY = {"behaviour", "recording", "pretraining", "fqe", "bcq", "off2on", "sac",
         ("workflow/steps/pretrain.py", {"pretraining", "fqe", "bcq", "off2on", "bcq_ft", "images", "film"}),
         # What a job is told is in its settings, whoever reads them.
         ("workflow/cli.py", set()),
-        ("workflow/plan.py", set()),
+        ("workflow/plan/fine_tuning.py", set()),
         ("algorithms/catalogue.py", set()),
         ("algorithms/population/authors_checkpoints.py", set()),
     ],
@@ -393,11 +397,11 @@ def test_an_edit_to_the_robots_table_concerns_all_that_acts_there(
     def fingerprints() -> dict[str, str]:
         plan = Plan(smoke)
         tuned = {
-            (data, label): plan.fine_tuning(data, label)
+            (data, label): plan.fine_tuning.settings(data, label)
             for data in (DATASET, "slide")
             for label in ("sac", "off2on")
         }
-        others = {"recorded": plan.recording("slide"), "slider": plan.behaviour_policy("slider")}
+        others = {"recorded": plan.data.recording("slide"), "slider": plan.data.behaviour_policy("slider")}
         return {str(name): each["fingerprint"] for name, each in {**tuned, **others}.items()}
 
     before, code = fingerprints(), code_hash._code
@@ -447,16 +451,16 @@ def training_fingerprints(configuration: dict[str, Any]) -> dict[str, str]:
     jobs, images = Plan(configuration), Plan(IMAGES)
     task = "pick-place"
     settings = {
-        "behaviour": jobs.behaviour_policy("inverted-double-pendulum"),
-        "recording": jobs.recording(DATASET),
-        "pretraining": jobs.pretraining(DATASET, "cql"),
-        "fqe": jobs.pretraining(DATASET, "fqe"),
-        "bcq": jobs.pretraining(DATASET, "bcq"),
-        "off2on": jobs.fine_tuning(DATASET, "off2on"),
-        "sac": jobs.fine_tuning(DATASET, "sac"),
-        "bcq_ft": jobs.fine_tuning(DATASET, "bcq_ft"),
-        "images": images.fine_tuning(task, "off2on"),
-        "film": images.film(task),
+        "behaviour": jobs.data.behaviour_policy("inverted-double-pendulum"),
+        "recording": jobs.data.recording(DATASET),
+        "pretraining": jobs.pretraining.settings(DATASET, "cql"),
+        "fqe": jobs.pretraining.settings(DATASET, "fqe"),
+        "bcq": jobs.pretraining.settings(DATASET, "bcq"),
+        "off2on": jobs.fine_tuning.settings(DATASET, "off2on"),
+        "sac": jobs.fine_tuning.settings(DATASET, "sac"),
+        "bcq_ft": jobs.fine_tuning.settings(DATASET, "bcq_ft"),
+        "images": images.fine_tuning.settings(task, "off2on"),
+        "film": images.pictures.film(task),
     }
     return {name: value["fingerprint"] for name, value in settings.items()}
 
@@ -466,8 +470,8 @@ def test_a_new_method_concerns_no_job_and_a_colour_those_that_draw(
 ) -> None:
     def all_fingerprints() -> dict[str, str]:
         return {**fingerprints(Plan(smoke)), **training_fingerprints(smoke)} | {
-            "drawing": Plan(smoke).drawing()["fingerprint"],
-            "drawing images": Plan(IMAGES).drawing()["fingerprint"],
+            "drawing": Plan(smoke).figures.settings()["fingerprint"],
+            "drawing images": Plan(IMAGES).figures.settings()["fingerprint"],
         }
 
     before = all_fingerprints()
@@ -485,11 +489,11 @@ def test_a_new_method_concerns_no_job_and_a_colour_those_that_draw(
 def fingerprints(jobs: Plan) -> dict[str, str]:
     """The fingerprint of one job of each kind."""
     settings = {
-        "recording": jobs.recording(DATASET),
-        "pretraining": jobs.pretraining(DATASET, "cql"),
-        "off2on": jobs.fine_tuning(DATASET, "off2on"),
-        "sac": jobs.fine_tuning(DATASET, "sac"),
-        "judging": jobs.judging(),
+        "recording": jobs.data.recording(DATASET),
+        "pretraining": jobs.pretraining.settings(DATASET, "cql"),
+        "off2on": jobs.fine_tuning.settings(DATASET, "off2on"),
+        "sac": jobs.fine_tuning.settings(DATASET, "sac"),
+        "judging": jobs.judging.statistics(),
     }
     return {name: value["fingerprint"] for name, value in settings.items()}
 
@@ -497,10 +501,10 @@ def fingerprints(jobs: Plan) -> dict[str, str]:
 def test_the_rule_of_a_d4rl_file_is_part_of_its_recording(smoke: dict[str, Any]) -> None:
     entry = {"environment": "HalfCheetah-v4", "recipe": "d4rl", "file": "no.hdf5", "pretrained": "train"}
     smoke["datasets"][DATASET] = entry
-    before = Plan(smoke).recording(DATASET)
+    before = Plan(smoke).data.recording(DATASET)
     after = change(smoke, lambda edited: edited["datasets"][DATASET].update(episode_ends="authors"))
-    assert after.recording(DATASET)["episode_ends"] == "authors"
-    assert after.recording(DATASET)["fingerprint"] != before["fingerprint"]
+    assert after.data.recording(DATASET)["episode_ends"] == "authors"
+    assert after.data.recording(DATASET)["fingerprint"] != before["fingerprint"]
 
 
 def test_an_own_file_is_known_by_every_byte_and_not_by_its_date(
@@ -514,7 +518,7 @@ def test_an_own_file_is_known_by_every_byte_and_not_by_its_date(
     }  # fmt: skip
 
     def fingerprint() -> str:
-        return str(Plan(smoke).recording(DATASET)["fingerprint"])
+        return str(Plan(smoke).data.recording(DATASET)["fingerprint"])
 
     before = fingerprint()
     os.utime(file, (0, 0))
@@ -551,11 +555,12 @@ def test_what_is_judged_and_drawn_is_made_anew_after_other_training_whatever_the
         configuration["curves"] = "recorded"
 
     before, after = Plan(smoke), change(smoke, longer)
-    assert before.judging()["fingerprint"] != after.judging()["fingerprint"]
-    assert before.drawing()["fingerprint"] != after.drawing()["fingerprint"]
+    assert before.judging.statistics()["fingerprint"] != after.judging.statistics()["fingerprint"]
+    assert before.figures.settings()["fingerprint"] != after.figures.settings()["fingerprint"]
     # Committed curves are files and not jobs: nothing before them can change.
     committed = change(smoke, recorded)
-    assert committed.judging() == change(dict(committed.configuration), longer).judging()
+    trained_longer = change(dict(committed.configuration), longer)
+    assert committed.judging.statistics() == trained_longer.judging.statistics()
 
 
 def test_claims_are_judged_on_what_was_measured_of_behaviours_too() -> None:
@@ -563,17 +568,18 @@ def test_claims_are_judged_on_what_was_measured_of_behaviours_too() -> None:
     for curves, folder in (("fresh", "results"), ("recorded", "results/reference")):
         plan = Plan({**configuration, "curves": curves})
         place = f"{folder}/heterogeneous_pilot/behaviours/halfcheetah-heterogeneous-3"
-        measured = [path for path in plan.claimed_curves() if "behaviours" in path]
+        measured = [path for path in plan.judging.claimed_curves() if "behaviours" in path]
         names = ("multi_source", "true_number", "one_behaviour")
         for path, name in zip(measured, names, strict=True):
             assert path.endswith(f"{place}/{name}.measures.parquet")
-        assert "behaviours" in plan.figures()
+        assert "behaviours" in plan.figures.names()
 
 
 @pytest.mark.parametrize("name", ["heterogeneous_pilot", "heterogeneous"])
 def test_claims_of_heterogeneous_data_are_of_labels_that_are_trained(name: str) -> None:
     configuration = read(CONFIGURATIONS / f"{name}.yaml")
-    claims = read_claims(Path(str(Plan(configuration).claims)), methods=Plan(configuration).offline_labels)
+    plan = Plan(configuration)
+    claims = read_claims(Path(str(plan.judging.claims)), methods=plan.offline.names)
     measured = set(configuration["behaviours"]["labels"])
     for claim in claims:
         if claim.metric is not None:
@@ -608,10 +614,10 @@ def test_a_dataset_has_any_name_and_an_environment_its_own_scores(
 
 def test_scripts_on_the_table_are_drawn_of_each_task_that_there_are_data_of() -> None:
     plan = Plan(read(ROOT / "config" / "realistic_source.yaml"))
-    [folder] = plan.figure_files("table_scripts")
+    [folder] = plan.figures.files("table_scripts")
     table = Table(plan.configuration)
     assert table.jobs["pictures"].outputs == {"folder": folder}
-    assert list(plan.pictures()["tasks"].items()) == [
+    assert list(plan.pictures.settings()["tasks"].items()) == [
         ("reach", "ReachDelta-v0"),
         ("slide", "SlideDelta-v0"),
         ("lift", "LiftDelta-v0"),

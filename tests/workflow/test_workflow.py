@@ -23,7 +23,7 @@ from storage.curves import read_curves
 from storage.tables import BEHAVIOURS, read_table
 from tests.workflow.conftest import DryRun, Snakemake
 from workflow.code_hash import ROOT
-from workflow.plan import AUTHORS, AUTHORS_SEEDS
+from workflow.plan.places import AUTHORS, AUTHORS_SEEDS
 
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -15,9 +15,10 @@ from storage.files import exclusive, remove_links
 from workflow import cli
 from workflow.code_hash import ROOT
 from workflow.configuration import merged_by_snakemake
+from workflow.figure_names import SWEEP_FIGURE
 from workflow.outputs import RULES
 from workflow.resources import resources_of
-from workflow.table import SWEEP_FIGURE, Table
+from workflow.table import Table
 
 min_version("9.0")
 
@@ -37,7 +38,7 @@ except UserError as error:
     sys.exit(f"Configuration: {error}")
 RESULTS = TABLE.results
 # What the report's texts read: the whole configuration, and what ran by it.
-config.update(TABLE.plan.configuration, report=TABLE.plan.report())
+config.update(TABLE.plan.configuration, report=TABLE.plan.figures.report())
 
 # Jobs run in the environment that runs Snakemake, activated or not, in any working directory, and end with it
 # (workflow.cli).

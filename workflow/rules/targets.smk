@@ -4,7 +4,7 @@
 # `snakemake figures`: those alone, without the closing table.
 rule figures:
     input:
-        expand("<results>/figures/{figure}.pdf", figure=TABLE.plan.figures()),
+        expand("<results>/figures/{figure}.pdf", figure=TABLE.plan.figures.names()),
 
 
 # `snakemake sweep_policy_lr`: how the unpublished learning rate of the policy changes the curves.
@@ -40,7 +40,7 @@ rule plan:
     params:
         file=TABLE.find("plan").file,
     message:
-        "list the jobs of {TABLE.plan.run}"
+        "list the jobs of {TABLE.plan.places.run}"
     shell:
         "python -m workflow.train {params.file:q} --log {log:q}"
 
@@ -53,7 +53,7 @@ rule cost:
         file=TABLE.find("cost").file,
         cores=lambda wildcards: workflow.cores,
     message:
-        "estimate the cost of {TABLE.plan.run}"
+        "estimate the cost of {TABLE.plan.places.run}"
     shell:
         "python -m workflow.steps.cost {params.file:q} --cores {params.cores} --log {log:q}"
 

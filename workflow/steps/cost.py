@@ -15,11 +15,11 @@ def main(options: argparse.Namespace) -> None:
     """Calibrate, estimate, print."""
     acceleration.prepare_process()
     plan = Plan(jobs.read(options.file).settings)
-    jobs.with_scores(plan.registered)
+    jobs.with_scores(plan.data.registered)
     speed = cost.calibrate()
     print(
-        f"{plan.run}: a core of {speed.product:.0f} GFLOP/s in products, {speed.small:.2f} us an operation,"
-        f" {speed.update:.0f} us a small update.\n"
+        f"{plan.places.run}: a core of {speed.product:.0f} GFLOP/s in products, {speed.small:.2f} us"
+        f" an operation, {speed.update:.0f} us a small update.\n"
     )
     model = cost.Model(speed)
     estimate = cost.Estimate(plan, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -18,12 +19,12 @@ from workflow.jobs import Job
 from workflow.steps.statistics import bootstrap_settings
 
 
-def updates(schedule: cli.Json) -> Updates:
-    """When a schedule's updates are made. UserError for a setting that it has not."""
+def updates(schedule: cli.Json, offline: Mapping[str, int]) -> Updates:
+    """When a schedule's updates are made, after `offline` ones. UserError for a setting that it has not."""
     # Imports torch, which figures of vectors do without.
     kind = importlib.import_module("algorithms.training.online").OnlineSchedule
     online = build(kind, schedule, "schedules")
-    return Updates(online.block_size, online.updates_per_episode, online.first_block_multiplier)
+    return Updates(online.block_size, online.updates_per_episode, online.first_block_multiplier, offline)
 
 
 def main(job: Job) -> None:
@@ -39,7 +40,10 @@ def main(job: Job) -> None:
         bootstrap=Bootstrap(**bootstrap_settings(settings["statistics"]), cache=job.cache),
         # Of a folder its pictures.
         files=tuple(f for p in job.paths("files") for f in ([p] if p.suffix else sorted(p.glob("*.png")))),
-        updates={label: updates(schedule) for label, schedule in settings["schedules"].items()},
+        updates={
+            label: updates(schedule, settings["offline_updates"][label])
+            for label, schedule in settings["schedules"].items()
+        },
         **settings["caption"],
     )
     write(job.about["figure"], results, job.output("pdf").with_suffix(""))
