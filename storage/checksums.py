@@ -61,9 +61,15 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the hexadecimal SHA-256 of all of a file, a second for two gigabytes.
+
+    UserError where it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} could not be read: {error.strerror or error}") from error
 
 
 def main() -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 import grimp
 
 from storage import UserError
-from storage.checksums import sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("algorithms", "envs", "offline_data", "storage", "workflow")
@@ -139,14 +138,6 @@ def _hash(files: Iterable[tuple[Path, Path]], label: str = "") -> str:
         digest.update(f"{path.relative_to(root).as_posix()} {len(content)} ".encode())
         digest.update(content)
     return digest.hexdigest()[:12]
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of all of a file, a second for two gigabytes. UserError where it cannot be read."""
-    try:
-        return sha256(path)
-    except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror or error}.") from error
 
 
 @cache

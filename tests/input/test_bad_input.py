@@ -37,11 +37,12 @@ from analysis.verdicts import main as judge_claims
 from offline_data import d4rl_hdf5, minari_io, recipes
 from offline_data.transitions import Episode
 from storage import UserError
+from storage.checksums import sha256
 from storage.curves import COLUMNS, read_curves, read_provenance, write_curves
 from storage.files import read_json
 from storage.tables import write_table
 from tests.workflow.test_configuration import DELETE, spoilt
-from workflow.code_hash import ROOT, file_hash, job_hash
+from workflow.code_hash import ROOT, job_hash
 from workflow.configuration import check, read
 
 ENVIRONMENT, OBSERVATIONS, ACTIONS = "InvertedDoublePendulum-v4", 11, 1
@@ -138,7 +139,7 @@ CONFIGURATIONS = [
     configured(
         "claims that are an address", "claims", "s3://here/claims.yaml", "expected the path of a file"
     ),
-    Case("a file that cannot be read", lambda _: file_hash(Path("/proc/self/mem")), "mem could not be read"),
+    Case("a file that cannot be read", lambda _: sha256(Path("/proc/self/mem")), "mem could not be read"),
     configured(
         "a Minari id that climbs",
         RANDOM,

@@ -9,7 +9,8 @@ from typing import Any
 
 from envs.tabletop import ENVIRONMENTS as TABLETOP
 from envs.tabletop import TASKS as TABLE_TASKS
-from workflow.code_hash import file_hash, job_hash
+from storage.checksums import sha256
+from workflow.code_hash import job_hash
 from workflow.dataset_names import TASKS, family_of
 from workflow.jobs import Json
 from workflow.plan.places import Places
@@ -133,7 +134,7 @@ class Data:
         Of all its bytes, a second for two gigabytes: what is mended in a file may be few of them.
         """
         files = {name: Path(entry.get("file", "")) for name, entry in self.configuration["datasets"].items()}
-        return {name: file_hash(file) for name, file in files.items() if file.is_file()}
+        return {name: sha256(file) for name, file in files.items() if file.is_file()}
 
 
 def policies_of(dataset: Json) -> list[str]:
