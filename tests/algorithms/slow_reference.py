@@ -1,7 +1,8 @@
 """The losses once more, slowly: one agent, one sample at a time, in float64, straight from the equations.
 
 An independent statement to test against: it reads parameters by name, takes the noise as an argument,
-and shares no code with `algorithms`. Gradients are float64 autograd of these loops.
+and shares no code with `algorithms`. Gradients are float64 autograd of these loops. The same for whole
+batches of one agent, in rows [B, ...], where a paper's code is written so.
 """
 
 from __future__ import annotations
@@ -9,16 +10,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from algorithms.population.agents import Population
+from algorithms.population.streams import Streams
 from algorithms.replay.batch import FIELDS, Batch
 from algorithms.replay.extras import NO_EXTRAS, Needed
 from algorithms.replay.stores import OfflineData
 from offline_data.transitions import Transitions
 
 Parameters = Mapping[str, Tensor]
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+SMALL: dict[str, Any] = {
+    "hidden_widths": (7, 5),
+    "discount": 0.9,
+    "target_update_rate": 0.05,
+    "policy_learning_rate": 2e-3,
+    "value_learning_rate": 5e-3,
+}
+"""Settings at which a few updates of tiny networks show every term, rates that differ from each other."""
 
 
 def float64_parameters(module: nn.Module) -> dict[str, Tensor]:
@@ -27,6 +40,11 @@ def float64_parameters(module: nn.Module) -> dict[str, Tensor]:
         name: parameter.detach().double().clone().requires_grad_()
         for name, parameter in module.named_parameters()
     }
+
+
+def alpha(parameters: Parameters) -> Tensor:
+    """Each agent's entropy coefficient, a constant. [P, ...]"""
+    return parameters["log_entropy_coefficient"].detach().exp()
 
 
 def constant(parameters: Parameters) -> dict[str, Tensor]:
@@ -100,6 +118,57 @@ def squashed_log_density(mean: Tensor, std: Tensor, action: Tensor) -> Tensor:
     """Log density of an action inside the box."""
     action = action.double()
     return normal_log_density(torch.atanh(action), mean, std) - (1 - action**2).log().sum()
+
+
+def network(parameters: Parameters, prefix: str, copy: int, rows: Tensor) -> Tensor:
+    """Network number `copy` on rows [B, in], layer norm before the ReLU where there is one."""
+    depth = sum(name.startswith(f"{prefix}.net.layers.") and "weight" in name for name in parameters)
+    for layer in range(depth):
+        at = f"{prefix}.net.layers.{layer}."
+        rows = rows @ parameters[at + "weight"][copy] + parameters[at + "bias"][copy]
+        if layer == depth - 1:
+            return rows
+        gain = parameters.get(f"{prefix}.net.scales.{layer}.gain")
+        if gain is not None:
+            centred = rows - rows.mean(dim=1, keepdim=True)
+            rows = centred / ((centred**2).mean(dim=1, keepdim=True) + 1e-6).sqrt()
+            rows = rows * gain[copy] + parameters[f"{prefix}.net.scales.{layer}.shift"][copy]
+        rows = rows * (rows > 0)
+    raise AssertionError("a network without layers")
+
+
+def critics(
+    parameters: Parameters, prefix: str, agent: int, states: Tensor, actions: Tensor, count: int = 2
+) -> list[Tensor]:
+    """Q of each of an agent's `count` critics. [B] each"""
+    rows = torch.cat([states, actions], dim=1)
+    return [network(parameters, prefix, count * agent + k, rows)[:, 0] for k in range(count)]
+
+
+def smaller_critic(
+    parameters: Parameters, prefix: str, agent: int, states: Tensor, actions: Tensor
+) -> Tensor:
+    """The smaller of an agent's twins. [B]"""
+    return torch.minimum(*critics(parameters, prefix, agent, states, actions))
+
+
+def squash_rows(mean: Tensor, std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Actions [B, A] and log densities [B], row by row."""
+    drawn = [squash(*each) for each in zip(mean, std, noise, strict=True)]
+    return torch.stack([action for action, _ in drawn]), torch.stack([density for _, density in drawn])
+
+
+def sample(
+    parameters: Parameters,
+    agent: int,
+    states: Tensor,
+    noise: Tensor,
+    limits: tuple[float, float] = (-20.0, 2.0),
+    policy: str = "policy",
+) -> tuple[Tensor, Tensor]:
+    """Actions [B, A] and log densities [B] of one policy, `limits` those of its log deviation."""
+    mean, log_std = network(parameters, policy, agent, states).chunk(2, dim=1)
+    return squash_rows(mean, log_std.clamp(*limits).exp(), noise)
 
 
 def table(rows: Iterable[Iterable[Tensor]]) -> Tensor:
@@ -180,15 +249,15 @@ class Adam:
             move = rate * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
             self.parameters[name] = (self.parameters[name].detach() - move).requires_grad_()
 
-    def move_targets(self, rate: float) -> None:
-        """target <- (1 - rate) target + rate Q, with the critics as they are now."""
-        for name in [name for name in self.parameters if name.startswith("target_q.")]:
+    def move_targets(self, rate: float, prefix: str = "target_q.") -> None:
+        """target <- (1 - rate) target + rate followed, with the critics (or others) as they are now."""
+        for name in [name for name in self.parameters if name.startswith(prefix)]:
             online = self.parameters[name.removeprefix("target_")].detach()
             self.parameters[name] = (1 - rate) * self.parameters[name].detach() + rate * online
 
 
-def gradients(loss: Tensor, parameters: Parameters, prefix: str) -> dict[str, Tensor]:
-    """Gradients of a scalar with respect to the parameters under `prefix`, by name."""
+def gradients(loss: Tensor, parameters: Parameters, prefix: str | tuple[str, ...]) -> dict[str, Tensor]:
+    """Gradients of a scalar with respect to the parameters under `prefix` or several, by name."""
     names = [name for name in parameters if name.startswith(prefix)]
     found = torch.autograd.grad(loss, [parameters[name] for name in names])
     return dict(zip(names, found, strict=True))
@@ -218,21 +287,51 @@ def offline_data(batch: Batch, needed: Needed = NO_EXTRAS, device: torch.device 
     return OfflineData.from_transitions(Transitions(**arrays, episode_ends=ends), device, needed)
 
 
-def randomise(module: nn.Module, seed: int, scale: float = 0.5) -> None:
-    """Normal parameters of a size at which every term of a loss counts; fresh heads are near zero."""
+def randomise(module: AnyModule, seed: int = 0, scale: float = 0.5) -> AnyModule:
+    """Normal parameters of a size at which every term of a loss counts (fresh heads are near zero)."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return module
 
 
-def assert_gradients(module: nn.Module, loss: Tensor, expected: dict[str, Tensor]) -> None:
+def same_streams(agents: Population) -> Streams:
+    """Streams that draw what the agents' own will draw."""
+    streams = Streams(range(len(agents.streams)))
+    streams.restore(agents.streams.state())
+    return streams
+
+
+def assert_gradients(
+    module: nn.Module, loss: Tensor, expected: Mapping[str, Tensor], rtol: float = 1e-4, atol: float = 1e-5
+) -> None:
     """The loss has these gradients, and none with respect to any other parameter."""
     module.zero_grad()
     loss.backward()
     for name, parameter in module.named_parameters():
         if name in expected:
             assert parameter.grad is not None
-            torch.testing.assert_close(parameter.grad.double(), expected[name], rtol=1e-4, atol=1e-5)
+            _assert_close(name, parameter.grad.double(), expected[name], rtol, atol)
         else:
             assert parameter.grad is None, name
+
+
+def assert_parameters(
+    module: nn.Module, by_hand: Mapping[str, Tensor], rtol: float = 1e-9, atol: float = 1e-9
+) -> None:
+    """Every parameter is where the steps by hand, in float64, have led it."""
+    for name, parameter in module.named_parameters():
+        _assert_close(name, parameter.detach().double(), by_hand[name].detach(), rtol, atol)
+
+
+def assert_metrics(
+    metrics: Mapping[str, Tensor], expected: Mapping[str, Tensor], rtol: float = 1e-9, atol: float = 1e-9
+) -> None:
+    """These metrics are among an update's."""
+    for name, value in expected.items():
+        _assert_close(name, metrics[name].double(), value.detach(), rtol, atol)
+
+
+def _assert_close(name: str, found: Tensor, expected: Tensor, rtol: float, atol: float) -> None:
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=atol, msg=lambda text: f"{name}: {text}")

@@ -15,7 +15,7 @@ from algorithms.training.evaluation import evaluate
 from envs import reference_scores
 from storage import UserError
 from storage.curves import COLUMNS, write_curves
-from tests.algorithms.made_up import made_up_transitions
+from tests.made_up import made_up_transitions
 
 TASK = "InvertedDoublePendulum-v4"
 SMALL: dict[str, Any] = {"hidden_widths": [8, 8], "batch_size": 16}

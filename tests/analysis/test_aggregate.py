@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,8 @@ from analysis.intervals import Bootstrap, interval_estimate, whole_run_interval
 from analysis.scores import normalised, run_values, score_arrays
 from analysis.statistics import ALL, COLUMNS, closing_rows, read_statistics, write_statistics
 from storage import UserError
+from tests.curves import make_curves
 
-MakeCurves = Callable[..., pd.DataFrame]
 FEW = Bootstrap(repetitions=50, seed=3)
 
 
@@ -69,7 +68,7 @@ def test_probability_of_improvement_counts_pairs_and_ties_half(decimals: int) ->
     assert probability_of_improvement(ours, ours) == pytest.approx(0.5)
 
 
-def test_final_statistics_equal_their_definitions(make_curves: MakeCurves) -> None:
+def test_final_statistics_equal_their_definitions() -> None:
     curves = make_curves(datasets=("halfcheetah-random", "hopper-medium", "walker2d-medium"))
     result = statistics(curves, repetitions=20)
     scores = score_arrays(curves)
@@ -88,7 +87,7 @@ def test_final_statistics_equal_their_definitions(make_curves: MakeCurves) -> No
         assert row.estimate == pytest.approx(share_of_wins(ours, theirs))
 
 
-def test_each_method_is_compared_with_those_after_it(make_curves: MakeCurves) -> None:
+def test_each_method_is_compared_with_those_after_it() -> None:
     pairs = statistics(make_curves(), repetitions=5).improvements()
     assert list(zip(pairs["method"], pairs["versus"], strict=True)) == [
         ("off2on", "sac_ft"),
@@ -97,7 +96,7 @@ def test_each_method_is_compared_with_those_after_it(make_curves: MakeCurves) ->
     ]
 
 
-def test_intervals_contain_the_estimate_and_come_from_the_runs(make_curves: MakeCurves) -> None:
+def test_intervals_contain_the_estimate_and_come_from_the_runs() -> None:
     curves = make_curves(seeds=range(5))
     result = statistics(curves, repetitions=500)
     values = score_arrays(curves).values["off2on"][:, 0]
@@ -119,7 +118,7 @@ def test_intervals_are_percentiles_of_resampled_means() -> None:
     assert high[0] == pytest.approx(np.percentile(means, 97.5), abs=0.4)
 
 
-def test_identical_runs_have_an_interval_of_no_width(make_curves: MakeCurves) -> None:
+def test_identical_runs_have_an_interval_of_no_width() -> None:
     result = statistics(make_curves(noise=0.0), repetitions=30)
     rows = result.table
     np.testing.assert_allclose(rows["low"], rows["estimate"], rtol=1e-12)
@@ -135,13 +134,13 @@ def test_more_runs_narrow_the_interval() -> None:
     assert widths[1] < widths[0]
 
 
-def test_one_run_has_no_interval(make_curves: MakeCurves) -> None:
+def test_one_run_has_no_interval() -> None:
     result = statistics(make_curves(seeds=(4,)), repetitions=10)
     assert result.table["low"].isna().all() and result.table["high"].isna().all()
     assert result.table["estimate"].notna().all()
 
 
-def test_statistics_are_the_same_whenever_they_are_computed(make_curves: MakeCurves) -> None:
+def test_statistics_are_the_same_whenever_they_are_computed() -> None:
     curves = make_curves()
     first = statistics(curves, repetitions=40, seed=1)
     np.random.seed(99)
@@ -151,14 +150,14 @@ def test_statistics_are_the_same_whenever_they_are_computed(make_curves: MakeCur
     assert not first.table["low"].equals(other.table["low"])
 
 
-def test_an_interval_does_not_depend_on_the_other_methods(make_curves: MakeCurves) -> None:
+def test_an_interval_does_not_depend_on_the_other_methods() -> None:
     curves = make_curves()
     together = statistics(curves, repetitions=40).curve("sac")
     alone = statistics(curves, repetitions=40, methods=["sac"]).curve("sac")
     pd.testing.assert_frame_equal(together, alone, check_exact=True)
 
 
-def test_the_global_generator_is_left_as_it_was(make_curves: MakeCurves) -> None:
+def test_the_global_generator_is_left_as_it_was() -> None:
     np.random.seed(5)
     expected = np.random.random(3)
     np.random.seed(5)
@@ -187,14 +186,12 @@ def test_the_global_generator_is_put_back_after_an_error() -> None:
         ({"confidence": 1.0}, "coverage of the intervals is 1.0"),
     ],
 )
-def test_bootstrap_settings_out_of_range_are_refused(
-    make_curves: MakeCurves, settings: dict[str, float], message: str
-) -> None:
+def test_bootstrap_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=message):
         statistics(make_curves(), **settings)
 
 
-def test_a_performance_profile_is_the_share_of_runs_above_each_threshold(make_curves: MakeCurves) -> None:
+def test_a_performance_profile_is_the_share_of_runs_above_each_threshold() -> None:
     curves = make_curves(datasets=("halfcheetah-random", "hopper-medium"), noise=2000.0)
     result = statistics(curves, repetitions=200)
     for method, values in score_arrays(curves).values.items():
@@ -217,7 +214,7 @@ def test_a_profile_falls_from_one_to_nought() -> None:
     assert interval.shape == (2, len(THRESHOLDS))
 
 
-def test_run_values_are_what_each_run_measured(make_curves: MakeCurves) -> None:
+def test_run_values_are_what_each_run_measured() -> None:
     curves = make_curves(datasets=("halfcheetah-random", "hopper-medium"))
     late = (curves["dataset"] == "hopper-medium") & (curves["seed"] == 2)
     curves = curves[~late].sample(frac=1.0, random_state=0)
@@ -253,7 +250,7 @@ def test_whole_runs_are_resampled_whole() -> None:
     assert np.ptp(by_step) < np.ptp(interval) / 3
 
 
-def test_kept_intervals_are_the_computed_ones(make_curves: MakeCurves, tmp_path: Path) -> None:
+def test_kept_intervals_are_the_computed_ones(tmp_path: Path) -> None:
     curves, kept = make_curves(), tmp_path / "cache"
     fresh = statistics(curves, repetitions=30)
     for _ in range(2):
@@ -301,7 +298,7 @@ def test_a_damaged_cache_is_computed_again(tmp_path: Path, content: str) -> None
     np.testing.assert_array_equal(estimate(), expected)
 
 
-def test_closing_rows_are_the_ends_of_the_curves(make_curves: MakeCurves) -> None:
+def test_closing_rows_are_the_ends_of_the_curves() -> None:
     result = statistics(make_curves(datasets=("halfcheetah-random", "hopper-medium")), repetitions=20)
     rows = closing_rows(result)
     assert list(rows["dataset"]) == ["halfcheetah-random", "hopper-medium", "all"] * 3
@@ -312,7 +309,7 @@ def test_closing_rows_are_the_ends_of_the_curves(make_curves: MakeCurves) -> Non
         assert (row.first_step, row.last_step, row.seeds) == (0, 2000, 3)
 
 
-def test_one_dataset_has_no_row_for_all(make_curves: MakeCurves) -> None:
+def test_one_dataset_has_no_row_for_all() -> None:
     rows = closing_rows(statistics(make_curves(), repetitions=5))
     assert list(rows["dataset"]) == ["halfcheetah-random"] * 3
 
@@ -321,15 +318,13 @@ def test_one_dataset_has_no_row_for_all(make_curves: MakeCurves) -> None:
     ("method", "dataset", "message"),
     [("awac", ALL, "no method 'awac'"), ("sac", "hopper-medium", "no dataset 'hopper-medium'")],
 )
-def test_an_absent_curve_is_named(make_curves: MakeCurves, method: str, dataset: str, message: str) -> None:
+def test_an_absent_curve_is_named(method: str, dataset: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         statistics(make_curves(), repetitions=5).curve(method, dataset)
 
 
 @pytest.mark.parametrize("seeds", [(0, 1, 2), (0,)])
-def test_statistics_come_back_from_disk(
-    make_curves: MakeCurves, tmp_path: Path, seeds: tuple[int, ...]
-) -> None:
+def test_statistics_come_back_from_disk(tmp_path: Path, seeds: tuple[int, ...]) -> None:
     provenance = {"configuration_hash": "0123456789ab"}
     result = statistics(make_curves(seeds=seeds), repetitions=20, provenance=provenance)
     write_statistics(result, tmp_path / "statistics.json", tmp_path / "statistics.parquet")
@@ -345,7 +340,7 @@ def test_statistics_come_back_from_disk(
     assert (text["by_dataset"][0]["end_low"] is None) == (len(seeds) == 1)
 
 
-def test_the_same_statistics_are_the_same_bytes(make_curves: MakeCurves, tmp_path: Path) -> None:
+def test_the_same_statistics_are_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_statistics(
             statistics(make_curves(), repetitions=20), tmp_path / f"{name}.json", tmp_path / f"{name}.parquet"
@@ -354,7 +349,7 @@ def test_the_same_statistics_are_the_same_bytes(make_curves: MakeCurves, tmp_pat
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
-def test_a_truncated_file_of_statistics_is_refused(make_curves: MakeCurves, tmp_path: Path) -> None:
+def test_a_truncated_file_of_statistics_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "statistics.parquet"
     with pytest.raises(UserError, match="does not exist"):
         read_statistics(path)

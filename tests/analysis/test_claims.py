@@ -26,6 +26,7 @@ from analysis.verdicts import FAILED, failing, main, numbers, reproduction, verd
 from envs.reference_scores import reference_scores
 from storage import UserError
 from storage.curves import COLUMNS, write_curves
+from tests.curves import curve_row, frame
 from tests.published import published_curve
 
 FEW = Bootstrap(repetitions=200, seed=1)
@@ -41,7 +42,7 @@ END = Claim(
     figure="3",
     datasets=(PANEL,),
 )
-NOTHING = pd.DataFrame(columns=list(COLUMNS))
+NOTHING = frame([])
 
 
 def curves_of(
@@ -64,8 +65,8 @@ def curves_of(
                 for step in steps:
                     value = score(step, shift)
                     value = low + value / 100 * (high - low) if metric == "return" else value
-                    rows.append(("made-up", method, dataset, seed, "online", "step", step, metric, value))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+                    rows.append(curve_row(method, dataset, seed, step, value, metric))
+    return frame(rows)
 
 
 def one(claim: Claim, curves: pd.DataFrame, bootstrap: Bootstrap = FEW) -> Judgement:

@@ -11,7 +11,7 @@ from analysis.published import published_runs
 from analysis.reproduction_error import COLUMNS, STEPS, error_table, reproduction_errors
 from analysis.scores import normalised
 from analysis.shares import environment_steps
-from storage.curves import COLUMNS as CURVE_COLUMNS
+from tests.curves import curve_row, frame
 from tests.published import published_curve
 
 FEW = Bootstrap(repetitions=100)
@@ -22,22 +22,11 @@ def made_up(
     method: str, returns: dict[int, float], *, seeds: int = 4, metric: str = "return", dataset: str = PANEL
 ) -> pd.DataFrame:
     """Returns at given steps, spread evenly around them by 100 a seed."""
-    rows = [
-        (
-            "made-up",
-            method,
-            dataset,
-            seed,
-            "online",
-            "step",
-            step,
-            metric,
-            value + 100.0 * (seed - (seeds - 1) / 2),
-        )
+    return frame(
+        curve_row(method, dataset, seed, step, value + 100.0 * (seed - (seeds - 1) / 2), metric)
         for seed in range(seeds)
         for step, value in returns.items()
-    ]
-    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
+    )
 
 
 def test_the_published_runs_reproduce_themselves() -> None:
@@ -101,7 +90,7 @@ def test_what_the_paper_does_not_have_has_no_rows() -> None:
     for curves in (
         made_up("off2on", {0: 1.0}, dataset="inverted-double-pendulum-replay"),
         made_up("mine", {0: 1.0}),
-        pd.DataFrame(columns=list(CURVE_COLUMNS)),
+        frame([]),
     ):
         errors = reproduction_errors(curves, FEW)
         assert errors.empty and list(errors.columns) == list(COLUMNS)

@@ -14,19 +14,18 @@ from hypothesis import strategies as st
 from analysis.intervals import Bootstrap
 from analysis.shares import LOGGED_SHARE, TRUE_SHARE, environment_steps, share_curve
 from storage import UserError
-from storage.curves import COLUMNS
+from tests.curves import curve_row, frame
 
 DATASET = "hopper-medium"
 VALUES = {1000: (0.9, 0.8, 0.7), 2000: (0.5, 0.6, 0.1)}
 
 
 def made_up(metric: str = TRUE_SHARE, method: str = "off2on", dataset: str = DATASET) -> pd.DataFrame:
-    rows = [
-        ("made-up", method, dataset, seed, "online", "step", step, metric, value)
+    return frame(
+        curve_row(method, dataset, seed, step, value, metric)
         for step, values in reversed(VALUES.items())
         for seed, value in enumerate(values)
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    )
 
 
 def test_a_share_is_the_mean_over_seeds_at_each_step() -> None:

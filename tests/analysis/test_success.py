@@ -11,7 +11,7 @@ from analysis.intervals import Bootstrap
 from analysis.judging import judge
 from analysis.reproduction_error import reproduction_errors
 from analysis.success import comparable, success_lines, success_markdown, success_rows
-from storage.curves import COLUMNS
+from tests.curves import EPISODES, curve_row, frame
 
 TASKS = ("pick-place", "grasp-closed-drawer", "grasp-blocked-drawer")
 STEPS = range(0, 1001, 10)
@@ -28,25 +28,12 @@ def curves_of(success: dict[str, float], seeds: int = 4) -> pd.DataFrame:
                 for step in STEPS:
                     level = min(1.0, end * step / 500) if step < 500 else end
                     value = random.binomial(5, level) / 5
-                    rows.append(
-                        ("r", method, task, seed, "online", "episode", step, "success_deterministic", value)
-                    )
-                    rows.append(("r", method, task, seed, "online", "episode", step, "return", 40 * value))
+                    measured = {"success_deterministic": value, "return": 40 * value}
                     if step:
-                        rows.append(
-                            (
-                                "r",
-                                method,
-                                task,
-                                seed,
-                                "online",
-                                "episode",
-                                step,
-                                "random_share",
-                                0.3 - step / 5000,
-                            )
-                        )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+                        measured["random_share"] = 0.3 - step / 5000
+                    for metric, number in measured.items():
+                        rows.append(curve_row(method, task, seed, step, number, metric, EPISODES))
+    return frame(rows)
 
 
 def test_each_point_is_the_mean_of_up_to_ten_evaluations() -> None:
@@ -65,9 +52,7 @@ def test_each_point_is_the_mean_of_up_to_ten_evaluations() -> None:
 
 
 def test_returns_without_reference_scores_are_left_out_and_others_stay() -> None:
-    other = pd.DataFrame(
-        [("r", "sac", "hopper-random", 0, "online", "step", 0, "return", 7.0)], columns=list(COLUMNS)
-    )
+    other = frame([curve_row("sac", "hopper-random", 0, 0, 7.0)])
     joined = comparable(pd.concat([curves_of({"off2on": 1.0}, seeds=1), other], ignore_index=True))
     assert list(joined.loc[joined["metric"] == "return", "dataset"]) == ["hopper-random"]
     pd.testing.assert_frame_equal(comparable(other), other)
@@ -106,5 +91,5 @@ def test_the_closing_table_has_a_row_a_method_and_task() -> None:
     assert "pick-place, off2on: success 0.00 to 1.00 (1.00 to 1.00), 2 seeds, 1,000 episodes" in (
         success_lines(rows).splitlines()
     )
-    none = success_rows(comparable(pd.DataFrame(columns=list(COLUMNS))), FEW)
+    none = success_rows(comparable(frame([])), FEW)
     assert none.empty and success_lines(none) == ""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 
 from analysis.aggregate import statistics
 from analysis.statistics import Statistics, closing_rows
 from analysis.summary import closing_table, costed_rows
+from tests.curves import make_curves
 
-MakeCurves = Callable[..., pd.DataFrame]
 
-
-def test_every_method_and_dataset_has_its_line(make_curves: MakeCurves) -> None:
+def test_every_method_and_dataset_has_its_line() -> None:
     result = statistics(make_curves(datasets=("halfcheetah-random", "hopper-medium")), repetitions=20)
     lines = closing_table(result).splitlines()
     assert lines[0].split() == [
@@ -33,18 +30,18 @@ def test_every_method_and_dataset_has_its_line(make_curves: MakeCurves) -> None:
     assert "95% stratified bootstrap interval (20 repetitions)" in lines[-1]
 
 
-def test_columns_are_aligned(make_curves: MakeCurves) -> None:
+def test_columns_are_aligned() -> None:
     lines = closing_table(statistics(make_curves(), repetitions=20)).splitlines()[:5]
     assert len({len(line) for line in lines}) == 1
 
 
-def test_one_run_is_said_to_have_no_interval(make_curves: MakeCurves) -> None:
+def test_one_run_is_said_to_have_no_interval() -> None:
     table = closing_table(statistics(make_curves(seeds=(0,)), repetitions=20))
     assert table.count("none (one run)") == 3
     assert "nan" not in table
 
 
-def test_markdown_holds_the_same_table(make_curves: MakeCurves) -> None:
+def test_markdown_holds_the_same_table() -> None:
     result = statistics(make_curves(), repetitions=20)
     pd.testing.assert_frame_equal(costed_rows(result, None), closing_rows(result), check_exact=True)
     text = closing_table(result, form="pipe")
@@ -61,7 +58,7 @@ def compute_of(result: Statistics) -> pd.DataFrame:
     )
 
 
-def test_a_row_says_what_a_seed_takes_and_its_score_an_hour(make_curves: MakeCurves) -> None:
+def test_a_row_says_what_a_seed_takes_and_its_score_an_hour() -> None:
     result = statistics(make_curves(datasets=("halfcheetah-random", "hopper-medium")), repetitions=5)
     rows = costed_rows(result, compute_of(result)).set_index(["method", "dataset"])
     assert rows[["pflop", "core_hours"]].iloc[:3].to_numpy().tolist() == [[2, 4], [2, 5], [2, 4.5]]
@@ -72,14 +69,14 @@ def test_a_row_says_what_a_seed_takes_and_its_score_an_hour(make_curves: MakeCur
     assert "model has them" in lines[-1]
 
 
-def test_what_is_not_known_of_the_compute_is_left_empty(make_curves: MakeCurves) -> None:
+def test_what_is_not_known_of_the_compute_is_left_empty() -> None:
     result = statistics(make_curves(), repetitions=5)
     table = closing_table(result, compute_of(result))
     assert "nan" not in table
     assert costed_rows(result, compute_of(result))["pflop"].isna().sum() == 1
 
 
-def test_over_all_datasets_a_seed_takes_their_mean(make_curves: MakeCurves) -> None:
+def test_over_all_datasets_a_seed_takes_their_mean() -> None:
     result = statistics(make_curves(datasets=("halfcheetah-random", "hopper-medium")), repetitions=5)
     rows = costed_rows(result, compute_of(result))
     assert rows.loc[rows["dataset"] == "all", "core_hours"].tolist()[:2] == [4.5, 6.5]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from algorithms.methods import awac, bcq, conservative, cql, losses, off2on, rlpd, sac
 from algorithms.population.agents import ActorCritics, Population
-from algorithms.population.perceptrons import PopulationMLP
+from algorithms.population.perceptrons import PopulationLinear, PopulationMLP
 from algorithms.replay.batch import Batch
 from benchmarks.peers.authors_bcq import AuthorsBCQ
 from benchmarks.peers.authors_off2on import AuthorsOff2On, EnsembleCritic, EnsembleLayer
@@ -66,23 +66,38 @@ def make_certain(agents: ActorCritics) -> None:
     head.bias[..., ACTION:] = CERTAIN
 
 
-@torch.no_grad()
 def fill(linear: Iterable[nn.Module], net: PopulationMLP, index: int) -> None:
     """Copy network `index` of ours into a peer's linear layers."""
-    for module, ours in zip(linear, net.affine_maps(), strict=True):
+    fill_maps(linear, net.affine_maps(), index)
+
+
+@torch.no_grad()
+def fill_maps(linear: Iterable[nn.Module], maps: Iterable[PopulationLinear], index: int) -> None:
+    for module, ours in zip(linear, maps, strict=True):
         assert isinstance(module, nn.Linear)
         module.weight.copy_(ours.weight[index].T)
         module.bias.copy_(ours.bias[index, 0])
+
+
+@torch.no_grad()
+def copy_network(peer: nn.Module, net: PopulationMLP, index: int) -> None:
+    """Network `index` of ours into the peer's, its norms too."""
+    fill(linear_layers(peer), net, index)
+    norms = [module for module in peer.modules() if isinstance(module, nn.LayerNorm)]
+    for norm, ours in zip(norms, getattr(net, "scales", []), strict=True):
+        norm.weight.copy_(ours.gain[index, 0])
+        norm.bias.copy_(ours.shift[index, 0])
+
+
+def linear_layers(net: nn.Module) -> list[nn.Module]:
+    return [module for module in net.modules() if isinstance(module, nn.Linear)]
 
 
 @torch.no_grad()
 def fill_policy(policy: nn.Module, agents: ActorCritics, index: int) -> None:
     assert isinstance(policy, Policy)
     *hidden, last = agents.policy.net.affine_maps()
-    for module, ours in zip(policy.net.hidden, hidden, strict=True):
-        assert isinstance(module, nn.Linear)
-        module.weight.copy_(ours.weight[index].T)
-        module.bias.copy_(ours.bias[index, 0])
+    fill_maps(policy.net.hidden, hidden, index)
     for head, part in ((policy.net.last, slice(ACTION)), (policy.log_std, slice(ACTION, None))):
         head.weight.copy_(last.weight[index][:, part].T)
         head.bias.copy_(last.bias[index, 0, part])
@@ -105,9 +120,9 @@ def test_corl_s_critic_loss_is_ours_on_average_over_draws() -> None:
     with torch.no_grad():
         peer.actor.scale.fill_(1.0)
         peer.actor.shift.fill_(0.0)
-    fill((m for m in peer.actor.net if isinstance(m, nn.Linear)), agents.policy.net, 0)
+    fill(linear_layers(peer.actor.net), agents.policy.net, 0)
     for index, critic in enumerate(peer.critics):
-        fill((m for m in critic.net if isinstance(m, nn.Linear)), agents.q.net, index)
+        fill(linear_layers(critic.net), agents.q.net, index)
     peer.targets = [deepcopy(critic) for critic in peer.critics]
     batch = make_batch(1)
     rows = [field[0] for field in batch[:5]]
@@ -160,21 +175,14 @@ def test_the_plain_rlpd_learns_as_ours() -> None:
     peer = PlainRLPD(OBSERVATION, ACTION, WIDTHS, critics=3, target_critics=3, updates=4)
     fill_policy(peer.policy, agents, 0)
     for index, critic in enumerate(peer.critics):
-        fill((m for m in critic.modules() if isinstance(m, nn.Linear)), agents.q.net, index)
-        for norm, ours in zip(
-            (m for m in critic.modules() if isinstance(m, nn.LayerNorm)), agents.q.net.scales, strict=True
-        ):
-            with torch.no_grad():
-                norm.weight.copy_(ours.gain[index, 0])
-                norm.bias.copy_(ours.shift[index, 0])
+        copy_network(critic, agents.q.net, index)
     peer.targets = deepcopy(peer.critics)
     nn.init.constant_(peer.log_alpha, NO_ENTROPY)
     batch = make_batch(1)
     rlpd.update(agents, batch, config)
     peer.update(*columns(batch))
     for index, critic in enumerate(peer.critics):
-        linear = [m for m in critic.modules() if isinstance(m, nn.Linear)]
-        for module, ours in zip(linear, agents.q.net.affine_maps(), strict=True):
+        for module, ours in zip(linear_layers(critic), agents.q.net.affine_maps(), strict=True):
             torch.testing.assert_close(module.weight.T, ours.weight[index], rtol=1e-4, atol=1e-5)
     first = agents.policy.net.affine_maps()[0]
     module = peer.policy.net.hidden[0]
@@ -222,10 +230,6 @@ def _fill_ensemble(critic: EnsembleCritic, agents: ActorCritics, twin: int) -> N
         assert isinstance(module, EnsembleLayer)
         module.weights.copy_(ours.weight[twin::2])
         module.biases.copy_(ours.bias[twin::2])
-
-
-def linear_layers(net: nn.Module) -> list[nn.Module]:
-    return [module for module in net.modules() if isinstance(module, nn.Linear)]
 
 
 def assert_same_gradients(linear: Iterable[nn.Module], net: PopulationMLP, index: int) -> None:
@@ -282,10 +286,7 @@ def make_bcq_pair(seed: int) -> tuple[bcq.BCQAgents, AuthorsBCQ, bcq.BCQConfig]:
 @torch.no_grad()
 def fill_generator(peer: AuthorsBCQ, agents: bcq.BCQAgents) -> None:
     *hidden, last = agents.vae.encoder.affine_maps()
-    for module, ours in zip(peer.generator.encoder.hidden, hidden, strict=True):
-        assert isinstance(module, nn.Linear)
-        module.weight.copy_(ours.weight[0].T)
-        module.bias.copy_(ours.bias[0, 0])
+    fill_maps(peer.generator.encoder.hidden, hidden, 0)
     means, log_stds = last.weight[0].T.chunk(2)
     peer.generator.encoder.last.weight.copy_(means)
     peer.generator.log_std.weight.copy_(log_stds)

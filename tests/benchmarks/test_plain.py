@@ -25,6 +25,7 @@ from tests.benchmarks.test_peers import (
     OBSERVATION,
     WIDTHS,
     columns,
+    copy_network,
     fill,
     linear_layers,
     make_batch,
@@ -34,16 +35,6 @@ from tests.benchmarks.test_peers import (
 
 SIZES = (OBSERVATION, ACTION)
 NEARLY = {"rtol": 1e-3, "atol": 1e-5}
-
-
-@torch.no_grad()
-def copy_network(peer: nn.Module, net: PopulationMLP, index: int) -> None:
-    """Network `index` of ours into the peer's, its norms too."""
-    fill(linear_layers(peer), net, index)
-    norms = [module for module in peer.modules() if isinstance(module, nn.LayerNorm)]
-    for norm, ours in zip(norms, getattr(net, "scales", []), strict=True):
-        norm.weight.copy_(ours.gain[index, 0])
-        norm.bias.copy_(ours.shift[index, 0])
 
 
 def assert_same(peers: Iterable[nn.Module], net: PopulationMLP, outputs: int | None = None) -> None:
@@ -57,6 +48,12 @@ def assert_same(peers: Iterable[nn.Module], net: PopulationMLP, outputs: int | N
             own = slice(outputs if ours is net.affine_maps()[-1] else None)
             torch.testing.assert_close(module.weight.T[:, own], ours.weight[index][:, own], **NEARLY)
             torch.testing.assert_close(module.bias[own], ours.bias[index, 0][own], **NEARLY)
+
+
+def assert_same_actor_critic(peer: Any, agents: Any) -> None:
+    """The same critics and means of the policy."""
+    assert_same(peer.critics, agents.q.net)
+    assert_same([peer.policy.net], agents.policy.net, ACTION)
 
 
 def copied(peer: Any, agents: Any) -> Any:
@@ -99,24 +96,22 @@ WSRL = wsrl.WSRLConfig(
 )  # type: ignore[arg-type]
 
 
-def test_wsrl_online() -> None:
+def test_the_plain_wsrl_learns_online_as_ours() -> None:
     config = replace(WSRL, updates_per_step=4)
     agents, peer = actor_critic(wsrl.WSRLAgents, plain.PlainWSRL, config)
     wsrl.fine_tune(agents, make_batch(1), config)
     peer.fine_tune(*columns(make_batch(1)))
-    assert_same(peer.critics, agents.q.net)
-    assert_same([peer.policy.net], agents.policy.net, ACTION)
+    assert_same_actor_critic(peer, agents)
 
 
-def test_wsrl_offline() -> None:
+def test_the_plain_wsrl_learns_offline_as_ours() -> None:
     agents, peer = actor_critic(wsrl.WSRLAgents, plain.PlainWSRL, WSRL)
     wsrl.pretrain(agents, make_batch(1), WSRL)
     peer.pretrain(*columns(make_batch(1)))
-    assert_same(peer.critics, agents.q.net)
-    assert_same([peer.policy.net], agents.policy.net, ACTION)
+    assert_same_actor_critic(peer, agents)
 
 
-def test_cal_ql() -> None:
+def test_the_plain_cal_ql_learns_as_ours() -> None:
     config = cal_ql.CalQLConfig(**SMALL, **CERTAIN_RANGE, conservative_weight=0.0)  # type: ignore[arg-type]
     agents, peer = actor_critic(cal_ql.CalQLAgents, plain.PlainCalQL, config)
     batch = with_extras(make_batch(1))
@@ -131,16 +126,15 @@ def with_extras(batch: Batch) -> Batch:
     return batch._replace(extras={**extras, "continues": torch.ones_like(batch.rewards)})
 
 
-def test_edac() -> None:
+def test_the_plain_edac_learns_as_ours() -> None:
     config = edac.EDACConfig(**SMALL, **CERTAIN_RANGE, critics=3, diverse_critics="all")  # type: ignore[arg-type]
     agents, peer = actor_critic(edac.EDACAgents, plain.PlainEDAC, config)
     edac.update(agents, make_batch(1), config)
     peer.update(*columns(make_batch(1)))
-    assert_same(peer.critics, agents.q.net)
-    assert_same([peer.policy.net], agents.policy.net, ACTION)
+    assert_same_actor_critic(peer, agents)
 
 
-def test_so2() -> None:
+def test_the_plain_so2_learns_as_ours() -> None:
     config = so2.SO2Config(
         **{**SMALL, "batch_size": 10},
         critics=3,
@@ -155,7 +149,7 @@ def test_so2() -> None:
 
 
 @pytest.mark.parametrize("method", [iql, pex])
-def test_iql_and_pex(method: Any) -> None:
+def test_the_plain_iql_and_pex_learn_as_ours(method: Any) -> None:
     """What PEX's new policy imitates is drawn: V and critics are compared, IQL's policy too."""
     config, kind, peer_kind = (
         (iql.IQLConfig(**SMALL), iql.IQLAgents, plain.PlainIQL)  # type: ignore[arg-type]
@@ -178,7 +172,7 @@ def test_iql_and_pex(method: Any) -> None:
         torch.testing.assert_close(peer.log_std, agents.policy.log_std[0, 0], **NEARLY)
 
 
-def test_rebrac() -> None:
+def test_the_plain_rebrac_learns_as_ours() -> None:
     config = rebrac.ReBRACConfig(**SMALL, target_noise=0.0)  # type: ignore[arg-type]
     agents = rebrac.ReBRACAgents([0], *SIZES, config)
     randomise(agents)
@@ -205,7 +199,7 @@ def draw_one_number(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @torch.no_grad()
-def test_dmpo(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plain_dmpo_learns_as_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     config = dmpo.DMPOConfig(**SMALL, sub_policies=3)  # type: ignore[arg-type]
     agents = dmpo.DMPOAgents([0], *SIZES, config)
     randomise(agents)
@@ -230,7 +224,7 @@ def test_dmpo(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @torch.no_grad()
-def test_lbrac_v(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plain_lbrac_v_learns_as_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     widths = {"hidden_widths": (8, 7, 6), "policy_hidden_widths": (7, 6, 5)}
     config = lbrac.LBRACConfig(**widths, batch_size=6, policies=3, embedding_size=4, divergence_actions=2)
     agents = lbrac.LearnedAgents([0], *SIZES, config, torch.ones(5))
@@ -286,7 +280,7 @@ def test_the_penalty_of_candidates_is_ours_on_average_over_draws() -> None:
     assert ((ours.mean(dim=0) - theirs.mean(dim=0)).abs() < 4 * error).all()
 
 
-def test_cql_from_images() -> None:
+def test_the_plain_cql_from_images_learns_as_ours() -> None:
     """Without its random parts, penalty and cloning term: encoder, critics and policy learn as ours do."""
     config = cql.CQLConfig(
         **SMALL,  # type: ignore[arg-type]
@@ -319,5 +313,4 @@ def test_cql_from_images() -> None:
     for layer, (weight, bias) in zip(convolutions, ours, strict=True):
         torch.testing.assert_close(layer.weight, weight[0], **NEARLY)
         torch.testing.assert_close(layer.bias, bias[0], **NEARLY)
-    assert_same(peer.critics, agents.q.net)
-    assert_same([peer.policy.net], agents.policy.net, ACTION)
+    assert_same_actor_critic(peer, agents)

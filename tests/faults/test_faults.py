@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 
@@ -30,7 +29,8 @@ from analysis.statistics import read_statistics
 from offline_data import recipes
 from offline_data.minari_io import read_transitions
 from storage import UserError, checksums
-from storage.curves import COLUMNS, read_curves, read_provenance, write_curves
+from storage.curves import read_curves, read_provenance, write_curves
+from tests.curves import curve_row, frame
 from workflow.jobs import Job
 from workflow.steps import figure as figure_step
 from workflow.steps import statistics as statistics_step
@@ -57,24 +57,12 @@ def checkpoint(folder: Path) -> None:
 
 def curves(folder: Path) -> None:
     """A fine-tuning job's curve of two seeds."""
-    rows = [
-        (
-            "r",
-            "sac",
-            "inverted-double-pendulum-random",
-            seed,
-            "online",
-            "step",
-            step,
-            "return",
-            10.0 * step + seed,
-        )
+    rows = (
+        curve_row("sac", "inverted-double-pendulum-random", seed, step, 10.0 * step + seed)
         for seed in (0, 1)
         for step in (0, 100)
-    ]
-    write_curves(
-        folder / "curve.parquet", pd.DataFrame(rows, columns=list(COLUMNS)), {"configuration_hash": "0"}
     )
+    write_curves(folder / "curve.parquet", frame(rows), {"configuration_hash": "0"})
 
 
 def statistics(folder: Path) -> None:

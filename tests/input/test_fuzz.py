@@ -19,7 +19,8 @@ from safetensors.numpy import save
 from algorithms.population import checkpoints
 from offline_data import d4rl_hdf5, minari_io
 from storage import UserError
-from tests.input.test_bad_input import ACTIONS, DATASET_ID, ENVIRONMENT, OBSERVATIONS, episodes
+from tests.input.test_bad_input import ACTIONS, DATASET_ID, ENVIRONMENT, OBSERVATIONS
+from tests.made_up import make_episodes
 from workflow.code_hash import ROOT
 from workflow.configuration import check
 
@@ -69,7 +70,7 @@ SMOKE = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
 
 @fuzzed
 @given(place=st.sampled_from(places(SMOKE)[1:]), value=values, key=st.none() | st.text(max_size=4))
-def test_any_value_and_any_key_anywhere_in_a_configuration(
+def test_a_configuration_with_any_value_and_key_anywhere_is_refused_or_read(
     place: tuple[Any, ...], value: Any, key: Any
 ) -> None:
     configuration = copy.deepcopy(SMOKE)
@@ -98,7 +99,9 @@ def d4rl_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @fuzzed
 @given(data=st.data())
-def test_any_damage_to_a_d4rl_file(d4rl_file: bytes, tmp_path: Path, data: st.DataObject) -> None:
+def test_a_d4rl_file_with_any_damage_is_refused_or_read(
+    d4rl_file: bytes, tmp_path: Path, data: st.DataObject
+) -> None:
     path = tmp_path / "data.hdf5"
     path.write_bytes(data.draw(damaged(d4rl_file)))
     refused_or_read(lambda: d4rl_hdf5.recording(path, ENVIRONMENT).episodes)
@@ -110,7 +113,7 @@ def test_any_damage_to_a_d4rl_file(d4rl_file: bytes, tmp_path: Path, data: st.Da
     shape=st.lists(st.integers(0, 3), max_size=3),
     key=st.sampled_from(["observations", "actions", "rewards", "terminals", "timeouts", "next_observations"]),
 )
-def test_any_array_in_a_d4rl_file(
+def test_a_d4rl_file_with_any_array_is_refused_or_read(
     d4rl_file: bytes, tmp_path: Path, dtype: str, shape: list[int], key: str
 ) -> None:
     path = tmp_path / "data.hdf5"
@@ -125,7 +128,7 @@ def test_any_array_in_a_d4rl_file(
 @pytest.fixture(scope="module")
 def minari_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("minari")
-    minari_io.write_dataset(root, DATASET_ID, episodes(), ENVIRONMENT, {})
+    minari_io.write_dataset(root, DATASET_ID, make_episodes((5, 4)), ENVIRONMENT, {})
     return root
 
 
@@ -142,7 +145,7 @@ def refused_or_read_with(minari_root: Path, change: Callable[[dict[str, Any]], o
 
 @fuzzed
 @given(data=st.data(), value=json_values)
-def test_any_value_in_the_metadata_of_a_minari_dataset(
+def test_a_minari_dataset_with_any_value_in_its_metadata_is_refused_or_read(
     minari_root: Path, data: st.DataObject, value: Any
 ) -> None:
     def change(metadata: dict[str, Any]) -> object:
@@ -154,7 +157,7 @@ def test_any_value_in_the_metadata_of_a_minari_dataset(
 
 @fuzzed
 @given(data=st.data(), value=json_values)
-def test_any_value_in_the_environment_specification_of_a_minari_dataset(
+def test_a_minari_dataset_with_any_value_in_its_environment_is_refused_or_read(
     minari_root: Path, data: st.DataObject, value: Any
 ) -> None:
     def change(metadata: dict[str, Any]) -> object:
@@ -169,7 +172,9 @@ def test_any_value_in_the_environment_specification_of_a_minari_dataset(
 
 @fuzzed
 @given(data=st.data())
-def test_any_damage_to_a_minari_dataset_without_a_checksum(minari_root: Path, data: st.DataObject) -> None:
+def test_a_minari_dataset_without_a_checksum_is_refused_or_read_whatever_its_damage(
+    minari_root: Path, data: st.DataObject
+) -> None:
     folder = minari_root / DATASET_ID / "data"
     whole = {name: (folder / name).read_bytes() for name in ("main_data.hdf5", "metadata.json")}
     metadata = json.loads(whole["metadata.json"])
@@ -191,14 +196,14 @@ def test_any_damage_to_a_minari_dataset_without_a_checksum(minari_root: Path, da
         st.dictionaries(st.sampled_from(["checkpoint", "other"]), st.text(max_size=80), max_size=2),
     )
 )
-def test_any_file_as_a_checkpoint(tmp_path: Path, content: bytes) -> None:
+def test_any_file_is_refused_or_read_as_a_checkpoint(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes(content)
     refused_or_read(lambda: checkpoints.load_for(tmp_path / "checkpoint.safetensors", "0"))
 
 
 @fuzzed
 @given(manifest=st.text(max_size=60) | json_values.map(json.dumps))
-def test_any_manifest_with_a_fitting_checksum(tmp_path: Path, manifest: str) -> None:
+def test_any_manifest_with_a_fitting_checksum_is_refused_or_read(tmp_path: Path, manifest: str) -> None:
     header = {"checkpoint": f"{checkpoints._digest([], manifest)} {manifest}"}
     (tmp_path / "checkpoint.safetensors").write_bytes(save({}, header))
     refused_or_read(lambda: checkpoints.load_for(tmp_path / "checkpoint.safetensors", "0"))

@@ -31,11 +31,11 @@ from offline_data.minari_io import (
 from offline_data.transitions import Episode, Transitions, from_episodes
 from storage import UserError
 from storage.checksums import sha256
+from tests.made_up import make_episodes
 
 ROOT = Path(__file__).resolve().parents[2]
 ID = "pendulum/test-local-v0"
 ENVIRONMENT = "InvertedDoublePendulum-v4"
-Make = Callable[..., list[Episode]]
 FIELDS = ("observations", "actions", "rewards", "masks", "next_observations", "episode_ends")
 
 
@@ -61,7 +61,7 @@ def assert_equal(first: Transitions, second: Transitions) -> None:
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=12), seed=st.integers(0, 100))
 def test_what_is_read_is_what_was_recorded(
-    tmp_path_factory: pytest.TempPathFactory, make_episodes: Make, lengths: list[int], seed: int
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], seed: int
 ) -> None:
     folder = tmp_path_factory.mktemp("minari")
     episodes = make_episodes(lengths, seed)
@@ -72,7 +72,7 @@ def test_what_is_read_is_what_was_recorded(
 
 
 def test_a_relative_folder_is_the_one_below_the_working_folder(
-    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     episodes = make_episodes([3, 5], 0)
@@ -81,9 +81,7 @@ def test_a_relative_folder_is_the_one_below_the_working_folder(
     assert [path.name for path in tmp_path.iterdir()] == ["minari"]
 
 
-def test_minari_opens_it_with_its_metadata(
-    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_minari_opens_it_with_its_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     episodes = make_episodes([3, 2, 5])
     write(tmp_path, episodes, steps=10, behaviour_policies=["ab" * 32])
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
@@ -114,7 +112,7 @@ def test_minari_opens_it_with_its_metadata(
     environment.close()
 
 
-def test_reading_gives_the_metadata_too(tmp_path: Path, make_episodes: Make) -> None:
+def test_reading_gives_the_metadata_too(tmp_path: Path) -> None:
     data = write(tmp_path, make_episodes([3]), copies=4)
     metadata = read_transitions(tmp_path, ID).metadata
     assert metadata["dataset_id"] == ID
@@ -122,7 +120,7 @@ def test_reading_gives_the_metadata_too(tmp_path: Path, make_episodes: Make) -> 
     assert metadata["data_sha256"] == sha256(data / "main_data.hdf5")
 
 
-def test_equal_episodes_give_equal_bytes(tmp_path: Path, make_episodes: Make) -> None:
+def test_equal_episodes_give_equal_bytes(tmp_path: Path) -> None:
     first = write(tmp_path / "a", make_episodes([30, 7]))
     second = write(tmp_path / "b", make_episodes([30, 7]))
     for name in ("main_data.hdf5", "metadata.json"):
@@ -172,7 +170,7 @@ def minari_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("environment", [ENVIRONMENT, None])
 @pytest.mark.parametrize("dataset_id", ["mujoco/pendulum/medium-v0", FOREIGN, "plain-v3"])
 def test_a_published_dataset_is_read_as_float32(
-    minari_root: Path, make_episodes: Make, dataset_id: str, environment: str | None
+    minari_root: Path, dataset_id: str, environment: str | None
 ) -> None:
     episodes = make_episodes([3, 2])
     write_published(dataset_id, episodes, environment)
@@ -181,9 +179,7 @@ def test_a_published_dataset_is_read_as_float32(
     assert_equal(read_transitions(minari_root, dataset_id, ENVIRONMENT), from_episodes(episodes))
 
 
-def test_missing_reference_scores_are_d4rls_and_present_ones_stay(
-    minari_root: Path, make_episodes: Make
-) -> None:
+def test_missing_reference_scores_are_d4rls_and_present_ones_stay(minari_root: Path) -> None:
     def scores(dataset_id: str, *environment: str) -> list[Any]:
         metadata = read_transitions(minari_root, dataset_id, *environment).metadata
         return [metadata.get(key) for key in ("ref_min_score", "ref_max_score")]
@@ -196,18 +192,14 @@ def test_missing_reference_scores_are_d4rls_and_present_ones_stay(
     assert scores("mine/scored-v0") == [1.0, 2.0]
 
 
-def test_a_dataset_of_another_environment_or_version_is_refused(
-    minari_root: Path, make_episodes: Make
-) -> None:
+def test_a_dataset_of_another_environment_or_version_is_refused(minari_root: Path) -> None:
     write_published(FOREIGN, make_episodes([3]), ENVIRONMENT)
     for other in ("InvertedDoublePendulum-v5", "Hopper-v4"):
         with pytest.raises(UserError, match=f"'{FOREIGN}' was recorded on {ENVIRONMENT}, .* is {other};"):
             read_transitions(minari_root, FOREIGN, other)
 
 
-def test_a_dataset_that_names_no_environment_is_judged_by_its_sizes(
-    minari_root: Path, make_episodes: Make
-) -> None:
+def test_a_dataset_that_names_no_environment_is_judged_by_its_sizes(minari_root: Path) -> None:
     write_published(FOREIGN, make_episodes([3]), None)
     with pytest.raises(
         UserError, match=f"'{FOREIGN}' has observations of size 11, expected 17 of HalfCheetah"
@@ -218,9 +210,7 @@ def test_a_dataset_that_names_no_environment_is_judged_by_its_sizes(
 
 
 @pytest.mark.parametrize("specification", ["{", "[]", "{}", 7])
-def test_a_damaged_environment_specification_is_refused(
-    minari_root: Path, make_episodes: Make, specification: Any
-) -> None:
+def test_a_damaged_environment_specification_is_refused(minari_root: Path, specification: Any) -> None:
     write_published(FOREIGN, make_episodes([3]), None)
     file = minari_root / FOREIGN / "data" / "metadata.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "env_spec": specification}))
@@ -232,7 +222,7 @@ V5 = "InvertedDoublePendulum-v5"
 Wrap = Callable[[Any], Any]
 
 
-def write_made(make_episodes: Make, wrap: Wrap | None, arguments: dict[str, Any]) -> None:
+def write_made(wrap: Wrap | None, arguments: dict[str, Any]) -> None:
     """Let Minari itself write an episode with the specification of an environment made and wrapped so."""
     [episode] = make_episodes([3])
     made = gymnasium.make(V5, **arguments)
@@ -279,9 +269,9 @@ Monitor.__module__ = "stable_baselines3.common.monitor"
     ],
 )
 def test_a_dataset_of_a_changed_environment_is_refused_by_what_changed_it(
-    minari_root: Path, make_episodes: Make, arguments: dict[str, Any], wrap: Wrap | None, difference: str
+    minari_root: Path, arguments: dict[str, Any], wrap: Wrap | None, difference: str
 ) -> None:
-    write_made(make_episodes, wrap, arguments)
+    write_made(wrap, arguments)
     with pytest.raises(
         UserError,
         match=f"^The Minari dataset '{FOREIGN}' was recorded on a changed {V5}: .*{difference}.*; expected",
@@ -305,9 +295,9 @@ def recorded_statistics(environment: Any) -> Any:
     ],
 )
 def test_a_dataset_of_an_environment_that_is_watched_or_made_with_its_defaults_is_read(
-    minari_root: Path, make_episodes: Make, arguments: dict[str, Any], wrap: Wrap | None
+    minari_root: Path, arguments: dict[str, Any], wrap: Wrap | None
 ) -> None:
-    write_made(make_episodes, wrap, arguments)
+    write_made(wrap, arguments)
     assert len(read_transitions(minari_root, FOREIGN, V5)) == 3
 
 
@@ -328,7 +318,7 @@ def respecify(minari_root: Path, **changes: Any) -> None:
     ],
 )
 def test_keywords_are_compared_with_the_defaults_of_every_version(
-    minari_root: Path, make_episodes: Make, environment: str, keyword: str, default: Any, other: Any
+    minari_root: Path, environment: str, keyword: str, default: Any, other: Any
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -363,7 +353,7 @@ def test_keywords_are_compared_with_the_defaults_of_every_version(
     ],
 )
 def test_what_only_a_specification_can_say_is_refused_too(
-    minari_root: Path, make_episodes: Make, changes: dict[str, Any], difference: str
+    minari_root: Path, changes: dict[str, Any], difference: str
 ) -> None:
     write_published(FOREIGN, make_episodes([3]), ENVIRONMENT)
     respecify(minari_root, **changes)
@@ -371,7 +361,7 @@ def test_what_only_a_specification_can_say_is_refused_too(
         read_transitions(minari_root, FOREIGN, ENVIRONMENT)
 
 
-def test_an_older_gymnasiums_specification_is_read(minari_root: Path, make_episodes: Make) -> None:
+def test_an_older_gymnasiums_specification_is_read(minari_root: Path) -> None:
     write_published(FOREIGN, make_episodes([3]), ENVIRONMENT)
     respecify(minari_root, autoreset=False, apply_api_compatibility=False, namespace=None)
     assert len(read_transitions(minari_root, FOREIGN, ENVIRONMENT)) == 3
@@ -388,9 +378,7 @@ def test_an_older_gymnasiums_specification_is_read(minari_root: Path, make_episo
         {"additional_wrappers": [{"entry_point": 7}]},
     ],
 )
-def test_a_specification_of_another_layout_is_refused(
-    minari_root: Path, make_episodes: Make, changes: dict[str, Any]
-) -> None:
+def test_a_specification_of_another_layout_is_refused(minari_root: Path, changes: dict[str, Any]) -> None:
     write_published(FOREIGN, make_episodes([3]), ENVIRONMENT)
     respecify(minari_root, **changes)
     with pytest.raises(UserError, match=r"metadata\.json holds an env_spec .*; expected Gymnasium's JSON"):
@@ -407,7 +395,7 @@ def test_a_specification_of_another_layout_is_refused(
     ],
 )
 def test_the_marks_of_the_ends_of_episodes_are_counted(
-    tmp_path: Path, make_episodes: Make, terminations: list[int], truncations: list[int], ends: list[int]
+    tmp_path: Path, terminations: list[int], truncations: list[int], ends: list[int]
 ) -> None:
     data = write(tmp_path, make_episodes([3]))
     with h5py.File(data / "main_data.hdf5", "a") as file:
@@ -418,7 +406,7 @@ def test_the_marks_of_the_ends_of_episodes_are_counted(
     assert marked_ends(tmp_path, ID) == {"rule": "minari", **dict(zip(names, ends, strict=True))}
 
 
-def test_a_time_out_inside_an_episode_is_refused(tmp_path: Path, make_episodes: Make) -> None:
+def test_a_time_out_inside_an_episode_is_refused(tmp_path: Path) -> None:
     data = write(tmp_path, make_episodes([4, 5]))
     with h5py.File(data / "main_data.hdf5", "a") as file:
         file["episode_1/truncations"][2] = True
@@ -428,7 +416,7 @@ def test_a_time_out_inside_an_episode_is_refused(tmp_path: Path, make_episodes: 
 
 
 def test_a_dataset_that_is_not_there_is_downloaded_by_minari(
-    minari_root: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+    minari_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def download(dataset_id: str) -> None:
         write_published(dataset_id, make_episodes([4]), ENVIRONMENT)
@@ -470,7 +458,7 @@ def test_an_id_that_is_none_is_refused(minari_root: Path) -> None:
     "name",
     ["hopper-medium-v0", "D4RL/hopper/medium-v0", "hopper/medium-v0", "hopper/medium-local", "../x-local-v0"],
 )
-def test_the_id_of_a_published_dataset_is_refused(tmp_path: Path, make_episodes: Make, name: str) -> None:
+def test_the_id_of_a_published_dataset_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=f"'{name}' is not the id of a local dataset"):
         write_dataset(tmp_path, name, make_episodes([3]), ENVIRONMENT, {})
     assert list(tmp_path.iterdir()) == []
@@ -499,7 +487,7 @@ def test_no_episodes_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_refused_episode_leaves_the_old_dataset_and_nothing_else(
-    tmp_path: Path, make_episodes: Make, change: dict[str, Any], message: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     old = make_episodes([4, 4])
     write(tmp_path, old)
@@ -512,7 +500,7 @@ def test_a_refused_episode_leaves_the_old_dataset_and_nothing_else(
     assert_equal(read_transitions(tmp_path, ID), from_episodes(old))
 
 
-def test_writing_again_replaces_the_dataset(tmp_path: Path, make_episodes: Make) -> None:
+def test_writing_again_replaces_the_dataset(tmp_path: Path) -> None:
     write(tmp_path, make_episodes([4, 4]))
     write(tmp_path, make_episodes([2]))
     assert len(read_transitions(tmp_path, ID)) == 2
@@ -521,7 +509,7 @@ def test_writing_again_replaces_the_dataset(tmp_path: Path, make_episodes: Make)
 
 @pytest.mark.parametrize("checksum", [True, False])
 @pytest.mark.parametrize("kept", [0, 100, 0.5, 0.99])
-def test_truncated_data_are_refused(tmp_path: Path, make_episodes: Make, kept: float, checksum: bool) -> None:
+def test_truncated_data_are_refused(tmp_path: Path, kept: float, checksum: bool) -> None:
     data = write(tmp_path, make_episodes([50] * 20))
     content = (data / "main_data.hdf5").read_bytes()
     (data / "main_data.hdf5").write_bytes(content[: int(kept if kept >= 1 else kept * len(content))])
@@ -531,7 +519,7 @@ def test_truncated_data_are_refused(tmp_path: Path, make_episodes: Make, kept: f
         read_transitions(tmp_path, ID)
 
 
-def test_one_changed_byte_is_refused(tmp_path: Path, make_episodes: Make) -> None:
+def test_one_changed_byte_is_refused(tmp_path: Path) -> None:
     data = write(tmp_path, make_episodes([50] * 20))
     content = bytearray((data / "main_data.hdf5").read_bytes())
     content[len(content) // 2] ^= 1
@@ -551,16 +539,14 @@ def test_one_changed_byte_is_refused(tmp_path: Path, make_episodes: Make) -> Non
         {"total_steps": "many"},
     ],
 )
-def test_data_that_are_not_what_the_metadata_say_are_refused(
-    tmp_path: Path, make_episodes: Make, changes: dict[str, Any]
-) -> None:
+def test_data_that_are_not_what_the_metadata_say_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     data = write(tmp_path, make_episodes([4, 3]))
     forget_checksum(data, **changes)
     with pytest.raises(UserError, match=r"main_data\.hdf5 is truncated, damaged or of another layout"):
         read_transitions(tmp_path, ID)
 
 
-def test_metadata_without_the_number_of_steps_are_refused(tmp_path: Path, make_episodes: Make) -> None:
+def test_metadata_without_the_number_of_steps_are_refused(tmp_path: Path) -> None:
     data = write(tmp_path, make_episodes([4]))
     (data / "metadata.json").write_text("{}")
     with pytest.raises(UserError, match="total_episodes"):
@@ -585,9 +571,7 @@ def test_metadata_without_the_number_of_steps_are_refused(tmp_path: Path, make_e
         ("rewards", np.array([b"a"] * 4), "of another layout"),
     ],
 )
-def test_foreign_arrays_are_refused(
-    tmp_path: Path, make_episodes: Make, key: str, value: Any, message: str
-) -> None:
+def test_foreign_arrays_are_refused(tmp_path: Path, key: str, value: Any, message: str) -> None:
     data = write(tmp_path, make_episodes([4, 3]))
     with h5py.File(data / "main_data.hdf5", "a") as file:
         del file[f"episode_0/{key}"]
@@ -597,7 +581,7 @@ def test_foreign_arrays_are_refused(
         read_transitions(tmp_path, ID)
 
 
-def test_observations_that_are_dictionaries_are_refused(tmp_path: Path, make_episodes: Make) -> None:
+def test_observations_that_are_dictionaries_are_refused(tmp_path: Path) -> None:
     data = write(tmp_path, make_episodes([4]))
     with h5py.File(data / "main_data.hdf5", "a") as file:
         del file["episode_0/observations"]
@@ -607,7 +591,7 @@ def test_observations_that_are_dictionaries_are_refused(tmp_path: Path, make_epi
         read_transitions(tmp_path, ID)
 
 
-def test_a_missing_dataset_is_refused_by_its_place(tmp_path: Path, make_episodes: Make) -> None:
+def test_a_missing_dataset_is_refused_by_its_place(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{ID} holds no Minari dataset"):
         read_transitions(tmp_path, ID)
     (write(tmp_path, make_episodes([4])) / "main_data.hdf5").unlink()
@@ -638,14 +622,14 @@ except UserError as error:
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 20, 130, 500, 999, 1000, 1001, 5000])
-def test_the_space_asked_for_is_enough(tmp_path: Path, make_episodes: Make, length: int) -> None:
+def test_the_space_asked_for_is_enough(tmp_path: Path, length: int) -> None:
     episodes = make_episodes([length] * 40)
     size = (write(tmp_path, episodes) / "main_data.hdf5").stat().st_size
     assert size <= _largest_size(episodes) <= 2 * size + 1_000_000
 
 
 def test_an_error_of_the_disk_leaves_the_old_dataset_alone(
-    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = make_episodes([4])
     write(tmp_path, old)

@@ -25,9 +25,9 @@ from offline_data.minari_io import read_transitions, write_dataset
 from offline_data.transitions import Episode, Transitions, from_episodes
 from storage import UserError
 from storage.checksums import sha256
+from tests.made_up import make_episodes
 
 PENDULUM = "InvertedDoublePendulum-v4"
-Make = Callable[..., list[Episode]]
 FIELDS = ("observations", "actions", "rewards", "masks", "next_observations", "episode_ends")
 
 
@@ -170,9 +170,7 @@ def test_disturbed_actions_are_uniform_now_and_then_or_noisy_and_stay_in_the_box
     assert not np.array_equal(again, recipes.disturbed(PENDULUM, push, 1, 0.5, 2.0)(observations))
 
 
-def test_a_published_dataset_becomes_a_local_one(
-    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_published_dataset_becomes_a_local_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "theirs"))
     episodes = make_episodes([4, 3])
     write_dataset(tmp_path / "theirs", "mujoco/pendulum-local-v0", episodes, PENDULUM, {})
@@ -186,7 +184,7 @@ def test_a_published_dataset_becomes_a_local_one(
 
 
 def test_the_summary_of_a_published_dataset_says_how_its_episodes_are_marked(
-    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "theirs"))
     episodes = make_episodes([4, 3, 5, 2])
@@ -199,7 +197,7 @@ def test_the_summary_of_a_published_dataset_says_how_its_episodes_are_marked(
 
 
 def test_a_published_episode_longer_than_the_time_limit_is_refused(
-    tmp_path: Path, make_episodes: Make, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     for lengths in ([1000, 5], [5, 1001]):
@@ -215,7 +213,7 @@ def test_a_published_episode_longer_than_the_time_limit_is_refused(
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 50))
 def test_a_replay_log_becomes_its_episodes(
-    tmp_path_factory: pytest.TempPathFactory, make_episodes: Make, lengths: list[int], seed: int
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], seed: int
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "replay.safetensors"
     transitions = from_episodes(make_episodes(lengths, seed))
@@ -225,9 +223,7 @@ def test_a_replay_log_becomes_its_episodes(
         np.testing.assert_array_equal(getattr(read, name), getattr(transitions, name))
 
 
-def test_a_replay_log_is_taken_until_a_step_and_the_cut_is_no_terminal(
-    tmp_path: Path, make_episodes: Make
-) -> None:
+def test_a_replay_log_is_taken_until_a_step_and_the_cut_is_no_terminal(tmp_path: Path) -> None:
     transitions = from_episodes(make_episodes([4, 4, 4]))
     save_file(arrays(transitions), tmp_path / "log")
     recording = recipes.replay(PENDULUM, tmp_path / "log", seeds=[7], steps=10)
@@ -241,7 +237,7 @@ def test_a_replay_log_is_taken_until_a_step_and_the_cut_is_no_terminal(
             recipes.from_replay_log(tmp_path / "log", steps)
 
 
-def test_a_log_that_a_running_episode_ends_is_cut_there(tmp_path: Path, make_episodes: Make) -> None:
+def test_a_log_that_a_running_episode_ends_is_cut_there(tmp_path: Path) -> None:
     log = arrays(from_episodes(make_episodes([4, 4])))
     log["episode_ends"] = log["episode_ends"].copy()
     log["episode_ends"][-1] = False
@@ -249,7 +245,7 @@ def test_a_log_that_a_running_episode_ends_is_cut_there(tmp_path: Path, make_epi
     assert [len(episode) for episode in recipes.from_replay_log(tmp_path / "log")] == [4, 4]
 
 
-def test_a_replay_log_that_is_not_in_order_of_time_is_refused(tmp_path: Path, make_episodes: Make) -> None:
+def test_a_replay_log_that_is_not_in_order_of_time_is_refused(tmp_path: Path) -> None:
     log = arrays(from_episodes(make_episodes([4, 4])))
     order = np.array([0, 2, 1, 3, 4, 5, 6, 7])
     save_file({key: np.ascontiguousarray(array[order]) for key, array in log.items()}, tmp_path / "log")
@@ -257,7 +253,7 @@ def test_a_replay_log_that_is_not_in_order_of_time_is_refused(tmp_path: Path, ma
         recipes.from_replay_log(tmp_path / "log")
 
 
-def test_a_file_that_is_no_replay_log_is_refused_by_name(tmp_path: Path, make_episodes: Make) -> None:
+def test_a_file_that_is_no_replay_log_is_refused_by_name(tmp_path: Path) -> None:
     log = arrays(from_episodes(make_episodes([4])))
     save_file({key: array for key, array in log.items() if key != "masks"}, tmp_path / "lacking")
     with pytest.raises(UserError, match="lacking is not a replay log: it lacks 'masks'"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,24 +13,24 @@ from hypothesis import strategies as st
 
 from offline_data.transitions import Episode, Transitions, from_episodes, summary, to_episodes
 from storage import UserError
+from tests.made_up import make_episodes
 
-Make = Callable[..., list[Episode]]
 FIELDS = ("observations", "actions", "rewards", "masks", "next_observations", "episode_ends")
 
 
-def test_time_outs_end_episodes_but_are_not_terminals(make_episodes: Make) -> None:
+def test_time_outs_end_episodes_but_are_not_terminals() -> None:
     transitions = from_episodes(make_episodes([3, 2, 1]))
     assert transitions.masks.tolist() == [1, 1, 0, 1, 1, 0]
     assert transitions.episode_ends.tolist() == [False, False, True, False, True, True]
     assert [(rows.start, rows.stop) for rows in transitions.episodes()] == [(0, 3), (3, 5), (5, 6)]
 
 
-def test_a_step_that_terminates_at_the_time_limit_is_terminal(make_episodes: Make) -> None:
+def test_a_step_that_terminates_at_the_time_limit_is_terminal() -> None:
     both = dataclasses.replace(make_episodes([4])[0], terminated=True, truncated=True)
     assert from_episodes([both]).masks.tolist() == [1, 1, 1, 0]
 
 
-def test_next_observations_are_the_episodes_own(make_episodes: Make) -> None:
+def test_next_observations_are_the_episodes_own() -> None:
     episodes = make_episodes([3, 2])
     transitions = from_episodes(episodes)
     np.testing.assert_array_equal(transitions.next_observations[2], episodes[0].observations[3])
@@ -46,7 +45,7 @@ def test_next_observations_are_the_episodes_own(make_episodes: Make) -> None:
     seed=st.integers(0, 100),
 )
 def test_discounted_returns_are_the_sums_of_a_slow_loop(
-    make_episodes: Make, lengths: list[int], discount: float, seed: int
+    lengths: list[int], discount: float, seed: int
 ) -> None:
     transitions = from_episodes(make_episodes(lengths, seed))
     expected = []
@@ -59,7 +58,7 @@ def test_discounted_returns_are_the_sums_of_a_slow_loop(
     np.testing.assert_allclose(returns, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_scaling_changes_rewards_alone(make_episodes: Make) -> None:
+def test_scaling_changes_rewards_alone() -> None:
     transitions = from_episodes(make_episodes([3, 2]), {"dataset_id": "x"})
     scaled = transitions.scaled(0.1)
     np.testing.assert_array_equal(scaled.rewards, transitions.rewards * np.float32(0.1))
@@ -68,14 +67,14 @@ def test_scaling_changes_rewards_alone(make_episodes: Make) -> None:
         assert getattr(scaled, name) is getattr(transitions, name)
 
 
-def test_the_factor_of_rewards_scaled_twice_is_the_product(make_episodes: Make) -> None:
+def test_the_factor_of_rewards_scaled_twice_is_the_product() -> None:
     transitions = from_episodes(make_episodes([3, 2]), {"dataset_id": "x"})
     twice = transitions.scaled(0.5).scaled(4.0)
     np.testing.assert_array_equal(twice.rewards, transitions.rewards * np.float32(2))
     assert twice.metadata["reward_scale"] == 2
 
 
-def test_returns_are_scaled_to_a_range_of_a_thousand(make_episodes: Make) -> None:
+def test_returns_are_scaled_to_a_range_of_a_thousand() -> None:
     transitions = from_episodes(make_episodes([5, 3, 4]), {"dataset_id": "x"})
     returns = np.array([transitions.rewards[rows].astype(float).sum() for rows in transitions.episodes()])
     scale = 1000 / (returns.max() - returns.min())
@@ -88,7 +87,7 @@ def test_returns_are_scaled_to_a_range_of_a_thousand(make_episodes: Make) -> Non
 
 @pytest.mark.parametrize("name", ["observations", "actions", "rewards", "masks", "next_observations"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_are_refused(make_episodes: Make, name: str, value: float) -> None:
+def test_numbers_that_are_not_finite_are_refused(name: str, value: float) -> None:
     transitions = from_episodes(make_episodes([3, 2]), {"dataset_id": "pendulum/test-local-v0"})
     array = getattr(transitions, name).copy()
     array[(1,) * array.ndim if array.shape[-1] > 1 else 1] = value
@@ -110,7 +109,7 @@ def test_numbers_that_are_not_finite_are_refused(make_episodes: Make, name: str,
         ("episode_ends", lambda array: array.astype(np.float32), "expected bool"),
     ],
 )
-def test_arrays_that_disagree_are_refused(make_episodes: Make, name: str, change: Any, message: str) -> None:
+def test_arrays_that_disagree_are_refused(name: str, change: Any, message: str) -> None:
     transitions = from_episodes(make_episodes([3, 2]))
     with pytest.raises(UserError, match=message):
         dataclasses.replace(transitions, **{name: change(getattr(transitions, name))})
@@ -167,7 +166,7 @@ def test_the_summary_counts_and_scores_episodes() -> None:
 
 
 @pytest.mark.parametrize("dataset_id", ["hopper/random-local-v0", "mujoco/hopper/random-v2"])
-def test_the_summary_puts_d4rls_own_mean_beside_ours(make_episodes: Make, dataset_id: str) -> None:
+def test_the_summary_puts_d4rls_own_mean_beside_ours(dataset_id: str) -> None:
     found = summary(from_episodes(make_episodes([3]), {"dataset_id": dataset_id}), "Hopper-v4")
     # 828648.6 in all, as the issue says, in 45,264 episodes
     assert found["d4rl_normalised_mean"] == pytest.approx(
@@ -186,7 +185,7 @@ def test_the_summary_puts_d4rls_own_mean_beside_ours(make_episodes: Make, datase
     ],
 )
 def test_the_summary_has_what_is_known_of_d4rls_second_version(
-    make_episodes: Make, dataset_id: str, environment: str, score: float
+    dataset_id: str, environment: str, score: float
 ) -> None:
     found = summary(from_episodes(make_episodes([3]), {"dataset_id": dataset_id}), environment)
     assert found["d4rl_normalised_mean"] == pytest.approx(score, abs=0.01)
@@ -195,9 +194,7 @@ def test_the_summary_has_what_is_known_of_d4rls_second_version(
 
 @settings(deadline=None, derandomize=True)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 50))
-def test_episodes_joined_and_cut_again_are_the_same(
-    make_episodes: Make, lengths: list[int], seed: int
-) -> None:
+def test_episodes_joined_and_cut_again_are_the_same(lengths: list[int], seed: int) -> None:
     episodes = make_episodes(lengths, seed)
     for before, after in zip(episodes, to_episodes(from_episodes(episodes)), strict=True):
         for name in ("observations", "actions", "rewards"):

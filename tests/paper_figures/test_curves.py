@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,9 @@ from paper_figures.curves import Curves
 from paper_figures.index import FIGURES, write
 from paper_figures.results import Results
 from storage import UserError
-from storage.curves import COLUMNS
+from tests.curves import curve_row, frame, make_curves
 from tests.published import published_curve
 
-MakeCurves = Callable[..., pd.DataFrame]
 COMPARISONS = [
     name for name, figure in FIGURES.items() if isinstance(figure, Curves) and panels.RETURN in figure.metrics
 ]
@@ -37,23 +36,21 @@ def comparison(name: str) -> Curves:
     return figure
 
 
-@pytest.fixture
-def make_results(make_curves: MakeCurves) -> Callable[..., Results]:
-    def make(methods: Sequence[str], datasets: Sequence[str], **others: Any) -> Results:
-        settings: dict[str, Any] = {
-            "ensemble_size": 5,
-            "pretraining_updates": dict.fromkeys(datasets, 40_000),
-        } | others
-        steps = settings.pop("steps", (0, 1000, 2000, 3000))
-        curves = make_curves(methods=methods, datasets=datasets, steps=steps)
-        curves = pd.concat([curves, *settings.pop("more", ())], ignore_index=True)
-        result = statistics(curves, repetitions=10, methods=methods, datasets=datasets)
-        return Results(lambda: curves, compared=result, bootstrap=Bootstrap(10), **settings)
-
-    return make
-
-
-MakeResults = Callable[..., Results]
+def make_results(
+    methods: Sequence[str],
+    datasets: Sequence[str],
+    *,
+    steps: Sequence[int] = (0, 1000, 2000, 3000),
+    more: Sequence[pd.DataFrame] = (),
+    **others: Any,
+) -> Results:
+    """Results of these methods and datasets, and of `more` curves."""
+    updates = dict.fromkeys(datasets, 40_000)
+    settings: dict[str, Any] = {"ensemble_size": 5, "pretraining_updates": updates} | others
+    curves = make_curves(methods=methods, datasets=datasets, steps=steps)
+    curves = pd.concat([curves, *more], ignore_index=True)
+    result = statistics(curves, repetitions=10, methods=methods, datasets=datasets)
+    return Results(lambda: curves, compared=result, bootstrap=Bootstrap(10), **settings)
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
@@ -69,9 +66,7 @@ def test_every_digitised_figure_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
-def test_every_published_curve_lies_beside_ours_in_its_own_panel(
-    name: str, make_results: MakeResults
-) -> None:
+def test_every_published_curve_lies_beside_ours_in_its_own_panel(name: str) -> None:
     figure = comparison(name)
     rows = published_table()
     dataset = str(rows.loc[rows["figure"] == figure.number, "panel"].iloc[-1])
@@ -96,9 +91,7 @@ def test_every_published_curve_lies_beside_ours_in_its_own_panel(
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
-def test_a_task_that_the_paper_has_not_is_drawn_without_published_curves(
-    name: str, make_results: MakeResults, tmp_path: Path
-) -> None:
+def test_a_task_that_the_paper_has_not_is_drawn_without_published_curves(name: str, tmp_path: Path) -> None:
     figure = comparison(name)
     results = make_results(tuple(figure.methods), (PENDULUM,), ensemble_size=3, demonstration=True)
     table = write(name, results, tmp_path / name)
@@ -110,9 +103,7 @@ def test_a_task_that_the_paper_has_not_is_drawn_without_published_curves(
     assert "ublished" not in text and text.endswith(style.DEMONSTRATION)
 
 
-def test_a_figure_has_the_papers_panels_and_those_of_tasks_the_paper_has_not(
-    make_results: MakeResults,
-) -> None:
+def test_a_figure_has_the_papers_panels_and_those_of_tasks_the_paper_has_not() -> None:
     figure = comparison("figure_04c")
     names = ("walker2d-random", "hopper-medium", PENDULUM)
     results = make_results(tuple(figure.methods), names)
@@ -126,20 +117,20 @@ def test_a_figure_has_the_papers_panels_and_those_of_tasks_the_paper_has_not(
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
-def test_a_figure_whose_methods_were_not_run_names_them(name: str, make_results: MakeResults) -> None:
+def test_a_figure_whose_methods_were_not_run_names_them(name: str) -> None:
     figure = comparison(name)
     first, *missing = figure.methods
     with pytest.raises(UserError, match=f"results hold {first} of them: run also {style.listed(missing)}"):
-        figure.table(make_results((first, "iql"), (PENDULUM,)) if not figure.open else one(make_results))
+        figure.table(
+            make_results((first, "iql"), (PENDULUM,))
+            if not figure.open
+            else make_results(("off2on",), (PENDULUM,))
+        )
     with pytest.raises(UserError, match="hold none of them"):
         replace(figure, open=False).table(make_results(("iql",), (PENDULUM,)))
 
 
-def one(make_results: MakeResults) -> Results:
-    return make_results(("off2on",), (PENDULUM,))
-
-
-def test_a_method_that_was_not_run_is_left_out_and_the_caption_says_so(make_results: MakeResults) -> None:
+def test_a_method_that_was_not_run_is_left_out_and_the_caption_says_so() -> None:
     figure = comparison("figure_12")
     results = make_results(("off2on", "off2on_n2"), ("walker2d-random",), ensemble_size=3)
     table = figure.table(results)
@@ -149,7 +140,7 @@ def test_a_method_that_was_not_run_is_left_out_and_the_caption_says_so(make_resu
     assert "Our ensembles have 3 members, the paper's 5." in text
 
 
-def test_figure_3_draws_a_method_of_somebody_elses_beside_the_rest(make_results: MakeResults) -> None:
+def test_figure_3_draws_a_method_of_somebody_elses_beside_the_rest() -> None:
     results = make_results(("off2on", "sac", "my_method"), ("hopper-medium",))
     table = FIGURES["figure_03"].table(results)
     assert list(dict.fromkeys(table["method"])) == ["off2on", "sac", "my_method"]
@@ -162,7 +153,7 @@ def test_figure_3_draws_a_method_of_somebody_elses_beside_the_rest(make_results:
     )
 
 
-def test_figure_1b_ends_where_the_papers_axis_does_and_draws_asymptotes(make_results: MakeResults) -> None:
+def test_figure_1b_ends_where_the_papers_axis_does_and_draws_asymptotes() -> None:
     figure = comparison("figure_01b")
     results = make_results(
         tuple(figure.methods), ("halfcheetah-medium",), steps=(0, 25_000, 50_000, 75_000, 100_000)
@@ -193,7 +184,7 @@ def test_figure_1b_ends_where_the_papers_axis_does_and_draws_asymptotes(make_res
         ("figure_01c", "that of N = 1 in Figure 12"),
     ],
 )
-def test_captions_say_what_is_confounded_or_swapped(name: str, words: str, make_results: MakeResults) -> None:
+def test_captions_say_what_is_confounded_or_swapped(name: str, words: str) -> None:
     figure = comparison(name)
     dataset = "halfcheetah-medium" if name == "figure_01b" else "halfcheetah-random"
     results = make_results(tuple(figure.methods), (dataset,))
@@ -215,29 +206,16 @@ def test_the_notes_on_figures_8_and_14_are_true_of_the_published_curves() -> Non
 
 def shares(dataset: str, metrics: Sequence[str], method: str = "off2on") -> pd.DataFrame:
     """Shares of three seeds, mean 0.81, 0.61, 0.41 at steps 1000 to 3000; the logged ones are lower."""
-    rows = [
-        (
-            "made-up",
-            method,
-            dataset,
-            seed,
-            "online",
-            "step",
-            step,
-            metric,
-            1 - step / 5000 + 0.01 * seed - 0.1 * k,
-        )
+    return frame(
+        curve_row(method, dataset, seed, step, 1 - step / 5000 + 0.01 * seed - 0.1 * k, metric)
         for k, metric in enumerate(metrics)
         for seed in (0, 1, 2)
         for step in (1000, 2000, 3000)
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    )
 
 
 @pytest.mark.parametrize("logged", [False, True])
-def test_the_offline_share_lies_beside_the_published_one_in_environment_steps(
-    make_results: MakeResults, logged: bool
-) -> None:
+def test_the_offline_share_lies_beside_the_published_one_in_environment_steps(logged: bool) -> None:
     metrics = ("offline_fraction", "offline_fraction_logged") if logged else ("offline_fraction",)
     results = make_results(("off2on", "sac"), ("walker2d-random",), more=[shares("walker2d-random", metrics)])
     figure = FIGURES["figure_04a"]
@@ -256,7 +234,7 @@ def test_the_offline_share_lies_beside_the_published_one_in_environment_steps(
     assert ("Dash-dotted: ours in every 100th batch" in text) == logged
 
 
-def test_the_offline_share_of_a_task_that_the_paper_has_not(make_results: MakeResults) -> None:
+def test_the_offline_share_of_a_task_that_the_paper_has_not() -> None:
     results = make_results(("off2on", "sac"), (PENDULUM,), more=[shares(PENDULUM, ("offline_fraction",))])
     for name in ("figure_04a", "figure_09"):
         table = FIGURES[name].table(results)
@@ -264,7 +242,7 @@ def test_the_offline_share_of_a_task_that_the_paper_has_not(make_results: MakeRe
         assert "runs ahead" not in FIGURES[name].caption(table, results)
 
 
-def test_the_offline_share_names_what_is_missing(make_results: MakeResults) -> None:
+def test_the_offline_share_names_what_is_missing() -> None:
     with pytest.raises(UserError, match="share of offline samples of off2on, and the results hold none"):
         FIGURES["figure_09"].table(make_results(("sac", "sac_ft"), (PENDULUM,)))
     with pytest.raises(UserError, match="hold no offline_fraction of method off2on on dataset inverted"):
@@ -278,9 +256,7 @@ def test_legends_are_as_wide_as_their_figure() -> None:
     assert style.legend_height(labels, 5) < style.legend_height(labels, 2) < style.legend_height(labels, 1)
 
 
-def test_the_sweep_lies_beside_the_published_curve_and_says_how_far_each_rate_is_from_it(
-    make_results: MakeResults,
-) -> None:
+def test_the_sweep_lies_beside_the_published_curve_and_says_how_far_each_rate_is_from_it() -> None:
     labels = ("off2on_at_3e-04", "off2on_at_5e-06")
     steps = (0, 5000, 10_000)
     results = make_results(labels, ("hopper-random", PENDULUM), steps=steps)

@@ -16,7 +16,7 @@ from paper_figures import figure_01a
 from paper_figures.results import Results
 from storage import UserError
 from storage.tables import LIKELIHOODS, write_table
-from tests.conftest import MakeCurves
+from tests.curves import make_curves
 
 
 def likelihoods(*datasets: str) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def likelihoods(*datasets: str) -> pd.DataFrame:
 
 
 @pytest.fixture
-def results(make_curves: MakeCurves) -> Results:
+def results() -> Results:
     curves = make_curves()
     updates = dict.fromkeys(("halfcheetah-random", "pendulum-random"), 40_000)
     return Results(lambda: curves, 5, updates, statistics(curves, repetitions=5))

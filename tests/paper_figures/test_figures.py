@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,16 +34,16 @@ from paper_figures import (
 from paper_figures.index import FIGURES, Drawing, write
 from paper_figures.results import Results
 from storage import UserError
+from tests.curves import make_curves
 from tests.published import published_curve, published_panels
 from workflow.figure_names import GENERAL_FIGURES
 
-MakeCurves = Callable[..., pd.DataFrame]
 ROOT = Path(__file__).parents[2]
 DATASETS = ("halfcheetah-random", "hopper-medium")
 
 
 @pytest.fixture
-def curves(make_curves: MakeCurves) -> pd.DataFrame:
+def curves() -> pd.DataFrame:
     return make_curves(datasets=DATASETS)
 
 
@@ -142,7 +141,7 @@ def test_one_legend_names_methods_and_tells_ours_from_the_published(results: Res
     assert all(line.get_marker() != "None" for line in figure.axes[0].lines)
 
 
-def test_curves_that_coincide_do_not_hide_each_other(make_curves: MakeCurves) -> None:
+def test_curves_that_coincide_do_not_hide_each_other() -> None:
     curves = make_curves(methods=("off2on", "sac_ft"), steps=tuple(range(0, 40_000, 1000)))
     curves["value"] = 1.0
     table = FIGURES["figure_03"].table(results_of(curves, statistics(curves, repetitions=5)))
@@ -161,9 +160,7 @@ def test_a_method_has_one_colour_everywhere(results: Results) -> None:
 
 
 @pytest.mark.parametrize("panels", [1, 5, 12])
-def test_figure_3_has_a_panel_a_dataset_in_the_order_of_the_paper(
-    make_curves: MakeCurves, panels: int
-) -> None:
+def test_figure_3_has_a_panel_a_dataset_in_the_order_of_the_paper(panels: int) -> None:
     names = sorted(published_panels(3), reverse=True)[:panels]
     curves = make_curves(datasets=names, seeds=(0,))
     figure = FIGURES["figure_03"].draw(
@@ -203,7 +200,7 @@ def test_learning_curves_draw_exactly_their_csv(results: Results, tmp_path: Path
 
 
 @pytest.mark.parametrize("count", [drawing.CROWD, drawing.CROWD + 1])
-def test_more_methods_than_a_panel_can_show_have_a_panel_each(make_curves: MakeCurves, count: int) -> None:
+def test_more_methods_than_a_panel_can_show_have_a_panel_each(count: int) -> None:
     curves = make_curves(methods=[f"mine_{place}" for place in range(count)], seeds=(0, 1))
     drawn = learning_curves.table(results_of(curves, statistics(curves, repetitions=5)))
     figure = learning_curves.draw(drawn)
@@ -324,7 +321,7 @@ def test_interval_estimates_draw_exactly_their_csv(results: Results, tmp_path: P
             assert list(interval[:, 0]) == [row.low, row.high] and list(point[:, 0]) == [row.value]
 
 
-def test_a_matrix_tells_apart_methods_of_one_name(make_curves: MakeCurves) -> None:
+def test_a_matrix_tells_apart_methods_of_one_name() -> None:
     """An ensemble of two and the ablation N = 2 have the same label."""
     methods = ("off2on", "off2on_n2", "sac")
     curves = make_curves(methods=methods)
@@ -457,7 +454,7 @@ def test_learning_curves_name_what_the_curves_lack(curves: pd.DataFrame, result:
 
 
 @pytest.mark.parametrize("drawer", [sample_efficiency, probability_of_improvement])
-def test_one_method_cannot_be_compared(make_curves: MakeCurves, drawer: Drawing) -> None:
+def test_one_method_cannot_be_compared(drawer: Drawing) -> None:
     curves = make_curves(methods=("sac",))
     with pytest.raises(UserError, match="one method, sac"):
         drawer.table(results_of(curves, statistics(curves, repetitions=5)))
@@ -488,9 +485,7 @@ def test_an_empty_table_is_refused_before_it_is_drawn(
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-def test_captions_say_what_the_results_are(
-    make_curves: MakeCurves, seeds: tuple[int, ...], tmp_path: Path
-) -> None:
+def test_captions_say_what_the_results_are(seeds: tuple[int, ...], tmp_path: Path) -> None:
     curves = make_curves(seeds=seeds)
     results = results_of(curves, statistics(curves, repetitions=20), members_shared=True)
     panel = FIGURES["figure_03"].table(results)

@@ -17,7 +17,7 @@ from paper_figures.index import FIGURES, write
 from paper_figures.panels import TASKS
 from paper_figures.results import Results, Updates
 from storage import UserError
-from storage.curves import COLUMNS
+from tests.curves import EPISODES, OFFLINE, curve_row, frame
 from tests.published import published_curve
 
 STEPS = range(0, 301, 10)
@@ -31,43 +31,26 @@ def results_of(
     random = np.random.default_rng(1)
     rows = []
     for method in methods:
-        phase = ("offline", "update") if method in ("cql", "trained_on") else ("online", "episode")
+        phase = OFFLINE if method in ("cql", "trained_on") else EPISODES
         for task in TASKS:
             for seed in range(seeds):
                 for step in STEPS:
                     success = random.binomial(5, step / 300) / 5
-                    rows.append(("r", method, task, seed, *phase, step, "success_deterministic", success))
+                    measured = {"success_deterministic": success}
                     if step and method == "off2on":
-                        rows.append(
-                            (
-                                "r",
-                                method,
-                                task,
-                                seed,
-                                "online",
-                                "episode",
-                                step,
-                                "online_share",
-                                0.1 + step / 1000,
-                            )
-                        )
-                        rows.append(
-                            (
-                                "r",
-                                method,
-                                task,
-                                seed,
-                                "online",
-                                "episode",
-                                step,
-                                "random_share",
-                                0.3 - step / 2000,
-                            )
-                        )
-    curves = pd.DataFrame(rows, columns=list(COLUMNS))
+                        measured |= {"online_share": 0.1 + step / 1000, "random_share": 0.3 - step / 2000}
+                    for metric, value in measured.items():
+                        rows.append(curve_row(method, task, seed, step, value, metric, phase))
+    curves = frame(rows)
     return Results(
         lambda: comparable(curves), 4, dict.fromkeys(TASKS, 500_000), bootstrap=Bootstrap(20), files=pictures
     )
+
+
+def picture(path: Path, width: int = 64) -> Path:
+    """A grey one, 20 pixels high."""
+    imsave(path, np.full((20, width, 3), 0.5))
+    return path
 
 
 @pytest.mark.parametrize("name", OF_CURVES)
@@ -127,11 +110,8 @@ def test_figure_5b_is_the_blocked_drawer_of_figure_17() -> None:
 
 
 def test_pictures_are_placed_in_the_order_of_the_paper(tmp_path: Path) -> None:
-    files = []
-    for task in reversed(TASKS):
-        for kind, width in (("overview", 20), ("film", 64)):
-            files.append(tmp_path / f"{task}_{kind}.png")
-            imsave(files[-1], np.full((20, width, 3), 0.5))
+    kinds = (("overview", 20), ("film", 64))
+    files = [picture(tmp_path / f"{task}_{k}.png", width) for task in reversed(TASKS) for k, width in kinds]
     results = results_of(pictures=tuple(files))
     for name, width in (("figure_06", 20), ("figure_07", 64)):
         drawn = write(name, results, tmp_path / name)
@@ -146,9 +126,7 @@ def test_pictures_are_placed_in_the_order_of_the_paper(tmp_path: Path) -> None:
 
 def test_scripts_on_the_table_stand_one_below_the_other(tmp_path: Path) -> None:
     tasks = ["reach", "slide", "lift", "place"]
-    files = [tmp_path / f"{task}_script.png" for task in sorted(tasks)]
-    for file in files:
-        imsave(file, np.full((20, 64, 3), 0.5))
+    files = [picture(tmp_path / f"{task}_script.png") for task in sorted(tasks)]
     drawn = write("table_scripts", results_of(pictures=tuple(files)), tmp_path / "scripts")
     assert list(drawn["task"]) == tasks
     assert [axes.get_title() for axes in FIGURES["table_scripts"].draw(drawn).axes] == tasks
@@ -221,10 +199,8 @@ def test_films_say_how_often_each_succeeds(tmp_path: Path) -> None:
     rows = pd.DataFrame([*outcomes, ("after", 1, 1)], columns=["player", "episode", "success"])
     rows["success"] = rows["success"].astype(bool)
     rows.assign(shown=rows["episode"] == 1).to_csv(tmp_path / f"{TASKS[0]}_outcomes.csv", index=False)
-    files = []
-    for player in ("after", "before", "script"):
-        files.append(tmp_path / f"{TASKS[0]}_{player}.png")
-        imsave(files[-1], np.full((20, 64, 3), 0.5))
+    players = ("after", "before", "script")
+    files = [picture(tmp_path / f"{TASKS[0]}_{player}.png") for player in players]
     figure = FIGURES["film"]
     drawn = write("film", results_of(pictures=tuple(files)), tmp_path / "film")
     assert list(drawn["player"]) == ["script", "before", "after"]

@@ -25,7 +25,8 @@ import yaml
 from algorithms.population.checkpoints import load
 from algorithms.training.stopping import STATUS
 from storage import UserError
-from storage.curves import COLUMNS, read_curves, read_provenance, write_curves
+from storage.curves import read_curves, read_provenance, write_curves
+from tests.curves import OFFLINE, curve_row, frame
 from workflow import bundles, campaign
 from workflow.code_hash import ROOT
 from workflow.configuration import check, extended
@@ -304,13 +305,12 @@ def test_what_snakemake_was_about_to_make_anew_is_not_done(
         [job for job in Table(check(each)).jobs.values() if job.rule in campaign.RULES]
         for each in (configuration(), changed)
     )
-    row = ["r", "m", "d", 0, "offline", "update", 40, "return", 0.0]
     for job in jobs:
         job.write()
         for name, place in job.outputs.items():
             if name == "curves":
                 settings = {"configuration": dict(job.settings)}
-                write_curves(place, pd.DataFrame([row], columns=list(COLUMNS)), settings)
+                write_curves(place, frame([curve_row("m", "d", 0, 40, 0.0, phase=OFFLINE)]), settings)
             else:
                 Path(place).mkdir(parents=True)
                 os.utime(place, ns=(2**62, 2**62))  # after its job's file was written

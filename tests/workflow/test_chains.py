@@ -10,7 +10,7 @@ import pytest
 
 from algorithms.population import checkpoints
 from storage import UserError
-from tests.workflow.test_configuration import DELETE, spoilt
+from tests.workflow.spoilt import DELETE, refusal, spoilt
 from workflow import chains
 from workflow.code_hash import ROOT
 from workflow.configuration import check
@@ -76,7 +76,6 @@ OFFLINE_ONLY = [
         "released",
         "pretrained is 'released', whose cql agents have no curve",
     ),
-    ("pretraining.methods.mine", {}, "pretraining.methods.mine: unknown label 'mine': expected one of awac"),
     (
         "pretraining.methods.mine",
         {"method": "td3"},
@@ -90,14 +89,9 @@ OFFLINE_ONLY = [
         "pretraining.methods.mine starts from itself: mine from mine; expected a first phase",
     ),
     (
-        "pretraining.methods.fqe.config.hidden_widths",
-        [16],
-        "hidden_widths is [16], expected [32, 32], as of its agents",
-    ),
-    (
         "pretraining.methods.mine",
-        {"method": "tests.algorithms.made_up:Nobody"},
-        "the method tests.algorithms.made_up:Nobody could not be imported",
+        {"method": "tests.made_up:Nobody"},
+        "the method tests.made_up:Nobody could not be imported",
     ),
 ]
 
@@ -106,9 +100,7 @@ OFFLINE_ONLY = [
 def test_what_does_not_follow_is_refused_in_one_sentence(
     offline: dict[str, Any], path: str, value: Any, sentence: str
 ) -> None:
-    with pytest.raises(UserError) as refusal:
-        check(spoilt(offline, path, value))
-    assert sentence in str(refusal.value) and "\n" not in str(refusal.value)
+    assert sentence in refusal(spoilt(offline, path, value))
 
 
 def test_a_schedule_that_does_not_suit_is_named_before_pre_training(smoke: dict[str, Any]) -> None:
@@ -120,16 +112,7 @@ def test_a_schedule_that_does_not_suit_is_named_before_pre_training(smoke: dict[
             "warm_up_steps is 30, expected a multiple of block_size",
         ),
     ):
-        with pytest.raises(UserError, match=sentence):
-            check(spoilt(smoke, path, value))
-
-
-def test_a_start_of_other_widths_is_named_before_fine_tuning(smoke: dict[str, Any]) -> None:
-    smoke["fine_tuning"]["methods"]["sac_ft"]["config"]["hidden_widths"] = [16, 16]
-    with pytest.raises(
-        UserError, match=r"methods\.sac_ft on .*: hidden_widths is \[16, 16\], expected \[32, 32\]"
-    ):
-        check(smoke)
+        assert sentence in refusal(spoilt(smoke, path, value))
 
 
 @pytest.mark.parametrize(
@@ -153,9 +136,8 @@ def test_a_start_from_other_agents_than_the_method_takes_over_is_named(
 ) -> None:
     entry = {"method": method, "starts_from": source, "config": {"hidden_widths": [32, 32], "batch_size": 32}}
     smoke["fine_tuning"]["methods"]["mine"] = entry
-    with pytest.raises(UserError, match=r"^fine_tuning\.methods\.mine") as refusal:
-        check(smoke)
-    assert str(refusal.value).endswith(sentence)
+    message = refusal(smoke)
+    assert message.startswith("fine_tuning.methods.mine") and message.endswith(sentence)
 
 
 def test_another_number_of_behaviours_than_was_estimated_is_named(offline: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +15,11 @@ from envs import reference_scores
 from envs.locomotion import ENVIRONMENTS
 from offline_data import d4rl_hdf5
 from storage import UserError
+from tests.workflow.spoilt import DELETE, refusal, spoilt
 from workflow.code_hash import ROOT
 from workflow.configuration import check, load, main, merged_by_snakemake, read
 from workflow.plan import Plan
 from workflow.sections import LOCOMOTION, Configuration
-
-DELETE = ...
-
-
-def spoilt(configuration: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of `configuration` with `value` at the dotted `path`."""
-    result = copy.deepcopy(configuration)
-    *parents, last = path.split(".")
-    place = result
-    for key in parents:
-        place = place[key]
-    if value is DELETE:
-        del place[last]
-    else:
-        place[last] = value
-    return result
 
 
 def heterogeneous(*sources: dict[str, Any]) -> dict[str, Any]:
@@ -212,7 +196,6 @@ WRONG = [
         "theirs",
         "halfcheetah-random.episode_ends is 'theirs': expected one of checked, authors",
     ),
-    ("datasets.halfcheetah-random.minari_id", "../x", "is '../x': expected the id of a Minari dataset"),
     ("pretraining.schedule.updates", DELETE, "pretraining.schedule: the key 'updates' is missing"),
     # settings that contradict each other
     (
@@ -355,12 +338,7 @@ WRONG = [
 def test_what_is_wrong_is_named_in_one_sentence(
     smoke: dict[str, Any], path: str, value: Any, sentence: str
 ) -> None:
-    with pytest.raises(UserError) as refusal:
-        check(spoilt(smoke, path, value))
-    message = str(refusal.value)
-    assert sentence in message
-    assert "\n" not in message
-    assert message.endswith(".")
+    assert sentence in refusal(spoilt(smoke, path, value))
 
 
 def test_an_environment_whose_actions_are_of_another_range_is_refused_before_anything_runs(
@@ -409,8 +387,6 @@ def test_the_claims_of_the_modern_comparison_are_of_its_methods_and_datasets() -
     ("content", "sentence"),
     [
         ("name: a\nname: b\n", "line 2: the key 'name' is given twice: expected one."),
-        ("name: a\nstatistics: {repetitions: 010}\n", "line 2: 010 is one thing in YAML 1.1 and another in"),
-        ("name: a\ndatasets:\n  off: {}\n", "line 3: off is one thing in YAML 1.1 and another in YAML 1.2"),
         ("name: a\n__use_yte__: true\n", " has the key '__use_yte__', for which Snakemake evaluates"),
         ("<<: {__use_yte__: false}\nname: a\n", " has the key '__use_yte__', for which Snakemake evaluates"),
     ],
@@ -591,22 +567,3 @@ def test_no_value_whatever_ends_in_a_traceback(path: str, value: Any) -> None:
         check(spoilt(smoke, path, value))
     except UserError as refusal:
         assert "\n" not in str(refusal)
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (None, "could not be read: No such file or directory"),
-        ("name: [", "is not YAML"),
-        ("- name", "is not a configuration: expected keys with values"),
-    ],
-)
-def test_an_unreadable_file_is_refused_with_its_name(
-    tmp_path: Path, content: str | None, sentence: str
-) -> None:
-    path = tmp_path / "mine.yaml"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(UserError, match=sentence) as refusal:
-        read(path)
-    assert str(path) in str(refusal.value)

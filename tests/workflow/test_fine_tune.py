@@ -9,7 +9,7 @@ from algorithms.diagnostics.offline_share import OfflineShare
 from algorithms.training.online import OnlineSchedule
 from storage import UserError
 from tests.algorithms.by_name import METHODS
-from tests.algorithms.made_up import made_up_transitions
+from tests.made_up import made_up_transitions
 from workflow.paths import reward_scale_of
 from workflow.steps.fine_tune import probes_of
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -20,6 +21,7 @@ from analysis.scores import normalised
 from envs import reference_scores
 from paper_figures.style import AT_RATE
 from storage import UserError
+from tests.workflow.spoilt import change
 from workflow import code_hash
 from workflow.code_hash import ROOT, job_hash
 from workflow.configuration import CONFIGURATIONS, check, read
@@ -36,11 +38,16 @@ def needs(configuration: dict[str, Any], label: str, job: str) -> list[str]:
     return Table(configuration).find("train", [DATASET, label, job]).needs
 
 
-def change(configuration: dict[str, Any], edit: Callable[[dict[str, Any]], object]) -> Plan:
-    """The plan of an edited copy."""
-    result = copy.deepcopy(configuration)
-    edit(result)
-    return Plan(result)
+@contextmanager
+def edited(file: str) -> Iterator[None]:
+    """While it lasts, a file of the project's code is another one."""
+    path, code = ROOT / file, code_hash._code
+    assert path.is_file()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code_hash, "_code", lambda of: code(of) + b"edited" * (of == path))
+        job_hash.cache_clear()
+        yield
+    job_hash.cache_clear()
 
 
 def test_no_two_runs_share_an_agent_unless_the_configuration_says_so(smoke: dict[str, Any]) -> None:
@@ -204,13 +211,9 @@ def test_a_custom_method_is_known_by_its_file_and_what_it_imports_from_beside_it
         (tmp_path / name).write_text(text + "edited = True\n")
         assert (fingerprint() == before) is (name == "someones/unused.py"), name
         before = fingerprint()
-    code = code_hash._code
     for method, same in (("sac", False), ("bcq", True)):  # of the project, what it imports
-        file = ROOT / "algorithms" / "methods" / f"{method}.py"
-        monkeypatch.setattr(code_hash, "_code", lambda path, of=file: code(path) + b"edited" * (path == of))
-        job_hash.cache_clear()
-        assert (jobs.fine_tuning.settings(DATASET, "theirs")["fingerprint"] == before) is same
-    job_hash.cache_clear()
+        with edited(f"algorithms/methods/{method}.py"):
+            assert (jobs.fine_tuning.settings(DATASET, "theirs")["fingerprint"] == before) is same
 
 
 @pytest.mark.parametrize(
@@ -373,21 +376,16 @@ EVERY = {"behaviour", "recording", "pretraining", "fqe", "bcq", "off2on", "sac",
     ],
 )
 def test_an_edit_to_a_file_concerns_the_jobs_that_import_it_and_those_after_them(
-    smoke: dict[str, Any], monkeypatch: pytest.MonkeyPatch, file: str, changed: set[str]
+    smoke: dict[str, Any], file: str, changed: set[str]
 ) -> None:
     before = training_fingerprints(smoke)
-    code = code_hash._code
-    edited = ROOT / file
-    assert edited.is_file()
-    monkeypatch.setattr(code_hash, "_code", lambda path: code(path) + (b"edited" if path == edited else b""))
-    job_hash.cache_clear()
-    after = training_fingerprints(smoke)
-    job_hash.cache_clear()
+    with edited(file):
+        after = training_fingerprints(smoke)
     assert {name for name in before if before[name] != after[name]} == changed
 
 
 def test_an_edit_to_the_robots_table_concerns_all_that_acts_there(
-    smoke: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    smoke: dict[str, Any],
 ) -> None:
     table = {"environment": "SlideDelta-v0"}
     smoke["datasets"]["slide"] = {**smoke["datasets"][DATASET], **table}
@@ -404,12 +402,9 @@ def test_an_edit_to_the_robots_table_concerns_all_that_acts_there(
         others = {"recorded": plan.data.recording("slide"), "slider": plan.data.behaviour_policy("slider")}
         return {str(name): each["fingerprint"] for name, each in {**tuned, **others}.items()}
 
-    before, code = fingerprints(), code_hash._code
-    edited = ROOT / "envs" / "manipulation" / "tabletop.py"
-    monkeypatch.setattr(code_hash, "_code", lambda path: code(path) + (b"edited" if path == edited else b""))
-    job_hash.cache_clear()
-    after = fingerprints()
-    job_hash.cache_clear()
+    before = fingerprints()
+    with edited("envs/manipulation/tabletop.py"):
+        after = fingerprints()
     concerned = {str(("slide", label)) for label in ("sac", "off2on")} | {"recorded", "slider"}
     assert {name for name in before if before[name] != after[name]} == concerned
 
@@ -424,7 +419,7 @@ def test_an_edit_to_the_robots_table_concerns_all_that_acts_there(
     ],
 )
 def test_of_a_finished_figure_3_an_edit_re_runs_what_learns_by_that_file(
-    monkeypatch: pytest.MonkeyPatch, file: str, released: set[str], trained: set[str]
+    file: str, released: set[str], trained: set[str]
 ) -> None:
     quick = read(ROOT / "config" / "figure_03_quick.yaml")
     trains = copy.deepcopy(quick)
@@ -436,11 +431,8 @@ def test_of_a_finished_figure_3_an_edit_re_runs_what_learns_by_that_file(
         return {job.name: job.fingerprint for job in table if job.rule in ("record", "train")}
 
     before = [jobs(each) for each in (quick, trains)]
-    code, edited = code_hash._code, ROOT / "algorithms" / "methods" / file
-    monkeypatch.setattr(code_hash, "_code", lambda path: code(path) + (b"edited" if path == edited else b""))
-    job_hash.cache_clear()
-    after = [jobs(each) for each in (quick, trains)]
-    job_hash.cache_clear()
+    with edited(f"algorithms/methods/{file}"):
+        after = [jobs(each) for each in (quick, trains)]
     for old, new, expected in zip(before, after, (released, trained), strict=True):
         labels = {name.split("/")[2] for name in old if old[name] != new[name]}
         assert {label.partition(AT_RATE)[0] for label in labels} == expected

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from storage import UserError
-from storage.curves import COLUMNS, read_provenance, write_curves
+from storage.curves import read_provenance, write_curves
+from tests.curves import curve_row, frame
 from workflow.code_hash import ROOT
 from workflow.reproduction_check import compare
 
@@ -28,11 +28,8 @@ PROVENANCE: dict[str, Any] = {
 
 
 def write(folder: Path, values: tuple[float, ...] = (50.0, 51.0, 52.0), **changes: Any) -> Path:
-    rows = [
-        ("r", "off2on", "d", seed, "online", "step", 10, "return", value) for seed, value in enumerate(values)
-    ]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_curves(folder / "d" / "curve.parquet", frame, PROVENANCE | changes)
+    curve = frame(curve_row("off2on", "d", seed, 10, value) for seed, value in enumerate(values))
+    write_curves(folder / "d" / "curve.parquet", curve, PROVENANCE | changes)
     return folder
 
 

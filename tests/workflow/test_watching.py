@@ -16,9 +16,10 @@ import pytest
 from algorithms.training.jobs import Job as LoopJob
 from algorithms.training.offline import OfflineSchedule, pretrain
 from storage import UserError
-from storage.curves import COLUMNS, read_curves
+from storage.curves import read_curves
 from tests.algorithms.by_name import OFFLINE_METHODS
-from tests.algorithms.made_up import made_up_transitions
+from tests.curves import OFFLINE, curve_row, frame
+from tests.made_up import made_up_transitions
 from tests.workflow.conftest import DryRun
 from workflow import watching
 from workflow.code_hash import ROOT
@@ -37,12 +38,11 @@ def job(folder: Path, *asked: str) -> Job:
 
 def curve(*steps: int) -> pd.DataFrame:
     """A return of ten times the seed and the step."""
-    rows = [
-        ("mine", "bc", "pendulum", seed, "offline", "update", step, "return", 10.0 * seed + step)
+    return frame(
+        curve_row("bc", "pendulum", seed, step, 10.0 * seed + step, phase=OFFLINE)
         for step in steps
         for seed in SEEDS
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    )
 
 
 def test_the_curve_is_on_disk_at_each_evaluation(tmp_path: Path) -> None:

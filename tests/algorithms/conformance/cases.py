@@ -33,7 +33,7 @@ from algorithms.training.online import OnlineSchedule
 from tests.algorithms import meta_device
 from tests.algorithms import slow_reference as slow
 from tests.algorithms.bits import row_of
-from tests.algorithms.made_up import made_up_transitions
+from tests.made_up import made_up_transitions
 
 SMALL: Mapping[str, Any] = {
     "hidden_widths": (24, 17),

@@ -8,7 +8,7 @@ tries one of your own; without the option it is the catalogue's. A method's own 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from storage.curves import METRICS
 from tests.algorithms import meta_device
 from tests.algorithms.bits import assert_same_bits
 from tests.algorithms.conformance.cases import SEEDS, Case, Run, through_a_file, train
-from tests.algorithms.training.test_cuda_graphs import HostBlock
+from tests.algorithms.training.test_cuda_graphs import HostBlock, stopping_after
 
 UPDATES = 4
 
@@ -109,18 +109,6 @@ class TestResume:
                     train(case, tmp_path / "stopped")
         curve, checkpoint = train(case, tmp_path / "stopped")
         assert curve.equals(whole[0]) and checkpoint == whole[1]
-
-
-def stopping_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, until a person has enough of it."""
-    left = iter(range(calls))
-
-    def stopping(*arguments: Any) -> Any:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        return function(*arguments)
-
-    return stopping
 
 
 class TestCurve:

@@ -13,7 +13,7 @@ from algorithms.methods.interface import OfflineStart
 from algorithms.methods.multi_source import MultiSource, MultiSourceConfig
 from algorithms.population.agents import one_agent
 from tests.algorithms import slow_reference as slow
-from tests.algorithms.made_up import made_up_transitions
+from tests.made_up import made_up_transitions
 
 CONFIG = MultiSourceConfig((6, 5), (6, 5), policies=3, embedding_size=2)
 DATA = made_up_transitions((3, 2, 4))

@@ -20,7 +20,7 @@ from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.population.streams import Streams, derived_seed
 from storage import UserError
 from tests.algorithms import slow_reference as slow
-from tests.algorithms.made_up import made_up_transitions
+from tests.made_up import made_up_transitions
 
 ROOT = Path(__file__).parents[3]
 AUTHORS = ROOT.parent / "shared" / "reference" / "off2on_cql"

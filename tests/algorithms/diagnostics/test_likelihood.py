@@ -32,7 +32,7 @@ from offline_data import recipes
 from offline_data.transitions import Transitions
 from paper_figures import figure_01a
 from storage import UserError
-from tests.algorithms.made_up import made_up_transitions
+from tests.made_up import made_up_transitions
 from workflow.jobs import Job
 from workflow.steps import likelihood as step
 

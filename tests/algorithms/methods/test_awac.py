@@ -23,13 +23,9 @@ SEEDS = (61, 62)
 MEMBERS = 3
 COUNT = len(SEEDS) * MEMBERS
 CONFIG = AWACConfig(
-    hidden_widths=(7, 5),
+    **slow.SMALL,
     policy_hidden_widths=(6, 5, 4),
     batch_size=SIZE,
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
     policy_weight_decay=0.1,
     advantage_temperature=0.7,
     ensemble_size=MEMBERS,
@@ -41,21 +37,12 @@ both_weightings = pytest.mark.parametrize(
 )
 
 
-def make_agents(config: AWACConfig = CONFIG, members: int = MEMBERS) -> AWACAgents:
-    agents = AWACAgents(SEEDS, OBSERVATION, ACTION, config, members)
-    slow.randomise(agents, seed=0)
-    return agents
+def make_agents(config: AWACConfig = CONFIG) -> AWACAgents:
+    return slow.randomise(AWACAgents(SEEDS, OBSERVATION, ACTION, config, MEMBERS))
 
 
 def make_batch(seed: int = 1, rows: int = len(SEEDS)) -> Batch:
     return slow.random_batch(rows, SIZE, OBSERVATION, ACTION, seed)
-
-
-def same_streams(agents: AWACAgents) -> Streams:
-    """Streams that draw what the agents' own will draw."""
-    streams = Streams(SEEDS)
-    streams.restore(agents.streams.state())
-    return streams
 
 
 def agents_noise(streams: Streams) -> Tensor:
@@ -160,21 +147,16 @@ class TestPolicy:
 class TestLosses:
     def test_the_target_equals_the_formula_sample_by_sample(self) -> None:
         agents, batch = make_agents(), make_batch(rows=COUNT)
-        noise = agents_noise(same_streams(agents))
+        noise = agents_noise(slow.same_streams(agents))
         target = awac.td_target(agents, batch, CONFIG)
         expected = slow_target(slow.float64_parameters(agents), batch, noise)
         assert not target.requires_grad
         torch.testing.assert_close(target.double(), expected, rtol=1e-5, atol=1e-5)
 
-    def test_terminals_stop_the_bootstrap(self) -> None:
-        batch = make_batch(rows=COUNT)
-        batch = batch._replace(masks=torch.zeros_like(batch.masks))
-        assert torch.equal(awac.td_target(make_agents(), batch, CONFIG), batch.rewards)
-
     @both_weightings
     def test_the_weights_equal_the_formula_sample_by_sample(self, config: AWACConfig) -> None:
         agents, batch = make_agents(), make_batch(rows=COUNT)
-        noise = agents_noise(same_streams(agents))
+        noise = agents_noise(slow.same_streams(agents))
         policy = agents.policy(batch.observations)
         q = agents.q(batch.observations, batch.actions)
         weights = awac.advantage_weights(agents, policy, batch, q, config)
@@ -241,7 +223,7 @@ class TestUpdate:
         agents = make_agents(config)
         optimiser = slow.Adam(slow.float64_parameters(agents))
         for number in range(2):
-            batch, streams = make_batch(seed=number), same_streams(agents)
+            batch, streams = make_batch(seed=number), slow.same_streams(agents)
             target_noise, value_noise = agents_noise(streams), agents_noise(streams)
 
             metrics = awac.update(agents, batch, config)
@@ -259,20 +241,9 @@ class TestUpdate:
 
             largest = weights.amax(dim=1)
             expected = {"critic_loss": critics, "actor_loss": actor, "advantage_weight_max": largest}
-            for name, value in expected.items():
-                per_run = value.detach().reshape(len(SEEDS), MEMBERS).mean(dim=1)
-                torch.testing.assert_close(metrics[name].double(), per_run, rtol=1e-4, atol=1e-4)
-        for name, parameter in agents.named_parameters():
-            torch.testing.assert_close(
-                parameter.detach().double(), optimiser.parameters[name].detach(), rtol=0, atol=1e-5
-            )
-
-    def test_agents_that_train_apart_are_a_population_of_single_members(self) -> None:
-        """Offline: a stream, a batch and metrics for each agent, by the same update."""
-        agents = make_agents(members=1)
-        metrics = awac.update(agents, make_batch(), CONFIG)
-        assert agents.count == len(SEEDS)
-        assert {tuple(value.shape) for value in metrics.values()} == {(len(SEEDS),)}
+            per_run = {name: value.reshape(-1, MEMBERS).mean(dim=1) for name, value in expected.items()}
+            slow.assert_metrics(metrics, per_run, rtol=1e-4, atol=1e-4)
+        slow.assert_parameters(agents, optimiser.parameters, rtol=0, atol=1e-5)
 
     @pytest.mark.parametrize("spoil", [lambda tensor: 1.1 * tensor, lambda tensor: tensor * math.nan])
     def test_an_agents_bits_do_not_depend_on_its_neighbours(self, spoil: Callable[[Tensor], Tensor]) -> None:
@@ -337,7 +308,7 @@ class TestLearner:
         learner: Method = self.make()
         observations = torch.randn(len(SEEDS), 3, OBSERVATION)
         assert isinstance(learner.agents, AWACAgents)
-        noise = same_streams(learner.agents).normal(3, ACTION)
+        noise = slow.same_streams(learner.agents).normal(3, ACTION)
         exact = slow.float64_parameters(learner.agents)
         explored, exploited = learner.explore(observations), learner.exploit(observations)
         for run in range(len(SEEDS)):

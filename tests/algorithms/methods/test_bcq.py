@@ -37,20 +37,11 @@ POPULATION = len(SEEDS) * MEMBERS
 
 
 def make_agents(config: BCQConfig = CONFIG) -> BCQAgents:
-    agents = BCQAgents(SEEDS, OBSERVATION, ACTION, config, MEMBERS)
-    slow.randomise(agents, seed=0)
-    return agents
+    return slow.randomise(BCQAgents(SEEDS, OBSERVATION, ACTION, config, MEMBERS))
 
 
 def make_batch(seed: int = 1, rows: int = POPULATION) -> Batch:
     return slow.random_batch(rows, SIZE, OBSERVATION, ACTION, seed)
-
-
-def same_streams(agents: BCQAgents) -> Streams:
-    """Streams that draw what the agents' own will draw."""
-    streams = Streams(SEEDS[: len(agents.streams)])
-    streams.restore(agents.streams.state())
-    return streams
 
 
 def member_noise(streams: Streams, rows: int) -> Tensor:
@@ -147,14 +138,6 @@ def step(optimiser: slow.Adam, losses: Tensor, prefix: str) -> None:
     optimiser.step(found, CONFIG.learning_rate)
 
 
-def move_targets(parameters: dict[str, Tensor]) -> None:
-    rate = CONFIG.target_update_rate
-    for name in parameters:
-        if name.startswith("target_"):
-            followed = parameters[name.removeprefix("target_")].detach()
-            parameters[name] = (1 - rate) * parameters[name].detach() + rate * followed
-
-
 class TestNetworks:
     def test_the_divergence_is_the_integral_of_the_log_ratio(self) -> None:
         mean = torch.tensor([0.0, -1.5, 2.0, 0.3, 4.0])
@@ -208,7 +191,7 @@ class TestNetworks:
 class TestLosses:
     def test_the_vae_loss_and_its_gradient_equal_slow_loops(self) -> None:
         agents, batch = make_agents(), make_batch()
-        noise = member_noise(same_streams(agents), SIZE)
+        noise = member_noise(slow.same_streams(agents), SIZE)
         loss = bcq.vae_loss(agents, batch)
         exact = slow.float64_parameters(agents)
         expected = slow_vae_loss(exact, batch, noise)
@@ -218,20 +201,15 @@ class TestLosses:
     def test_the_target_equals_the_formula_candidate_by_candidate(self) -> None:
         agents, batch = make_agents(), make_batch()
         n = CONFIG.target_candidates
-        noise = member_noise(same_streams(agents), SIZE * n).reshape(POPULATION, SIZE, n, LATENT)
+        noise = member_noise(slow.same_streams(agents), SIZE * n).reshape(POPULATION, SIZE, n, LATENT)
         target = bcq.td_target(agents, batch, CONFIG)
         assert not target.requires_grad
         expected = slow_target(slow.float64_parameters(agents), batch, noise)
         torch.testing.assert_close(target.double(), expected, rtol=1e-5, atol=1e-5)
 
-    def test_terminals_stop_the_bootstrap(self) -> None:
-        batch = make_batch()
-        terminal = batch._replace(masks=torch.zeros_like(batch.masks))
-        assert torch.equal(bcq.td_target(make_agents(), terminal, CONFIG), batch.rewards)
-
     def test_the_perturbation_loss_and_its_gradient_equal_slow_loops(self) -> None:
         agents, batch = make_agents(), make_batch()
-        noise = member_noise(same_streams(agents), SIZE)
+        noise = member_noise(slow.same_streams(agents), SIZE)
         loss = bcq.perturbation_loss(agents, batch.observations)
         exact = slow.float64_parameters(agents)
         expected = slow_perturbation_loss(exact, batch, noise)
@@ -245,7 +223,7 @@ class TestUpdate:
         optimiser = slow.Adam(slow.float64_parameters(agents))
         n = CONFIG.target_candidates
         for number in range(3):
-            shared, streams = make_batch(seed=number, rows=len(SEEDS)), same_streams(agents)
+            shared, streams = make_batch(seed=number, rows=len(SEEDS)), slow.same_streams(agents)
             encoding, bootstrap, acting = (member_noise(streams, rows) for rows in (SIZE, SIZE * n, SIZE))
 
             metrics = bcq.update(agents, shared, CONFIG)
@@ -258,23 +236,12 @@ class TestUpdate:
             step(optimiser, critics, "q.")
             actor = slow_perturbation_loss(optimiser.parameters, batch, acting)
             step(optimiser, actor, "perturbation.")
-            move_targets(optimiser.parameters)
+            optimiser.move_targets(CONFIG.target_update_rate, "target_")
 
-            for name, expected in {
-                "vae_loss": generator,
-                "critic_loss": critics,
-                "actor_loss": actor,
-            }.items():
-                means = expected.detach().reshape(len(SEEDS), MEMBERS).mean(dim=1)
-                torch.testing.assert_close(metrics[name].double(), means, rtol=1e-4, atol=1e-5)
-        for name, parameter in agents.named_parameters():
-            torch.testing.assert_close(
-                parameter.detach().double(),
-                optimiser.parameters[name].detach(),
-                rtol=1e-4,
-                atol=1e-5,
-                msg=lambda text, name=name: f"{name}: {text}",
-            )
+            expected = {"vae_loss": generator, "critic_loss": critics, "actor_loss": actor}
+            per_run = {name: value.reshape(-1, MEMBERS).mean(dim=1) for name, value in expected.items()}
+            slow.assert_metrics(metrics, per_run, rtol=1e-4, atol=1e-5)
+        slow.assert_parameters(agents, optimiser.parameters, rtol=1e-4, atol=1e-5)
 
     def test_members_of_a_run_learn_each_for_itself(self) -> None:
         def train(factor: float) -> dict[str, Tensor]:
@@ -298,7 +265,7 @@ class TestActing:
     def test_it_explores_by_the_best_of_fresh_candidates_of_all_members(self) -> None:
         agents, states = make_agents(), torch.randn(len(SEEDS), 3, OBSERVATION)
         each = CONFIG.acting_candidates // MEMBERS
-        noise = member_noise(same_streams(agents), 3 * each)
+        noise = member_noise(slow.same_streams(agents), 3 * each)
         latents = half_clipped(noise).reshape(len(SEEDS), MEMBERS, 3, each, LATENT)
         explored = agents.explore(states)
         exact = slow.float64_parameters(agents)

@@ -22,14 +22,10 @@ from tests.algorithms import slow_reference as slow
 OBSERVATION, ACTION, SIZE, SAMPLES = 4, 2, 5, 3
 SEEDS = (71, 72)
 CONFIG = BRACConfig(
-    hidden_widths=(7, 5),
+    **slow.SMALL,
     policy_hidden_widths=(6,),
     behaviour_hidden_widths=(5,),
     batch_size=SIZE,
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
     weight_learning_rate=1e-2,
     divergence_actions=SAMPLES,
     divergence_weight=0.7,
@@ -48,8 +44,7 @@ CLONING = CloningConfig(
 
 def make_agents(config: BRACConfig = CONFIG) -> BRACAgents:
     """Agents of float64 at which every term of a loss counts: policies sample beyond 0.999 too."""
-    agents = BRACAgents(SEEDS, OBSERVATION, ACTION, config).double()
-    slow.randomise(agents, seed=0)
+    agents = slow.randomise(BRACAgents(SEEDS, OBSERVATION, ACTION, config)).double()
     with torch.no_grad():
         agents.policy.net.affine_maps()[-1].bias[:, :, 0] += 3.5
         agents.divergence_weight.copy_(torch.tensor([0.7, 1.3]))
@@ -149,17 +144,6 @@ def slow_actor(
     return torch.stack(actors), torch.stack(divergences)
 
 
-def assert_gradients(agents: torch.nn.Module, loss: Tensor, expected: dict[str, Tensor]) -> None:
-    """These gradients to 1e-9, and none elsewhere."""
-    agents.zero_grad()
-    loss.backward()
-    for name, parameter in agents.named_parameters():
-        if name not in expected:
-            assert parameter.grad is None, name
-        else:
-            torch.testing.assert_close(parameter.grad, expected[name], **EXACT)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 class TestLosses:
     def test_the_critics_bootstrap_from_a_value_that_pays_for_the_divergence(self, kind: str) -> None:
@@ -174,7 +158,7 @@ class TestLosses:
             agents.streams.restore(start)
         loss, wanted = losses.critic_loss(agents, batch, target)[0], slow.critic_loss(exact, batch, target)
         torch.testing.assert_close(loss, wanted, **EXACT)
-        assert_gradients(agents, loss.sum(), slow.gradients(wanted.sum(), exact, "q."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(wanted.sum(), exact, "q."), **EXACT)
 
     @pytest.mark.parametrize("warm_start", [True, False])
     def test_the_actor_climbs_q_held_to_the_behaviour(self, kind: str, warm_start: bool) -> None:
@@ -186,7 +170,7 @@ class TestLosses:
         expected, divergence = slow_actor(exact, batch, Draws(agents, config), config, warm_start)
         torch.testing.assert_close(loss, expected, **EXACT)
         torch.testing.assert_close(apart, divergence, **EXACT)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."), **EXACT)
 
 
 def test_a_rectified_estimate_is_zero_where_the_plain_one_is_negative() -> None:
@@ -228,8 +212,7 @@ def test_the_cloned_behaviour_is_likely_and_keeps_its_entropy() -> None:
         density = torch.stack(densities).reshape(len(SEEDS), SIZE)
         moved["log_entropy_coefficient"] = slow.entropy_gradient(density, ACTION)
         by_hand.step(moved, CLONING.policy_learning_rate)
-    for name, parameter in agents.named_parameters():
-        torch.testing.assert_close(parameter.detach(), by_hand.parameters[name].detach(), **EXACT)
+    slow.assert_parameters(agents, by_hand.parameters)
 
 
 class TestUpdate:
@@ -260,10 +243,8 @@ class TestUpdate:
                 by_hand.step({"divergence_weight": held_to - apart.detach()}, config.weight_learning_rate)
             assert torch.equal(agents.streams.state(), after)
             expected = {"critic_loss": critics, "actor_loss": actor, "divergence": apart}
-            for name, value in expected.items():
-                torch.testing.assert_close(metrics[name], value.detach(), **EXACT)
-        for name, parameter in agents.named_parameters():
-            torch.testing.assert_close(parameter.detach(), by_hand.parameters[name].detach(), **EXACT)
+            slow.assert_metrics(metrics, expected)
+        slow.assert_parameters(agents, by_hand.parameters)
 
     def test_a_learned_weight_does_not_fall_below_zero(self) -> None:
         config = replace(CONFIG, target_divergence=1e6, weight_learning_rate=1.0)

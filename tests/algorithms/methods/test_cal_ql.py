@@ -20,17 +20,12 @@ from algorithms.replay.extras import EPISODE_ENDS
 from algorithms.replay.stores import OnlineBuffer
 from storage import UserError
 from tests.algorithms import slow_reference as slow
-from tests.algorithms.methods.test_rlpd import network
 
 OBSERVATION, ACTION, SIZE = 4, 2, 6
 SEEDS = (11, 12)
 CONFIG = CalQLConfig(
-    hidden_widths=(7, 5),
+    **slow.SMALL,
     batch_size=SIZE,
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
     initial_entropy_coefficient=0.3,
     conservative_weight=2.0,
     sampled_actions=3,
@@ -40,9 +35,7 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
 def make_agents(config: CalQLConfig = CONFIG) -> CalQLAgents:
     """Agents in float64, so that the two statements may differ by rounding of that alone."""
-    agents = CalQLAgents(SEEDS, OBSERVATION, ACTION, config)
-    slow.randomise(agents, seed=0)
-    return agents.double()
+    return slow.randomise(CalQLAgents(SEEDS, OBSERVATION, ACTION, config)).double()
 
 
 def make_batch(seed: int = 1) -> Batch:
@@ -55,23 +48,11 @@ def bounded_at(batch: Batch, value: float) -> Batch:
     return batch._replace(extras={"returns_to_go": torch.full_like(batch.rewards, value)})
 
 
-def same_streams(agents: CalQLAgents) -> Streams:
-    streams = Streams(SEEDS)
-    streams.restore(agents.streams.state())
-    return streams
-
-
 def sample(exact: slow.Parameters, agent: int, states: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Actions [B, A] and log densities [B] of a policy with scaled deviations."""
-    mean, log_std = network(exact, "policy", agent, states).chunk(2, dim=1)
+    mean, log_std = slow.network(exact, "policy", agent, states).chunk(2, dim=1)
     scaled = exact["policy.log_std_scale"][agent] * log_std + exact["policy.log_std_offset"][agent]
-    drawn = [slow.squash(*each) for each in zip(mean, scaled.clamp(-20, 2).exp(), noise, strict=True)]
-    return torch.stack([action for action, _ in drawn]), torch.stack([density for _, density in drawn])
-
-
-def values(exact: slow.Parameters, prefix: str, agent: int, states: Tensor, actions: Tensor) -> list[Tensor]:
-    rows = torch.cat([states, actions], dim=1)
-    return [network(exact, prefix, 2 * agent + twin, rows)[:, 0] for twin in (0, 1)]
+    return slow.squash_rows(mean, scaled.clamp(-20, 2).exp(), noise)
 
 
 def slow_target(exact: slow.Parameters, batch: Batch, noise: Tensor, agent: int) -> Tensor:
@@ -79,7 +60,7 @@ def slow_target(exact: slow.Parameters, batch: Batch, noise: Tensor, agent: int)
     states, of_each = batch.next_observations[agent], []
     for j in range(CONFIG.sampled_actions):
         action, _ = sample(exact, agent, states, noise[agent, :, j])
-        of_each.append(torch.minimum(*values(exact, "target_q", agent, states, action)))
+        of_each.append(slow.smaller_critic(exact, "target_q", agent, states, action))
     best = torch.stack(of_each).max(dim=0).values
     return (batch.rewards[agent] + CONFIG.discount * batch.masks[agent] * best).detach()
 
@@ -96,10 +77,10 @@ def slow_penalty(
             candidates.append(sample(exact, agent, seen, noise[:, j]))
     if not importance:
         candidates.append((batch.actions[agent], None))
-    data = values(exact, "q", agent, states, batch.actions[agent])
+    data = slow.critics(exact, "q", agent, states, batch.actions[agent])
     total, bound, judged = [torch.zeros(SIZE, dtype=torch.float64) for _ in (0, 1)], 0.0, 0
     for action, density in candidates:
-        for twin, q in enumerate(values(exact, "q", agent, states, action.detach())):
+        for twin, q in enumerate(slow.critics(exact, "q", agent, states, action.detach())):
             if density is not None:
                 judged += SIZE
                 bound += float((q < returns).sum())
@@ -118,7 +99,7 @@ def test_an_update_equals_a_slow_float64_statement(importance: bool, norm: str) 
     optimiser = slow.Adam(slow.float64_parameters(agents))
     n, shape = config.sampled_actions, (SIZE, CONFIG.sampled_actions, ACTION)
     for number in range(2):
-        batch, streams = make_batch(number), same_streams(agents)
+        batch, streams = make_batch(number), slow.same_streams(agents)
         target_noise = streams.normal(SIZE, n, ACTION)
         noises = (streams.uniform(*shape), streams.normal(*shape), streams.normal(*shape))
         actor_noise = streams.normal(SIZE, ACTION)
@@ -126,19 +107,18 @@ def test_an_update_equals_a_slow_float64_statement(importance: bool, norm: str) 
         metrics = cal_ql.update(agents, batch, config)
 
         exact = optimiser.parameters
-        alpha = exact["log_entropy_coefficient"].detach().exp()
         errors, penalties, shares, actors, excesses = [], [], [], [], []
         for agent in range(len(SEEDS)):
             target = slow_target(exact, batch, target_noise, agent)
-            q = values(exact, "q", agent, batch.observations[agent], batch.actions[agent])
+            q = slow.critics(exact, "q", agent, batch.observations[agent], batch.actions[agent])
             errors.append(sum(((each - target) ** 2).mean() for each in q))
             penalty, share = slow_penalty(exact, batch, noises, agent, importance)
             penalties.append(penalty)
             shares.append(share)
             states = batch.observations[agent]
             action, log_density = sample(exact, agent, states, actor_noise[agent])
-            lowest = torch.minimum(*values(slow.constant_critics(exact), "q", agent, states, action))
-            actors.append((alpha[agent] * log_density - lowest).mean())
+            lowest = slow.smaller_critic(slow.constant_critics(exact), "q", agent, states, action)
+            actors.append((slow.alpha(exact)[agent] * log_density - lowest).mean())
             excesses.append(-(log_density.detach() - ACTION).mean())
         error, penalty = torch.stack(errors), torch.stack(penalties)
         critics = slow.gradients((error + config.conservative_weight * penalty).sum(), exact, "q.")
@@ -148,17 +128,15 @@ def test_an_update_equals_a_slow_float64_statement(importance: bool, norm: str) 
         optimiser.step(policy, CONFIG.policy_learning_rate)
         optimiser.move_targets(CONFIG.target_update_rate)
 
-        for name, found in {
-            "td_error": error.detach(),
-            "conservative_penalty": penalty.detach() / 2,
+        expected = {
+            "td_error": error,
+            "conservative_penalty": penalty / 2,
             "bound_share": torch.tensor(shares, dtype=torch.float64),
-            "actor_loss": torch.stack(actors).detach(),
-        }.items():
-            torch.testing.assert_close(metrics[name], found, **CLOSE, msg=name)
+            "actor_loss": torch.stack(actors),
+        }
+        slow.assert_metrics(metrics, expected)
         assert min(shares) > 0 and max(shares) < 1
-        for name, parameter in agents.named_parameters():
-            expected = optimiser.parameters[name].detach()
-            torch.testing.assert_close(parameter.detach(), expected, **CLOSE, msg=name)
+        slow.assert_parameters(agents, optimiser.parameters)
 
 
 def penalty_and_gradients(

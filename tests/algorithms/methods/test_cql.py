@@ -20,35 +20,18 @@ from tests.algorithms import slow_reference as slow
 OBSERVATION, ACTION, SIZE, DRAWN = 4, 2, 4, 3
 SEEDS = (21, 22)
 CONFIG = CQLConfig(
-    hidden_widths=(7, 5),
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
+    **slow.SMALL,
     conservative_weight=3.0,
     sampled_actions=DRAWN,
 )
 
 
 def make_agents(config: CQLConfig = CONFIG) -> ActorCritics:
-    agents = ActorCritics(SEEDS, OBSERVATION, ACTION, config)
-    slow.randomise(agents, seed=0)
-    return agents
+    return slow.randomise(ActorCritics(SEEDS, OBSERVATION, ACTION, config))
 
 
 def make_batch(seed: int = 1) -> Batch:
     return slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed)
-
-
-def same_streams(agents: ActorCritics) -> Streams:
-    """Streams that draw what the agents' own will draw."""
-    streams = Streams(SEEDS)
-    streams.restore(agents.streams.state())
-    return streams
-
-
-def alpha(parameters: slow.Parameters) -> Tensor:
-    return parameters["log_entropy_coefficient"].detach().exp()
 
 
 class PenaltyNoise(NamedTuple):
@@ -122,7 +105,7 @@ def penalty(agents: ActorCritics, batch: Batch, config: CQLConfig = CONFIG) -> T
 class TestPenalty:
     def test_value_and_gradient_equal_a_loop_over_the_candidates(self) -> None:
         agents, batch = make_agents(), make_batch()
-        noise = penalty_noise(same_streams(agents))
+        noise = penalty_noise(slow.same_streams(agents))
         ours = penalty(agents, batch)
         exact = slow.float64_parameters(agents)
         expected = slow_penalty(exact, batch, noise)
@@ -134,7 +117,7 @@ class TestPenalty:
 
     def test_every_candidate_carries_the_density_it_was_drawn_with(self) -> None:
         agents, batch = make_agents(), make_batch()
-        noise = penalty_noise(same_streams(agents))
+        noise = penalty_noise(slow.same_streams(agents))
         policy = agents.policy(batch.observations)
         actions, log_density = conservative.proposals(agents, policy, batch, CONFIG)
         assert actions.shape == (len(SEEDS), SIZE, 3 * DRAWN, ACTION)
@@ -149,7 +132,7 @@ class TestPenalty:
     def test_without_importance_sampling_candidates_count_alike_and_the_data_is_one(self) -> None:
         config = dataclasses.replace(CONFIG, importance_sampling=False)
         agents, batch = make_agents(), make_batch()
-        noise = penalty_noise(same_streams(agents))
+        noise = penalty_noise(slow.same_streams(agents))
         ours = penalty(agents, batch, config)
         exact = slow.float64_parameters(agents)
         expected = slow_plain_penalty(exact, batch, noise)
@@ -235,7 +218,7 @@ class TestPenalty:
 
     def test_systematic_draws_are_one_offset_spread_evenly(self) -> None:
         agents = make_agents()
-        same = same_streams(agents)
+        same = slow.same_streams(agents)
         drawn = dataclasses.replace(CONFIG, penalty_gradient_actions=5)
         draws = conservative.gradient_draws(agents, make_batch(), drawn)
         offsets = same.uniform(2, SIZE, 1)
@@ -248,7 +231,7 @@ class TestPenalty:
 class TestTarget:
     def test_the_deterministic_backup_has_no_entropy_term(self) -> None:
         agents, batch = make_agents(), make_batch()
-        noise = same_streams(agents).normal(SIZE, ACTION)
+        noise = slow.same_streams(agents).normal(SIZE, ACTION)
         target = cql.td_target(agents, batch, CONFIG)
         exact = slow.float64_parameters(agents)
         expected = slow.td_target(
@@ -262,16 +245,11 @@ class TestTarget:
         config = dataclasses.replace(CONFIG, deterministic_backup=False)
         assert torch.equal(cql.td_target(agents, batch, config), sac.td_target(twin, batch, config))
 
-    def test_terminals_stop_the_bootstrap(self) -> None:
-        batch = make_batch()
-        batch = batch._replace(masks=torch.zeros_like(batch.masks))
-        assert torch.equal(cql.td_target(make_agents(), batch, CONFIG), batch.rewards)
-
 
 class TestActor:
     def test_cloning_equals_the_formula_sample_by_sample(self) -> None:
         agents, batch = make_agents(), make_batch()
-        noise = same_streams(agents).normal(SIZE, ACTION)
+        noise = slow.same_streams(agents).normal(SIZE, ACTION)
         loss, log_density = cql.actor_loss(
             agents, agents.policy(batch.observations), batch, CONFIG, cloning=True
         )
@@ -283,7 +261,7 @@ class TestActor:
                 mean, std = slow.gaussian(exact, agent, batch.observations[agent, row])
                 _, density = slow.squash(mean, std, noise[agent, row])
                 imitation = slow.squashed_log_density(mean, std, batch.actions[agent, row])
-                total = total + alpha(exact)[agent] * density - imitation
+                total = total + slow.alpha(exact)[agent] * density - imitation
                 densities.append(density.detach())
             losses.append(total / SIZE)
         expected = torch.stack(losses)
@@ -291,24 +269,15 @@ class TestActor:
         torch.testing.assert_close(
             log_density.double(), torch.stack(densities).reshape(-1, SIZE), rtol=1e-4, atol=1e-4
         )
-        exact_gradients = slow.gradients(expected.sum(), exact, "policy.")
-        agents.zero_grad()
-        loss.sum().backward()
-        for name, parameter in agents.named_parameters():
-            if name in exact_gradients:
-                assert parameter.grad is not None
-                torch.testing.assert_close(
-                    parameter.grad.double(), exact_gradients[name], rtol=1e-3, atol=1e-3
-                )
-            else:
-                assert parameter.grad is None, name
+        gradients = slow.gradients(expected.sum(), exact, "policy.")
+        slow.assert_gradients(agents, loss.sum(), gradients, rtol=1e-3, atol=1e-3)
 
     def test_otherwise_it_is_sacs(self) -> None:
         agents, batch = make_agents(), make_batch()
-        noise = same_streams(agents).normal(SIZE, ACTION)
+        noise = slow.same_streams(agents).normal(SIZE, ACTION)
         loss, _ = cql.actor_loss(agents, agents.policy(batch.observations), batch, CONFIG, cloning=False)
         exact = slow.float64_parameters(agents)
-        expected, _ = slow.actor_loss(exact, batch.observations, noise, alpha(exact))
+        expected, _ = slow.actor_loss(exact, batch.observations, noise, slow.alpha(exact))
         torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=1e-5)
         slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
 
@@ -338,7 +307,7 @@ class TestUpdate:
     def test_an_updates_draws_have_a_fixed_order(self, cloning: bool) -> None:
         config = dataclasses.replace(CONFIG, penalty_gradient_actions=2, cloning_updates=int(cloning))
         agents = make_agents()
-        streams = same_streams(agents)
+        streams = slow.same_streams(agents)
         cql.update(agents, make_batch(), config, step=0)
         streams.normal(SIZE, ACTION)  # a' of the target
         penalty_noise(streams)
@@ -350,7 +319,7 @@ class TestUpdate:
         agents = make_agents()
         optimiser = slow.Adam(slow.float64_parameters(agents))
         for step in range(3):
-            batch, streams = make_batch(seed=step), same_streams(agents)
+            batch, streams = make_batch(seed=step), slow.same_streams(agents)
             target_noise = streams.normal(SIZE, ACTION)
             candidates = penalty_noise(streams)
             actor_noise = streams.normal(SIZE, ACTION)
@@ -363,7 +332,7 @@ class TestUpdate:
             td_error = slow.critic_loss(exact, batch, target)
             gap = slow_penalty(exact, batch, candidates)
             critics = td_error.sum() + CONFIG.conservative_weight * gap.sum()
-            actor, log_density = slow.actor_loss(exact, batch.observations, actor_noise, alpha(exact))
+            actor, log_density = slow.actor_loss(exact, batch.observations, actor_noise, slow.alpha(exact))
             critic_gradients = slow.gradients(critics, exact, "q.")
             actor_gradients = slow.gradients(actor.sum(), exact, "policy.")
             actor_gradients["log_entropy_coefficient"] = slow.entropy_gradient(log_density, ACTION)
@@ -376,11 +345,7 @@ class TestUpdate:
                 "conservative_penalty": gap.mean(dim=1),
                 "actor_loss": actor,
                 "entropy": -log_density.mean(dim=1),
-                "entropy_coefficient": alpha(optimiser.parameters),
+                "entropy_coefficient": slow.alpha(optimiser.parameters),
             }
-            for name, expected in expected_metrics.items():
-                torch.testing.assert_close(metrics[name].double(), expected.detach(), rtol=1e-4, atol=1e-4)
-        for name, parameter in agents.named_parameters():
-            torch.testing.assert_close(
-                parameter.detach().double(), optimiser.parameters[name].detach(), rtol=0, atol=2e-5
-            )
+            slow.assert_metrics(metrics, expected_metrics, rtol=1e-4, atol=1e-4)
+        slow.assert_parameters(agents, optimiser.parameters, rtol=0, atol=2e-5)

@@ -18,18 +18,13 @@ from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from storage import UserError
 from tests.algorithms import slow_reference as slow
-from tests.algorithms.methods.test_rlpd import network
 
 OBSERVATION, ACTION, SIZE, LATENTS = 4, 2, 6, 3
 SEEDS = (31, 32)
 CONFIG = DMPOConfig(
-    hidden_widths=(7, 5),
+    **slow.SMALL,
     sub_policies=LATENTS,
     batch_size=SIZE,
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
     target_noise=0.6,
     advantage_scale=3.0,
     divergence_weight=0.7,
@@ -41,9 +36,7 @@ EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
 
 def make_agents(config: DMPOConfig = CONFIG) -> DMPOAgents:
-    agents = DMPOAgents(SEEDS, OBSERVATION, ACTION, config)
-    slow.randomise(agents, seed=0)
-    return agents.double()
+    return slow.randomise(DMPOAgents(SEEDS, OBSERVATION, ACTION, config)).double()
 
 
 def make_batch(seed: int) -> Batch:
@@ -62,11 +55,10 @@ class Statement:
         weight = self.exact[f"{prefix}.embedding.weight"][agent]
         bias = self.exact[f"{prefix}.embedding.bias"][agent]
         rows = torch.cat([states, torch.clip(latents @ weight + bias, min=0)], dim=1)
-        return torch.tanh(network(self.exact, prefix, agent, rows))
+        return torch.tanh(slow.network(self.exact, prefix, agent, rows))
 
     def twins(self, prefix: str, agent: int, states: Tensor, actions: Tensor) -> list[Tensor]:
-        rows = torch.cat([states, actions], dim=1)
-        return [network(self.exact, prefix, 2 * agent + twin, rows)[:, 0] for twin in (0, 1)]
+        return slow.critics(self.exact, prefix, agent, states, actions)
 
     def mixed(self, prefix: str, agent: int, states: Tensor, actions: Tensor) -> Tensor:
         first, second = self.twins(prefix, agent, states, actions)
@@ -86,7 +78,7 @@ class Statement:
         return self.action("target_policy", agent, states, chosen.double()).detach()
 
     def v(self, agent: int, states: Tensor) -> Tensor:
-        return network(self.exact, "v", agent, states)[:, 0]
+        return slow.network(self.exact, "v", agent, states)[:, 0]
 
     def critics(self, batch: Batch, noise: Tensor, agent: int) -> tuple[Tensor, Tensor]:
         """The critics' loss, and V's."""
@@ -119,14 +111,14 @@ class Statement:
     def information(self, batch: Batch, chosen: Tensor, agent: int) -> Tensor:
         states, latents = batch.observations[agent], one_hot(chosen[agent], LATENTS).double()
         rows = torch.cat([states, self.action("policy", agent, states, latents)], dim=1)
-        logits = network(self.exact, "guess", agent, rows)
+        logits = slow.network(self.exact, "guess", agent, rows)
         if self.config.information == "published":
             logits = torch.exp(logits) / torch.exp(logits).sum(dim=1, keepdim=True)
         return torch.nn.functional.cross_entropy(logits, chosen[agent])
 
     def actor(self, batch: Batch, uniform: Tensor, weights: Tensor, agent: int) -> Tensor:
         states, actions = batch.observations[agent], batch.actions[agent]
-        logits = network(self.exact, "encoder", agent, torch.cat([states, actions], dim=1))
+        logits = slow.network(self.exact, "encoder", agent, torch.cat([states, actions], dim=1))
         alpha = torch.exp(logits) / torch.exp(logits).sum(dim=1, keepdim=True)
         gumbel = -torch.log(-torch.log(uniform[agent].double() + 1e-12) + 1e-12)
         latents = torch.softmax((torch.log(alpha + 1e-12) + gumbel) / 0.67, dim=1)
@@ -137,9 +129,7 @@ class Statement:
         return error + self.config.divergence_weight * (weights * divergence).mean()
 
     def step(self, adam: slow.Adam, loss: Tensor, prefixes: tuple[str, ...], rate: float) -> None:
-        names = [name for name in self.exact if name.startswith(prefixes)]
-        found = torch.autograd.grad(loss, [self.exact[name] for name in names])
-        adam.step(dict(zip(names, found, strict=True)), rate)
+        adam.step(slow.gradients(loss, self.exact, prefixes), rate)
 
     def update(self, batch: Batch, streams: Streams, number: int) -> dict[str, Tensor]:
         """One update of all agents; its losses."""
@@ -166,9 +156,7 @@ class Statement:
         found["actor_loss"] = torch.stack([self.actor(batch, uniform, weights[p], p) for p in rows])
         both = ("policy.", "encoder.")
         self.step(self.adam, found["actor_loss"].sum(), both, config.policy_learning_rate)
-        for name in [name for name in self.exact if name.startswith("target_")]:
-            followed, rate = self.exact[name.removeprefix("target_")].detach(), config.target_update_rate
-            self.exact[name] = (1 - rate) * self.exact[name].detach() + rate * followed
+        self.adam.move_targets(config.target_update_rate, "target_")
         return found
 
 
@@ -179,15 +167,11 @@ def test_updates_equal_a_slow_float64_statement_the_actors_every_second(config: 
     agents = make_agents(config)
     learner, statement = DMPO(agents, config), Statement(agents, config)
     for number in range(4):
-        batch, streams = make_batch(number), Streams(SEEDS)
-        streams.restore(agents.streams.state())
+        batch, streams = make_batch(number), slow.same_streams(agents)
         metrics, expected = learner.update(batch, number), statement.update(batch, streams, number)
         assert ("actor_loss" in expected) == (config.policy_delay == 1 or number % 2 == 1)
-        for name, value in expected.items():
-            torch.testing.assert_close(metrics[name], value.detach(), **EXACT, msg=name)
-        for name, parameter in agents.named_parameters():
-            right = statement.exact[name].detach()
-            torch.testing.assert_close(parameter.detach(), right, **EXACT, msg=name)
+        slow.assert_metrics(metrics, expected)
+        slow.assert_parameters(agents, statement.exact)
         assert torch.equal(streams.state(), agents.streams.state())
 
 

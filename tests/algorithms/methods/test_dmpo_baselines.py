@@ -11,26 +11,29 @@ from algorithms.methods.mixture_awac import MixtureAWAC, MixtureAWACAgents, Mixt
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from tests.algorithms import slow_reference as slow
-from tests.algorithms.methods.test_rlpd import network
 
 OBSERVATION, ACTION, SIZE, COMPONENTS = 4, 2, 6, 3
 SEEDS = (31, 32)
-NUMBERS = {
-    "hidden_widths": (7, 5),
-    "batch_size": SIZE,
-    "discount": 0.9,
-    "target_update_rate": 0.05,
-    "policy_learning_rate": 2e-3,
-    "value_learning_rate": 5e-3,
-    "advantage_scale": 3.0,
-}
+NUMBERS = slow.SMALL | {"batch_size": SIZE, "advantage_scale": 3.0}
 MIXTURE = MixtureAWACConfig(**NUMBERS, sub_policies=COMPONENTS, log_std_range=(-2.0, 0.5))
 LATENT = LatentAWACConfig(**NUMBERS, generator_hidden_widths=(6, 5), latent_noise=0.3)
-EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
 
 def make_batch(seed: int) -> Batch:
     return slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed).map(Tensor.double)
+
+
+def mixture_agents() -> MixtureAWACAgents:
+    return slow.randomise(MixtureAWACAgents(SEEDS, OBSERVATION, ACTION, MIXTURE)).double()
+
+
+def latent_agents() -> LatentAWACAgents:
+    return slow.randomise(LatentAWACAgents(SEEDS, OBSERVATION, ACTION, LATENT)).double()
+
+
+def nine_states() -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(len(SEEDS), 9, OBSERVATION, generator=generator).double()
 
 
 class Statement:
@@ -41,24 +44,16 @@ class Statement:
         self.adam = slow.Adam(self.exact)
 
     def twins(self, prefix: str, agent: int, states: Tensor, actions: Tensor) -> list[Tensor]:
-        rows = torch.cat([states, actions], dim=1)
-        return [network(self.exact, prefix, 2 * agent + twin, rows)[:, 0] for twin in (0, 1)]
+        return slow.critics(self.exact, prefix, agent, states, actions)
 
     def smaller(self, prefix: str, agent: int, states: Tensor, actions: Tensor) -> Tensor:
         return torch.minimum(*self.twins(prefix, agent, states, actions))
 
     def v(self, agent: int, states: Tensor) -> Tensor:
-        return network(self.exact, "v", agent, states)[:, 0]
+        return slow.network(self.exact, "v", agent, states)[:, 0]
 
     def step(self, loss: Tensor, prefixes: tuple[str, ...], rate: float) -> None:
-        names = [name for name in self.exact if name.startswith(prefixes)]
-        found = torch.autograd.grad(loss, [self.exact[name] for name in names], retain_graph=True)
-        self.adam.step(dict(zip(names, found, strict=True)), rate)
-
-    def move_targets(self, rate: float) -> None:
-        for name in [name for name in self.exact if name.startswith("target_")]:
-            followed = self.exact[name.removeprefix("target_")].detach()
-            self.exact[name] = (1 - rate) * self.exact[name].detach() + rate * followed
+        self.adam.step(slow.gradients(loss, self.exact, prefixes), rate)
 
     def critics(self, batch: Batch, agent: int, value: Tensor, discount: float) -> Tensor:
         aim = (batch.rewards[agent] + discount * batch.masks[agent] * value).detach()
@@ -82,7 +77,7 @@ class Mixture(Statement):
         for z in range(COMPONENTS):
             latents = one_hot(torch.tensor([z] * len(states)), COMPONENTS).double()
             rows = torch.cat([states, torch.clip(latents @ weight + bias, min=0)], dim=1)
-            mean, log_std = network(self.exact, f"{prefix}.components", agent, rows).chunk(2, dim=1)
+            mean, log_std = slow.network(self.exact, f"{prefix}.components", agent, rows).chunk(2, dim=1)
             found.append((torch.tanh(mean), (low + (high - low) * (torch.tanh(log_std) + 1) / 2).exp()))
         return found
 
@@ -126,7 +121,7 @@ class Mixture(Statement):
         found = {"critic_loss": torch.stack(critics), "actor_loss": torch.stack(actors)}
         self.step(found["critic_loss"].sum(), ("q.",), MIXTURE.value_learning_rate)
         self.step(found["actor_loss"].sum(), ("policy.",), MIXTURE.policy_learning_rate)
-        self.move_targets(MIXTURE.target_update_rate)
+        self.adam.move_targets(MIXTURE.target_update_rate, "target_")
         return found
 
 
@@ -147,7 +142,7 @@ class Latent(Statement):
         return rows
 
     def latents(self, prefix: str, agent: int, states: Tensor) -> Tensor:
-        return 2.0 * torch.tanh(network(self.exact, prefix, agent, states))
+        return 2.0 * torch.tanh(slow.network(self.exact, prefix, agent, states))
 
     def target_value(self, agent: int, states: Tensor, noise: Tensor) -> Tensor:
         near = torch.clip((LATENT.latent_noise * noise).double(), -0.2, 0.2)
@@ -190,53 +185,41 @@ class Latent(Statement):
             actors.append(-self.twins("q", agent, states, actions)[0].mean())
         found["actor_loss"] = torch.stack(actors)
         self.step(found["actor_loss"].sum(), ("policy.",), LATENT.policy_learning_rate)
-        self.move_targets(LATENT.target_update_rate)
+        self.adam.move_targets(LATENT.target_update_rate, "target_")
         return found
 
 
 def check_updates(learner: MixtureAWAC | LatentAWAC, statement: Mixture | Latent) -> None:
     agents = learner.agents
     for number in range(3):
-        batch, streams = make_batch(number), Streams(SEEDS)
-        streams.restore(agents.streams.state())
+        batch, streams = make_batch(number), slow.same_streams(agents)
         metrics, expected = learner.update(batch, number), statement.update(batch, streams)
-        for name, value in expected.items():
-            torch.testing.assert_close(metrics[name], value.detach(), **EXACT, msg=name)
-        for name, parameter in agents.named_parameters():
-            right = statement.exact[name].detach()
-            torch.testing.assert_close(parameter.detach(), right, **EXACT, msg=name)
+        slow.assert_metrics(metrics, expected)
+        slow.assert_parameters(agents, statement.exact)
         assert torch.equal(streams.state(), agents.streams.state())
 
 
 def test_updates_of_mixture_awac_equal_a_slow_float64_statement() -> None:
-    agents = MixtureAWACAgents(SEEDS, OBSERVATION, ACTION, MIXTURE)
-    slow.randomise(agents, seed=0)
-    learner = MixtureAWAC(agents.double(), MIXTURE)
-    check_updates(learner, Mixture(agents))
+    agents = mixture_agents()
+    check_updates(MixtureAWAC(agents, MIXTURE), Mixture(agents))
 
 
 def test_updates_of_latent_policy_awac_equal_a_slow_float64_statement() -> None:
-    agents = LatentAWACAgents(SEEDS, OBSERVATION, ACTION, LATENT)
-    slow.randomise(agents, seed=0)
-    learner = LatentAWAC(agents.double(), LATENT)
-    check_updates(learner, Latent(agents))
+    agents = latent_agents()
+    check_updates(LatentAWAC(agents, LATENT), Latent(agents))
 
 
 def test_a_mixture_acts_by_the_mean_of_its_likeliest_component() -> None:
-    agents = MixtureAWACAgents(SEEDS, OBSERVATION, ACTION, MIXTURE)
-    slow.randomise(agents, seed=0)
-    states = torch.randn(len(SEEDS), 9, OBSERVATION, generator=torch.Generator().manual_seed(3)).double()
-    statement, acted = Mixture(agents.double()), agents.exploit(states).detach()
+    agents, states = mixture_agents(), nine_states()
+    statement, acted = Mixture(agents), agents.exploit(states).detach()
     for agent in range(len(SEEDS)):
         expected = statement.sampled("policy", agent, states[agent], torch.zeros(9, ACTION))
         torch.testing.assert_close(acted[agent], expected)
 
 
 def test_latent_policy_awac_acts_by_its_own_decoders_action_of_its_own_latents() -> None:
-    agents = LatentAWACAgents(SEEDS, OBSERVATION, ACTION, LATENT)
-    slow.randomise(agents, seed=0)
-    states = torch.randn(len(SEEDS), 9, OBSERVATION, generator=torch.Generator().manual_seed(3)).double()
-    statement, acted = Latent(agents.double()), agents.exploit(states)
+    agents, states = latent_agents(), nine_states()
+    statement, acted = Latent(agents), agents.exploit(states)
     for agent in range(len(SEEDS)):
         latents = statement.latents("policy", agent, states[agent])
         torch.testing.assert_close(acted[agent], statement.decoded("vae", agent, states[agent], latents))

@@ -10,34 +10,26 @@ from torch import Tensor
 
 from algorithms.methods import edac
 from algorithms.methods.edac import EDACAgents, EDACConfig
-from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from storage import UserError
 from tests.algorithms import slow_reference as slow
-from tests.algorithms.methods.test_rlpd import network, sample
 
 OBSERVATION, ACTION, SIZE = 4, 3, 5
 SEEDS = (41, 42)
 LIMITS = (-1.5, 0.5)
 CONFIG = EDACConfig(
-    hidden_widths=(7, 5, 6),
+    **slow.SMALL | {"hidden_widths": (7, 5, 6)},
     batch_size=SIZE,
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
     initial_entropy_coefficient=0.3,
     critics=4,
     log_std_range=LIMITS,
     diversity_weight=0.7,
 )
-EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
 
 def make_agents(config: edac.ManyCriticsConfig = CONFIG) -> EDACAgents:
     """Critics with a slope in every state: that of none has no direction, whose derivative autograd lacks."""
-    agents = EDACAgents(SEEDS, OBSERVATION, ACTION, config)
-    slow.randomise(agents, seed=0)
+    agents = slow.randomise(EDACAgents(SEEDS, OBSERVATION, ACTION, config))
     for layer in agents.q.net.affine_maps():
         layer.bias.data.abs_().add_(0.5)
     return agents.double()
@@ -47,16 +39,9 @@ def make_batch(seed: int = 1, rows: int = SIZE) -> Batch:
     return slow.random_batch(len(SEEDS), rows, OBSERVATION, ACTION, seed).map(Tensor.double)
 
 
-def same_streams(agents: EDACAgents) -> Streams:
-    streams = Streams(SEEDS)
-    streams.restore(agents.streams.state())
-    return streams
-
-
 def critics_of(exact: slow.Parameters, prefix: str, agent: int, states: Tensor, actions: Tensor) -> Tensor:
     """Q of each of an agent's critics. [K, B]"""
-    rows, first = torch.cat([states, actions], dim=1), CONFIG.critics * agent
-    return torch.stack([network(exact, prefix, first + k, rows)[:, 0] for k in range(CONFIG.critics)])
+    return torch.stack(slow.critics(exact, prefix, agent, states, actions, CONFIG.critics))
 
 
 def slow_diversity(exact: slow.Parameters, batch: Batch, chosen: Tensor, agent: int) -> Tensor:
@@ -82,11 +67,10 @@ def slow_actor(
     """alpha log pi - min over all critics, and by how much log pi exceeds the target. [P] each"""
     actors, excesses = [], []
     for agent in range(len(SEEDS)):
-        alpha = exact["log_entropy_coefficient"][agent].detach().exp()
-        actions, log_density = sample(exact, agent, observations[agent], noise[agent], limits)
+        actions, log_density = slow.sample(exact, agent, observations[agent], noise[agent], limits)
         fixed = slow.constant_critics(exact)
         lowest = critics_of(fixed, "q", agent, observations[agent], actions).min(dim=0).values
-        actors.append((alpha * log_density - lowest).mean())
+        actors.append((slow.alpha(exact)[agent] * log_density - lowest).mean())
         excesses.append((log_density.detach() - ACTION).mean())
     return torch.stack(actors), torch.stack(excesses)
 
@@ -97,7 +81,7 @@ def test_updates_equal_a_slow_float64_statement(compared: str) -> None:
     agents = make_agents(config)
     by_hand = slow.Adam(slow.float64_parameters(agents))
     for number in range(2):
-        batch, streams = make_batch(number), same_streams(agents)
+        batch, streams = make_batch(number), slow.same_streams(agents)
         next_noise = streams.normal(SIZE, ACTION)
         chosen = streams.subsets(1, ACTION if compared == "action_size" else CONFIG.critics, CONFIG.critics)
         noise = streams.normal(SIZE, ACTION)
@@ -107,11 +91,10 @@ def test_updates_equal_a_slow_float64_statement(compared: str) -> None:
         exact = by_hand.parameters
         errors, diversities = [], []
         for agent in range(len(SEEDS)):
-            alpha = exact["log_entropy_coefficient"][agent].detach().exp()
             states = batch.next_observations[agent]
-            actions, log_density = sample(exact, agent, states, next_noise[agent], LIMITS)
+            actions, log_density = slow.sample(exact, agent, states, next_noise[agent], LIMITS)
             soft = critics_of(exact, "target_q", agent, states, actions).min(dim=0).values
-            soft = soft - alpha * log_density
+            soft = soft - slow.alpha(exact)[agent] * log_density
             target = (batch.rewards[agent] + CONFIG.discount * batch.masks[agent] * soft).detach()
             q = critics_of(exact, "q", agent, batch.observations[agent], batch.actions[agent])
             errors.append(((q - target) ** 2).mean(dim=1).sum())
@@ -125,12 +108,9 @@ def test_updates_equal_a_slow_float64_statement(compared: str) -> None:
         by_hand.step(policy, CONFIG.policy_learning_rate)
         by_hand.move_targets(CONFIG.target_update_rate)
 
-        torch.testing.assert_close(metrics["critic_loss"], error.detach(), **EXACT)
-        torch.testing.assert_close(metrics["diversity_loss"], diversity.detach(), **EXACT)
-        torch.testing.assert_close(metrics["actor_loss"], actor.detach(), **EXACT)
-        for name, parameter in agents.named_parameters():
-            expected = by_hand.parameters[name].detach()
-            torch.testing.assert_close(parameter.detach(), expected, **EXACT, msg=name)
+        expected = {"critic_loss": error, "diversity_loss": diversity, "actor_loss": actor}
+        slow.assert_metrics(metrics, expected)
+        slow.assert_parameters(agents, by_hand.parameters)
 
 
 def test_alike_critics_pay_most_and_opposite_ones_least() -> None:

@@ -18,20 +18,11 @@ CONFIG = FQEConfig(hidden_widths=(7, 5), discount=0.9, target_update_rate=0.05, 
 
 
 def make_agents() -> FQEAgents:
-    agents = FQEAgents(SEEDS, OBSERVATION, ACTION, CONFIG)
-    slow.randomise(agents, seed=0)
-    return agents
+    return slow.randomise(FQEAgents(SEEDS, OBSERVATION, ACTION, CONFIG))
 
 
 def make_batch(seed: int = 1) -> Batch:
     return slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed)
-
-
-def same_streams(agents: ActorCritics) -> Streams:
-    """Streams that draw what the agents' own will draw."""
-    streams = Streams(SEEDS)
-    streams.restore(agents.streams.state())
-    return streams
 
 
 def slow_target(parameters: slow.Parameters, batch: Batch, noise: Tensor) -> Tensor:
@@ -69,17 +60,11 @@ def slow_critic_loss(parameters: slow.Parameters, batch: Batch, target: Tensor) 
 class TestLosses:
     def test_each_twins_target_equals_the_formula_sample_by_sample(self) -> None:
         agents, batch = make_agents(), make_batch()
-        noise = same_streams(agents).normal(SIZE, ACTION)
+        noise = slow.same_streams(agents).normal(SIZE, ACTION)
         target = fqe.td_target(agents, batch, CONFIG)
         expected = slow_target(slow.float64_parameters(agents), batch, noise)
         assert not target.requires_grad
         torch.testing.assert_close(target.double(), expected, rtol=1e-5, atol=1e-5)
-
-    def test_terminals_stop_the_bootstrap(self) -> None:
-        batch = make_batch()
-        batch = batch._replace(masks=torch.zeros_like(batch.masks))
-        target = fqe.td_target(make_agents(), batch, CONFIG)
-        assert torch.equal(target, batch.rewards.unsqueeze(1).expand_as(target))
 
     def test_the_critic_loss_reaches_the_critics_alone_and_equals_slow_loops(self) -> None:
         agents, batch, target = make_agents(), make_batch(), torch.randn(len(SEEDS), 2, SIZE)
@@ -88,14 +73,7 @@ class TestLosses:
         expected = slow_critic_loss(exact, batch, target.double())
         assert q.shape == (len(SEEDS), 2, SIZE)
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
-        loss.sum().backward()
-        gradients = slow.gradients(expected.sum(), exact, "q.")
-        for name, parameter in agents.named_parameters():
-            if name in gradients:
-                assert parameter.grad is not None
-                torch.testing.assert_close(parameter.grad.double(), gradients[name], rtol=1e-4, atol=1e-5)
-            else:
-                assert parameter.grad is None, name
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."))
 
 
 class TestUpdate:
@@ -105,19 +83,14 @@ class TestUpdate:
         optimiser = slow.Adam(slow.float64_parameters(agents))
         for number in range(3):
             batch = make_batch(seed=number)
-            noise = same_streams(agents).normal(SIZE, ACTION)
+            noise = slow.same_streams(agents).normal(SIZE, ACTION)
             metrics = fqe.update(agents, batch, CONFIG)
             exact = optimiser.parameters
             critics = slow_critic_loss(exact, batch, slow_target(exact, batch, noise))
             optimiser.step(slow.gradients(critics.sum(), exact, "q."), CONFIG.value_learning_rate)
             optimiser.move_targets(CONFIG.target_update_rate)
-            torch.testing.assert_close(
-                metrics["critic_loss"].double(), critics.detach(), rtol=1e-4, atol=1e-4
-            )
-        for name, parameter in agents.named_parameters():
-            torch.testing.assert_close(
-                parameter.detach().double(), optimiser.parameters[name].detach(), rtol=0, atol=1e-5
-            )
+            slow.assert_metrics(metrics, {"critic_loss": critics}, rtol=1e-4, atol=1e-4)
+        slow.assert_parameters(agents, optimiser.parameters, rtol=0, atol=1e-5)
         assert all(torch.equal(tensor, policy[name]) for name, tensor in agents.policy.state_dict().items())
         assert torch.equal(agents.entropy_coefficient, make_agents().entropy_coefficient)
 

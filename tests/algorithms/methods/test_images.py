@@ -118,15 +118,6 @@ def features(p: Parameters, prefix: str, copy: int, kind: Any, images: Tensor) -
     return maps.permute(0, 2, 3, 1).reshape(len(images), -1)
 
 
-def perceptron(p: Parameters, prefix: str, copy: int, rows: Tensor) -> Tensor:
-    depth = sum(name.startswith(f"{prefix}net.layers.") and "weight" in name for name in p)
-    for layer in range(depth):
-        rows = rows @ p[f"{prefix}net.layers.{layer}.weight"][copy]
-        rows = rows + p[f"{prefix}net.layers.{layer}.bias"][copy]
-        rows = torch.relu(rows) if layer < depth - 1 else rows
-    return rows
-
-
 class Reference:
     """The losses of one run of `members` agents, from `agents`' parameters and a copy of their streams."""
 
@@ -134,8 +125,7 @@ class Reference:
         self.p = slow.float64_parameters(agents)
         self.constants = slow.constant(self.p)
         self.config, self.members = config, agents.members
-        self.streams = Streams(SEEDS)
-        self.streams.restore(agents.streams.state())
+        self.streams = slow.same_streams(agents)
 
     def encode(self, shown: Any, critics: str) -> tuple[list[Tensor], list[list[Tensor]]]:
         """Features of each agent's policy, and of each agent's twins."""
@@ -166,7 +156,7 @@ class Reference:
         low, high = self.config.log_std_range
         means, squares = [], []
         for agent in range(run * self.members, (run + 1) * self.members):
-            mean, log_std = perceptron(self.p, "policy.", agent, seen[agent]).chunk(2, dim=-1)
+            mean, log_std = slow.network(self.p, "policy", agent, seen[agent]).chunk(2, dim=-1)
             means.append(mean)
             squares.append(mean**2 + log_std.clamp(low, high).exp() ** 2)
         mean = torch.stack(means).mean(dim=0)
@@ -199,24 +189,14 @@ class Reference:
             next_mean, next_std = (part.detach() for part in self.gaussian(run, next_seen))
 
             def q(p: Parameters, name: str, agent: int, twin: int, rows: Tensor, taken: Tensor) -> Tensor:
-                return perceptron(p, f"{name}.", 2 * agent + twin, torch.cat([rows, taken], dim=-1))[:, 0]
+                return slow.network(p, name, 2 * agent + twin, torch.cat([rows, taken], dim=-1))[:, 0]
 
             next_pre = next_mean + next_std * noise["target"][run]
             next_log = self.log_density(next_mean, next_std, next_pre)
             for agent in own:
-                value = torch.minimum(
-                    *(
-                        q(
-                            self.constants,
-                            "target_q",
-                            agent,
-                            t,
-                            next_q[agent][t].detach(),
-                            torch.tanh(next_pre),
-                        )
-                        for t in (0, 1)
-                    )
-                )
+                seen_next, taken = [rows.detach() for rows in next_q[agent]], torch.tanh(next_pre)
+                both = (q(self.constants, "target_q", agent, t, seen_next[t], taken) for t in (0, 1))
+                value = torch.minimum(*both)
                 if not (critics and config.deterministic_backup):
                     value = value - alpha[run] * next_log
                 target = rewards + config.discount * images.masks[run].double() * value

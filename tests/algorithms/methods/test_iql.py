@@ -17,12 +17,8 @@ from tests.algorithms import slow_reference as slow
 OBSERVATION, ACTION, SIZE = 4, 2, 6
 SEEDS = (71, 72)
 CONFIG = IQLConfig(
-    hidden_widths=(7, 5),
+    **slow.SMALL,
     batch_size=SIZE,
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
     policy_decay_updates=4,
     expectile=0.8,
     inverse_temperature=1.5,
@@ -33,8 +29,7 @@ EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
 def make_agents(config: IQLConfig = CONFIG) -> IQLAgents:
     """Agents of float64 at which every term counts: weights at their ceiling, a deviation at its edge."""
-    agents = IQLAgents(SEEDS, OBSERVATION, ACTION, config).double()
-    slow.randomise(agents, seed=0)
+    agents = slow.randomise(IQLAgents(SEEDS, OBSERVATION, ACTION, config)).double()
     with torch.no_grad():
         agents.policy.log_std[0, 0, 0] = 3.0
     return agents
@@ -101,17 +96,6 @@ def slow_target(parameters: slow.Parameters, batch: Batch) -> Tensor:
     return per_row(one, batch).detach()
 
 
-def assert_gradients(agents: IQLAgents, loss: Tensor, expected: dict[str, Tensor]) -> None:
-    """These gradients to 1e-9, and none elsewhere."""
-    agents.zero_grad()
-    loss.backward()
-    for name, parameter in agents.named_parameters():
-        if name not in expected:
-            assert parameter.grad is None, name
-        else:
-            torch.testing.assert_close(parameter.grad, expected[name], **EXACT)
-
-
 class TestLosses:
     def test_v_climbs_to_an_expectile_of_the_targets_smaller_q(self) -> None:
         agents, batch = make_agents(), make_batch()
@@ -120,7 +104,7 @@ class TestLosses:
         torch.testing.assert_close(q, slow_q(exact, batch), **EXACT)
         loss, expected = iql.value_loss(agents, batch, q, CONFIG.expectile), slow_value_loss(exact, batch, q)
         torch.testing.assert_close(loss, expected, **EXACT)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "v."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "v."), **EXACT)
 
     def test_an_expectile_of_a_half_is_regression_on_q(self) -> None:
         agents, batch = make_agents(), make_batch()
@@ -147,7 +131,7 @@ class TestLosses:
         loss = awac.actor_loss(agents.policy(batch.observations), batch, weights)
         expected = slow_actor_loss(exact, batch, weights)
         torch.testing.assert_close(loss, expected, **EXACT)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."), **EXACT)
 
     def test_the_critics_bootstrap_from_v_and_no_action(self) -> None:
         agents, batch = make_agents(), make_batch()
@@ -156,12 +140,7 @@ class TestLosses:
         torch.testing.assert_close(target, slow_target(exact, batch), **EXACT)
         loss, expected = losses.critic_loss(agents, batch, target)[0], slow.critic_loss(exact, batch, target)
         torch.testing.assert_close(loss, expected, **EXACT)
-        assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."))
-
-    def test_terminals_stop_the_bootstrap(self) -> None:
-        batch = make_batch()
-        batch = batch._replace(masks=torch.zeros_like(batch.masks))
-        assert torch.equal(iql.td_target(make_agents(), batch, CONFIG), batch.rewards)
+        slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "q."), **EXACT)
 
 
 class TestUpdate:
@@ -191,10 +170,8 @@ class TestUpdate:
                 "critic_loss": critics,
                 "advantage_weight_max": weights.amax(dim=1),
             }
-            for name, number_of in expected.items():
-                torch.testing.assert_close(metrics[name], number_of.detach(), **EXACT)
-        for name, parameter in agents.named_parameters():
-            torch.testing.assert_close(parameter.detach(), by_hand.parameters[name].detach(), **EXACT)
+            slow.assert_metrics(metrics, expected)
+        slow.assert_parameters(agents, by_hand.parameters)
 
     def test_online_the_policys_rate_is_constant(self) -> None:
         assert iql.policy_rate(make_agents(), IQLFineTuningConfig()) == 3e-4

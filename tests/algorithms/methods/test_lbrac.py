@@ -23,16 +23,12 @@ SEEDS = (71, 72)
 RETURNS = (5.0, -1.0, 3.0, 9.0, 2.0, 2.5, 7.0)
 M = len(RETURNS)
 CONFIG = LBRACConfig(
-    hidden_widths=(7, 6, 5),
+    **slow.SMALL | {"hidden_widths": (7, 6, 5)},
     policy_hidden_widths=(6, 5),
     policies=K,
     embedding_size=3,
     commitment_weight=0.3,
     batch_size=SIZE,
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
     divergence_weight=0.7,
     divergence_actions=SAMPLES,
 )
@@ -183,11 +179,6 @@ def actor(parameters: slow.Parameters, batch: Batch, noise: Tensor, apart: Tenso
     return mean_over_rows(one) + imitation(parameters, batch)
 
 
-def gradients(loss: Tensor, parameters: dict[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
-    names = [name for name in parameters if name.startswith(prefixes)]
-    return dict(zip(names, torch.autograd.grad(loss.sum(), [parameters[n] for n in names]), strict=True))
-
-
 # --- the guarantees ---------------------------------------------------------------------------------------
 
 
@@ -209,18 +200,16 @@ def test_updates_equal_adam_steps_by_hand(method: type[MultiSource]) -> None:
             noise, apart = agents.streams.normal(SIZE, ACTION), agents.streams.normal(SIZE, SAMPLES, ACTION)
             critics = td_error(exact, batch, True, noise, apart)
             critics = critics + td_error(exact, batch, False, agents.streams.normal(SIZE, ACTION))
-        by_hand.step(gradients(critics, exact, ("q.",)), CONFIG.value_learning_rate)
+        by_hand.step(slow.gradients(critics.sum(), exact, "q."), CONFIG.value_learning_rate)
         if method is MultiSource:
             loss = imitation(exact, batch)
         else:
             noise, apart = agents.streams.normal(SIZE, ACTION), agents.streams.normal(SIZE, SAMPLES, ACTION)
             loss = actor(exact, batch, noise, apart)
-        by_hand.step(gradients(loss, exact, OF_POLICIES), CONFIG.policy_learning_rate)
+        by_hand.step(slow.gradients(loss.sum(), exact, OF_POLICIES), CONFIG.policy_learning_rate)
         assert torch.equal(agents.streams.state(), after)
-        torch.testing.assert_close(metrics["critic_loss"], critics.detach(), **EXACT)
-        torch.testing.assert_close(metrics["actor_loss"], loss.detach(), **EXACT)
-    for name, parameter in agents.named_parameters():
-        torch.testing.assert_close(parameter.detach(), by_hand.parameters[name].detach(), **EXACT, msg=name)
+        slow.assert_metrics(metrics, {"critic_loss": critics, "actor_loss": loss})
+    slow.assert_parameters(agents, by_hand.parameters)
 
 
 def test_a_trajectory_belongs_to_the_behaviour_with_the_largest_cosine() -> None:
@@ -293,24 +282,24 @@ class TestRefusals:
         return OfflineStart(SEEDS, OBSERVATION, ACTION, (), returns=returns)
 
     @pytest.mark.parametrize("returns", [(), (1.0,)])
-    def test_data_without_two_trajectories(self, returns: tuple[float, ...]) -> None:
+    def test_data_without_two_trajectories_are_refused(self, returns: tuple[float, ...]) -> None:
         expected = (
             f"the trajectories of the data are {len(returns)}, and the method tells them apart: expected at"
         )
         with pytest.raises(UserError, match=expected):
             MultiSource.begin_offline(self.start(returns), CONFIG)
 
-    def test_more_policies_than_trajectories(self) -> None:
+    def test_more_policies_than_trajectories_are_refused(self) -> None:
         with pytest.raises(
             UserError, match="policies is 3, and the trajectories of the data are 2: expected at most"
         ):
             MultiSource.begin_offline(self.start((1.0, 2.0)), CONFIG)
 
-    def test_networks_without_features(self) -> None:
+    def test_networks_without_features_are_refused(self) -> None:
         with pytest.raises(UserError, match=r"hidden_widths is \[7\], expected at least two layers"):
             replace(CONFIG, hidden_widths=(7,))
 
-    def test_behaviours_of_other_data(self) -> None:
+    def test_behaviours_of_other_data_are_refused(self) -> None:
         before = make(MultiSource).agents.float()
         members = [one_agent(before, index) for index in range(2)]
         start = OfflineStart(SEEDS, OBSERVATION, ACTION, members, returns=RETURNS[:-1])

@@ -24,12 +24,8 @@ OBSERVATION, ACTION, SIZE = 4, 2, 5
 SEEDS = (31, 32)
 MEMBERS = 3
 CONFIG = Off2OnConfig(
-    hidden_widths=(7, 5),
+    **slow.SMALL,
     batch_size=SIZE,
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
     ensemble_size=MEMBERS,
     density_hidden_widths=(6, 5),
     density_learning_rate=4e-3,
@@ -40,7 +36,7 @@ MEAN_CONFIG = dataclasses.replace(CONFIG, critic_regression="mean")
 
 def make_agents(config: Off2OnConfig = CONFIG) -> Off2OnAgents:
     agents = Off2OnAgents(SEEDS, OBSERVATION, ACTION, config, config.ensemble_size)
-    slow.randomise(agents, seed=0)
+    slow.randomise(agents)
     with torch.no_grad():
         agents.density.net.affine_maps()[-1].bias.fill_(1.0)  # as it starts: most weights above zero
     return agents
@@ -48,17 +44,6 @@ def make_agents(config: Off2OnConfig = CONFIG) -> Off2OnAgents:
 
 def make_batch(seed: int = 1, size: int = SIZE) -> Batch:
     return slow.random_batch(len(SEEDS), size, OBSERVATION, ACTION, seed)
-
-
-def same_streams(agents: ActorCritics) -> Streams:
-    """Streams that draw what the agents' own will draw."""
-    streams = Streams(SEEDS)
-    streams.restore(agents.streams.state())
-    return streams
-
-
-def alpha(parameters: slow.Parameters) -> Tensor:
-    return parameters["log_entropy_coefficient"].detach().exp()
 
 
 def slow_mixture(
@@ -89,7 +74,7 @@ def slow_targets(
             if config.critic_regression == "mean":
                 values = [torch.stack(values).mean()] * members
             for member, value in enumerate(values):
-                soft = value - alpha(parameters)[run] * log_density
+                soft = value - slow.alpha(parameters)[run] * log_density
                 reward, mask = batch.rewards[run, row].double(), batch.masks[run, row].double()
                 found[run, row, member] = (reward + config.discount * mask * soft).detach()
     return found.transpose(1, 2)
@@ -105,17 +90,9 @@ def slow_critic_loss(
         total = torch.zeros((), dtype=torch.float64)
         for row in range(SIZE):
             for twin in (0, 1):
-                q = [
-                    slow.q_value(
-                        parameters,
-                        "q.",
-                        run * members + member,
-                        twin,
-                        batch.observations[run, row],
-                        batch.actions[run, row],
-                    )
-                    for member in range(members)
-                ]
+                state, action = batch.observations[run, row], batch.actions[run, row]
+                own = range(run * members, (run + 1) * members)
+                q = [slow.q_value(parameters, "q.", member, twin, state, action) for member in own]
                 if config.critic_regression == "mean":
                     total = total + (torch.stack(q).mean() - targets[run, 0, row]) ** 2
                 else:
@@ -138,7 +115,7 @@ def slow_actor_loss(parameters: slow.Parameters, batch: Batch, noise: Tensor) ->
                 slow.smaller_q(critics, "q.", run * MEMBERS + member, state, action)
                 for member in range(MEMBERS)
             ]
-            total = total + alpha(parameters)[run] * log_density - torch.stack(values).mean()
+            total = total + slow.alpha(parameters)[run] * log_density - torch.stack(values).mean()
             densities.append(log_density.detach())
         losses.append(total / SIZE)
     return torch.stack(losses), torch.stack(densities).reshape(len(SEEDS), SIZE)
@@ -239,17 +216,11 @@ class TestLosses:
     @pytest.mark.parametrize("config", [CONFIG, MEAN_CONFIG], ids=["per_member", "mean"])
     def test_targets_equal_the_formula_member_by_member(self, config: Off2OnConfig) -> None:
         agents, batch = make_agents(config), make_batch()
-        noise = same_streams(agents).normal(SIZE, ACTION)
+        noise = slow.same_streams(agents).normal(SIZE, ACTION)
         target = off2on.td_target(agents, batch, config)
         expected = slow_targets(slow.float64_parameters(agents), batch, noise, config)
         assert not target.requires_grad
         torch.testing.assert_close(target.double(), expected, rtol=1e-5, atol=1e-5)
-
-    def test_terminals_stop_the_bootstrap(self) -> None:
-        batch = make_batch()
-        batch = batch._replace(masks=torch.zeros_like(batch.masks))
-        target = off2on.td_target(make_agents(), batch, CONFIG)
-        assert torch.equal(target, batch.rewards.unsqueeze(1).expand_as(target))
 
     @pytest.mark.parametrize("config", [CONFIG, MEAN_CONFIG], ids=["per_member", "mean"])
     def test_the_critic_loss_and_its_gradient_equal_slow_loops(self, config: Off2OnConfig) -> None:
@@ -266,7 +237,7 @@ class TestLosses:
 
     def test_the_actor_loss_and_its_gradient_equal_slow_loops(self) -> None:
         agents, batch = make_agents(), make_batch()
-        noise = same_streams(agents).normal(SIZE, ACTION)
+        noise = slow.same_streams(agents).normal(SIZE, ACTION)
         loss, log_density = off2on.actor_loss(agents, agents.distribution(batch.observations), batch, CONFIG)
         exact = slow.float64_parameters(agents)
         expected, expected_density = slow_actor_loss(exact, batch, noise)
@@ -278,7 +249,7 @@ class TestLosses:
     def test_what_is_cloned_are_the_drawn_rows_or_offline_ones(self, rows: str) -> None:
         agents, batch, other = make_agents(), make_batch(), make_batch(seed=9)
         config = dataclasses.replace(CONFIG, cloning_weight=0.3)
-        noise = same_streams(agents).normal(SIZE, ACTION)
+        noise = slow.same_streams(agents).normal(SIZE, ACTION)
         policy = agents.distribution(batch.observations)
         loss, _ = off2on.actor_loss(agents, policy, batch, config, other if rows == "offline" else None)
         exact = slow.float64_parameters(agents)
@@ -305,7 +276,7 @@ class TestUpdate:
         for number in range(2):
             batch = make_batch(seed=3 * number)
             offline, online = (make_batch(seed=3 * number + k, size=4) for k in (1, 2))
-            streams = same_streams(agents)
+            streams = slow.same_streams(agents)
             target_noise, actor_noise = streams.normal(SIZE, ACTION), streams.normal(SIZE, ACTION)
 
             new_priorities, metrics = off2on.update(agents, batch, offline, online, config)
@@ -340,14 +311,10 @@ class TestUpdate:
                 "actor_loss": actor,
                 "density_ratio_loss": density,
                 "entropy": -log_density.mean(dim=1),
-                "entropy_coefficient": alpha(optimiser.parameters),
+                "entropy_coefficient": slow.alpha(optimiser.parameters),
             }
-            for name, expected in expected_metrics.items():
-                torch.testing.assert_close(metrics[name].double(), expected.detach(), rtol=1e-4, atol=1e-4)
-        for name, parameter in agents.named_parameters():
-            torch.testing.assert_close(
-                parameter.detach().double(), optimiser.parameters[name].detach(), rtol=0, atol=2e-5
-            )
+            slow.assert_metrics(metrics, expected_metrics, rtol=1e-4, atol=1e-4)
+        slow.assert_parameters(agents, optimiser.parameters, rtol=0, atol=2e-5)
 
     def test_one_member_learns_as_sac_does(self) -> None:
         config = dataclasses.replace(CONFIG, ensemble_size=1)
@@ -441,7 +408,7 @@ class TestLearner:
     def test_it_explores_by_one_sample_of_the_mixture_and_exploits_by_its_mode(self) -> None:
         learner = self.make()
         observations = torch.randn(len(SEEDS), 2, OBSERVATION)
-        noise = same_streams(learner.agents).normal(2, ACTION)
+        noise = slow.same_streams(learner.agents).normal(2, ACTION)
         exact = slow.float64_parameters(learner.agents)
         explored, exploited = learner.explore(observations), learner.exploit(observations)
         for run in range(len(SEEDS)):

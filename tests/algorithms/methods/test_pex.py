@@ -20,55 +20,39 @@ from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OnlineBuffer
 from storage import UserError
 from tests.algorithms import slow_reference as slow
-from tests.algorithms.methods.test_rlpd import network
 
 OBSERVATION, ACTION, SIZE = 4, 2, 6
 SEEDS = (71, 72)
 CONFIG = PEXConfig(
-    hidden_widths=(7, 5),
+    **slow.SMALL,
     batch_size=SIZE,
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
     expectile=0.8,
     inverse_temperature=1.5,
     acting_inverse_temperature=0.7,
     largest_weight=0.9,
     policy_decay_updates=4,
 )
-EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
 
 def make_agents(config: PEXConfig = CONFIG) -> PEXAgents:
-    agents = PEXAgents(SEEDS, OBSERVATION, ACTION, config).double()
-    slow.randomise(agents, seed=0)
-    return agents
+    return slow.randomise(PEXAgents(SEEDS, OBSERVATION, ACTION, config)).double()
 
 
 def make_batch(seed: int) -> Batch:
     return slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed).map(Tensor.double)
 
 
-def same_streams(agents: PEXAgents) -> Streams:
-    streams = Streams(SEEDS)
-    streams.restore(agents.streams.state())
-    return streams
-
-
-def smaller(exact: slow.Parameters, prefix: str, agent: int, states: Tensor, actions: Tensor) -> Tensor:
-    rows = torch.cat([states, actions], dim=1)
-    return torch.minimum(*(network(exact, prefix, 2 * agent + twin, rows)[:, 0] for twin in (0, 1)))
-
-
 def slow_choice(
     exact: slow.Parameters, agent: int, states: Tensor, noise: Tensor, uniform: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The composite's actions [B, A], and whether each is the new policy's, by the softmax as written."""
-    old = torch.tanh(network(exact, "policy", agent, states))
+    old = torch.tanh(slow.network(exact, "policy", agent, states))
     std = exact["new_policy.log_std"][agent].clamp(-5, 2).exp()
-    new = torch.tanh(network(exact, "new_policy", agent, states)) + std * noise.double()
-    logits = [CONFIG.acting_inverse_temperature * smaller(exact, "q", agent, states, a) for a in (old, new)]
+    new = torch.tanh(slow.network(exact, "new_policy", agent, states)) + std * noise.double()
+    logits = [
+        CONFIG.acting_inverse_temperature * slow.smaller_critic(exact, "q", agent, states, a)
+        for a in (old, new)
+    ]
     of_new = logits[1].exp() / (logits[0].exp() + logits[1].exp())
     is_new = uniform.double() < of_new
     return torch.where(is_new[:, None], new, old).detach(), is_new
@@ -80,7 +64,7 @@ def test_updates_equal_a_slow_float64_statement() -> None:
     by_hand = slow.Adam(slow.float64_parameters(agents))
     chosen_new = []
     for number in range(3):
-        batch, streams = make_batch(number), same_streams(agents)
+        batch, streams = make_batch(number), slow.same_streams(agents)
         noise, uniform = streams.normal(SIZE, ACTION), streams.uniform(SIZE)
 
         metrics = pex.update(agents, batch, CONFIG)
@@ -89,15 +73,14 @@ def test_updates_equal_a_slow_float64_statement() -> None:
         values, critics = [], []
         for agent in range(len(SEEDS)):
             states, actions = batch.observations[agent], batch.actions[agent]
-            q = smaller(exact, "target_q", agent, states, actions).detach()
-            gap = q - network(exact, "v", agent, states)[:, 0]
+            q = slow.smaller_critic(exact, "target_q", agent, states, actions).detach()
+            gap = q - slow.network(exact, "v", agent, states)[:, 0]
             weight = torch.where(gap > 0, CONFIG.expectile, 1 - CONFIG.expectile)
             values.append((weight * gap**2).mean())
-            bootstrap = network(exact, "v", agent, batch.next_observations[agent])[:, 0].detach()
+            bootstrap = slow.network(exact, "v", agent, batch.next_observations[agent])[:, 0].detach()
             target = batch.rewards[agent] + CONFIG.discount * batch.masks[agent] * bootstrap
-            rows = torch.cat([states, actions], dim=1)
-            errors = [(network(exact, "q", 2 * agent + k, rows)[:, 0] - target) ** 2 for k in (0, 1)]
-            critics.append((errors[0] + errors[1]).mean() / 2)
+            first, second = slow.critics(exact, "q", agent, states, actions)
+            critics.append(((first - target) ** 2 + (second - target) ** 2).mean() / 2)
         of_v = slow.gradients(torch.stack(values).sum(), exact, "v.")
         of_q = slow.gradients(torch.stack(critics).sum(), exact, "q.")
         by_hand.step({**of_v, **of_q}, CONFIG.value_learning_rate)
@@ -109,26 +92,23 @@ def test_updates_equal_a_slow_float64_statement() -> None:
             actions, is_new = slow_choice(exact, agent, states, noise[agent], uniform[agent])
             chosen_new += is_new.tolist()
             advantage = (
-                smaller(exact, "target_q", agent, states, actions) - network(exact, "v", agent, states)[:, 0]
+                slow.smaller_critic(exact, "target_q", agent, states, actions)
+                - slow.network(exact, "v", agent, states)[:, 0]
             )
             weights = (CONFIG.inverse_temperature * advantage).exp().clamp(max=0.9).detach()
             largest.append(weights.max())
-            mean = torch.tanh(network(exact, "new_policy", agent, states))
+            mean = torch.tanh(slow.network(exact, "new_policy", agent, states))
             std = exact["new_policy.log_std"][agent, 0].clamp(-5, 2).exp()
             density = torch.stack(
                 [slow.normal_log_density(a, m, std) for a, m in zip(actions, mean, strict=True)]
             )
             actors.append(-(weights * density).mean())
-        actor = torch.stack(actors)
-        of_policy = slow.gradients(actor.sum(), exact, "new_policy.")
+        of_policy = slow.gradients(torch.stack(actors).sum(), exact, "new_policy.")
         by_hand.step(of_policy, CONFIG.policy_learning_rate * (1 + math.cos(math.pi * number / 4)) / 2)
 
-        torch.testing.assert_close(metrics["critic_loss"], torch.stack(critics).detach(), **EXACT)
-        torch.testing.assert_close(metrics["actor_loss"], actor.detach(), **EXACT)
-        torch.testing.assert_close(metrics["advantage_weight_max"], torch.stack(largest), **EXACT)
-        for name, parameter in agents.named_parameters():
-            expected = by_hand.parameters[name].detach()
-            torch.testing.assert_close(parameter.detach(), expected, **EXACT, msg=name)
+        expected = {"critic_loss": critics, "actor_loss": actors, "advantage_weight_max": largest}
+        slow.assert_metrics(metrics, {name: torch.stack(found) for name, found in expected.items()})
+        slow.assert_parameters(agents, by_hand.parameters)
     assert 0 < sum(chosen_new) < len(chosen_new)
 
 

@@ -17,18 +17,13 @@ from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OnlineBuffer
 from storage import UserError
 from tests.algorithms import slow_reference as slow
-from tests.algorithms.methods.test_rlpd import network
 from workflow.configuration import CONFIGURATIONS, read
 
 OBSERVATION, ACTION, SIZE = 4, 2, 6
 SEEDS = (31, 32)
 CONFIG = ReBRACConfig(
-    hidden_widths=(7, 5, 6),
+    **slow.SMALL | {"hidden_widths": (7, 5, 6)},
     batch_size=SIZE,
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
     target_noise=0.6,
     actor_penalty=0.7,
     critic_penalty=0.4,
@@ -43,9 +38,7 @@ EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
 
 def make_agents(config: rebrac.TD3Config = CONFIG) -> ReBRACAgents:
-    agents = ReBRACAgents(SEEDS, OBSERVATION, ACTION, config)
-    slow.randomise(agents, seed=0)
-    return agents.double()
+    return slow.randomise(ReBRACAgents(SEEDS, OBSERVATION, ACTION, config)).double()
 
 
 def make_batch(seed: int) -> Batch:
@@ -53,12 +46,6 @@ def make_batch(seed: int) -> Batch:
     following = slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed + 50)
     extras = {"next_actions": following.actions, "continues": following.masks}
     return batch._replace(extras=extras).map(Tensor.double)
-
-
-def same_streams(agents: ReBRACAgents) -> Streams:
-    streams = Streams(SEEDS)
-    streams.restore(agents.streams.state())
-    return streams
 
 
 def twins(exact: slow.Parameters, prefix: str, agent: int, states: Tensor, actions: Tensor) -> list[Tensor]:
@@ -77,7 +64,7 @@ def slow_target(
     """r + discount mask (min Q(s', a') - penalty |a' - a_next|^2 where there is a next action). [B]"""
     states = batch.next_observations[agent]
     disturbance = torch.clip((noise[agent] * config.target_noise).double(), -0.5, 0.5)
-    actions = torch.clip(torch.tanh(network(exact, "target_policy", agent, states)) + disturbance, -1, 1)
+    actions = torch.clip(torch.tanh(slow.network(exact, "target_policy", agent, states)) + disturbance, -1, 1)
     apart = ((actions - batch.extras["next_actions"][agent]) ** 2).sum(dim=1)
     apart = torch.where(batch.extras["continues"][agent] == 1, apart, torch.zeros_like(apart))
     value = torch.minimum(*twins(exact, "target_q", agent, states, actions)) - penalty * apart
@@ -88,7 +75,7 @@ def slow_actor(
     exact: slow.Parameters, batch: Batch, agent: int, config: rebrac.TD3Config, penalty: float
 ) -> Tensor:
     states = batch.observations[agent]
-    actions = torch.tanh(network(exact, "policy", agent, states))
+    actions = torch.tanh(slow.network(exact, "policy", agent, states))
     q = torch.minimum(*twins(slow.constant_critics(exact), "q", agent, states, actions))
     scale = 1 / q.abs().mean().detach() if config.normalise_q else 1.0
     return (penalty * ((actions - batch.actions[agent]) ** 2).sum(dim=1) - scale * q).mean()
@@ -133,7 +120,7 @@ def test_updates_equal_a_slow_float64_statement_the_actors_every_second(config: 
     learner, by_hand = ReBRAC(agents, config), slow.Adam(slow.float64_parameters(agents))
     last = None
     for number in range(4):
-        batch, noise = make_batch(number), same_streams(agents).normal(SIZE, ACTION)
+        batch, noise = make_batch(number), slow.same_streams(agents).normal(SIZE, ACTION)
         metrics = learner.update(batch, number)
         critics, actor = step_by_hand(
             by_hand, batch, noise, config, number, config.critic_penalty, config.actor_penalty
@@ -142,9 +129,7 @@ def test_updates_equal_a_slow_float64_statement_the_actors_every_second(config: 
         assert last is not None
         torch.testing.assert_close(metrics["critic_loss"], critics, **EXACT)
         torch.testing.assert_close(metrics["actor_loss"], last, **EXACT)
-        for name, parameter in agents.named_parameters():
-            expected = by_hand.parameters[name].detach()
-            torch.testing.assert_close(parameter.detach(), expected, **EXACT, msg=name)
+        slow.assert_parameters(agents, by_hand.parameters)
 
 
 def test_q_of_either_sign_is_divided_by_the_mean_of_its_size() -> None:
@@ -162,13 +147,11 @@ def test_online_the_critics_pay_nothing_and_the_actors_penalty_falls_to_its_leas
     agents = make_agents(FINE_TUNING)
     learner, by_hand = ReBRACFineTuning(agents, FINE_TUNING), slow.Adam(slow.float64_parameters(agents))
     for number in range(6):
-        batch, noise = make_batch(number), same_streams(agents).normal(SIZE, ACTION)
+        batch, noise = make_batch(number), slow.same_streams(agents).normal(SIZE, ACTION)
         learner.update_online(batch._replace(extras={}))
         penalty = CONFIG.actor_penalty * max(0.75, 1 - number / 10)
         step_by_hand(by_hand, batch, noise, FINE_TUNING, number, 0.0, penalty)
-    for name, parameter in agents.named_parameters():
-        expected = by_hand.parameters[name].detach()
-        torch.testing.assert_close(parameter.detach(), expected, **EXACT, msg=name)
+    slow.assert_parameters(agents, by_hand.parameters)
 
 
 def pretrained(updates: int) -> ReBRAC:
@@ -243,9 +226,7 @@ def test_td3_bc_is_without_the_critics_penalty_and_pays_by_the_mean_square() -> 
     agents = make_agents(own)
     learner, by_hand = rebrac.TD3BC(agents, own), slow.Adam(slow.float64_parameters(agents))
     for number in range(4):
-        batch, noise = make_batch(number), same_streams(agents).normal(SIZE, ACTION)
+        batch, noise = make_batch(number), slow.same_streams(agents).normal(SIZE, ACTION)
         learner.update(batch._replace(extras={}), number)
         step_by_hand(by_hand, batch, noise, own, number, 0.0, 0.4 / ACTION)
-    for name, parameter in agents.named_parameters():
-        expected = by_hand.parameters[name].detach()
-        torch.testing.assert_close(parameter.detach(), expected, **EXACT, msg=name)
+    slow.assert_parameters(agents, by_hand.parameters)

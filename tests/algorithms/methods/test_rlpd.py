@@ -11,7 +11,6 @@ from torch import Tensor
 from algorithms.methods import losses, rlpd, sac
 from algorithms.methods.interface import Start
 from algorithms.methods.rlpd import RLPD, ManyCriticsConfig, RLPDAgents, RLPDConfig
-from algorithms.population.agents import ActorCritics
 from algorithms.population.perceptrons import Norm
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch, slices
@@ -22,12 +21,8 @@ from tests.algorithms import slow_reference as slow
 OBSERVATION, ACTION, SIZE = 4, 2, 6
 SEEDS = (11, 12)
 CONFIG = RLPDConfig(
-    hidden_widths=(7, 5),
+    **slow.SMALL,
     batch_size=SIZE,
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
     initial_entropy_coefficient=0.3,
     critics=4,
     updates_per_step=3,
@@ -37,65 +32,13 @@ CONFIG = RLPDConfig(
 
 def make_agents(config: RLPDConfig = CONFIG) -> RLPDAgents:
     """Agents in float64, so that the two statements may differ by rounding of that alone."""
-    agents = RLPDAgents(SEEDS, OBSERVATION, ACTION, config)
-    slow.randomise(agents, seed=0)
-    return agents.double()
+    return slow.randomise(RLPDAgents(SEEDS, OBSERVATION, ACTION, config)).double()
 
 
 def make_batch(config: RLPDConfig = CONFIG, seed: int = 1) -> Batch:
     rows = config.batch_size * config.updates_per_step
     batch = slow.random_batch(len(SEEDS), rows, OBSERVATION, ACTION, seed)
     return batch.map(Tensor.double)
-
-
-def same_streams(agents: ActorCritics) -> Streams:
-    streams = Streams(SEEDS)
-    streams.restore(agents.streams.state())
-    return streams
-
-
-def network(parameters: slow.Parameters, prefix: str, copy: int, rows: Tensor) -> Tensor:
-    """One network of a population on rows [B, in], layer by layer as the paper's code writes it."""
-    depth = sum(name.startswith(f"{prefix}.net.layers.") and "weight" in name for name in parameters)
-    for layer in range(depth):
-        at = f"{prefix}.net.layers.{layer}."
-        rows = rows @ parameters[at + "weight"][copy] + parameters[at + "bias"][copy]
-        if layer == depth - 1:
-            return rows
-        gain = parameters.get(f"{prefix}.net.scales.{layer}.gain")
-        if gain is not None:
-            centred = rows - rows.mean(dim=1, keepdim=True)
-            rows = centred / ((centred**2).mean(dim=1, keepdim=True) + 1e-6).sqrt()
-            rows = rows * gain[copy] + parameters[f"{prefix}.net.scales.{layer}.shift"][copy]
-        rows = rows * (rows > 0)
-    raise AssertionError("a network without layers")
-
-
-def sample(
-    parameters: slow.Parameters,
-    agent: int,
-    states: Tensor,
-    noise: Tensor,
-    limits: tuple[float, float] = (-20.0, 2.0),
-) -> tuple[Tensor, Tensor]:
-    """Actions [B, A] and log densities [B] of one policy, `limits` those of its log deviation."""
-    mean, log_std = network(parameters, "policy", agent, states).chunk(2, dim=1)
-    drawn = [slow.squash(*each) for each in zip(mean, log_std.clamp(*limits).exp(), noise, strict=True)]
-    return torch.stack([action for action, _ in drawn]), torch.stack([density for _, density in drawn])
-
-
-def values(
-    parameters: slow.Parameters,
-    prefix: str,
-    agent: int,
-    config: ManyCriticsConfig,
-    states: Tensor,
-    actions: Tensor,
-) -> list[Tensor]:
-    """Q of each of an agent's critics. [B] each"""
-    rows = torch.cat([states, actions], dim=1)
-    first = agent * config.critics
-    return [network(parameters, prefix, first + k, rows)[:, 0] for k in range(config.critics)]
 
 
 def slow_critic_loss(
@@ -109,13 +52,14 @@ def slow_critic_loss(
     """The mean squared error of each agent's critics to the target of its drawn ones. [P]"""
     losses = []
     for agent in range(len(SEEDS)):
-        alpha = exact["log_entropy_coefficient"][agent].detach().exp()
-        actions, log_density = sample(exact, agent, part.next_observations[agent], noise[agent], limits)
-        all_of_them = values(exact, "target_q", agent, config, part.next_observations[agent], actions)
+        states = part.next_observations[agent]
+        actions, log_density = slow.sample(exact, agent, states, noise[agent], limits)
+        all_of_them = slow.critics(exact, "target_q", agent, states, actions, config.critics)
         lowest = torch.stack([all_of_them[k] for k in chosen[agent].tolist()]).min(dim=0).values
-        soft = lowest - alpha * log_density if config.entropy_backup else lowest
+        soft = lowest - slow.alpha(exact)[agent] * log_density if config.entropy_backup else lowest
         target = (part.rewards[agent] + config.discount * part.masks[agent] * soft).detach()
-        own = values(exact, "q", agent, config, part.observations[agent], part.actions[agent])
+        states, actions = part.observations[agent], part.actions[agent]
+        own = slow.critics(exact, "q", agent, states, actions, config.critics)
         losses.append(torch.stack([((q - target) ** 2).mean() for q in own]).mean())
     return torch.stack(losses)
 
@@ -126,11 +70,10 @@ def slow_actor_loss(
     """Each agent's actor loss, and the entropy of its actions. [P] each"""
     losses, entropies = [], []
     for agent in range(len(SEEDS)):
-        alpha = exact["log_entropy_coefficient"][agent].detach().exp()
-        actions, log_density = sample(exact, agent, observations[agent], noise[agent])
-        critics = slow.constant(exact)
-        own = values({**exact, **critics}, "q", agent, config, observations[agent], actions)
-        losses.append((alpha * log_density - torch.stack(own).mean(dim=0)).mean())
+        actions, log_density = slow.sample(exact, agent, observations[agent], noise[agent])
+        fixed = slow.constant(exact)
+        own = slow.critics(fixed, "q", agent, observations[agent], actions, config.critics)
+        losses.append((slow.alpha(exact)[agent] * log_density - torch.stack(own).mean(dim=0)).mean())
         entropies.append(-log_density.mean())
     return torch.stack(losses), torch.stack(entropies).detach()
 
@@ -143,7 +86,7 @@ def test_a_steps_updates_equal_a_slow_float64_statement(config: RLPDConfig) -> N
     agents = make_agents(config)
     optimiser = slow.Adam(slow.float64_parameters(agents))
     for number in range(2):
-        batch, streams = make_batch(config, seed=number), same_streams(agents)
+        batch, streams = make_batch(config, seed=number), slow.same_streams(agents)
         rows = config.batch_size
         next_noise = streams.normal(rows * config.updates_per_step, ACTION)
         chosen = streams.subsets(config.updates_per_step, config.target_critics, config.critics)
@@ -163,20 +106,13 @@ def test_a_steps_updates_equal_a_slow_float64_statement(config: RLPDConfig) -> N
         exact = optimiser.parameters
         actor, entropy = slow_actor_loss(exact, part.observations, actor_noise, config)
         target_entropy = -ACTION / 2
-        alpha = exact["log_entropy_coefficient"].detach().exp()
-        optimiser.step(slow.gradients(actor.sum(), exact, "policy."), config.policy_learning_rate)
-        optimiser.step(
-            {"log_entropy_coefficient": alpha * (entropy - target_entropy)}, config.policy_learning_rate
-        )
+        policy = slow.gradients(actor.sum(), exact, "policy.")
+        policy["log_entropy_coefficient"] = slow.alpha(exact) * (entropy - target_entropy)
+        optimiser.step(policy, config.policy_learning_rate)
 
-        close = {"rtol": 1e-9, "atol": 1e-9}
-        torch.testing.assert_close(metrics["critic_loss"], torch.stack(losses).mean(dim=0), **close)
-        torch.testing.assert_close(metrics["actor_loss"], actor.detach(), **close)
-        torch.testing.assert_close(metrics["entropy"], entropy, **close)
-        for name, parameter in agents.named_parameters():
-            torch.testing.assert_close(
-                parameter.detach(), optimiser.parameters[name].detach(), **close, msg=name
-            )
+        mean = torch.stack(losses).mean(dim=0)
+        slow.assert_metrics(metrics, {"critic_loss": mean, "actor_loss": actor, "entropy": entropy})
+        slow.assert_parameters(agents, optimiser.parameters)
 
 
 def test_as_plain_as_sac_its_critics_have_sacs_loss() -> None:
@@ -255,12 +191,14 @@ def test_it_draws_a_whole_steps_batches_and_reports_their_offline_share() -> Non
 
 def test_the_first_steps_are_uniform_actions_of_the_runs_streams() -> None:
     learner = begun(replace(CONFIG, warm_up_steps=10), collected=0)
-    streams = same_streams(learner.agents)
+    streams = slow.same_streams(learner.agents)
     observations = torch.randn(len(SEEDS), 200, OBSERVATION)
     actions = learner.explore(observations)
     assert torch.equal(actions, 2 * streams.uniform(200, ACTION) - 1)
     learner.replay.add(slow.random_batch(len(SEEDS), 10, OBSERVATION, ACTION, seed=6))
-    own = learner.agents.distribution(observations).actions(same_streams(learner.agents).normal(200, ACTION))
+    own = learner.agents.distribution(observations).actions(
+        slow.same_streams(learner.agents).normal(200, ACTION)
+    )
     assert torch.equal(learner.explore(observations), own)
 
 

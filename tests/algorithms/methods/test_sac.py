@@ -16,62 +16,29 @@ from tests.algorithms import slow_reference as slow
 
 OBSERVATION, ACTION, SIZE = 4, 2, 6
 SEEDS = (11, 12, 13)
-CONFIG = SACConfig(
-    hidden_widths=(7, 5),
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
-)
+CONFIG = SACConfig(**slow.SMALL)
 
 
 def make_agents(config: SACConfig = CONFIG) -> ActorCritics:
-    agents = ActorCritics(SEEDS, OBSERVATION, ACTION, config)
-    slow.randomise(agents, seed=0)
-    return agents
-
-
-def same_streams(agents: ActorCritics) -> Streams:
-    """Streams that draw what the agents' own will draw."""
-    streams = Streams(SEEDS)
-    streams.restore(agents.streams.state())
-    return streams
+    return slow.randomise(ActorCritics(SEEDS, OBSERVATION, ACTION, config))
 
 
 def make_batch(seed: int = 1) -> Batch:
     return slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, seed)
 
 
-def alpha(parameters: slow.Parameters) -> Tensor:
-    return parameters["log_entropy_coefficient"].detach().exp()
-
-
 def slow_target(agents: ActorCritics, batch: Batch, noise: Tensor, config: SACConfig = CONFIG) -> Tensor:
     exact = slow.float64_parameters(agents)
-    return slow.td_target(exact, batch, noise, config.discount, alpha(exact), len(SEEDS))
+    return slow.td_target(exact, batch, noise, config.discount, slow.alpha(exact), len(SEEDS))
 
 
 class TestLosses:
     def test_the_target_equals_the_formula_sample_by_sample(self) -> None:
         agents, batch = make_agents(), make_batch()
-        noise = same_streams(agents).normal(SIZE, ACTION)
+        noise = slow.same_streams(agents).normal(SIZE, ACTION)
         target = sac.td_target(agents, batch, CONFIG)
         assert not target.requires_grad
         torch.testing.assert_close(target.double(), slow_target(agents, batch, noise), rtol=1e-5, atol=1e-5)
-
-    def test_terminals_stop_the_bootstrap(self) -> None:
-        agents, batch = make_agents(), make_batch()
-        terminal = batch._replace(masks=torch.zeros_like(batch.masks))
-        assert torch.equal(sac.td_target(agents, terminal, CONFIG), batch.rewards)
-
-    def test_time_outs_keep_the_bootstrap(self) -> None:
-        """A time-out is a transition of mask 1: its target depends on the next state as any other's."""
-        agents, batch = make_agents(), make_batch()
-        cut = batch._replace(masks=torch.ones_like(batch.masks))
-        noise = same_streams(agents).normal(SIZE, ACTION)
-        target = sac.td_target(agents, cut, CONFIG)
-        torch.testing.assert_close(target.double(), slow_target(agents, cut, noise), rtol=1e-5, atol=1e-5)
-        assert (target != batch.rewards).all()
 
     def test_the_critic_loss_and_its_gradient_equal_slow_loops(self) -> None:
         agents, batch, target = make_agents(), make_batch(), torch.randn(len(SEEDS), SIZE)
@@ -88,7 +55,7 @@ class TestLosses:
         actions, log_density = agents.policy(batch.observations).sample(noise)
         loss = sac.actor_loss(agents, batch.observations, actions, log_density)
         exact = slow.float64_parameters(agents)
-        expected, _ = slow.actor_loss(exact, batch.observations, noise, alpha(exact))
+        expected, _ = slow.actor_loss(exact, batch.observations, noise, slow.alpha(exact))
         torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
         slow.assert_gradients(agents, loss.sum(), slow.gradients(expected.sum(), exact, "policy."))
 
@@ -114,13 +81,13 @@ class TestUpdate:
         agents = make_agents()
         optimiser = slow.Adam(slow.float64_parameters(agents))
         for number in range(3):
-            batch, streams = make_batch(seed=number), same_streams(agents)
+            batch, streams = make_batch(seed=number), slow.same_streams(agents)
             target_noise, actor_noise = streams.normal(SIZE, ACTION), streams.normal(SIZE, ACTION)
 
             metrics = sac.update(agents, batch, CONFIG)
 
             exact = optimiser.parameters
-            old_alpha = alpha(exact)
+            old_alpha = slow.alpha(exact)
             target = slow.td_target(exact, batch, target_noise, CONFIG.discount, old_alpha, len(SEEDS))
             critics = slow.critic_loss(exact, batch, target)
             actor, log_density = slow.actor_loss(exact, batch.observations, actor_noise, old_alpha)
@@ -140,22 +107,11 @@ class TestUpdate:
                 "critic_loss": critics,
                 "actor_loss": actor,
                 "entropy": -log_density.mean(dim=1),
-                "entropy_coefficient": alpha(optimiser.parameters),
+                "entropy_coefficient": slow.alpha(optimiser.parameters),
             }
-            for name, expected in expected_metrics.items():
-                torch.testing.assert_close(metrics[name].double(), expected.detach(), rtol=1e-4, atol=1e-4)
-        for name, parameter in agents.named_parameters():
-            torch.testing.assert_close(
-                parameter.detach().double(), optimiser.parameters[name].detach(), rtol=0, atol=1e-5
-            )
-
-    def test_an_update_draws_the_targets_noise_before_the_actors(self) -> None:
-        agents = make_agents()
-        streams = same_streams(agents)
-        sac.update(agents, make_batch(), CONFIG)
-        streams.normal(SIZE, ACTION)
-        streams.normal(SIZE, ACTION)
-        assert torch.equal(streams.state(), agents.streams.state())
+            slow.assert_metrics(metrics, expected_metrics, rtol=1e-4, atol=1e-4)
+            assert torch.equal(streams.state(), agents.streams.state())
+        slow.assert_parameters(agents, optimiser.parameters, rtol=0, atol=1e-5)
 
     def test_values_rise_to_the_return_of_a_known_problem(self) -> None:
         """One state, reward 1 whatever the action, no entropy bonus to speak of: Q is 1 / (1 - discount)."""
@@ -182,7 +138,7 @@ class TestLearner:
         agents = make_agents()
         learner = SAC(agents, CONFIG, OnlineReplay(OnlineBuffer(3, 8, OBSERVATION, ACTION)), Streams(SEEDS))
         observations = torch.randn(len(SEEDS), 3, OBSERVATION)
-        noise = same_streams(agents).normal(3, ACTION)
+        noise = slow.same_streams(agents).normal(3, ACTION)
         exact = slow.float64_parameters(agents)
         explored, exploited = learner.explore(observations), learner.exploit(observations)
         for agent in range(len(SEEDS)):

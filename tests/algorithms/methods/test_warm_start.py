@@ -18,9 +18,7 @@ CONFIG = SACConfig(hidden_widths=(7, 5), policy_learning_rate=2e-3, value_learni
 
 
 def make_agents() -> ActorCritics:
-    agents = ActorCritics(SEEDS, OBSERVATION, ACTION, CONFIG)
-    slow.randomise(agents, seed=0)
-    return agents
+    return slow.randomise(ActorCritics(SEEDS, OBSERVATION, ACTION, CONFIG))
 
 
 def make_batch() -> Batch:
@@ -80,7 +78,7 @@ def test_fitting_returns_is_one_step_of_both_twins_towards_them() -> None:
         assert torch.equal(tensor, agents.q.state_dict()[name])
 
 
-def test_both_phases_reach_their_goal() -> None:
+def test_cloning_reaches_the_datas_actions_and_fitting_their_returns() -> None:
     agents, batch = make_agents(), make_batch()
     goal = torch.tanh(batch.observations[..., :ACTION])
     batch = batch._replace(actions=goal)

@@ -13,7 +13,7 @@ from torch import Tensor
 from algorithms.methods import wsrl
 from algorithms.methods.interface import OfflineStart, Start
 from algorithms.methods.wsrl import WSRL, WSRLAgents, WSRLConfig
-from algorithms.population.agents import ActorCritics, one_agent
+from algorithms.population.agents import one_agent
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch, slices
 from algorithms.replay.stores import OnlineBuffer
@@ -22,35 +22,27 @@ from algorithms.training.online import OnlineSchedule, run_online
 from envs.locomotion import specification
 from storage import UserError
 from tests.algorithms import slow_reference as slow
-from tests.algorithms.methods.test_rlpd import sample, slow_critic_loss, values
+from tests.algorithms.methods.test_rlpd import slow_critic_loss
 
 OBSERVATION, ACTION, SIZE = 4, 2, 5
 SEEDS = (11, 12)
 CONFIG = WSRLConfig(
-    hidden_widths=(7, 5),
+    **slow.SMALL,
     batch_size=SIZE,
-    discount=0.9,
-    target_update_rate=0.05,
-    policy_learning_rate=2e-3,
-    value_learning_rate=5e-3,
     initial_entropy_coefficient=0.3,
     critics=4,
     updates_per_step=3,
     sampled_actions=3,
     conservative_weight=2.0,
 )
-CLOSE = {"rtol": 1e-9, "atol": 1e-9}
-
-
 PLAIN = replace(CONFIG, shared_critic_output=False, idle_adam_steps=False, target_entropy_per_dimension=-0.5)
 OUTPUT_LAYER = "q.net.layers.2."
 LIMITS = (math.log(1e-5), math.log(10.0))  # of a deviation, 1e-5 to 10
 
 
-def make_agents(config: WSRLConfig = CONFIG, seed: int = 0) -> WSRLAgents:
+def make_agents(config: WSRLConfig = CONFIG) -> WSRLAgents:
     """Agents in float64, so that the two statements may differ by rounding of that alone."""
-    agents = WSRLAgents(SEEDS, OBSERVATION, ACTION, config)
-    slow.randomise(agents, seed)
+    agents = slow.randomise(WSRLAgents(SEEDS, OBSERVATION, ACTION, config))
     if config.shared_critic_output:
         for name, parameter in agents.named_parameters():
             if OUTPUT_LAYER in name:
@@ -68,17 +60,11 @@ def make_batch(rows: int, seed: int) -> Batch:
     return batch.map(Tensor.double)
 
 
-def same_streams(agents: ActorCritics) -> Streams:
-    streams = Streams(SEEDS)
-    streams.restore(agents.streams.state())
-    return streams
-
-
 def several(
     exact: slow.Parameters, agent: int, states: Tensor, noise: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Several actions in each state, from noise [B, n, A]: n of actions [B, A] and log densities [B]."""
-    drawn = [sample(exact, agent, states, noise[:, j], LIMITS) for j in range(noise.shape[1])]
+    drawn = [slow.sample(exact, agent, states, noise[:, j], LIMITS) for j in range(noise.shape[1])]
     return [action.detach() for action, _ in drawn], [density.detach() for _, density in drawn]
 
 
@@ -88,7 +74,7 @@ def slow_target(exact: slow.Parameters, batch: Batch, noise: Tensor, chosen: Ten
     actions, _ = several(exact, agent, states, noise[agent])
     of_each = []
     for action in actions:
-        q = values(exact, "target_q", agent, CONFIG, states, action)
+        q = slow.critics(exact, "target_q", agent, states, action, CONFIG.critics)
         of_each.append(torch.stack([q[k] for k in chosen[agent].tolist()]).min(dim=0).values)
     best = torch.stack(of_each).max(dim=0).values
     return (batch.rewards[agent] + CONFIG.discount * batch.masks[agent] * best).detach()
@@ -106,8 +92,10 @@ def slow_penalty(
         actions, log_densities = several(exact, agent, seen, noise)
         candidates += actions
         densities += log_densities
-    of_data = values(exact, "q", agent, CONFIG, states, batch.actions[agent])
-    judged = [values(exact, "q", agent, CONFIG, states, action) for action in candidates]
+    of_data, *judged = (
+        slow.critics(exact, "q", agent, states, action, CONFIG.critics)
+        for action in (batch.actions[agent], *candidates)
+    )
     terms = []
     for k in chosen[agent].tolist():
         total = torch.zeros(SIZE, dtype=torch.float64)
@@ -122,12 +110,10 @@ def slow_actor(exact: slow.Parameters, observations: Tensor, noise: Tensor) -> T
     losses = []
     for agent in range(len(SEEDS)):
         alpha = torch.nn.functional.softplus(exact["log_entropy_coefficient"][agent].detach())
-        actions, log_density = sample(exact, agent, observations[agent], noise[agent], LIMITS)
-        fixed = {name: tensor.detach() if name.startswith("q.") else tensor for name, tensor in exact.items()}
-        lowest = (
-            torch.stack(values(fixed, "q", agent, CONFIG, observations[agent], actions)).min(dim=0).values
-        )
-        losses.append((alpha * log_density - lowest).mean())
+        states, fixed = observations[agent], slow.constant_critics(exact)
+        actions, log_density = slow.sample(exact, agent, states, noise[agent], LIMITS)
+        judged = slow.critics(fixed, "q", agent, states, actions, CONFIG.critics)
+        losses.append((alpha * log_density - torch.stack(judged).min(dim=0).values).mean())
     return torch.stack(losses)
 
 
@@ -163,12 +149,6 @@ def stand_still(exact: slow.Parameters, *prefixes: str) -> dict[str, Tensor]:
     }
 
 
-def assert_same_parameters(agents: WSRLAgents, optimiser: slow.Adam) -> None:
-    for name, parameter in agents.named_parameters():
-        expected = optimiser.parameters[name].detach()
-        torch.testing.assert_close(parameter.detach(), expected, **CLOSE, msg=name)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("config", [CONFIG, PLAIN], ids=["as its code", "plain"])
 def test_an_offline_update_equals_a_slow_float64_statement(config: WSRLConfig) -> None:
     """With the penalty's own drawn critics, and the temperature by new actions in the next states."""
@@ -176,7 +156,7 @@ def test_an_offline_update_equals_a_slow_float64_statement(config: WSRLConfig) -
     optimiser = slow.Adam(slow.float64_parameters(agents))
     n, m = CONFIG.sampled_actions, CONFIG.target_critics
     for number in range(2):
-        batch, streams = make_batch(SIZE, number), same_streams(agents)
+        batch, streams = make_batch(SIZE, number), slow.same_streams(agents)
         target_noise = streams.normal(SIZE, n, ACTION)
         for_target = streams.subsets(1, m, CONFIG.critics, True)[:, 0]
         noises = (streams.uniform(SIZE, n, ACTION), *(streams.normal(SIZE, n, ACTION) for _ in range(2)))
@@ -189,7 +169,8 @@ def test_an_offline_update_equals_a_slow_float64_statement(config: WSRLConfig) -
         errors, penalties = [], []
         for agent in range(len(SEEDS)):
             target = slow_target(exact, batch, target_noise, for_target, agent)
-            q = values(exact, "q", agent, CONFIG, batch.observations[agent], batch.actions[agent])
+            states, actions = batch.observations[agent], batch.actions[agent]
+            q = slow.critics(exact, "q", agent, states, actions, CONFIG.critics)
             errors.append(torch.stack([((each - target) ** 2).mean() for each in q]).mean())
             penalties.append(slow_penalty(exact, batch, noises, for_penalty, agent))
         error, penalty = torch.stack(errors), torch.stack(penalties)
@@ -202,11 +183,9 @@ def test_an_offline_update_equals_a_slow_float64_statement(config: WSRLConfig) -
         optimiser.step(policy, CONFIG.policy_learning_rate)
         optimiser.move_targets(CONFIG.target_update_rate)
 
-        torch.testing.assert_close(metrics["td_error"], error.detach(), **CLOSE)  # type: ignore[arg-type]
-        found = metrics["conservative_penalty"]
-        torch.testing.assert_close(found, penalty.detach(), **CLOSE)  # type: ignore[arg-type]
-        torch.testing.assert_close(metrics["actor_loss"], actor.detach(), **CLOSE)  # type: ignore[arg-type]
-        assert_same_parameters(agents, optimiser)
+        expected = {"td_error": error, "conservative_penalty": penalty, "actor_loss": actor}
+        slow.assert_metrics(metrics, expected)
+        slow.assert_parameters(agents, optimiser.parameters)
 
 
 @pytest.mark.parametrize("config", [CONFIG, PLAIN], ids=["as its code", "plain"])
@@ -216,7 +195,7 @@ def test_a_steps_updates_online_equal_a_slow_float64_statement(config: WSRLConfi
     optimiser = slow.Adam(slow.float64_parameters(agents))
     count = CONFIG.updates_per_step
     for number in range(2):
-        batch, streams = make_batch(SIZE * count, number), same_streams(agents)
+        batch, streams = make_batch(SIZE * count, number), slow.same_streams(agents)
         drawn = [
             (streams.normal(SIZE, ACTION), streams.subsets(1, CONFIG.target_critics, CONFIG.critics, True))
             for _ in range(count)
@@ -243,8 +222,8 @@ def test_a_steps_updates_online_equal_a_slow_float64_statement(config: WSRLConfi
         if config.idle_adam_steps:
             optimiser.step(stand_still(exact, "q."), CONFIG.value_learning_rate)
         optimiser.step(policy, CONFIG.policy_learning_rate)
-        torch.testing.assert_close(metrics["actor_loss"], actor.detach(), **CLOSE)  # type: ignore[arg-type]
-        assert_same_parameters(agents, optimiser)
+        slow.assert_metrics(metrics, {"actor_loss": actor})
+        slow.assert_parameters(agents, optimiser.parameters)
 
 
 def pretrained(updates: int = 3) -> WSRL:
@@ -307,7 +286,7 @@ def test_in_the_warm_up_the_policy_acts_as_it_was_handed_on() -> None:
     learner = fine_tuning([one_agent(pretrained().agents, index) for index in range(len(SEEDS))])
     assert learner.warm_up_steps() == 5000 and learner.warming_up()
     observations = torch.randn(len(SEEDS), 6, OBSERVATION)
-    streams = same_streams(learner.agents)
+    streams = slow.same_streams(learner.agents)
     expected = learner.agents.distribution(observations).actions(streams.normal(6, ACTION))
     assert torch.equal(learner.explore(observations), expected)
 

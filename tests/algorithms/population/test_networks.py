@@ -67,11 +67,8 @@ class TestPopulation:
         slow.randomise(mlp, seed=2)
         inputs = normal(3, 7, 4)
         parameters = slow.float64_parameters(_Holder(mlp))
-        expected = torch.stack(
-            [
-                torch.stack([slow.perceptron(parameters, "", copy, row.double()) for row in inputs[copy]])
-                for copy in range(3)
-            ]
+        expected = slow.table(
+            (slow.perceptron(parameters, "", copy, row.double()) for row in inputs[copy]) for copy in range(3)
         )
         torch.testing.assert_close(mlp(inputs).double(), expected, rtol=1e-5, atol=1e-6)
 
@@ -98,14 +95,9 @@ class TestPopulation:
         parameters = {f"q.{k}": v for k, v in slow.float64_parameters(critics).items()}
         assert q.shape == (3, 2, 4)
         for agent in range(3):
-            for twin in range(2):
-                for row in range(4):
-                    expected = slow.q_value(
-                        parameters, "q.", agent, twin, observations[agent, row], actions[agent, row]
-                    )
-                    assert float(q[agent, twin, row]) == pytest.approx(
-                        float(expected.detach()), rel=1e-5, abs=1e-6
-                    )
+            rows = observations[agent].double(), actions[agent].double()
+            expected = torch.stack(slow.critics(parameters, "q", agent, *rows)).detach()
+            torch.testing.assert_close(q[agent].double(), expected, rtol=1e-5, atol=1e-6)
 
     def test_critics_that_were_drawn_answer_alone(self) -> None:
         agents, count = 2, 4
@@ -288,19 +280,8 @@ def naive_soft_maximum(critics: Critics, inputs: Candidates) -> tuple[Tensor, li
         for twin in range(2):
             values = []
             for state in range(states):
-                q = torch.stack(
-                    [
-                        slow.q_value(
-                            parameters,
-                            "q.",
-                            agent,
-                            twin,
-                            observations[agent, state],
-                            actions[agent, state, j],
-                        )
-                        for j in range(count)
-                    ]
-                )
+                seen = observations[agent, state].expand(count, -1)
+                q = slow.critics(parameters, "q", agent, seen, actions[agent, state])[twin]
                 terms = (q - log_density[agent, state]).exp()
                 values.append(terms.sum().log())
                 weights.append((terms / terms.sum()).detach())
@@ -509,6 +490,21 @@ class TestSoftMaximum:
         torch.testing.assert_close(value, exact_value, rtol=0, atol=0.01 * 10)
         assert_same_gradients(found, exact, 2e-2)
 
+    @pytest.mark.parametrize(
+        ("bfloat16", "reduced", "warned"), [(False, True, 1), (False, False, 0), (True, True, 0)]
+    )
+    def test_bfloat16_on_a_processor_without_it_is_said_in_one_sentence(
+        self, bfloat16: bool, reduced: bool, warned: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        processor = replace(this_processor(), bfloat16=bfloat16)
+        monkeypatch.setattr(soft_maximum, "this_processor", lambda: processor)
+        critics, inputs = make_critics(1, (6, 5)), candidates(1, 3, 4)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("default")
+            for _ in range(3):  # not at every update
+                critics.soft_maximum(*inputs, reduced_precision=reduced)
+        assert [str(warning.message) for warning in said] == [soft_maximum.SLOW_BFLOAT16] * warned
+
 
 def _all_q(critics: Critics, observations: Tensor, actions: Tensor) -> Tensor:
     """Q of every candidate, [P, 2, B, n]."""
@@ -525,21 +521,6 @@ def naive_in_log_space(critics: Critics, inputs: Candidates) -> tuple[Tensor, li
     with torch.no_grad():
         last.bias.copy_(shift)
     return value + shift.double().reshape(value.shape), found, None
-
-    @pytest.mark.parametrize(
-        ("bfloat16", "reduced", "warned"), [(False, True, 1), (False, False, 0), (True, True, 0)]
-    )
-    def test_bfloat16_on_a_processor_without_it_is_said_in_one_sentence(
-        self, bfloat16: bool, reduced: bool, warned: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        processor = replace(this_processor(), bfloat16=bfloat16)
-        monkeypatch.setattr(soft_maximum, "this_processor", lambda: processor)
-        critics, inputs = make_critics(1, (6, 5)), candidates(1, 3, 4)
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("default")
-            for _ in range(3):  # not at every update
-                critics.soft_maximum(*inputs, reduced_precision=reduced)
-        assert [str(warning.message) for warning in said] == [soft_maximum.SLOW_BFLOAT16] * warned
 
 
 class TestOnAGpu:

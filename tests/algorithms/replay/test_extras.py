@@ -23,7 +23,7 @@ from algorithms.replay.stores import (
 )
 from offline_data.transitions import Transitions
 from storage import UserError
-from tests.algorithms.made_up import made_up_transitions
+from tests.made_up import made_up_transitions
 
 LENGTHS, DISCOUNT, RUNS = (4, 1, 6), 0.9, 2
 OBSERVATION, ACTION = 11, 1

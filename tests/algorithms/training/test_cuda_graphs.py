@@ -33,7 +33,7 @@ from algorithms.training.offline import OfflineSchedule, PretrainedAgents, pretr
 from algorithms.training.online import OnlineSchedule
 from storage import UserError
 from tests.algorithms.by_name import METHODS, OFFLINE_METHODS
-from tests.algorithms.made_up import made_up_transitions
+from tests.made_up import made_up_transitions
 
 ENVIRONMENT, SEEDS = "InvertedDoublePendulum-v4", [0, 1]
 SMALL: dict[str, Any] = {"hidden_widths": (8, 8), "batch_size": 16}
@@ -210,11 +210,10 @@ def test_captured_pre_training_goes_on_from_its_checkpoint(
 
 def stopping_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, until a person has enough of it."""
-    left = [calls]
+    left = iter(range(calls))
 
     def stopping(*arguments: Any) -> Any:
-        left[0] -= 1
-        if left[0] < 0:
+        if next(left, None) is None:
             raise KeyboardInterrupt
         return function(*arguments)
 

@@ -23,7 +23,8 @@ from algorithms.training.offline import OfflineSchedule, pretrain
 from algorithms.training.online import OnlineSchedule
 from storage import UserError
 from tests.algorithms.by_name import METHODS, OFFLINE_METHODS
-from tests.algorithms.made_up import made_up_transitions
+from tests.algorithms.training.test_cuda_graphs import stopping_after
+from tests.made_up import made_up_transitions
 
 ENVIRONMENT, SEEDS = "InvertedDoublePendulum-v4", [0, 1]
 SMALL: dict[str, Any] = {"hidden_widths": (8, 8), "batch_size": 16}
@@ -54,16 +55,9 @@ def test_a_job_stopped_while_a_row_is_awaited_ends_with_the_same_curve(
     kind: str, updates: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = train(kind, tmp_path / "at once", beside=False)
-    add, left = TrainingLog.add, [updates if kind == "cql" else 6 * updates]
-
-    def stopping(*arguments: Any) -> None:
-        left[0] -= 1
-        if not left[0]:
-            raise KeyboardInterrupt
-        add(*arguments)
-
+    left = (updates if kind == "cql" else 6 * updates) - 1
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingLog, "add", stopping)
+        patch.setattr(TrainingLog, "add", stopping_after(left, TrainingLog.add))
         with pytest.raises(KeyboardInterrupt):
             train(kind, tmp_path / "stopped", beside=True)
     assert train(kind, tmp_path / "stopped", beside=True).equals(at_once)

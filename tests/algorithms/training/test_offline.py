@@ -27,7 +27,7 @@ from algorithms.training.offline import (
     pretrain_together,
 )
 from storage import UserError
-from tests.algorithms.made_up import made_up_transitions
+from tests.made_up import made_up_transitions
 
 ENVIRONMENT = "InvertedDoublePendulum-v4"
 METHOD = CQLConfig(hidden_widths=(8, 8), batch_size=16, sampled_actions=2)
@@ -39,6 +39,7 @@ SCHEDULE = OfflineSchedule(
     evaluation_episodes=2,
     checkpoint_interval=10,
 )
+COLD = replace(SCHEDULE, cloning_warm_start=0, monte_carlo_warm_start=0)
 LENGTHS = (30, 20, 14)
 
 
@@ -193,18 +194,9 @@ def test_what_cannot_learn_side_by_side_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", ["policy_learning_rate", "value_learning_rate"])
 def test_an_enormous_learning_rate_stops_the_run_and_names_step_and_metric(tmp_path: Path, rate: str) -> None:
-    schedule = replace(SCHEDULE, cloning_warm_start=0, monte_carlo_warm_start=0)
     ends = r"became (non-finite at update \d+;|-?[\d.e+]+ at update \d+, expected at most 1e\+06 either way)"
     with pytest.raises(UserError, match=rf"test/cql/made-up: \w+ of seed \d {ends}"):
-        train(tmp_path, [0, 1], replace(METHOD, **{rate: 1e30}), schedule)
-
-
-def test_a_q_beyond_the_schedule_s_bound_stops_the_run_and_is_named(tmp_path: Path) -> None:
-    expected = (
-        r"q_mean of seed 0 became [\d.e+-]+ at update 8, expected at most 1e-09 either way: Q has exploded"
-    )
-    with pytest.raises(UserError, match=expected):  # the first update that has a Q, after seven of cloning
-        train(tmp_path, [0, 1], schedule=replace(SCHEDULE, largest_q=1e-9))
+        train(tmp_path, [0, 1], replace(METHOD, **{rate: 1e30}), COLD)
 
 
 def test_data_of_another_environment_are_refused(tmp_path: Path) -> None:
@@ -231,10 +223,9 @@ def test_a_checkpoint_is_written_at_each_interval_and_at_the_end(
 def test_agents_trained_further_start_as_they_were_left_and_count_the_updates_they_have_had(
     tmp_path: Path,
 ) -> None:
-    cold = replace(SCHEDULE, cloning_warm_start=0, monte_carlo_warm_start=0)
-    first = train(tmp_path / "first", [4, 5], schedule=cold)
+    first = train(tmp_path / "first", [4, 5], schedule=COLD)
     starting = StartingAgents(first.agents, updates=20)
-    longer = replace(cold, updates=30)
+    longer = replace(COLD, updates=30)
     second = train(tmp_path / "second", [4, 5], schedule=longer, starting=starting)
     curve = second.curve[(second.curve.metric == "return") & (second.curve.seed == 4)]
     assert curve.step.tolist() == [20, 30]
@@ -250,7 +241,6 @@ def test_agents_trained_further_start_as_they_were_left_and_count_the_updates_th
 def test_agents_trained_further_see_other_batches_than_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cold = replace(SCHEDULE, cloning_warm_start=0, monte_carlo_warm_start=0)
     rewards: list[list[float]] = []
     update = cql.update
 
@@ -259,24 +249,19 @@ def test_agents_trained_further_see_other_batches_than_before(
         return update(agents, batch, *others)
 
     monkeypatch.setattr(cql, "update", watched)
-    first = train(tmp_path / "first", [4], schedule=cold)
-    train(
-        tmp_path / "second",
-        [4],
-        schedule=replace(cold, updates=40),
-        starting=StartingAgents(first.agents, 20),
-    )
+    first = train(tmp_path / "first", [4], schedule=COLD)
+    starting = StartingAgents(first.agents, 20)
+    train(tmp_path / "second", [4], schedule=replace(COLD, updates=40), starting=starting)
     assert len(rewards) == 40
     assert rewards[0] != rewards[20]
 
 
 def test_agents_that_cannot_be_trained_further_are_refused(tmp_path: Path) -> None:
-    cold = replace(SCHEDULE, cloning_warm_start=0, monte_carlo_warm_start=0)
-    agents = train(tmp_path / "first", [4], schedule=cold).agents
+    agents = train(tmp_path / "first", [4], schedule=COLD).agents
     for schedule, starting, sentence in (
-        (cold, StartingAgents(agents, 20), "updates is 20: expected more than 20, the updates"),
+        (COLD, StartingAgents(agents, 20), "updates is 20: expected more than 20, the updates"),
         (replace(SCHEDULE, updates=30), StartingAgents(agents, 20), "A warm start is for fresh agents"),
-        (cold, StartingAgents([*agents, *agents], 5), "2 pre-trained agents were given, expected 1"),
+        (COLD, StartingAgents([*agents, *agents], 5), "2 pre-trained agents were given, expected 1"),
     ):
         with pytest.raises(UserError, match=sentence):
             train(tmp_path / "second", [4], schedule=schedule, starting=starting)

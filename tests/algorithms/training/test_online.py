@@ -69,6 +69,12 @@ class ScriptedLearner(Method):
         return {"critic_loss": torch.tensor([1.0, loss])}
 
 
+def schedule(steps: int, block_size: int, **others: Any) -> OnlineSchedule:
+    """An evaluation of one episode and a checkpoint at the end, unless `others` say otherwise."""
+    usual = {"first_block_multiplier": 1, "evaluation_interval": steps, "checkpoint_interval": steps}
+    return OnlineSchedule(steps, block_size, **{**usual, "evaluation_episodes": 1, **others})
+
+
 Run = Callable[..., tuple[ScriptedLearner, OnlineResult]]
 
 
@@ -99,26 +105,12 @@ def runs_of_calls(learner: ScriptedLearner) -> list[tuple[str, int]]:
 
 
 def test_the_loop_evaluates_then_collects_then_learns_more_after_the_first_block(run: Run) -> None:
-    config = OnlineSchedule(
-        steps=120,
-        block_size=50,
-        first_block_multiplier=3,
-        evaluation_interval=50,
-        evaluation_episodes=1,
-        checkpoint_interval=50,
-    )
-    learner, result = run(config)
+    often = {"evaluation_interval": 50, "checkpoint_interval": 50}
+    learner, result = run(schedule(120, 50, first_block_multiplier=3, **often))
     assert runs_of_calls(learner) == [
-        ("exploit", 0),
-        ("explore", 50),
-        ("learn", 150),
-        ("exploit", 0),
-        ("explore", 50),
-        ("learn", 50),
-        ("exploit", 0),
-        ("explore", 20),
-        ("learn", 20),
-        ("exploit", 0),
+        *(("exploit", 0), ("explore", 50), ("learn", 150)),
+        *(("exploit", 0), ("explore", 50), ("learn", 50)),
+        *(("exploit", 0), ("explore", 20), ("learn", 20), ("exploit", 0)),
     ]
     curve = result.curve
     assert list(curve[curve.metric == "return"].step) == [0, 0, 50, 50, 100, 100, 120, 120]
@@ -135,90 +127,50 @@ def test_the_share_of_offline_samples_is_logged_as_published_too_in_one_update_o
         return {"offline_fraction": torch.tensor([share, 2 * share])}
 
     learner.learn = learn  # type: ignore[method-assign]
-    config = OnlineSchedule(
-        steps=120,
-        block_size=60,
-        first_block_multiplier=5,
-        evaluation_interval=120,
-        evaluation_episodes=1,
-        checkpoint_interval=120,
-    )
+    config = schedule(120, 60, first_block_multiplier=5)
     curve = run(config, learner=learner, probes=[OfflineShare()])[1].curve
     logged = curve[curve.metric == "offline_fraction_logged"].value.tolist()
-    mean = np.mean(
-        [0, 100, 200, 0]
-    )  # after the first block updates 0, 100 and 200, after the second update 0
+    # After the first block updates 0, 100 and 200, after the second update 0.
+    mean = np.mean([0, 100, 200, 0])
     assert logged == [mean, 2 * mean]
 
 
 def test_initial_steps_come_before_step_zero_s_block_and_are_not_counted(run: Run) -> None:
-    config = OnlineSchedule(
-        steps=20,
-        block_size=10,
-        first_block_multiplier=1,
-        initial_steps=30,
-        evaluation_interval=20,
-        evaluation_episodes=1,
-        checkpoint_interval=10,
-    )
-    learner, result = run(config)
+    learner, result = run(schedule(20, 10, initial_steps=30, checkpoint_interval=10))
     assert runs_of_calls(learner) == [
-        ("exploit", 0),
-        ("explore", 40),
-        ("learn", 10),
-        ("explore", 10),
-        ("learn", 10),
-        ("exploit", 0),
+        *(("exploit", 0), ("explore", 40), ("learn", 10)),
+        *(("explore", 10), ("learn", 10), ("exploit", 0)),
     ]
     assert learner.replay.online.size == 50 and result.episode_ends.shape == (2, 50)
     assert sorted(set(result.curve.step)) == [0, 20]
 
 
 def test_nothing_is_learned_in_the_warm_up_and_its_steps_count(run: Run) -> None:
-    config = OnlineSchedule(
-        steps=50,
-        block_size=10,
-        first_block_multiplier=3,
-        evaluation_interval=10,
-        evaluation_episodes=1,
-        checkpoint_interval=10,
-    )
+    often = {"evaluation_interval": 10, "checkpoint_interval": 10}
+    config = schedule(50, 10, first_block_multiplier=3, **often)
     learner = ScriptedLearner("InvertedDoublePendulum-v4", SEEDS, 50, SimpleNamespace(warm_up_steps=20))
     curve = run(config, learner=learner)[1].curve
     learning = [call for call in runs_of_calls(learner) if call[0] != "exploit"]
     assert learning == [
-        ("explore", 10),
-        ("explore", 10),
-        ("explore", 10),
+        *[("explore", 10)] * 3,
         ("learn", 30),
-        ("explore", 10),
-        ("learn", 10),
-        ("explore", 10),
-        ("learn", 10),
+        *[("explore", 10), ("learn", 10)] * 2,
     ]
     assert sorted(set(curve.step)) == [0, 10, 20, 30, 40, 50]
     assert sorted(set(curve[curve.metric == "critic_loss"].step)) == [30, 40, 50]
 
 
 def test_a_warm_up_that_no_block_ends_is_refused(run: Run) -> None:
-    config = OnlineSchedule(steps=60, block_size=30, evaluation_interval=30, checkpoint_interval=30)
     learner = ScriptedLearner("InvertedDoublePendulum-v4", SEEDS, 60, SimpleNamespace(warm_up_steps=20))
     with pytest.raises(UserError, match="warm_up_steps is 20, expected a multiple of block_size, 30"):
-        run(config, learner=learner)
+        run(schedule(60, 30), learner=learner)
 
 
 def test_a_block_may_go_on_with_the_last_ones_episode(run: Run) -> None:
     """As one block would: whatever the block size, the same transitions are collected."""
     collected = []
     for block_size in (1, 40, 120):
-        config = OnlineSchedule(
-            steps=120,
-            block_size=block_size,
-            fresh_episodes=False,
-            evaluation_interval=120,
-            evaluation_episodes=1,
-            checkpoint_interval=120,
-        )
+        config = schedule(120, block_size, fresh_episodes=False)
         learner = ScriptedLearner("InvertedDoublePendulum-v4", SEEDS, 120)
         _, result = run(config, learner=learner, folder=str(block_size))
         collected.append((learner.replay.state(), result.episode_ends))
@@ -273,14 +225,8 @@ def gymnasium_log(
 def test_what_is_collected_equals_gymnasium_and_a_cut_is_no_terminal(
     run: Run, environment: str, steps: int, block_size: int
 ) -> None:
-    config = OnlineSchedule(
-        steps=steps,
-        block_size=block_size,
-        first_block_multiplier=1,
-        evaluation_interval=10 * block_size,
-        evaluation_episodes=1,
-        checkpoint_interval=10 * block_size,
-    )
+    interval = 10 * block_size
+    config = schedule(steps, block_size, evaluation_interval=interval, checkpoint_interval=interval)
     learner, result = run(config, environment)
     collected = learner.replay.state()
     blocks = [block_size] * (steps // block_size) + ([steps % block_size] if steps % block_size else [])
@@ -299,15 +245,7 @@ def test_what_is_collected_equals_gymnasium_and_a_cut_is_no_terminal(
 
 
 def test_the_reward_scale_is_the_replay_s_and_not_the_curve_s(run: Run) -> None:
-    config = OnlineSchedule(
-        steps=50,
-        block_size=50,
-        first_block_multiplier=1,
-        evaluation_interval=50,
-        evaluation_episodes=2,
-        checkpoint_interval=50,
-    )
-    learner, result = run(config, reward_scale=0.1)
+    learner, result = run(schedule(50, 50, evaluation_episodes=2), reward_scale=0.1)
     for row, seed in enumerate(SEEDS):
         expected, _ = gymnasium_log("InvertedDoublePendulum-v4", seed, [50])
         found = learner.replay.state()["rewards"][row].numpy()
@@ -321,9 +259,8 @@ def test_the_reward_scale_is_the_replay_s_and_not_the_curve_s(run: Run) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_acts_again(run: Run) -> None:
     learner = ScriptedLearner("InvertedDoublePendulum-v4", SEEDS, 40)
     learner.losses = iter([0.5] * 26 + [float("nan")] * 100)
-    config = OnlineSchedule(steps=40, block_size=20, first_block_multiplier=1, evaluation_interval=40)
     with pytest.raises(UserError, match="critic_loss of seed 8 became non-finite at update 27"):
-        run(config, learner=learner)
+        run(schedule(40, 20), learner=learner)
     assert learner.calls.count("learn") == 27 and learner.calls[-1] == "learn"
 
 
@@ -344,15 +281,7 @@ class Measuring(Probe):
 
 
 def test_what_else_is_measured_joins_the_rows_of_its_step(run: Run) -> None:
-    config = OnlineSchedule(
-        steps=40,
-        block_size=10,
-        first_block_multiplier=1,
-        evaluation_interval=20,
-        evaluation_episodes=1,
-        checkpoint_interval=40,
-    )
-    curve = run(config, probes=[Measuring()])[1].curve
+    curve = run(schedule(40, 10, evaluation_interval=20), probes=[Measuring()])[1].curve
     rows = curve[curve.metric == "auroc_ensemble"]
     assert list(zip(rows.step, rows.seed, rows.value, strict=True)) == [
         (20, 3, 20.0),
@@ -371,12 +300,12 @@ def test_the_progress_bar_ends_at_the_last_step(run: Run, monkeypatch: pytest.Mo
         return bars[-1]
 
     monkeypatch.setattr(loop, "progress_bar", watched)
-    run(OnlineSchedule(steps=35, block_size=10, first_block_multiplier=3, evaluation_episodes=1))
+    run(schedule(35, 10, first_block_multiplier=3, evaluation_interval=10, checkpoint_interval=10))
     assert bars[0].n == bars[0].total == 35
 
 
 def test_the_curve_can_be_read_by_seed(run: Run) -> None:
-    _, result = run(OnlineSchedule(steps=10, block_size=10, first_block_multiplier=1, evaluation_episodes=1))
+    _, result = run(schedule(10, 10))
     assert isinstance(result.curve, pd.DataFrame)
     wide = result.curve.pivot(index=["seed", "step"], columns="metric", values="value")
     assert wide.index.tolist() == [(3, 0), (3, 10), (8, 0), (8, 10)]

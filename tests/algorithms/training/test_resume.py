@@ -33,10 +33,10 @@ from algorithms.training.log import TrainingLog
 from algorithms.training.offline import OfflineSchedule, pretrain
 from algorithms.training.online import OnlineSchedule
 from envs.locomotion import EnvironmentBatch
-from offline_data.transitions import Episode, Transitions, from_episodes
 from storage import UserError
 from storage.curves import write_curves
 from storage.files import exclusive
+from tests.made_up import made_up_transitions
 
 ENVIRONMENT, OBSERVATIONS, ACTIONS = "InvertedDoublePendulum-v4", 11, 1
 SEEDS = [0, 1]
@@ -57,23 +57,8 @@ OFFLINE = OfflineSchedule(
     evaluation_episodes=2,
     checkpoint_interval=20,
 )
+LENGTHS = (30, 20, 14)
 KINDS = ("pretrain", "off2on", "behaviour", "rlpd")
-
-
-def transitions() -> Transitions:
-    """A few episodes of made-up numbers in the sizes of the environment."""
-    generator = np.random.default_rng(0)
-    episodes = [
-        Episode(
-            observations=generator.normal(size=(length + 1, OBSERVATIONS)).astype(np.float32),
-            actions=generator.uniform(-1, 1, size=(length, ACTIONS)).astype(np.float32),
-            rewards=generator.normal(size=length).astype(np.float32),
-            terminated=True,
-            truncated=False,
-        )
-        for length in (30, 20, 14)
-    ]
-    return from_episodes(episodes)
 
 
 def train(kind: str, folder: Path, configuration: str = "this") -> None:
@@ -82,7 +67,7 @@ def train(kind: str, folder: Path, configuration: str = "this") -> None:
     job = Job("test", label, "made-up", ENVIRONMENT, seeds, configuration, folder / "state")
     if kind == "pretrain":
         method = CQLConfig(hidden_widths=WIDTHS, batch_size=16, sampled_actions=2, frozen_actor_updates=5)
-        result = pretrain(CQL, method, OFFLINE, transitions(), job)
+        result = pretrain(CQL, method, OFFLINE, made_up_transitions(LENGTHS), job)
         for seed, agent in zip(SEEDS, result.agents, strict=True):
             checkpoints.save(folder / f"agent_{seed}.safetensors", agent, {"seed": seed})
         curve = result.curve
@@ -94,7 +79,7 @@ def train(kind: str, folder: Path, configuration: str = "this") -> None:
     elif kind == "rlpd":
         many = RLPDConfig(hidden_widths=WIDTHS, batch_size=16, updates_per_step=2, warm_up_steps=50)
         online = replace(ONLINE, fresh_episodes=False)
-        curve = fine_tune(RLPD, many, online, transitions(), [], job)
+        curve = fine_tune(RLPD, many, online, made_up_transitions(LENGTHS), [], job)
     else:
         config = Off2OnConfig(
             hidden_widths=WIDTHS,
@@ -107,7 +92,9 @@ def train(kind: str, folder: Path, configuration: str = "this") -> None:
         agents = ActorCritics(range(4), OBSERVATIONS, ACTIONS, config)
         agents.initialise()
         members = [one_agent(agents, index) for index in range(4)]
-        curve = fine_tune(Off2On, config, ONLINE, transitions(), members, job, reward_scale=0.1)
+        curve = fine_tune(
+            Off2On, config, ONLINE, made_up_transitions(LENGTHS), members, job, reward_scale=0.1
+        )
     write_curves(folder / "curve.parquet", curve, {"kind": kind})
 
 
