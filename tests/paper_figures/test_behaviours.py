@@ -50,7 +50,7 @@ def test_it_draws_every_vector_of_the_first_agent(written: Path) -> None:
     assert [len(points.get_offsets()) for points in axes.collections] == [2, 2]
     assert [len(line.get_xdata()) for line in axes.lines] == [2, 1]
     assert axes.get_xlabel() and axes.get_ylabel() and shades.get_ylabel()
-    assert behaviours.caption(drawn, results).endswith("Behaviours that trajectories belong to, m on d: 2.")
+    assert behaviours.caption(drawn, results).endswith("Behaviours that trajectories belong to: m on d: 2.")
 
 
 def test_nothing_to_draw_is_refused() -> None:
