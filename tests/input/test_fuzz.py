@@ -179,9 +179,10 @@ def test_a_minari_dataset_without_a_checksum_is_refused_or_read_whatever_its_dam
     whole = {name: (folder / name).read_bytes() for name in ("main_data.hdf5", "metadata.json")}
     metadata = json.loads(whole["metadata.json"])
     del metadata["data_sha256"]
-    (folder / "metadata.json").write_text(json.dumps(metadata))
-    (folder / "main_data.hdf5").write_bytes(data.draw(damaged(whole["main_data.hdf5"])))
+    content = data.draw(damaged(whole["main_data.hdf5"]))  # may end the example: nothing is written before
     try:
+        (folder / "metadata.json").write_text(json.dumps(metadata))
+        (folder / "main_data.hdf5").write_bytes(content)
         refused_or_read(lambda: minari_io.read_transitions(minari_root, DATASET_ID, ENVIRONMENT))
     finally:
         for name, content in whole.items():
