@@ -113,7 +113,7 @@ benchmarks: $(INSTALLED)  ## measure speed and size anew, on a machine with noth
 	python -m benchmarks.sum_tree --repetitions 500 --output benchmarks/results/sum_tree.json
 	python -m benchmarks.memory --output benchmarks/results/memory.json
 	python -m benchmarks.manipulation --steps 300 --output benchmarks/results/manipulation.json
-	python -m benchmarks.cost --output workflow/cost.json
+	python -m benchmarks.cost --output workflow/cost/measured.json
 	python -m benchmarks.scaling --output benchmarks/results/scaling.json
 	snakemake --cores $(CORES) --forceall --configfile config/smoke.yaml
 	python -m benchmarks.cost_check config/smoke.yaml results/smoke --output benchmarks/results/cost_smoke.json

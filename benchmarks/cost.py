@@ -1,7 +1,7 @@
 """Measure what `snakemake cost` estimates with: the rates of everything a job does, on one core.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.cost --output workflow/cost.json
-    OMP_NUM_THREADS=1 python -m benchmarks.cost --only reds so2 --output workflow/cost.json
+    OMP_NUM_THREADS=1 python -m benchmarks.cost --output workflow/cost/measured.json
+    OMP_NUM_THREADS=1 python -m benchmarks.cost --only reds so2 --output workflow/cost/measured.json
 
 The second adds the updates of some methods to what was measured before, as at that machine's speed.
 
@@ -76,7 +76,8 @@ from storage.curves import COLUMNS
 from storage.files import read_json, write_json
 from storage.provenance import hardware, versions
 from workflow.chains import Link, Place, begin_offline, begin_online
-from workflow.cost import TABLETOP, Model, Speed, calibrate, redrawn
+from workflow.cost.estimate import redrawn
+from workflow.cost.machine import TABLETOP, Model, Speed, calibrate
 from workflow.operations import random_batch_of
 
 ENVIRONMENT = "HalfCheetah-v4"
@@ -460,7 +461,7 @@ def main() -> None:
     }
     files, disk_share = measure_files(arguments.rounds)
     document = {
-        "command": "OMP_NUM_THREADS=1 python -m benchmarks.cost --output workflow/cost.json",
+        "command": "OMP_NUM_THREADS=1 python -m benchmarks.cost --output workflow/cost/measured.json",
         "rounds": arguments.rounds,
         "load_average": load,
         "speed": before._asdict(),

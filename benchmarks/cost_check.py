@@ -19,7 +19,8 @@ from algorithms.training.acceleration import prepare_process
 from storage.files import write_json
 from storage.provenance import hardware, versions
 from workflow.configuration import read
-from workflow.cost import Estimate, Model, calibrate
+from workflow.cost.estimate import Estimate
+from workflow.cost.machine import Model, calibrate
 from workflow.plan import Plan
 
 

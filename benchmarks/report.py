@@ -221,7 +221,7 @@ TABLES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "sum tree": (sum_tree, ("sum_tree",)),
     "memory": (memory, ("memory", "memory_recorded")),
     "scaling": (scaling, ("scaling",)),
-    "cost of other sizes": (other_sizes, ("../../workflow/cost",)),
+    "cost of other sizes": (other_sizes, ("../../workflow/cost/measured",)),
     "cost of smoke": (cost, ("cost_smoke",)),
     "cost of figure 3": (cost, ("cost_figure_03",)),
 }

@@ -38,7 +38,9 @@ from storage.files import write_json
 from storage.provenance import hardware, versions
 from workflow.code_hash import ROOT
 from workflow.configuration import read
-from workflow.cost import Estimate, Model, calibrate, makespan
+from workflow.cost.estimate import Estimate
+from workflow.cost.jobs import makespan
+from workflow.cost.machine import Model, calibrate
 from workflow.plan import Plan
 
 POPULATIONS = (1, 2, 5, 10, 20, 40, 80)

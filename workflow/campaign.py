@@ -33,8 +33,12 @@ from algorithms.training.offline import joint_hash
 from algorithms.training.stopping import STATUS, StopRequest
 from envs.locomotion import specification
 from storage import UserError
-from workflow import bundles, cli, cost
+from workflow import bundles, cli
 from workflow.configuration import check, completed, extended, load
+from workflow.cost import jobs as costs
+from workflow.cost.estimate import Estimate
+from workflow.cost.gpu import H100
+from workflow.cost.machine import Model, calibrate
 from workflow.jobs import SIDE_BY_SIDE, Job
 from workflow.lost_state import KEY as LOST
 from workflow.lost_state import as_begun, done, mark_begun, mark_of
@@ -130,9 +134,7 @@ def _less(values: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, int]:
 class Campaign:
     """The jobs of several configurations, in the order in which they are begun where there is a choice."""
 
-    def __init__(
-        self, configurations: Sequence[Mapping[str, Any]], model: cost.Model, agents: int = 0
-    ) -> None:
+    def __init__(self, configurations: Sequence[Mapping[str, Any]], model: Model, agents: int = 0) -> None:
         """Up to `agents` agents of jobs that differ in their data alone learn side by side in one process."""
         members: list[Member] = []
         self.running: dict[str, subprocess.Popen[bytes]] = {}
@@ -141,7 +143,7 @@ class Campaign:
         for configuration in configurations:
             table = Table(configuration)
             on_gpu = configuration.get("compute", {}).get("device") == "cuda"
-            estimated = cost.Estimate(table.plan, model).jobs
+            estimated = Estimate(table.plan, model).jobs
             for planned in table.jobs.values():
                 if planned.rule in RULES:
                     job, sentence = as_begun(planned, table.plan)
@@ -287,9 +289,9 @@ def summary(members: Sequence[Member]) -> str:
         jobs = sum(len(member.jobs) for member in own)
         on_gpu = [member.seconds for member in own if member.on_gpu and member.seconds is not None]
         on_cores = [member.seconds for member in own if not member.on_gpu and member.seconds is not None]
-        said = [f"{jobs} jobs", f"{sum(on_cores) / cost.HOUR:.2f} core-hours"]
+        said = [f"{jobs} jobs", f"{sum(on_cores) / costs.HOUR:.2f} core-hours"]
         if on_gpu:
-            said.append(f"{sum(on_gpu) / 60:.1f} minutes of an {cost.H100.name}, unmeasured")
+            said.append(f"{sum(on_gpu) / 60:.1f} minutes of an {H100.name}, unmeasured")
         if unknown := len(own) - len(on_gpu) - len(on_cores):
             said.append(f"{unknown} more not estimated")
         lines.append(f"  {run}: {', '.join(said)}")
@@ -334,7 +336,7 @@ def _planned(options: argparse.Namespace) -> Campaign:
         if configuration.get("compute", {}).get("device") == "cuda" and not torch.cuda.is_available():
             raise UserError(f"{path} has compute.device cuda: expected a GPU, and PyTorch sees none")
         configurations.append(configuration)
-    return Campaign(configurations, cost.Model(cost.calibrate()), options.agents)
+    return Campaign(configurations, Model(calibrate()), options.agents)
 
 
 def _run(campaign: Campaign, options: argparse.Namespace, deadline: float, stop: StopRequest) -> None:
@@ -359,12 +361,12 @@ def _bundle(campaign: Campaign, options: argparse.Namespace) -> None:
             _say(f"left out of the bundles, which are full: {path}")
 
 
-def _agent_bytes(job: Job, known: cost.Job | None) -> int:
+def _agent_bytes(job: Job, known: costs.Job | None) -> int:
     """Bytes of an agent's file: of the agents that it starts from, or by the estimate of what it makes."""
     start = max((path.stat().st_size for path in job.paths("agents") if path.exists()), default=0)
     if known is None or known.stage != "pretrain":
         return start
-    return max(start, int(cost.agent_bytes(known, len(job.about["seeds"]))))
+    return max(start, int(costs.agent_bytes(known, len(job.about["seeds"]))))
 
 
 if __name__ == "__main__":

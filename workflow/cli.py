@@ -22,6 +22,7 @@ from storage.files import is_alive
 
 REFUSED = 2
 """Exit status where a person has to fix something; the log's last line says what."""
+STOPPED = "The job was asked to end (SIGTERM); training goes on from its last checkpoint."
 
 Json = Mapping[str, Any]
 
@@ -76,6 +77,11 @@ def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentPa
             status = REFUSED
         except KeyboardInterrupt:
             status = 128 + signal.SIGINT
+        except SystemExit as end:
+            if end.code == 128 + signal.SIGTERM:
+                print(f"{Path(sys.argv[0]).stem}: {STOPPED}", file=messages)
+                _leave(STOPPED, options.log, "")
+            raise
         except Exception as error:
             if lacking := _lacking_memory(error):
                 print(f"{Path(sys.argv[0]).stem}: {lacking}", file=messages)
@@ -104,11 +110,11 @@ def _lacking_memory(error: Exception) -> str | None:
     )
 
 
-def _leave(sentence: str, log: Path | None) -> None:
+def _leave(sentence: str, log: Path | None, when: str = "when it is fixed, ") -> None:
     """Add what ended this step to the file that Snakemake's closing words are taken from, if there is one."""
     if file := os.environ.get(FAILURES):
         with suppress(OSError), open(file, "a", encoding="utf-8") as failures:
-            failures.write(f"{sentence}\n  log: {log}; when it is fixed, the same command goes on\n")
+            failures.write(f"{sentence}\n  log: {log}; {when}the same command goes on\n")
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

@@ -23,7 +23,7 @@ from storage.files import write_text
 from workflow import cli
 from workflow.code_hash import ROOT
 from workflow.configuration import read
-from workflow.cost import seed_compute
+from workflow.cost.estimate import seed_compute
 from workflow.jobs import Json
 from workflow.plan import Plan
 from workflow.plan.data import policies_of

@@ -1,7 +1,7 @@
 """Floating-point operations of what a method does, counted while it runs for a moment on made-up data.
 
 A multiplication and an addition are two. Only products of matrices count; what else an update does is in the
-coefficients of `workflow.cost`. Phases, and what comes before them, are `workflow.chains`'.
+rates of `workflow.cost.machine`. Phases, and what comes before them, are `workflow.chains`'.
 """
 
 from __future__ import annotations

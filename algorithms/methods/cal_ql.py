@@ -31,7 +31,7 @@ from algorithms.population.networks import Critics, Policy, TanhGaussian
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra
-from algorithms.replay.stores import check_fraction
+from algorithms.replay.replays import check_fraction
 from storage.constraints import Candidates, FewCount, NotNegative, Positive, Rate, Weight
 
 

@@ -18,7 +18,7 @@ from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import TanhGaussian
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Needed
-from algorithms.replay.stores import PlainReplayName
+from algorithms.replay.replays import PlainReplayName
 from storage.constraints import Rate
 
 CQLConfig = conservative.CQLConfig

@@ -26,7 +26,7 @@ from algorithms.population.adam import AgentwiseAdam
 from algorithms.population.agents import CountedAgents, learned
 from algorithms.population.mixtures import Encoder, Mixture
 from algorithms.population.networks import Critics
-from algorithms.population.perceptrons import one_hot
+from algorithms.population.rows import one_hot
 from algorithms.replay.batch import Batch
 from storage import UserError
 from storage.constraints import (

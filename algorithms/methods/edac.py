@@ -22,7 +22,7 @@ from torch import Tensor
 from algorithms.methods import losses, sac
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
-from algorithms.population.perceptrons import Norm
+from algorithms.population.passes import Norm
 from algorithms.replay.batch import Batch
 from storage import UserError
 from storage.constraints import FewCount, LogStdRange, NotNegative, Widths

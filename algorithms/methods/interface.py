@@ -17,7 +17,8 @@ from algorithms.population.encoding import ObservationEncoding, Observed
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra, Needed
-from algorithms.replay.stores import MixedReplay, OfflineData, OnlineBuffer, OnlineReplay, UniformReplay
+from algorithms.replay.replays import MixedReplay, OnlineReplay, UniformReplay
+from algorithms.replay.stores import OfflineData, OnlineBuffer
 from storage import UserError
 
 Metrics = dict[str, Tensor]

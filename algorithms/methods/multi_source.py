@@ -24,7 +24,7 @@ from algorithms.population.agents import Population, learned
 from algorithms.population.described import DescribedCritics, DescribedPolicy
 from algorithms.population.embeddings import Embeddings, nearest
 from algorithms.population.networks import TanhGaussian
-from algorithms.population.perceptrons import one_hot
+from algorithms.population.rows import one_hot
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra
 from storage import UserError

@@ -21,9 +21,11 @@ from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.agents import ActorCritics, learned, load_members
 from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
+from algorithms.replay.balanced import BalancedReplay
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import ONLINE, Needed
-from algorithms.replay.stores import BalancedReplay, OfflineData, OnlineReplay
+from algorithms.replay.replays import OnlineReplay
+from algorithms.replay.stores import OfflineData
 from offline_data.image_episodes import RANDOM
 from storage.constraints import (
     BatchSize,

@@ -25,7 +25,7 @@ from algorithms.methods import awac, iql, losses
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import learned, load_network, rows_of_agent
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import check_fraction
+from algorithms.replay.replays import check_fraction
 from storage import UserError
 from storage.constraints import Count, NotNegative, Positive, Share, Weight
 

@@ -28,10 +28,11 @@ from algorithms.methods import losses
 from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.agents import CountedAgents
 from algorithms.population.networks import Critics
-from algorithms.population.perceptrons import Norm, PopulationMLP
+from algorithms.population.passes import Norm
+from algorithms.population.perceptrons import PopulationMLP
 from algorithms.replay.batch import Batch
 from algorithms.replay.extras import Extra
-from algorithms.replay.stores import check_fraction
+from algorithms.replay.replays import check_fraction
 from storage.constraints import BatchSize, FewCount, NotNegative, PositiveCount, Rate, UpToTwo, Weight, Widths
 
 HIDDEN_BIAS = 0.1  # [REBRAC] networks.py, as EDAC's

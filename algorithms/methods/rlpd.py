@@ -16,9 +16,9 @@ from torch import Tensor
 from algorithms.methods import losses, sac
 from algorithms.methods.interface import Metrics
 from algorithms.population.agents import ActorCritics
-from algorithms.population.perceptrons import Norm
+from algorithms.population.passes import Norm
 from algorithms.replay.batch import Batch, slices
-from algorithms.replay.stores import check_fraction
+from algorithms.replay.replays import check_fraction
 from storage import UserError
 from storage.constraints import Count, FewCount, UpToHundredEitherWay, Weight
 

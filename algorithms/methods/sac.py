@@ -18,9 +18,9 @@ from algorithms.methods.interface import Method, Metrics, Replays, Start
 from algorithms.population.agents import ActorCritics, InitialCoefficient
 from algorithms.population.encoding import EncoderConfig
 from algorithms.population.networks import LOG_STD_RANGE
-from algorithms.population.perceptrons import Norm
+from algorithms.population.passes import Norm
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import PlainReplayName
+from algorithms.replay.replays import PlainReplayName
 from storage import UserError
 from storage.constraints import BatchSize, FewCount, LogStdRangeAroundZero, Rate, Weight, Widths
 

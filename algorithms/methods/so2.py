@@ -22,7 +22,7 @@ from algorithms.methods import edac, losses, sac
 from algorithms.methods.interface import Method, Metrics, Start
 from algorithms.population.agents import InitialCoefficient
 from algorithms.replay.batch import Batch, slices
-from algorithms.replay.stores import RingReplay, check_fraction
+from algorithms.replay.replays import RingReplay, check_fraction
 from storage.constraints import BatchSize, Count, FewCount, LogStdRange, Rate, UpToTwo, Weight
 
 

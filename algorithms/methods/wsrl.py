@@ -27,7 +27,8 @@ from algorithms.methods import conservative, losses, rlpd, sac
 from algorithms.methods.interface import Method, Metrics
 from algorithms.population.agents import ActorCritics
 from algorithms.population.networks import Policy, TanhGaussian
-from algorithms.population.perceptrons import Norm, of_subsets
+from algorithms.population.passes import Norm
+from algorithms.population.rows import of_subsets
 from algorithms.population.soft_maximum import plain
 from algorithms.replay.batch import Batch, slices
 from storage import UserError

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from algorithms.population.perceptrons import each_times
+from algorithms.population.rows import each_times
 from algorithms.population.streams import Streams
 
 PADDING = 4  # [COG] pixels on every side

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from algorithms.population.embeddings import Embeddings
 from algorithms.population.networks import TanhGaussian
-from algorithms.population.perceptrons import PopulationMLP, PopulationScale, Read, each_times
+from algorithms.population.perceptrons import PopulationMLP, PopulationScale, Read
+from algorithms.population.rows import each_times
 from algorithms.population.streams import Streams
 
 LOG_STD_RANGE = (-10.0, 10.0)  # [MSBM] networks2.py

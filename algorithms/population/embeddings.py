@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from algorithms.population.perceptrons import fill_uniform, one_hot
+from algorithms.population.perceptrons import fill_uniform
+from algorithms.population.rows import one_hot
 from algorithms.population.streams import Streams
 
 BOUND = 0.05

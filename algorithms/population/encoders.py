@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from algorithms.population.perceptrons import fill_uniform, zero_where_inactive
+from algorithms.population.passes import zero_where_inactive
+from algorithms.population.perceptrons import fill_uniform
 from algorithms.population.streams import Streams
 
 IMAGE, STATE = "image", "state"

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from algorithms.population.augmentation import PADDING, crop, draw_offsets
 from algorithms.population.encoders import CONVOLUTIONS, IMAGE, STATE, EncoderName, Encoders, Shapes
 from algorithms.population.networks import Critics, Reads
-from algorithms.population.perceptrons import PopulationMLP, Read, each_times, fill_uniform
+from algorithms.population.perceptrons import PopulationMLP, Read, fill_uniform
+from algorithms.population.rows import each_times
 from storage import UserError
 from storage.constraints import UpToHundred
 

@@ -16,7 +16,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from algorithms.population import soft_maximum
-from algorithms.population.perceptrons import Norm, PopulationMLP, Read, each_times, evaluated
+from algorithms.population.passes import Norm, evaluated
+from algorithms.population.perceptrons import PopulationMLP, Read
+from algorithms.population.rows import each_times
 from algorithms.population.streams import Streams
 
 LOG_STD_RANGE = (-20.0, 2.0)  # [C] TanhGaussianPolicy

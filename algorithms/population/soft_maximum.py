@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from algorithms.population.perceptrons import zero_where_inactive
+from algorithms.population.passes import zero_where_inactive
 from algorithms.population.processor import this_processor
 
 _WEIGHT_UNITS = 2.0**40  # float32 weights times a power of two lose nothing but what lies below a unit

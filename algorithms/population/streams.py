@@ -53,6 +53,17 @@ class Streams:
         pairs = zip(highs, self._generators, strict=True)
         return torch.stack([torch.randint(h, shape, generator=g, device=self.device) for h, g in pairs])
 
+    def fractions(self, *shape: int) -> Tensor:
+        """Draw uniform float64 numbers in [0, 1) with 53 random bits. [P, *shape]"""
+        return self.integers(2**53, *shape).to(torch.float64) * 2.0**-53
+
+    def rows_below(self, count: int | Tensor, draws: int) -> Tensor:
+        """Draw uniform row numbers below `count` < 2^53. int64 [P, draws]
+
+        24 random bits would favour some of a million rows; 53 stay below the count, rounding included.
+        """
+        return (self.fractions(draws) * count).to(torch.int64)
+
     def subsets(self, number: int, size: int, of: int, replacement: bool = False) -> Tensor:
         """Draw `size` of 0, ..., `of` - 1 uniformly, `number` times, all different without replacement.
 

@@ -1,17 +1,15 @@
-"""Where batches come from: offline data, the growing online buffer, and four ways to draw from them.
+"""Where transitions lie: the offline data, and the growing online buffer of each run.
 
 A run is one seed's fine-tuning; the first axis S of every tensor counts the runs that learn side by side.
 The offline data are held once for all runs; each run has an online buffer of its own. Both hold vectors or
-frames of named observations (`algorithms.replay.observed`): a replay draws indices and does not look.
-Indices name the union of both: index i < M is offline transition i, index M + i is the run's online
-transition i (in `OnlineReplay`, which has no offline data, M = 0).
+frames of named observations (`algorithms.replay.observed`). Indices name the union of both: index i < M is
+offline transition i, index M + i is the run's online transition i.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +35,6 @@ from algorithms.replay.observed import (
     RecordedPairs,
     check_shape,
 )
-from algorithms.replay.sum_tree import SumTree
 from offline_data.image_episodes import ImageEpisodes
 from offline_data.transitions import Transitions
 from storage import UserError
@@ -148,7 +145,7 @@ class OfflineData:
 
     def sample(self, batch_size: int, streams: Streams) -> Batch:
         """Draw uniformly, with replacement. Tensors [S, B, ...]"""
-        return self.gather(_rows_below(len(self), batch_size, streams))
+        return self.gather(streams.rows_below(len(self), batch_size))
 
 
 def _check(arrays: Mapping[str, NDArray[Any]], count: int) -> None:
@@ -276,257 +273,6 @@ class OnlineBuffer:
         self._grow_to(size)
 
 
-class OnlineReplay:
-    """Uniform draws from what was collected online alone: SAC from scratch.
-
-    What draws from offline data too inherits the rest: it is saved without them, which never change.
-    """
-
-    def __init__(self, online: OnlineBuffer) -> None:
-        self.online = online
-
-    def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
-        """Draw uniformly, with replacement. Raises UserError while nothing has been collected."""
-        _require_online(self.online)
-        indices = _rows_below(self.online.count, batch_size, streams)
-        return self.online.gather(indices), indices
-
-    def offline_share(self, indices: Tensor) -> Tensor:
-        """Zero: nothing is offline. float32 [S]"""
-        return torch.zeros(len(indices), device=indices.device)
-
-    def add(self, block: Batch) -> None:
-        """Append newly collected transitions, tensors [S, n, ...]."""
-        self.online.add(block)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the online buffer's filled rows."""
-        return self.online.state()
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on bit for bit where `state()` was taken."""
-        self.online.restore(state)
-
-
-class UniformReplay(OnlineReplay):
-    """Uniform draws from offline and online data together: the baseline SAC-ft."""
-
-    def __init__(self, offline: OfflineData, online: OnlineBuffer) -> None:
-        super().__init__(online)
-        self.offline = offline
-
-    def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
-        """Draw uniformly from the union, with replacement."""
-        indices = _rows_below(len(self.offline) + self.online.count, batch_size, streams)
-        return gather_union(self.offline, self.online, indices), indices
-
-    def offline_share(self, indices: Tensor) -> Tensor:
-        """Return the share of offline transitions among `indices` [S, B]. float32 [S]"""
-        return (indices < len(self.offline)).to(torch.float32).mean(dim=1)
-
-
-def check_fraction(fraction: float, batch_size: int, name: str = "offline_fraction") -> None:
-    """Raise UserError, by the setting's `name`, for a share of a batch that is none of its rows."""
-    if not 0.0 <= fraction <= 1.0:
-        raise UserError(f"{name} is {fraction}, expected from 0 to 1")
-    if (rows := fraction * batch_size) != round(rows):
-        raise UserError(
-            f"{name} {fraction} of batch_size {batch_size} is {rows:g} rows, expected a whole number of them"
-        )
-
-
-class MixedReplay(UniformReplay):
-    """Batches of which a fixed share is offline, the rest online, each drawn uniformly with replacement.
-
-    Offline rows are spread evenly: with a share of a half they are every second row from the first on, so
-    that any slice of an even number of rows is half and half.
-    """
-
-    def __init__(self, offline: OfflineData, online: OnlineBuffer, share: float) -> None:
-        """`share` is that of offline rows. Raises UserError for one outside [0, 1]."""
-        if not 0.0 <= share <= 1.0:
-            raise UserError(f"the share of offline rows in a batch is {share}, expected from 0 to 1")
-        super().__init__(offline, online)
-        self.share = share
-
-    def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
-        """Draw round(share * batch_size) offline rows, and the others online.
-
-        Raises UserError while nothing has been collected, where there are others.
-        """
-        old = round(self.share * batch_size)
-        new = batch_size - old
-        if new:
-            _require_online(self.online)
-        offline, offline_rows = self._offline_part(old, streams)
-        online = _rows_below(self.online.count, new, streams)
-        place = _spread(old, batch_size, offline.device)
-        parts = [offline_rows, self.online.gather(online)]
-        batch = combined(parts, lambda *both: torch.cat(both, dim=1).index_select(1, place))
-        indices = torch.cat([offline, len(self.offline) + online], dim=1)
-        return batch, indices.index_select(1, place)
-
-    def _offline_part(self, count: int, streams: Streams) -> tuple[Tensor, Batch]:
-        """Return the indices [S, count] and the transitions of the share that `share` is of."""
-        indices = _rows_below(len(self.offline), count, streams)
-        return indices, self.offline.gather(indices)
-
-
-class RingReplay(MixedReplay):
-    """As `MixedReplay`, but in the offline share what is collected takes the place of offline transitions.
-
-    Each transition after the first `kept_out` that a run has collected counts there in the place of a random
-    offline one; once all are replaced, the newest as many.
-    """
-
-    def __init__(self, offline: OfflineData, online: OnlineBuffer, share: float, kept_out: int = 0) -> None:
-        """Raise UserError for a share outside [0, 1]."""
-        super().__init__(offline, online, share)
-        self.kept_out = kept_out
-
-    def _offline_part(self, count: int, streams: Streams) -> tuple[Tensor, Batch]:
-        size = len(self.offline)
-        place, unreplaced = (_rows_below(size, count, streams) for _ in range(2))
-        entered = (self.online.count - self.kept_out).clamp(min=0).to(torch.int64)
-        newest = size + self.kept_out + (entered - size).clamp(min=0) + place
-        indices = torch.where(place < entered, newest, unreplaced)
-        return indices, gather_union(self.offline, self.online, indices)
-
-
-@cache
-def _spread(chosen: int, of: int, device: torch.device) -> Tensor:
-    """For each of `of` places the row that fills it: the first `chosen` rows evenly, the others between. [of]
-
-    Place i is for one of the chosen where ceil((i + 1) chosen / of) exceeds ceil(i chosen / of), so the first
-    is where there are any.
-    """
-    places = torch.arange(of + 1, device=device)
-    is_chosen = (-(-places * chosen // of)).diff() > 0
-    ahead = is_chosen.cumsum(0)
-    return torch.where(is_chosen, ahead - 1, chosen + places[:-1] - ahead)
-
-
-PlainReplayName = Literal["uniform", "online_only"]
-
-
-class BalancedReplay(UniformReplay):
-    """Off2On's prioritised draws from offline and online data together ([P] 4.1, [S] D.1).
-
-    Offline transitions enter with priority 1. Online transitions enter with the default priority p0,
-    one for each run, which starts at `initial_priority(...)`: the first `block_size` of them then have
-    probability `initial_online_fraction` of being drawn. After a draw its transitions get the
-    priorities that the caller computes from the density ratio, and p0 rises to the largest priority
-    seen; it never falls, so every later block enters with at least the initial priority ([C]).
-    Draws are stratified and carry no importance weights ([C]).
-    """
-
-    def __init__(
-        self,
-        offline: OfflineData,
-        online: OnlineBuffer,
-        initial_online_fraction: float,
-        block_size: int = 1000,
-    ) -> None:
-        """All offline transitions enter with priority 1; `online` is still empty.
-
-        Raises UserError for a fraction outside (0, 1) or a block size below 1.
-        """
-        if online.size:
-            raise UserError(f"balanced replay starts with an empty online buffer, got {online.size} rows")
-        super().__init__(offline, online)
-        self._tree = SumTree(online.runs, len(offline) + online.capacity, device=online.device)
-        first = initial_priority(len(offline), initial_online_fraction, block_size)
-        if first > self._tree.largest_priority:
-            raise UserError(
-                f"initial_online_fraction {initial_online_fraction} with a block size of {block_size} gives"
-                f" new transitions priority {first:.3g}, expected at most {self._tree.largest_priority:.3g}"
-            )
-        self.default_priority = torch.full((online.runs,), first, dtype=torch.float64, device=online.device)
-        self._tree.fill(0, len(offline), 1.0)
-
-    def sample(self, batch_size: int, streams: Streams) -> tuple[Batch, Tensor]:
-        """Draw in proportion to the priorities, one from each of `batch_size` equal parts of their sum."""
-        strata = torch.arange(batch_size, dtype=torch.float64, device=self.online.device)
-        indices = self._tree.sample((strata + _uniform(batch_size, streams)) / batch_size)
-        return gather_union(self.offline, self.online, indices), indices
-
-    def update_priorities(self, indices: Tensor, priorities: Tensor) -> None:
-        """Write the priorities [S, B] of the transitions `indices` [S, B] drawn before.
-
-        p0 <- max(p0, max(priorities)) ([S] D.1). The priorities are finite and positive: the density
-        ratio as its module normalises and clamps it.
-        """
-        self._tree.set(indices, priorities)
-        # In place: a captured CUDA graph goes on reading this tensor.
-        torch.maximum(
-            self.default_priority, priorities.amax(dim=1).to(torch.float64), out=self.default_priority
-        )
-
-    def priorities(self, indices: Tensor) -> Tensor:
-        """Return the present priorities of the transitions `indices`, int64 [S, B]. float64 [S, B]"""
-        return self._tree.get(indices)
-
-    def sample_offline(self, batch_size: int, streams: Streams) -> Batch:
-        """Draw uniformly from the offline data alone, for the density ratio. Tensors [S, B, ...]"""
-        return self.offline.sample(batch_size, streams)
-
-    def sample_online(self, batch_size: int, streams: Streams) -> Batch:
-        """Draw uniformly from the online data alone, for the density ratio. Tensors [S, B, ...]
-
-        Raises UserError while nothing has been collected.
-        """
-        return OnlineReplay.sample(self, batch_size, streams)[0]
-
-    def sample_union(self, batch_size: int, streams: Streams) -> Batch:
-        """Draw uniformly from offline and online data together, whatever their priorities. [S, B, ...]"""
-        return super().sample(batch_size, streams)[0]
-
-    def add(self, block: Batch) -> None:
-        """Append newly collected transitions, tensors [S, n, ...], with the default priority."""
-        start = len(self.offline) + self.online.size
-        super().add(block)
-        self._tree.fill(start, len(self.offline) + self.online.size, self.default_priority)
-
-    def state(self) -> dict[str, Tensor]:
-        """Copy the online buffer's rows, `priority_units` int64 [S, M + size], `default_priority` [S]."""
-        return {
-            **super().state(),
-            "priority_units": self._tree.state(len(self.offline) + self.online.size),
-            "default_priority": self.default_priority.clone(),
-        }
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on bit for bit where `state()` was taken. Raises UserError for another run's state."""
-        missing = [name for name in ("priority_units", "default_priority") if name not in state]
-        if missing:
-            raise UserError(f"the saved replay lacks {', '.join(missing)}")
-        super().restore(state)
-        expected = len(self.offline) + self.online.size
-        if state["priority_units"].shape[1:] != (expected,):
-            raise UserError(
-                f"the saved priority_units have shape {list(state['priority_units'].shape)},"
-                f" expected {expected} a run"
-            )
-        fit(state, {"default_priority": self.default_priority})
-        self._tree.restore(state["priority_units"])
-        self.default_priority.copy_(state["default_priority"])
-
-
-def initial_priority(offline_size: int, initial_online_fraction: float, block_size: int) -> float:
-    """Return the priority P0 of new online transitions: M / block_size * rho / (1 - rho).
-
-    `block_size` of them beside M offline ones of priority 1 are then drawn with probability rho ([S] D.1,
-    where block_size is 1000).
-
-    Raises UserError unless 0 < rho < 1 and block_size >= 1.
-    """
-    if not 0.0 < initial_online_fraction < 1.0:
-        raise UserError(f"initial_online_fraction is {initial_online_fraction}, expected between 0 and 1")
-    if block_size < 1:
-        raise UserError(f"the block size is {block_size}, expected at least 1")
-    return offline_size / block_size * initial_online_fraction / (1.0 - initial_online_fraction)
-
-
 def gather_union(offline: OfflineData, online: OnlineBuffer, indices: Tensor) -> Batch:
     """Gather transitions `indices`, int64 [S, B], of offline and online data in a row. Tensors [S, B, ...]
 
@@ -540,21 +286,3 @@ def gather_union(offline: OfflineData, online: OnlineBuffer, indices: Tensor) ->
     return combined(
         [new, old], lambda n, o: torch.where(is_online.view(*indices.shape, *(1,) * (n.ndim - 2)), n, o)
     )
-
-
-def _rows_below(count: int | Tensor, draws: int, streams: Streams) -> Tensor:
-    """Draw uniform row numbers below `count`. int64 [S, draws]"""
-    return (_uniform(draws, streams) * count).to(torch.int64)
-
-
-def _uniform(draws: int, streams: Streams) -> Tensor:
-    """Draw uniform float64 numbers in [0, 1) with 53 random bits: 24 would favour some of a million rows.
-
-    [S, draws]. Times a count below 2^53 they stay below it, rounding included.
-    """
-    return streams.integers(2**53, draws).to(torch.float64) * 2.0**-53
-
-
-def _require_online(online: OnlineBuffer) -> None:
-    if online.size == 0:
-        raise UserError("nothing has been collected online yet, expected at least one transition")

@@ -31,7 +31,7 @@ from workflow import bundles, campaign
 from workflow.code_hash import ROOT
 from workflow.configuration import check, extended
 from workflow.configuration import load as load_yaml
-from workflow.cost import Model, Speed
+from workflow.cost.machine import Model, Speed
 from workflow.lost_state import done, mark_begun, mark_of
 from workflow.table import Table
 

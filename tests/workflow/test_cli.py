@@ -128,12 +128,16 @@ def test_libraries_that_log_leave_nothing_on_the_terminal_at_exit(tmp_path: Path
 
 
 def test_sigterm_leaves_nothing_half_written(tmp_path: Path, step: list[str]) -> None:
-    process = start([*step, "write"], tmp_path)
+    process = start([*step, "write"], tmp_path, OFF2ON_FAILURES="logs/failures.txt")
     wait_for(tmp_path / "started")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
     assert {path.name for path in tmp_path.iterdir()} == {"logs", "started", "step.py"}
+    assert errors.startswith("step: The job was asked to end (SIGTERM)")
+    said = (tmp_path / "logs" / "failures.txt").read_text()
+    assert said.startswith("The job was asked to end") and said.endswith("; the same command goes on\n")
+    assert "fixed" not in said
 
 
 def test_a_step_ends_with_the_workflow_that_started_it(tmp_path: Path, step: list[str]) -> None:

@@ -23,21 +23,10 @@ from storage.files import read_json
 from tests.workflow.conftest import DryRun
 from workflow.code_hash import ROOT
 from workflow.configuration import check, read
-from workflow.cost import (
-    GPU,
-    H100,
-    MEASURED,
-    TABLETOP,
-    Estimate,
-    Job,
-    Model,
-    Speed,
-    gpu_origin,
-    makespan,
-    origin,
-    seed_compute,
-    table,
-)
+from workflow.cost.estimate import Estimate, seed_compute
+from workflow.cost.gpu import GPU, H100, gpu_origin
+from workflow.cost.jobs import Job, makespan, table
+from workflow.cost.machine import MEASURED, TABLETOP, Model, Speed, origin
 from workflow.jobs import numbered
 from workflow.operations import Operations
 from workflow.plan import Plan
@@ -173,12 +162,12 @@ def test_a_gpu_is_asked_for_and_answered_for() -> None:
     both = {key: {**paper.get(key, {}), **value} for key, value in overlay.items()}
     found = Estimate(Plan(check({**paper, **both})), model())
     learning = [job for job in found.jobs.values() if job.stage in ("pretrain", "fine_tune")]
-    assert found.on_gpu and all(0 < job.gpu_gb < 80 for job in learning)
+    assert found.training.on_gpu and all(0 < job.gpu_gb < 80 for job in learning)
     assert not any(job.gpu_gb for job in found.jobs.values() if job not in learning)
     assert sum(job.seconds for job in learning) < 200 * 3600
     said = table(found.jobs, cores=16)
     assert "of a GPU, GB" in said and "and one GPU." in said
-    assert "an H100 is said to need" in gpu_origin(H100, found.device)
+    assert "an H100 is said to need" in gpu_origin(H100, found.training.device)
 
 
 def test_committed_curves_cost_no_training(smoke: dict[str, Any]) -> None:

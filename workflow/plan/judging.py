@@ -69,7 +69,7 @@ class Judging:
         """Return the settings of the closing table, of whose costs all is to be known, and a fingerprint."""
         told = {key: value for key, value in self.configuration.items() if key != "watch"}
         settings = {**self.configuration["statistics"], "configuration": told}
-        source = source_hash("workflow/cost.py", "workflow/cost.json", "workflow/operations.py")
+        source = source_hash("workflow/cost", "workflow/cost/measured.json", "workflow/operations.py")
         return with_fingerprint(settings, self.statistics()["fingerprint"], source)
 
     # --- curves -------------------------------------------------------------------------------------------

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from algorithms.training import acceleration
 from storage.provenance import hardware
-from workflow import cli, cost, jobs
+from workflow import cli, jobs
+from workflow.cost import gpu, machine
+from workflow.cost.estimate import Estimate
+from workflow.cost.jobs import table
 from workflow.plan import Plan
 
 
@@ -16,17 +19,17 @@ def main(options: argparse.Namespace) -> None:
     acceleration.prepare_process()
     plan = Plan(jobs.read(options.file).settings)
     jobs.with_scores(plan.data.registered)
-    speed = cost.calibrate()
+    speed = machine.calibrate()
     print(
         f"{plan.places.run}: a core of {speed.product:.0f} GFLOP/s in products, {speed.small:.2f} us"
         f" an operation, {speed.update:.0f} us a small update.\n"
     )
-    model = cost.Model(speed)
-    estimate = cost.Estimate(plan, model)
-    print(cost.table(estimate.jobs, options.cores))
-    print(cost.origin(model.measured["hardware"], hardware()))
-    if estimate.on_gpu:
-        print(cost.gpu_origin(cost.H100, estimate.device))
+    model = machine.Model(speed)
+    estimate = Estimate(plan, model)
+    print(table(estimate.jobs, options.cores))
+    print(machine.origin(model.measured["hardware"], hardware()))
+    if estimate.training.on_gpu:
+        print(gpu.gpu_origin(gpu.H100, estimate.training.device))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from analysis.summary import closing_table, costed_rows
 from analysis.verdicts import reproduction, verdict_lines, verdict_table
 from storage.curves import read_curves
 from storage.files import write_json, write_text
-from workflow.cost import seed_compute
+from workflow.cost.estimate import seed_compute
 from workflow.jobs import Job
 from workflow.plan import Plan
 from workflow.steps.statistics import bootstrap_settings, origin

@@ -15,7 +15,8 @@ from algorithms.methods.awac import AWAC, AWACAgents, AWACConfig, Gaussian
 from algorithms.methods.interface import Method
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import OnlineBuffer, UniformReplay
+from algorithms.replay.replays import UniformReplay
+from algorithms.replay.stores import OnlineBuffer
 from tests.algorithms import slow_reference as slow
 
 OBSERVATION, ACTION, SIZE = 4, 2, 5

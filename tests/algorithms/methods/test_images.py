@@ -22,7 +22,7 @@ from algorithms.population.augmentation import crop, draw_offsets
 from algorithms.population.encoders import CONVOLUTIONS
 from algorithms.population.encoding import EncoderConfig, ObservationEncoding
 from algorithms.population.networks import mixture_policy
-from algorithms.population.perceptrons import Norm
+from algorithms.population.passes import Norm
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch, combined
 from algorithms.replay.extras import ONLINE

@@ -16,8 +16,9 @@ from algorithms.methods.off2on import Off2On, Off2OnAgents, Off2OnConfig
 from algorithms.population.agents import ActorCritics, one_agent
 from algorithms.population.networks import TanhGaussian, mixture_policy
 from algorithms.population.streams import Streams
+from algorithms.replay.balanced import BalancedReplay
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import BalancedReplay, OnlineBuffer
+from algorithms.replay.stores import OnlineBuffer
 from tests.algorithms import slow_reference as slow
 
 OBSERVATION, ACTION, SIZE = 4, 2, 5

@@ -11,7 +11,7 @@ from torch import Tensor
 from algorithms.methods import losses, rlpd, sac
 from algorithms.methods.interface import Start
 from algorithms.methods.rlpd import RLPD, ManyCriticsConfig, RLPDAgents, RLPDConfig
-from algorithms.population.perceptrons import Norm
+from algorithms.population.passes import Norm
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch, slices
 from algorithms.replay.stores import OnlineBuffer

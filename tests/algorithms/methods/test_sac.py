@@ -11,7 +11,8 @@ from algorithms.methods.sac import SAC, SACConfig
 from algorithms.population.agents import ActorCritics
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
-from algorithms.replay.stores import OnlineBuffer, OnlineReplay
+from algorithms.replay.replays import OnlineReplay
+from algorithms.replay.stores import OnlineBuffer
 from tests.algorithms import slow_reference as slow
 
 OBSERVATION, ACTION, SIZE = 4, 2, 6

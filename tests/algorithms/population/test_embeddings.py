@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from algorithms.population.embeddings import Embeddings, _Rows, nearest
-from algorithms.population.perceptrons import one_hot
+from algorithms.population.rows import one_hot
 from algorithms.population.streams import Streams
 from tests.algorithms import slow_reference as slow
 

@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_leaves
 
 from algorithms.population import soft_maximum
 from algorithms.population.networks import Critics, Policy, TanhGaussian
-from algorithms.population.perceptrons import Norm, PopulationMLP
+from algorithms.population.passes import Norm
+from algorithms.population.perceptrons import PopulationMLP
 from algorithms.population.processor import this_processor
 from algorithms.population.streams import Streams
 from tests.algorithms import slow_reference as slow

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms.population import perceptrons
+from algorithms.population import passes
 from algorithms.population.networks import Critics
-from algorithms.population.perceptrons import Norm, PopulationMLP, evaluated
+from algorithms.population.passes import Norm, evaluated
+from algorithms.population.perceptrons import PopulationMLP
 from tests.algorithms import slow_reference as slow
 
 COPIES, ROWS, STATE, CANDIDATE, PER_STATE = 4, 3, 3, 2, 5
@@ -84,8 +85,8 @@ def test_a_norm_in_few_operations_is_that_network_by_network(norm: Norm) -> None
     bias, gain, shift = torch.randn(3, COPIES, 1, 5, dtype=torch.float64, generator=generator)
     found = []
     for forward, backward, scale in (
-        (perceptrons._normalise, perceptrons._normalise_backward, (gain, shift)),
-        (perceptrons._normalise_at_once, perceptrons._normalise_backward_at_once, (gain,)),
+        (passes._normalise, passes._normalise_backward, (gain, shift)),
+        (passes._normalise_at_once, passes._normalise_backward_at_once, (gain,)),
     ):
         values = products.clone()
         outputs, *moments = forward(values, bias, gain, shift, norm)

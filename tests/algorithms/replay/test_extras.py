@@ -11,16 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algorithms.population.streams import Streams
+from algorithms.replay.balanced import BalancedReplay
 from algorithms.replay.batch import Batch, combined
 from algorithms.replay.extras import EPISODE_ENDS, Needed
-from algorithms.replay.stores import (
-    BalancedReplay,
-    MixedReplay,
-    OfflineData,
-    OnlineBuffer,
-    OnlineReplay,
-    UniformReplay,
-)
+from algorithms.replay.replays import MixedReplay, OnlineReplay, UniformReplay
+from algorithms.replay.stores import OfflineData, OnlineBuffer
 from offline_data.transitions import Transitions
 from storage import UserError
 from tests.made_up import made_up_transitions

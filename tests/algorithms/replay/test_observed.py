@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from algorithms.population.streams import Streams
+from algorithms.replay.balanced import BalancedReplay
 from algorithms.replay.batch import FIELDS, Batch, combined
 from algorithms.replay.extras import NO_EXTRAS, ONLINE, Needed
 from algorithms.replay.observed import RecordedFrames
-from algorithms.replay.stores import BalancedReplay, OfflineData, OnlineBuffer, OnlineReplay, UniformReplay
+from algorithms.replay.replays import OnlineReplay, UniformReplay
+from algorithms.replay.stores import OfflineData, OnlineBuffer
 from offline_data.image_episodes import PRIOR, RANDOM, TASK
 from storage import UserError
 from tests.algorithms.image_task import ACTION, HORIZON, SHAPES, record

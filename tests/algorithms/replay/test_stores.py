@@ -11,18 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algorithms.population.streams import Streams
+from algorithms.replay.balanced import BalancedReplay, initial_priority
 from algorithms.replay.batch import Batch, combined, slices
-from algorithms.replay.stores import (
-    BalancedReplay,
-    MixedReplay,
-    OfflineData,
-    OnlineBuffer,
-    OnlineReplay,
-    RingReplay,
-    UniformReplay,
-    gather_union,
-    initial_priority,
-)
+from algorithms.replay.replays import MixedReplay, OnlineReplay, RingReplay, UniformReplay
+from algorithms.replay.stores import OfflineData, OnlineBuffer, gather_union
 from storage import UserError
 
 OBSERVATION, ACTION = 3, 2

@@ -21,7 +21,8 @@ from algorithms.methods.off2on import Off2On
 from algorithms.methods.sac import SACConfig
 from algorithms.population.agents import ActorCritics, Population, one_agent
 from algorithms.population.streams import Streams
-from algorithms.replay.stores import BalancedReplay, OnlineReplay, UniformReplay
+from algorithms.replay.balanced import BalancedReplay
+from algorithms.replay.replays import OnlineReplay, UniformReplay
 from algorithms.training.fine_tuning import Members, fine_tune, make_learner
 from algorithms.training.jobs import Job
 from algorithms.training.lookup import find_method

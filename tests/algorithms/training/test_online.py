@@ -21,7 +21,8 @@ from algorithms.methods.interface import Method, Metrics
 from algorithms.methods.sac import SACConfig
 from algorithms.population.agents import ActorCritics
 from algorithms.population.streams import Streams, derived_seed
-from algorithms.replay.stores import OnlineBuffer, OnlineReplay
+from algorithms.replay.replays import OnlineReplay
+from algorithms.replay.stores import OnlineBuffer
 from algorithms.training import loop
 from algorithms.training.evaluation import evaluate
 from algorithms.training.jobs import Job
