@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,8 @@ class IQLConfig:
     expectile: Share = 0.7  # [IQL]
     inverse_temperature: Positive = 3.0  # [IQL] beta, of advantages in units of scaled reward
     largest_weight: Positive = 100.0  # [IQL] actor.py
+    # [IQL]; "range" is Osa et al.'s (2023), at inverse temperature 10 their scale 10: no unit of rewards counts
+    advantage_weighting: Literal["exponential", "range"] = "exponential"
     encoder: EncoderConfig | None = None  # of images (ours)
 
 
@@ -150,8 +152,13 @@ def value_loss(agents: IQLAgents, batch: Batch, q: Tensor, expectile: Share) -> 
 
 @torch.no_grad()
 def advantage_weights(agents: IQLAgents, batch: Batch, q: Tensor, config: IQLConfig) -> Tensor:
-    """min( exp(beta (q - V(s))), largest weight ): how much the data's action is imitated. [P, B]"""
+    """min( exp(beta (q - V(s))), largest weight ): how much the data's action is imitated. [P, B]
+
+    "range" takes q - V(s) by the batch's range instead, with beta as the scale (`losses.range_weights`).
+    """
     advantage: Tensor = q - agents.v(batch.observations)
+    if config.advantage_weighting == "range":
+        return losses.range_weights(advantage, config.inverse_temperature)
     weights: Tensor = torch.exp(config.inverse_temperature * advantage)
     return weights.clamp(max=config.largest_weight)
 

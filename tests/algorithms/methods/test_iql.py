@@ -124,6 +124,25 @@ class TestLosses:
         )
         assert (iql.advantage_weights(agents, batch, q + 1e5, IQLConfig()) == 100).all()
 
+    def test_weights_by_range_do_not_depend_on_the_unit_of_rewards(self) -> None:
+        """exp(scale (A - max A) / (max A - min A)) of each agent's batch: with all values 50 times as large too."""
+        agents, batch = make_agents(), make_batch()
+        config = replace(CONFIG, advantage_weighting="range", inverse_temperature=10.0)
+        q = iql.smaller_target_q(agents, batch)
+        exact, found = slow.float64_parameters(agents), iql.advantage_weights(agents, batch, q, config)
+        for agent in range(len(SEEDS)):
+            states = batch.observations[agent]
+            advantages = [
+                float(q[agent, row]) - float(value(exact, agent, states[row]).detach()) for row in range(SIZE)
+            ]
+            low, high = min(advantages), max(advantages)
+            expected = [math.exp(10 * (advantage - high) / (high - low)) for advantage in advantages]
+            torch.testing.assert_close(found[agent], torch.tensor(expected, dtype=torch.float64), **EXACT)
+        with torch.no_grad():
+            for parameter in agents.v.net.affine_maps()[-1].parameters():
+                parameter.mul_(50)
+        torch.testing.assert_close(iql.advantage_weights(agents, batch, 50 * q, config), found, **EXACT)
+
     def test_the_actor_imitates_the_datas_actions_by_these_weights(self) -> None:
         agents, batch = make_agents(), make_batch()
         exact = slow.float64_parameters(agents)
