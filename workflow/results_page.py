@@ -31,9 +31,10 @@ NOT_EVIDENCE = "check"
 _INTRODUCTION = """# Gallery
 
 Every committed figure, with the verdicts that were recorded with it and the command that made it.
-`make settings` writes this page from `results/reference`. [The summary](../results/reference/README.md#in-short) says
-what the claims come to, and its pages what differs from the paper. A verdict is [read off an
-interval](claims.md#verdicts); claims that a run could not test are left out.
+`make settings` writes this page from `results/reference`.
+[The summary](../results/reference/README.md#in-short) says what the claims come to, and its pages what
+differs from the paper. A verdict is [read off an interval](claims.md#verdicts); claims that a run could not
+test are left out.
 """
 _MADE_BY = re.compile(r"^\| (?P<folders>`\w+/`.*?) \| (?P<command>.*?) \| (?P<machine>.*?) \|$", re.MULTILINE)
 

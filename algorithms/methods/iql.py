@@ -46,7 +46,7 @@ class IQLConfig:
     expectile: Share = 0.7  # [IQL]
     inverse_temperature: Positive = 3.0  # [IQL] beta, of advantages in units of scaled reward
     largest_weight: Positive = 100.0  # [IQL] actor.py
-    # [IQL]; "range" is Osa et al.'s (2023), at inverse temperature 10 their scale 10: no unit of rewards counts
+    # [IQL]; "range" is Osa et al.'s (2023), their scale the inverse temperature: no unit of rewards counts
     advantage_weighting: Literal["exponential", "range"] = "exponential"
     encoder: EncoderConfig | None = None  # of images (ours)
 

@@ -125,7 +125,7 @@ class TestLosses:
         assert (iql.advantage_weights(agents, batch, q + 1e5, IQLConfig()) == 100).all()
 
     def test_weights_by_range_do_not_depend_on_the_unit_of_rewards(self) -> None:
-        """exp(scale (A - max A) / (max A - min A)) of each agent's batch: with all values 50 times as large too."""
+        """exp(scale (A - max A) / (max A - min A)) of each batch, whatever values are multiplied by."""
         agents, batch = make_agents(), make_batch()
         config = replace(CONFIG, advantage_weighting="range", inverse_temperature=10.0)
         q = iql.smaller_target_q(agents, batch)
