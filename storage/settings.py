@@ -184,7 +184,7 @@ def validated(model: type[Section], section: Any, where: str = "") -> Section:
 def _sentence(error: ValidationError, given: Any, section: str) -> str:
     errors = error.errors(include_url=False)
     place = errors[0]["loc"]
-    if not place or _holds(given, place[:-1]):
+    if not place or place[-1] == "[key]" or _holds(given, place[:-1]):
         return _told(errors[0], place, section)
     # What the value may be instead: the last of the place is pydantic's name of an alternative.
     told = [_told(each, place[:-1], section) for each in errors if each["loc"][:-1] == place[:-1]]

@@ -58,6 +58,7 @@ WRONG = [
     ),
     ("fine_tuning.methods.sac.config.alpha", 1.0, "fine_tuning.methods.sac.config: unknown key 'alpha'"),
     ("datasets.ant random", {}, "datasets has the name 'ant random': expected letters and digits"),
+    ("datasets.ant random", None, "datasets has the name 'ant random': expected letters and digits"),
     (
         "datasets.halfcheetah-random.recipe",
         "best",
