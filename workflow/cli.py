@@ -23,6 +23,8 @@ from storage.files import is_alive
 REFUSED = 2
 """Exit status where a person has to fix something; the log's last line says what."""
 STOPPED = "The job was asked to end (SIGTERM); training goes on from its last checkpoint."
+FIXED = "when it is fixed, "
+"""When the same command goes on, unless nothing is to be mended."""
 
 Json = Mapping[str, Any]
 
@@ -72,20 +74,17 @@ def run(step: Callable[[argparse.Namespace], None], command: argparse.ArgumentPa
         try:
             step(options)
         except UserError as error:
-            print(f"{Path(sys.argv[0]).stem}: {error}", file=messages)
-            _leave(str(error), options.log)
+            _tell(str(error), messages, options.log)
             status = REFUSED
         except KeyboardInterrupt:
             status = 128 + signal.SIGINT
         except SystemExit as end:
             if end.code == 128 + signal.SIGTERM:
-                print(f"{Path(sys.argv[0]).stem}: {STOPPED}", file=messages)
-                _leave(STOPPED, options.log, "")
+                _tell(STOPPED, messages, options.log, when="")
             raise
         except Exception as error:
             if lacking := _lacking_memory(error):
-                print(f"{Path(sys.argv[0]).stem}: {lacking}", file=messages)
-                _leave(lacking, options.log)
+                _tell(lacking, messages, options.log)
                 sys.exit(REFUSED)
             # Written here, while the log is still open.
             traceback.print_exc(file=messages)
@@ -110,7 +109,13 @@ def _lacking_memory(error: Exception) -> str | None:
     )
 
 
-def _leave(sentence: str, log: Path | None, when: str = "when it is fixed, ") -> None:
+def _tell(sentence: str, messages: _Messages, log: Path | None, when: str = FIXED) -> None:
+    """Say what ended this step, here and in Snakemake's closing words."""
+    print(f"{Path(sys.argv[0]).stem}: {sentence}", file=messages)
+    _leave(sentence, log, when)
+
+
+def _leave(sentence: str, log: Path | None, when: str = FIXED) -> None:
     """Add what ended this step to the file that Snakemake's closing words are taken from, if there is one."""
     if file := os.environ.get(FAILURES):
         with suppress(OSError), open(file, "a", encoding="utf-8") as failures:

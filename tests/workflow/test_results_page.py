@@ -71,8 +71,9 @@ def _recorded() -> str:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_intervals_that_a_page_tells_are_those_of_the_committed_verdicts(page: str) -> None:
+    recorded = _recorded()
     told = re.findall(r"-?\d+\.\d+ \[[-\d., ]+\]", " ".join((results_page.ROOT / page).read_text().split()))
-    assert told and [numbers for numbers in told if numbers not in _recorded()] == []
+    assert told and [numbers for numbers in told if numbers not in recorded] == []
 
 
 def test_the_table_has_every_method_once_and_counts_the_seeds_of_the_largest_run() -> None:

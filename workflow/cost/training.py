@@ -133,8 +133,8 @@ class Training:
         return self._step_on_core(copies, learner)
 
     def _step_on_core(self, copies: int, learner: Learner) -> float:
-        place, _, does, kind = learner
-        return self.model.steps(place.environment, copies, kind, does.action, does.numbers)
+        environment, does = learner.place.environment, learner.does
+        return self.model.steps(environment, copies, learner.kind, does.action, does.numbers)
 
     def _looks(self, count: int, learning: float, episodes: int, learner: Learner) -> float:
         """Seconds of so many evaluations that are not hidden behind so many of `learning`."""
