@@ -42,6 +42,16 @@ def _mean_over_steps(curves: Scores, steps: Steps) -> Scores:
     return np.asarray(np.trapezoid(curves, steps, axis=-1) / (steps[-1] - steps[0]), dtype=np.float64)
 
 
+def interval_mean_difference(first: Scores, second: Scores, steps: Steps) -> float:
+    """Mean over all updates, runs and tasks, first less second, where a point is the mean since the one before.
+
+    So losses are kept: each counts by its interval, the first's from update 0, and trapezia would count the first and
+    the last of them half.
+    """
+    difference = first.mean(axis=(0, 1)) - second.mean(axis=(0, 1))
+    return float(np.average(difference, weights=np.diff(steps, prepend=0)))
+
+
 def initial_drop(curves: Scores, _steps: Steps) -> float:
     """Start less lowest later point of the mean curve of each task, averaged over tasks.
 
@@ -104,6 +114,7 @@ STATISTICS: dict[str, Statistic] = {
     "iqm_difference": Statistic(iqm_difference),
     "probability_of_improvement": Statistic(last_step_improvement, threshold=0.5, unit="probability"),
     "area_difference": Statistic(area_difference, shortest=2),
+    "interval_mean_difference": Statistic(interval_mean_difference),
     "initial_drop": Statistic(initial_drop, compares="nothing", shortest=2),
     "drop_difference": Statistic(drop_difference, shortest=2),
     "shortfall_difference": Statistic(shortfall_difference, shortest=2),

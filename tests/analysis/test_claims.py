@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,13 @@ def trapezia(curve: Sequence[float]) -> float:
     return area / (STEPS[-1] - STEPS[0])
 
 
+def over_updates(curve: Sequence[float]) -> float:
+    """Every update counts once, by the first point that is not before it."""
+    updates = range(1, int(STEPS[-1]) + 1)
+    held = (next(value for step, value in zip(STEPS, curve, strict=True) if k <= step) for k in updates)
+    return math.fsum(held) / len(updates)
+
+
 def mean_curve(runs: Scores, task: int) -> list[float]:
     return [sum(run[task][k] for run in runs) / len(runs) for k in range(runs.shape[2])]
 
@@ -123,6 +131,7 @@ SLOW: dict[str, Callable[..., float]] = {
     "iqm_difference": lambda a, b: middle_half(a) - middle_half(b),
     "probability_of_improvement": wins,
     "area_difference": lambda a, b: over_tasks(a, trapezia) - over_tasks(b, trapezia),
+    "interval_mean_difference": lambda a, b: over_tasks(a, over_updates) - over_tasks(b, over_updates),
     "initial_drop": lambda a: over_tasks(a, drop),
     "drop_difference": lambda a, b: over_tasks(b, drop) - over_tasks(a, drop),
     "shortfall_difference": lambda a, b: over_tasks(b, shortfall) - over_tasks(a, shortfall),
