@@ -43,10 +43,10 @@ def _mean_over_steps(curves: Scores, steps: Steps) -> Scores:
 
 
 def interval_mean_difference(first: Scores, second: Scores, steps: Steps) -> float:
-    """Mean over all updates, runs and tasks, first less second, where a point is the mean since the one before.
+    """Mean over all updates, runs and tasks, first less second, of points that are means since the one before.
 
-    So losses are kept: each counts by its interval, the first's from update 0, and trapezia would count the first and
-    the last of them half.
+    So losses are kept. Each point counts by its interval, the first's from update 0; trapezia would count the
+    first and the last of them half.
     """
     difference = first.mean(axis=(0, 1)) - second.mean(axis=(0, 1))
     return float(np.average(difference, weights=np.diff(steps, prepend=0)))
