@@ -43,7 +43,7 @@ def _mean_over_steps(curves: Scores, steps: Steps) -> Scores:
 
 
 def interval_mean_difference(first: Scores, second: Scores, steps: Steps) -> float:
-    """Mean over all updates, runs and tasks, first less second, of points that are means since the one before.
+    """Mean over updates, runs and tasks, first less second, of points that are means since the one before.
 
     So losses are kept. Each point counts by its interval, the first's from update 0; trapezia would count the
     first and the last of them half.
