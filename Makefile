@@ -22,8 +22,8 @@ export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
 # lie, the configuration says.
 export CONFIG
 
-.PHONY: help setup reproduce reproduction-check report verify test lint unit unit-narrow smoke docs benchmarks faults \
-	cluster-setup cluster-test audit format settings lock clean
+.PHONY: help setup reproduce reproduction-check report verify test checks lint unit unit-narrow smoke docs benchmarks \
+	faults cluster-setup cluster-test audit format settings lock clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*##/\1 \t/p' $(MAKEFILE_LIST)
@@ -63,7 +63,10 @@ report: $(INSTALLED)  ## one self-contained HTML page of CONFIG's finished resul
 verify: $(INSTALLED)  ## whether the figures and tables of CONFIG's finished run are as it left them
 	results="$$(python -m workflow.configuration "$$CONFIG")" && python -m storage.checksums "$$results"
 
-test: lint docs smoke unit  ## what CI runs beside the audit: linters, documentation, smoke reproduction, tests
+test: checks smoke unit  ## what CI runs beside the audit: linters, documentation, smoke reproduction, tests
+
+checks: $(DOCS)  ## linters and documentation side by side: each takes one core
+	$(MAKE) --jobs 2 lint docs
 
 lint: $(INSTALLED)
 	ruff check .
