@@ -70,7 +70,7 @@ class PEXAgents(iql.IQLAgents):
         for index, member in enumerate(members):
             if member and not any(name.startswith("v.") for name in member):
                 raise UserError(f"pre-trained agent {index} has no value function: pex expects agents of iql")
-        # [PEX] Xavier's uniform weights in the policy; its deviation is 1. What is carried over replaces them.
+        # [PEX] Xavier's uniform weights in the policy, its deviation 1; what is carried over replaces them.
         self.new_policy.net.initialise_xavier(self.streams)
         super().start_from(members)
 
