@@ -60,11 +60,10 @@ class EDACAgents(ActorCritics):
 
     feature_networks: ClassVar[tuple[str, ...]] = ()
 
-    def initialise(self) -> None:
+    def initialise_networks(self) -> None:
         """Initialise weights within 1 / sqrt(inputs), near-zero means and values. [CORL]"""
         self.policy.net.initialise_fan_in(1e-3, self.streams, HIDDEN_BIAS)
         self.q.net.initialise_fan_in(3e-3, self.streams, HIDDEN_BIAS)
-        self.copy_targets()
 
 
 def diversity_loss(agents: EDACAgents, batch: Batch, config: EDACConfig) -> Tensor:

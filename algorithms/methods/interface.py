@@ -36,6 +36,7 @@ class OfflineStart(NamedTuple):
     action_size: int
     agents: Sequence[Mapping[str, Tensor]]  # to start from, or empty for fresh ones
     returns: Sequence[float] = ()  # of each trajectory of the data, by its number; undiscounted
+    updates: int = 0  # of this method that the agents have had
 
 
 class Start(NamedTuple):

@@ -16,13 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from algorithms.methods import awac, losses
-from algorithms.methods.interface import Method, Metrics
+from algorithms.methods.interface import Method, Metrics, OfflineStart
 from algorithms.population.agents import Population, learned
 from algorithms.population.encoding import EncoderConfig
 from algorithms.population.networks import Critics
@@ -200,6 +200,13 @@ class IQL(Method):
     Config: ClassVar[type[Any]] = IQLConfig
     Agents: ClassVar[Any] = IQLAgents
     algorithm = staticmethod(update)
+
+    @classmethod
+    def begin_offline(cls, start: OfflineStart, config: Any) -> Self:
+        """Begin with fresh agents, or go on with those of `start` where the policy's rate was."""
+        learner = super().begin_offline(start, config)
+        learner.agents.updates.fill_(start.updates)
+        return learner
 
 
 class IQLFineTuning(IQL):

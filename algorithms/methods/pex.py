@@ -63,13 +63,16 @@ class PEXAgents(iql.IQLAgents):
         return [learned(config.policy_learning_rate, self.new_policy), values]
 
     def start_from(self, members: Sequence[Mapping[str, Tensor]]) -> None:
-        """Take over IQL's agents, beside a fresh policy. UserError where they are not IQL's."""
+        """Take over IQL's agents, beside a fresh policy, or agents of this method, whose new policy goes on.
+
+        UserError where they are neither.
+        """
         for index, member in enumerate(members):
             if member and not any(name.startswith("v.") for name in member):
                 raise UserError(f"pre-trained agent {index} has no value function: pex expects agents of iql")
-        super().start_from(members)
-        # [PEX] Xavier's uniform weights in the policy; its deviation is 1.
+        # [PEX] Xavier's uniform weights in the policy, its deviation 1; what is carried over replaces them.
         self.new_policy.net.initialise_xavier(self.streams)
+        super().start_from(members)
 
     def handed_over(self, index: int) -> dict[str, Tensor]:
         """Return the new policy."""

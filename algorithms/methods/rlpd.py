@@ -61,11 +61,10 @@ class RLPDAgents(ActorCritics):
 
     feature_networks: ClassVar[tuple[str, ...]] = ()
 
-    def initialise(self) -> None:
+    def initialise_networks(self) -> None:
         """Xavier's uniform weights in all layers, the actor's two heads apart. [RLPD] default_init"""
         self.policy.net.initialise_xavier(self.streams, heads=2)
         self.q.net.initialise_xavier(self.streams)
-        self.copy_targets()
 
 
 @torch.no_grad()

@@ -24,6 +24,8 @@ CARRIED: InitialCoefficient = "carried"
 
 COEFFICIENT = "log_entropy_coefficient"
 """The name of the logarithm of alpha among an agent's tensors."""
+AVERAGES = "averaged."
+"""What the names of an agent's moving averages begin with."""
 
 
 class Population(nn.Module):
@@ -328,13 +330,13 @@ class ActorCritics(Population):
         averages = {} if self.averaged is None else self.averaged.state_dict()
         return {
             COEFFICIENT: self.log_entropy_coefficient.detach()[run : run + 1].clone(),
-            **{f"averaged.{name}": rows_of_agent(self, tensor, index) for name, tensor in averages.items()},
+            **{AVERAGES + name: rows_of_agent(self, tensor, index) for name, tensor in averages.items()},
         }
 
     def load_averages(self, members: Sequence[Mapping[str, Tensor]]) -> None:
         """Be evaluated by the averages of agents that were handed on and loaded, where they have any."""
         if self.averaged is not None:
-            parts = [section(member, "averaged.") for member in members]
+            parts = [section(member, AVERAGES) for member in members]
             self.averaged.load_state_dict({name: torch.cat([p[name] for p in parts]) for name in parts[0]})
 
     def carry_over(self, members: Sequence[Mapping[str, Tensor]]) -> None:
@@ -421,10 +423,10 @@ def load_members(agents: Population, members: Iterable[Mapping[str, Tensor]]) ->
     rows = list(members)
     for network in agents.handed_on:
         load_network(agents, network, rows)
+    agents.copy_targets()
     if agents.handed_on_whole:
         _load_the_rest(agents, rows)
     else:
-        agents.copy_targets()
         agents.carry_over(rows)
 
 
@@ -457,16 +459,23 @@ def load_network(
 
 
 def _load_the_rest(agents: Population, members: Sequence[Mapping[str, Tensor]]) -> None:
-    """Go on from what `one_agent` says beside the exported networks. UserError where it says too little."""
-    if missing := [name for name in agents.state_dict() if name not in members[0]]:
+    """Go on from what `one_agent` says beside the exported networks. UserError where it says too little.
+
+    Averages go on where there are some before and after; else they begin as what they follow, or are dropped.
+    """
+    averages = {name: rows for name, rows in agents.state_dict().items() if name.startswith(AVERAGES)}
+    if missing := [name for name in agents.state_dict() if name not in members[0] and name not in averages]:
         raise UserError(
             f"the pre-trained agents lack {missing[0]}, expected agents of the method that goes on with them"
         )
     for index, member in enumerate(members):
         if member.keys() != members[0].keys():
             raise UserError(f"pre-trained agent {index} has not learned the same as agent 0, expected it to")
-    state = {"streams": agents.streams.state()}
+    state = {f"networks.{name}": rows for name, rows in averages.items()}
+    state["streams"] = agents.streams.state()
     for name in members[0]:
+        if name.startswith(AVERAGES) and name not in averages:
+            continue
         joined = torch.cat([member[name] for member in members])
         if not name.startswith("adam."):
             state[f"networks.{name}"] = joined

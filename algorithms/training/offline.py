@@ -78,8 +78,8 @@ def pretrain(
     """Train one agent for each of `job.seeds`, side by side; resumes from `job.state_folder` if it can.
 
     `config` is of the class `method.Config`. `starting` are agents to start from, instead of fresh ones:
-    networks are kept; targets, entropy coefficient, optimiser and random streams begin anew, and
-    `schedule.updates` counts the updates they have had.
+    networks are kept; targets, entropy coefficient and optimiser begin anew, unless the method hands its
+    agents on whole, and so do random streams; `schedule.updates` counts the updates they have had.
 
     Raises UserError where the data are not of the environment's sizes, a loss becomes non-finite, Q explodes,
     a checkpoint is damaged or of another configuration, another process is training in the same folder, or
@@ -190,7 +190,8 @@ class OfflineLoop(Loop):
         own = [derived_seed(seed, label + again) for label, seed in seeds]
         agents = [agent for part in parts if part.starting for agent in part.starting.agents]
         returns = recordings[0].returns() if len(parts) == 1 else ()  # by trajectory: of one dataset
-        learner = method.begin_offline(OfflineStart(own, *self.data.sizes, agents, returns), config)
+        start = OfflineStart(own, *self.data.sizes, agents, returns, first_step)
+        learner = method.begin_offline(start, config)
         learner.agents.move_to(job.compute.device)
         self.turning_points = (*phase_ends, *(self.warm_start + step for step in learner.turning_points()))
         ends = (*phase_ends, self.warm_start + schedule.updates)

@@ -73,6 +73,11 @@ def check_schedule(schedule: OnlineSchedule, learner: Method, world: Any, enviro
         raise UserError(
             f"warm_up_steps is {warm_up}, expected a multiple of block_size, {schedule.block_size}"
         )
+    if warm_up and schedule.initial_steps:
+        # A method takes what has been collected for its warm-up's.
+        raise UserError(
+            f"initial_steps is {schedule.initial_steps}, expected 0 beside warm_up_steps, {warm_up}"
+        )
 
 
 class OnlineResult(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor
 from algorithms.methods import awac, iql, losses
 from algorithms.methods.iql import IQL, IQLAgents, IQLConfig, IQLFineTuningConfig
 from algorithms.replay.batch import Batch
+from algorithms.training.jobs import Job
+from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain
 from tests.algorithms import slow_reference as slow
+from tests.made_up import made_up_transitions
 
 OBSERVATION, ACTION, SIZE = 4, 2, 6
 SEEDS = (71, 72)
@@ -197,6 +201,23 @@ class TestUpdate:
         agents = IQLAgents(SEEDS, OBSERVATION, ACTION, IQLConfig())
         agents.updates.fill_(1e6)
         assert float(iql.policy_rate(agents, IQLConfig())) == 0.0
+
+    def test_agents_trained_further_go_on_with_the_rate_that_they_were_left_with(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Two runs of 2 and 3 updates have the rates of one of 5: a cosine's, by all updates so far."""
+        config, environment, rates = replace(CONFIG, policy_decay_updates=5), "InvertedDoublePendulum-v4", []
+        rate = iql.policy_rate
+        monkeypatch.setattr(iql, "policy_rate", lambda *of: rates.append(float(rate(*of))) or rate(*of))
+        starting = None
+        for updates in (2, 5):
+            schedule = OfflineSchedule(updates=updates, evaluation_interval=9, evaluation_episodes=1)
+            job = Job("test", "iql", "made-up", environment, SEEDS, "hash", tmp_path / str(updates))
+            data = made_up_transitions((30, 20))
+            agents = pretrain(IQL, config, schedule, data, job, starting).agents
+            starting = StartingAgents(agents, updates)
+        expected = [config.policy_learning_rate * 0.5 * (1 + math.cos(math.pi * n / 5)) for n in range(5)]
+        assert rates == pytest.approx(expected)
 
     def test_it_does_better_than_the_data_on_a_bandit(self) -> None:
         """Reward -10 |a - (0.5, -0.3)|^2, actions from all over the box: their mean is (0, 0)."""

@@ -176,6 +176,17 @@ def test_the_new_policy_begins_with_xaviers_weights_and_a_deviation_of_one() -> 
     assert not agents.new_policy.log_std.any()
 
 
+def test_agents_that_pex_has_fine_tuned_go_on_with_their_new_policies() -> None:
+    before = fine_tuning(of_iql())
+    before.replay.add(slow.random_batch(len(SEEDS), 20, OBSERVATION, ACTION, seed=6))
+    before.learn()
+    again = fine_tuning([one_agent(before.agents, index) for index in range(len(SEEDS))])
+    for name in ("policy", "new_policy", "q", "v"):
+        expected = before.agents.get_submodule(name).state_dict()
+        for part, tensor in again.agents.get_submodule(name).state_dict().items():
+            assert torch.equal(tensor, expected[part]), f"{name}.{part}"
+
+
 def test_agents_that_are_not_iqls_are_refused() -> None:
     others = ActorCritics(SEEDS, OBSERVATION, ACTION, SACConfig(hidden_widths=CONFIG.hidden_widths))
     others.initialise()

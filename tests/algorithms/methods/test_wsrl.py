@@ -226,8 +226,8 @@ def test_a_steps_updates_online_equal_a_slow_float64_statement(config: WSRLConfi
         slow.assert_parameters(agents, optimiser.parameters)
 
 
-def pretrained(updates: int = 3) -> WSRL:
-    learner = WSRL.begin_offline(OfflineStart(SEEDS, OBSERVATION, ACTION, []), CONFIG)
+def pretrained(updates: int = 3, config: WSRLConfig = CONFIG) -> WSRL:
+    learner = WSRL.begin_offline(OfflineStart(SEEDS, OBSERVATION, ACTION, []), config)
     for number in range(updates):
         learner.update(slow.random_batch(len(SEEDS), SIZE, OBSERVATION, ACTION, number), number)
     return learner
@@ -250,6 +250,22 @@ def test_the_switch_keeps_targets_temperature_and_moments() -> None:
         state["networks.target_q.net.layers.0.weight"], state["networks.q.net.layers.0.weight"]
     )
     assert int(state["adam.step.q.net.layers.0.weight"]) == 3
+
+
+@pytest.mark.parametrize("before_rate", [None, 0.1])
+@pytest.mark.parametrize("rate", [None, 0.2])
+def test_at_the_switch_averages_go_on_and_begin_as_the_policy_where_there_were_none(
+    before_rate: float | None, rate: float | None
+) -> None:
+    before = pretrained(config=replace(CONFIG, averaging_rate=before_rate)).agents
+    members = [one_agent(before, index) for index in range(len(SEEDS))]
+    after = fine_tuning(members, replace(CONFIG, averaging_rate=rate)).agents
+    states = torch.randn(len(SEEDS), 6, OBSERVATION)
+    averaged = rate is not None and before_rate is not None
+    acting = before.evaluated() if averaged else before
+    assert torch.equal(after.evaluated().exploit(states), acting.exploit(states))
+    assert (after.averaged is None) is (rate is None)
+    assert torch.equal(after.evaluated().exploit(states), before.exploit(states)) is not averaged
 
 
 def test_the_first_update_after_the_warm_up_is_of_collected_rows_alone() -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from algorithms.methods.edac import EDACAgents, EDACConfig
 from algorithms.methods.off2on import Off2OnAgents, Off2OnConfig
+from algorithms.methods.rlpd import RLPDAgents, RLPDConfig
 from algorithms.methods.sac import SACConfig
 from algorithms.population.agents import ActorCritics, one_agent
 from storage import UserError
@@ -54,5 +56,14 @@ def test_agents_without_one_and_fresh_agents_are_refused(members: list[dict[str,
     del members[2]["log_entropy_coefficient"]
     with pytest.raises(UserError, match="an agent before lacks log_entropy_coefficient: expected a number"):
         agents.start_from(members)
+    with pytest.raises(UserError, match="expected a number for agents that start from nothing"):
+        agents.initialise()
+
+
+@pytest.mark.parametrize(("kind", "config"), [(RLPDAgents, RLPDConfig), (EDACAgents, EDACConfig)])
+def test_fresh_agents_of_methods_with_weights_of_their_own_are_refused_too(
+    kind: type[ActorCritics], config: type[SACConfig]
+) -> None:
+    agents = kind([1], 3, 2, config(hidden_widths=WIDTHS, initial_entropy_coefficient="carried"))
     with pytest.raises(UserError, match="expected a number for agents that start from nothing"):
         agents.initialise()

@@ -167,6 +167,13 @@ def test_a_warm_up_that_no_block_ends_is_refused(run: Run) -> None:
         run(schedule(60, 30), learner=learner)
 
 
+def test_initial_steps_beside_a_warm_up_are_refused(run: Run) -> None:
+    """They would be taken for the warm-up's own, whose last ones the method would then collect otherwise."""
+    learner = ScriptedLearner("InvertedDoublePendulum-v4", SEEDS, 90, SimpleNamespace(warm_up_steps=30))
+    with pytest.raises(UserError, match="initial_steps is 30, expected 0 beside warm_up_steps, 30"):
+        run(schedule(60, 30, initial_steps=30), learner=learner)
+
+
 def test_a_block_may_go_on_with_the_last_ones_episode(run: Run) -> None:
     """As one block would: whatever the block size, the same transitions are collected."""
     collected = []
