@@ -17,7 +17,7 @@ from offline_data import d4rl_hdf5
 from storage import UserError
 from tests.workflow.spoilt import DELETE, refusal, spoilt
 from workflow.code_hash import ROOT
-from workflow.configuration import check, load, main, merged_by_snakemake, read
+from workflow.configuration import check, completed, extended, load, main, merged_by_snakemake, read
 from workflow.plan import Plan
 from workflow.sections import LOCOMOTION, Configuration
 
@@ -382,6 +382,25 @@ def test_the_claims_of_the_modern_comparison_are_of_its_methods_and_datasets() -
     judged = {claim.methods for claim in claims}
     assert judged == {("off2on", other) for other in ("rlpd", "iql_ft", "wsrl", "cal_ql", "pex")}
     assert all(set(claim.datasets) == {*modern["datasets"]} for claim in claims)
+
+
+JUDGED = [
+    path for path in sorted((ROOT / "config").glob("*.yaml")) if extended(load(path), path.parent).get("claims")
+]
+
+
+@pytest.mark.parametrize("path", JUDGED, ids=lambda path: path.stem)
+def test_its_own_claims_can_be_judged_where_a_shipped_configuration_ends(path: Path) -> None:
+    """A claim that ended before would judge an earlier step than its last, or none."""
+    configuration = completed(load(path))
+    plan = Plan(configuration)
+    online = configuration.get("fine_tuning", {}).get("schedule", {})
+    offline = configuration.get("pretraining", {}).get("schedule", {})
+    ends = {"online": online.get("steps"), "offline": offline.get("updates")}
+    labels = [*plan.online.names, *plan.offline.names]
+    for claim in read_claims(ROOT / configuration["claims"], methods=labels):
+        end = ends[claim.phase or ("online" if online else "offline")]
+        assert claim.earliest <= end <= claim.step, claim.id
 
 
 @pytest.mark.parametrize(
