@@ -15,6 +15,7 @@ from envs import reference_scores
 from envs.locomotion import ENVIRONMENTS
 from offline_data import d4rl_hdf5
 from storage import UserError
+from storage.yaml_files import read_yaml
 from tests.workflow.spoilt import DELETE, refusal, spoilt
 from workflow.code_hash import ROOT
 from workflow.configuration import check, completed, extended, load, main, merged_by_snakemake, read
@@ -382,6 +383,16 @@ def test_the_claims_of_the_modern_comparison_are_of_its_methods_and_datasets() -
     judged = {claim.methods for claim in claims}
     assert judged == {("off2on", other) for other in ("rlpd", "iql_ft", "wsrl", "cal_ql", "pex")}
     assert all(set(claim.datasets) == {*modern["datasets"]} for claim in claims)
+
+
+def test_random_data_as_large_as_d4rls_are_an_untrained_policys_as_d4rls_are() -> None:
+    entries = {
+        f"{path.stem}: {name}": entry
+        for path in sorted((ROOT / "config").glob("**/*.yaml"))
+        for name, entry in (read_yaml(path).get("datasets") or {}).items()
+        if entry and entry.get("recipe") == "random" and entry["transitions"] >= 1_000_000
+    }
+    assert entries and [name for name, entry in entries.items() if entry.get("actions") != "untrained"] == []
 
 
 JUDGED = [
