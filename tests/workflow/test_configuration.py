@@ -15,9 +15,10 @@ from envs import reference_scores
 from envs.locomotion import ENVIRONMENTS
 from offline_data import d4rl_hdf5
 from storage import UserError
+from storage.yaml_files import read_yaml
 from tests.workflow.spoilt import DELETE, refusal, spoilt
 from workflow.code_hash import ROOT
-from workflow.configuration import check, load, main, merged_by_snakemake, read
+from workflow.configuration import check, completed, extended, load, main, merged_by_snakemake, read
 from workflow.plan import Plan
 from workflow.sections import LOCOMOTION, Configuration
 
@@ -382,6 +383,35 @@ def test_the_claims_of_the_modern_comparison_are_of_its_methods_and_datasets() -
     judged = {claim.methods for claim in claims}
     assert judged == {("off2on", other) for other in ("rlpd", "iql_ft", "wsrl", "cal_ql", "pex")}
     assert all(set(claim.datasets) == {*modern["datasets"]} for claim in claims)
+
+
+def test_random_data_as_large_as_d4rls_are_an_untrained_policys_as_d4rls_are() -> None:
+    entries = {
+        f"{path.stem}: {name}": entry
+        for path in sorted((ROOT / "config").glob("**/*.yaml"))
+        for name, entry in (read_yaml(path).get("datasets") or {}).items()
+        if entry and entry.get("recipe") == "random" and entry["transitions"] >= 1_000_000
+    }
+    assert entries and [name for name, entry in entries.items() if entry.get("actions") != "untrained"] == []
+
+
+JUDGED = [
+    path for path in sorted((ROOT / "config").glob("*.yaml")) if extended(load(path), path.parent).get("claims")
+]
+
+
+@pytest.mark.parametrize("path", JUDGED, ids=lambda path: path.stem)
+def test_its_own_claims_can_be_judged_where_a_shipped_configuration_ends(path: Path) -> None:
+    """A claim that ended before would judge an earlier step than its last, or none."""
+    configuration = completed(load(path))
+    plan = Plan(configuration)
+    online = configuration.get("fine_tuning", {}).get("schedule", {})
+    offline = configuration.get("pretraining", {}).get("schedule", {})
+    ends = {"online": online.get("steps"), "offline": offline.get("updates")}
+    labels = [*plan.online.names, *plan.offline.names]
+    for claim in read_claims(ROOT / configuration["claims"], methods=labels):
+        end = ends[claim.phase or ("online" if online else "offline")]
+        assert claim.earliest <= end <= claim.step, claim.id
 
 
 @pytest.mark.parametrize(

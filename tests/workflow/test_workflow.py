@@ -76,7 +76,11 @@ def tiny(tmp_path: Path) -> str:
 
 
 SCALES = [[path] for path in sorted((ROOT / "config").glob("*.yaml"))]
-BASES = {"gpu_images": "manipulation", "heterogeneous_published": "heterogeneous"}
+BASES = {
+    "gpu_images": "manipulation",
+    "heterogeneous_published": "heterogeneous",
+    "dmpo_published": "dmpo_locomotion",
+}
 """What an overlay is meant for, where that is not figure_03."""
 OVERLAID = [
     [ROOT / "config" / f"{BASES.get(overlay.stem, 'figure_03')}.yaml", overlay]
