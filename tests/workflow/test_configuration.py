@@ -396,7 +396,9 @@ def test_random_data_as_large_as_d4rls_are_an_untrained_policys_as_d4rls_are() -
 
 
 JUDGED = [
-    path for path in sorted((ROOT / "config").glob("*.yaml")) if extended(load(path), path.parent).get("claims")
+    path
+    for path in sorted((ROOT / "config").glob("*.yaml"))
+    if extended(load(path), path.parent).get("claims")
 ]
 
 
