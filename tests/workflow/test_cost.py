@@ -108,6 +108,12 @@ def test_a_method_that_was_not_measured_is_slower_than_any_that_was() -> None:
     assert model().update("a new one", 1e9) >= max(model().update(kind, 1e9) for kind in measured)
 
 
+@pytest.mark.parametrize("method", ["cal_ql", "wsrl", "reds"])
+def test_a_penalty_in_bfloat16_that_was_not_measured_is_no_slower_than_in_float32(method: str) -> None:
+    assert f"{method}, bfloat16" not in read_json(MEASURED)["updates"]
+    assert model().update(f"{method}, bfloat16", 1e9) == model().update(method, 1e9)
+
+
 def test_every_environment_that_is_stepped_was_measured() -> None:
     measured = read_json(MEASURED)["environments"]
     stepped = (*ENVIRONMENTS, *plane.TASKS, *manipulation.ENVIRONMENTS)

@@ -14,7 +14,7 @@ from algorithms.training.online import OnlineSchedule
 from workflow import chains, operations
 from workflow.cost.gpu import CUDA_GB, H100
 from workflow.cost.jobs import Job, state_gb
-from workflow.cost.machine import BILLION, Model
+from workflow.cost.machine import BILLION, REDUCED, Model
 from workflow.operations import Operations
 
 
@@ -174,4 +174,4 @@ def kind(method: Any, config: Any = None) -> str:
     found = str(method.__module__.rpartition(".")[2])
     if getattr(config, "encoder", None) is not None:
         return f"{found}, images"
-    return f"{found}, bfloat16" if getattr(config, "reduced_precision_penalty", False) else found
+    return f"{found}{REDUCED}" if getattr(config, "reduced_precision_penalty", False) else found
