@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from algorithms.catalogue import OFFLINE
+from algorithms.catalogue import METHODS, OFFLINE
 from envs.tabletop import ENVIRONMENTS as TABLETOP
 from envs.tabletop import SCRIPT, check_taken_for
 from offline_data.plane import SCRIPTS, UNIFORM_ACTOR
@@ -189,12 +189,15 @@ def _check_methods(plan: Plan) -> None:
 
 
 def _check_claims(plan: Plan) -> None:
-    """UserError for a file that is missing, or whose claims are wrong or of labels that are not trained."""
+    """UserError for a file that is missing, or whose claims are wrong or of labels that nobody knows.
+
+    Of a method of the catalogue that is not trained a claim stays open, as the paper's do.
+    """
     claims = plan.judging.claims
     if claims and not Path(claims).is_file():
         raise UserError(f"claims is '{plan.configuration['claims']}': expected a YAML file of claims.")
     if claims:
-        labels = [*plan.online.names, *plan.offline.names]
+        labels = [*METHODS, *plan.online.names, *plan.offline.names]
         importlib.import_module("analysis.claims").read_claims(Path(claims), methods=labels)
 
 

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from algorithms.catalogue import METHODS
 from analysis.claims import read_claims
 from envs import reference_scores
 from envs.locomotion import ENVIRONMENTS
@@ -364,6 +365,15 @@ def test_a_claim_of_a_label_that_is_not_trained_is_refused_before_anything_runs(
         check(smoke)
 
 
+def test_a_claim_of_a_method_that_another_configuration_trains_is_accepted(
+    smoke: dict[str, Any], tmp_path: Path
+) -> None:
+    claims = tmp_path / "claims.yaml"
+    claims.write_text((ROOT / "analysis" / "modern_claims.yaml").read_text())
+    assert "rlpd" not in smoke["fine_tuning"]["methods"]
+    check({**smoke, "claims": str(claims)})
+
+
 def test_the_table_of_configurations_has_each_of_them() -> None:
     folder = ROOT / "config"
     table = (folder / "README.md").read_text()
@@ -410,10 +420,21 @@ def test_its_own_claims_can_be_judged_where_a_shipped_configuration_ends(path: P
     online = configuration.get("fine_tuning", {}).get("schedule", {})
     offline = configuration.get("pretraining", {}).get("schedule", {})
     ends = {"online": online.get("steps"), "offline": offline.get("updates")}
-    labels = [*plan.online.names, *plan.offline.names]
+    labels = [*METHODS, *plan.online.names, *plan.offline.names]
     for claim in read_claims(ROOT / configuration["claims"], methods=labels):
         end = ends[claim.phase or ("online" if online else "offline")]
         assert claim.earliest <= end <= claim.step, claim.id
+
+
+def test_every_method_of_a_claim_is_trained_by_a_configuration_that_names_the_claims() -> None:
+    trained: dict[str, set[str]] = {}
+    for path in JUDGED:
+        configuration = completed(load(path))
+        plan = Plan(configuration)
+        trained.setdefault(configuration["claims"], set()).update([*plan.online.names, *plan.offline.names])
+    for file, labels in trained.items():
+        for claim in read_claims(ROOT / file, methods=labels):
+            assert labels.issuperset(claim.methods), claim.id
 
 
 @pytest.mark.parametrize(
