@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
+from algorithms.catalogue import METHODS
 from analysis.claim_statistics import STATISTICS, Statistic
 from analysis.published import FIGURES, METHOD_OF_CURVE, METRIC_OF_CURVE, SUCCESS, published_runs
 from analysis.scores import panel_order
@@ -95,7 +96,7 @@ class Claim:
 def read_claims(*paths: Path, methods: Collection[str] = ()) -> list[Claim]:
     """Return the claims of YAML files, checked; without a path the paper's.
 
-    `methods` are labels that are known beside the paper's.
+    `methods` are labels that are known beside the paper's and the catalogue's.
 
     Raises:
         UserError: a file is missing, ambiguous, not YAML or empty, or a claim has an unknown or missing key,
@@ -103,14 +104,13 @@ def read_claims(*paths: Path, methods: Collection[str] = ()) -> list[Claim]:
             sentence names it.
     """
     claims: list[Claim] = []
+    known = [*dict.fromkeys([*METHOD_OF_CURVE.values(), *METHODS, *methods])]
     for path in paths or (CLAIMS,):
         content = read_yaml(path)
         if not isinstance(content, list) or not content:
             raise UserError(f"{path} holds no claims: expected a list with at least one.")
         for number, entry in enumerate(content, start=1):
-            claim = _claim(
-                entry, f"{path}: claim {number}", [*dict.fromkeys([*METHOD_OF_CURVE.values(), *methods])]
-            )
+            claim = _claim(entry, f"{path}: claim {number}", known)
             if claim.id in {earlier.id for earlier in claims}:
                 raise UserError(f"{path}: two claims have the id {claim.id!r}: expected one.")
             claims.append(claim)

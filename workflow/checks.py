@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from algorithms.catalogue import METHODS, OFFLINE
+from algorithms.catalogue import OFFLINE
 from envs.tabletop import ENVIRONMENTS as TABLETOP
 from envs.tabletop import SCRIPT, check_taken_for
 from offline_data.plane import SCRIPTS, UNIFORM_ACTOR
@@ -197,7 +197,7 @@ def _check_claims(plan: Plan) -> None:
     if claims and not Path(claims).is_file():
         raise UserError(f"claims is '{plan.configuration['claims']}': expected a YAML file of claims.")
     if claims:
-        labels = [*METHODS, *plan.online.names, *plan.offline.names]
+        labels = [*plan.online.names, *plan.offline.names]
         importlib.import_module("analysis.claims").read_claims(Path(claims), methods=labels)
 
 
