@@ -114,7 +114,7 @@ def status() -> str:
         title = ", ".join(METHODS[name].label.removesuffix(", offline") for name in names)
         linked = f"[{title}]({page_of(module)})"
         cells = [_cell(found[found["dataset"] == dataset], names) for dataset in datasets]
-        cells.append(_elsewhere(found[~of_the_paper & found["method"].isin(names)]))
+        cells.append(_elsewhere(found[~of_the_paper], names))
         if any(cells):
             rows.append([linked, *cells])
         else:
@@ -149,20 +149,27 @@ def _committed() -> pd.DataFrame:
 
 def _cell(found: pd.DataFrame, names: list[str]) -> str:
     """Say whose curves there are among `found`, of the methods `names`."""
-    several = len(names) > 1
     parts = []
     for name in names:
         for _, row in found[found["method"] == name].iterrows():
             counted, unit = "agents" if row["unit"] == "update" else "seeds", UNITS[row["unit"]].split()[-1]
-            label = METHODS[name].label.replace(", offline", "") + ": " if several else ""
-            parts.append(f"{label}{row['seeds']} {counted}, {row['step']:,} {unit}")
+            parts.append(f"{_whose(name, names)}{row['seeds']} {counted}, {row['step']:,} {unit}")
     return "; ".join(parts)
 
 
-def _elsewhere(found: pd.DataFrame) -> str:
-    """Name the datasets of `found` where they are few, and count them where they are many."""
-    datasets = sorted(set(found["dataset"]))
-    return ", ".join(datasets) if len(datasets) < 3 else f"{len(datasets)} datasets"
+def _elsewhere(found: pd.DataFrame, names: list[str]) -> str:
+    """Name each method's datasets among `found` where they are few, and count them where they are many."""
+    parts = []
+    for name in names:
+        if datasets := sorted(set(found.loc[found["method"] == name, "dataset"])):
+            told = ", ".join(datasets) if len(datasets) < 3 else f"{len(datasets)} datasets"
+            parts.append(f"{_whose(name, names)}{told}")
+    return "; ".join(parts)
+
+
+def _whose(name: str, names: list[str]) -> str:
+    """Return what a cell begins with: the method's label, where its row is of several."""
+    return f"{METHODS[name].label.removesuffix(', offline')}: " if len(names) > 1 else ""
 
 
 def readme() -> str:
