@@ -225,7 +225,8 @@ class Campaign:
         results = [path for job in trained for place in job.outputs.values() for path in _within(place)]
         settings = [*(Path(job.file) for job in trained), *map(mark_of, begun)]
         states = [path for job in begun for path in _within(job.state) if path.suffix == ".safetensors"]
-        latest = [path for path in states if ".previous" not in path.name]
+        # Not what is being written: it is gone, under its final name, before it could be packed.
+        latest = [p for p in states if not p.name.startswith(".") and ".previous" not in p.name]
         return [*sorted(results, key=lambda path: path.suffix != ".parquet"), *settings, *latest]
 
 

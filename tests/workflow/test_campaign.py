@@ -26,6 +26,7 @@ from algorithms.population.checkpoints import load
 from algorithms.training.stopping import STATUS
 from storage import UserError
 from storage.curves import read_curves, read_provenance, write_curves
+from storage.files import atomic_path
 from tests.curves import OFFLINE, curve_row, frame
 from workflow import bundles, campaign
 from workflow.code_hash import ROOT
@@ -374,6 +375,20 @@ def test_every_configuration_can_be_rehearsed(path: Path) -> None:
     assert list(jobs) == list(small)
     steps = [job.settings["schedule"].get("steps", 0) for job in small.values() if "schedule" in job.settings]
     assert max(steps, default=0) <= 40
+
+
+def test_what_a_job_is_writing_is_in_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is gone, under its final name, before it could be packed."""
+    monkeypatch.chdir(tmp_path)
+    checked = check(configuration())
+    [job] = [job for job in Table(checked).jobs.values() if job.name.endswith("/cql/agents_0-0")]
+    mark_begun(job)
+    checkpoint = job.state / job.fingerprint / "checkpoint.safetensors"
+    checkpoint.write_bytes(b"whole")
+    with atomic_path(checkpoint) as temporary:
+        temporary.write_bytes(b"half")
+        packed = campaign.Campaign([checked], Model(Speed(100.0, 1.0, 500.0))).files()
+    assert packed == [mark_of(job), checkpoint]
 
 
 def test_bundles_are_within_their_limits_and_the_first_files_are_in(tmp_path: Path) -> None:
