@@ -406,6 +406,22 @@ def test_bundles_are_within_their_limits_and_the_first_files_are_in(tmp_path: Pa
     assert left_out == [tmp_path / "e"]
 
 
+def test_bundles_that_are_written_anew_hold_nothing_older(tmp_path: Path) -> None:
+    """All of them unpacked, in whatever order, are the files as they were last."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for path, size in ((first, 60_000), (second, 50_000)):
+        path.write_bytes(b"old" * (size // 3))
+    bundles.write(tmp_path / "out", [first, second], 2, 100_000)
+    for path in (first, second):
+        path.write_bytes(b"new")
+    bundles.write(tmp_path / "out", [first, second], 2, 100_000)
+    packed = []
+    for path in (tmp_path / "out").iterdir():
+        with tarfile.open(path) as archive:
+            packed += [archive.extractfile(member).read() for member in archive]  # type: ignore[union-attr]
+    assert packed == [b"new", b"new"]
+
+
 def test_a_bundle_for_no_agent_is_refused() -> None:
     bundles.check_room(20_000, 5_000)
     with pytest.raises(UserError, match="hold no agent: expected room for one file of 15,000 bytes"):
