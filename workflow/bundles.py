@@ -43,7 +43,9 @@ def write(folder: Path, files: Sequence[Path], count: int, limit: int) -> list[P
         if members:
             with atomic_path(bundle) as path, tarfile.open(path, "w") as archive:
                 for member in members:
-                    archive.add(member, recursive=False)
+                    # Opened first: a job may replace its checkpoint by one of another size at any moment.
+                    with member.open("rb") as content:
+                        archive.addfile(archive.gettarinfo(str(member), fileobj=content), content)
         else:  # what an earlier one has would be unpacked over what is newer
             bundle.unlink(missing_ok=True)
     return left_out

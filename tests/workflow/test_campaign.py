@@ -422,6 +422,25 @@ def test_bundles_that_are_written_anew_hold_nothing_older(tmp_path: Path) -> Non
     assert packed == [b"new", b"new"]
 
 
+def test_a_file_that_is_replaced_while_it_is_packed_is_whole_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, measured = tmp_path / "checkpoint", tarfile.TarFile.gettarinfo
+    checkpoint.write_bytes(b"old")
+
+    def replacing(*arguments: Any, **named: Any) -> Any:
+        found = measured(*arguments, **named)
+        (tmp_path / "next").write_bytes(b"longer")
+        os.replace(tmp_path / "next", checkpoint)
+        return found
+
+    monkeypatch.setattr(tarfile.TarFile, "gettarinfo", replacing)
+    bundles.write(tmp_path / "out", [checkpoint], 1, 100_000)
+    with tarfile.open(tmp_path / "out/bundle_0.tar") as archive:
+        [packed] = [archive.extractfile(member).read() for member in archive]  # type: ignore[union-attr]
+    assert packed in (b"old", b"longer")
+
+
 def test_a_bundle_for_no_agent_is_refused() -> None:
     bundles.check_room(20_000, 5_000)
     with pytest.raises(UserError, match="hold no agent: expected room for one file of 15,000 bytes"):
