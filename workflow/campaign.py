@@ -209,12 +209,14 @@ class Campaign:
         for process in self.running.values():
             process.terminate()
         deadline = time.monotonic() + grace
-        for process in self.running.values():
+        for file, process in list(self.running.items()):
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+                del self.running[file]  # it has not failed: the same command goes on with it
+                _say(f"ended after {grace:g} s without a checkpoint: {file}")
         self.collect()
 
     def files(self) -> list[Path]:

@@ -175,6 +175,22 @@ def test_when_the_time_is_up_what_runs_is_asked_for_a_checkpoint(
     assert "Left:\n  tried: 2 jobs" in capsys.readouterr().out
 
 
+def test_a_job_that_needs_more_than_its_grace_is_ended_and_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = campaign.Campaign([check(configuration())], Model(Speed(100.0, 1.0, 500.0)))
+    file = found.members[0].file
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        found.running[file] = process
+        found.stop(grace=0.0)
+    assert process.returncode == -signal.SIGKILL
+    assert not found.failed and not found.running and file in {member.file for member in found.left()}
+    assert capsys.readouterr().out == f"ended after 0 s without a checkpoint: {file}\n"
+
+
 def test_a_job_whose_state_is_lost_starts_from_the_newest_released_agents_named_so(tmp_path: Path) -> None:
     job = f"{DATASET}/cql/agents_0-0"
     status, said = ended(start(tmp_path, str(write(tmp_path, fine_tuning=None)), "--seconds", "900"))
