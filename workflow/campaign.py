@@ -333,11 +333,17 @@ def _planned(options: argparse.Namespace) -> Campaign:
     """List the jobs of all configurations. UserError for a wrong one, or where a GPU is missing."""
     acceleration.prepare_process()
     configurations = []
+    named: dict[str, Path] = {}
     for path in options.configurations:
         said = extended(load(path), path.parent)
         configuration = check(rehearsal(said) if options.rehearse else said)
         if configuration.get("compute", {}).get("device") == "cuda" and not torch.cuda.is_available():
             raise UserError(f"{path} has compute.device cuda: expected a GPU, and PyTorch sees none")
+        if (other := named.setdefault(configuration["name"], path)) is not path:
+            raise UserError(
+                f"{path} has the name {configuration['name']!r}, as {other} has: expected another, as results"
+                " are kept by it"
+            )
         configurations.append(configuration)
     return Campaign(configurations, Model(calibrate()), options.agents)
 

@@ -370,6 +370,15 @@ def test_an_unknown_configuration_is_refused_before_anything_runs(tmp_path: Path
     assert not (tmp_path / "results").exists()
 
 
+def test_two_configurations_of_one_name_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    path, other = write(tmp_path), tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump(configuration(60)))
+    status, said = ended(start(tmp_path, str(path), str(other), "--seconds", "99"))
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"{other} has the name 'tried', as {path} has: expected another" in said
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_a_missing_gpu_is_named_before_anything_runs(tmp_path: Path) -> None:
     path = write(tmp_path, compute={"device": "cuda"})
