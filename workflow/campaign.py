@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ from algorithms.training.offline import joint_hash
 from algorithms.training.stopping import STATUS, StopRequest
 from envs.locomotion import specification
 from storage import UserError
+from storage.files import exclusive
 from workflow import bundles, cli
 from workflow.configuration import check, completed, extended, load
 from workflow.cost import jobs as costs
@@ -312,16 +314,21 @@ def main(options: argparse.Namespace) -> None:
             f"--seconds is {options.seconds:g}: expected more than {options.grace + START:g}, {START} for the"
             f" start of a job and {options.grace:g} for its checkpoint"
         )
-    campaign = _planned(options)
-    if options.bundle:
-        bundles.check_room(options.bundle_bytes, max((m.agent_bytes for m in campaign.members), default=0))
-    for sentence in campaign.said:
-        _say(sentence)
-    _say(f"To be done on {options.processes} processes, in this order:\n{summary(campaign.left())}")
-    with StopRequest() as stop:
-        _run(campaign, options, started + options.seconds - options.grace, stop)
-    campaign.stop(options.grace)
-    _bundle(campaign, options)
+    configurations = _checked(options)
+    with ExitStack() as held:
+        for configuration in configurations:  # no other campaign and no Snakemake writes there meanwhile
+            held.enter_context(exclusive(Plan(configuration).places.results))
+        campaign = Campaign(configurations, Model(calibrate()), options.agents)
+        if options.bundle:
+            largest = max((member.agent_bytes for member in campaign.members), default=0)
+            bundles.check_room(options.bundle_bytes, largest)
+        for sentence in campaign.said:
+            _say(sentence)
+        _say(f"To be done on {options.processes} processes, in this order:\n{summary(campaign.left())}")
+        with StopRequest() as stop:
+            _run(campaign, options, started + options.seconds - options.grace, stop)
+        campaign.stop(options.grace)
+        _bundle(campaign, options)
     _say(f"Left:\n{summary(campaign.left())}")
     if campaign.failed:
         raise UserError(f"{len(campaign.failed)} jobs failed, the first of {campaign.failed[0]}")
@@ -329,8 +336,8 @@ def main(options: argparse.Namespace) -> None:
         raise SystemExit(STATUS)
 
 
-def _planned(options: argparse.Namespace) -> Campaign:
-    """List the jobs of all configurations. UserError for a wrong one, or where a GPU is missing."""
+def _checked(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Read all configurations. UserError for a wrong one, for two of one name, or where a GPU is missing."""
     acceleration.prepare_process()
     configurations = []
     named: dict[str, Path] = {}
@@ -345,7 +352,7 @@ def _planned(options: argparse.Namespace) -> Campaign:
                 " are kept by it"
             )
         configurations.append(configuration)
-    return Campaign(configurations, Model(calibrate()), options.agents)
+    return configurations
 
 
 def _run(campaign: Campaign, options: argparse.Namespace, deadline: float, stop: StopRequest) -> None:

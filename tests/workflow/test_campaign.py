@@ -26,7 +26,7 @@ from algorithms.population.checkpoints import load
 from algorithms.training.stopping import STATUS
 from storage import UserError
 from storage.curves import read_curves, read_provenance, write_curves
-from storage.files import atomic_path
+from storage.files import atomic_path, exclusive
 from tests.curves import OFFLINE, curve_row, frame
 from workflow import bundles, campaign
 from workflow.code_hash import ROOT
@@ -368,6 +368,13 @@ def test_an_unknown_configuration_is_refused_before_anything_runs(tmp_path: Path
     assert (status, said.count("\n")) == (2, 1)
     assert "none.yaml" in said
     assert not (tmp_path / "results").exists()
+
+
+def test_results_that_another_run_writes_are_left_alone(tmp_path: Path) -> None:
+    with exclusive(tmp_path / "results/tried"):
+        status, said = ended(start(tmp_path, str(write(tmp_path)), "--seconds", "99"))
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"results/tried is already being written by another run (process {os.getpid()})" in said
 
 
 def test_two_configurations_of_one_name_are_refused_before_anything_runs(tmp_path: Path) -> None:
