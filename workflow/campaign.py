@@ -84,6 +84,11 @@ class Member(NamedTuple):
         return max(job.threads for job in self.jobs)
 
     @property
+    def state(self) -> Path:
+        """The folder of what it resumes from."""
+        return self.jobs[0].state / joint_hash([job.fingerprint for job in self.jobs])
+
+    @property
     def needs(self) -> list[str]:
         """What has to be there before it begins."""
         return list(dict.fromkeys(path for job in self.jobs for path in job.needs))
@@ -180,11 +185,11 @@ class Campaign:
 
     def begin(self, member: Member) -> None:
         """Start a process; what older jobs of the same names left goes first."""
+        first, *others = member.jobs
         for job in member.jobs:
             for path in map(Path, job.outputs.values()):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            mark_begun(job)
-        first, *others = member.jobs
+            mark_begun(job, member.state)
         log = Path(first.results, "logs", f"{first.name}.log")
         files = [job.file for job in member.jobs]
         command = [sys.executable, "-m", "workflow.train", *files, "--log", str(log)]
@@ -257,8 +262,7 @@ def _unfinished(group: Member) -> list[Member]:
     """Part jobs that are done from those that are not, unless they were begun together."""
     finished = [job for job in group.jobs if done(job)]
     left = tuple(job for job in group.jobs if job not in finished)
-    together = group.jobs[0].state / joint_hash([job.fingerprint for job in group.jobs])
-    if not finished or not left or together.exists():
+    if not finished or not left or group.state.exists():
         return [group]
     return [*(group._replace(jobs=(job,), seconds=None) for job in finished), group._replace(jobs=left)]
 

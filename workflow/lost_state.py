@@ -23,6 +23,8 @@ from workflow.plan.settings import existing_hash, with_fingerprint
 from workflow.steps.pretrain import starting_agents
 
 KEY = "lost_state"
+STATE = "state"
+"""The key of `about` under which a trace says where the state lies."""
 
 
 def mark_of(job: Job) -> Path:
@@ -30,11 +32,15 @@ def mark_of(job: Job) -> Path:
     return Path(job.file).with_suffix(".begun.json")
 
 
-def mark_begun(job: Job) -> None:
-    """Leave a trace of a job that begins: such a trace without a state is a state that was lost."""
-    (job.state / job.fingerprint).mkdir(parents=True, exist_ok=True)
+def mark_begun(job: Job, state: Path | None = None) -> None:
+    """Leave a trace of a job that begins: such a trace without a state is a state that was lost.
+
+    The trace says where the `state` lies: of jobs that learn side by side it is one.
+    """
+    state = state or job.state / job.fingerprint
+    state.mkdir(parents=True, exist_ok=True)
     job.write()
-    job.write(mark_of(job))
+    replace(job, about={**job.about, STATE: str(state)}).write(mark_of(job))
 
 
 def done(job: Job) -> bool:
@@ -68,7 +74,7 @@ def as_begun(job: Job, plan: Plan) -> tuple[Job, str]:
     if job.fingerprint not in (before.fingerprint, before.settings.get(KEY, {}).get("of")):
         return job, ""
     begun = replace(job, settings=before.settings, inputs=before.inputs)
-    if done(begun) or (begun.state / begun.fingerprint).exists():
+    if done(begun) or Path(before.about.get(STATE, begun.state / begun.fingerprint)).exists():
         return begun, ""
     try:
         again = _from_released(job, plan)

@@ -23,6 +23,7 @@ import torch
 import yaml
 
 from algorithms.population.checkpoints import load
+from algorithms.training.offline import joint_hash
 from algorithms.training.stopping import STATUS
 from storage import UserError
 from storage.curves import read_curves, read_provenance, write_curves
@@ -238,6 +239,34 @@ def test_a_lost_state_without_released_agents_that_fit_is_named(
     assert [job.fingerprint for m in found.members for job in m.jobs if job.rule == "train"] == [
         job.fingerprint for job in jobs
     ]
+
+
+def test_the_state_of_jobs_side_by_side_is_not_lost_where_it_was_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their one checkpoint lies beside the first of them, and folders without files are in no bundle."""
+    monkeypatch.chdir(tmp_path)
+    entry, model = configuration()["datasets"][DATASET], Model(Speed(100.0, 1.0, 500.0))
+    datasets = {DATASET: entry, "inverted-double-pendulum-other": {**entry, "seed": 5}}
+    checked = check({**configuration(), "datasets": datasets})
+    found = campaign.Campaign([checked], model, agents=2)
+    [together] = [member for member in found.members if len(member.jobs) == 2]
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: None)
+    found.begin(together)
+    hashes = [job.fingerprint for job in together.jobs]
+    checkpoint = together.jobs[0].state / joint_hash(hashes) / "checkpoint.safetensors"
+    checkpoint.parent.mkdir(exist_ok=True)
+    checkpoint.write_bytes(b"whole")
+    bundles.write(Path("out"), found.files(), 1, 2**20)
+    shutil.rmtree("results")
+    with tarfile.open("out/bundle_0.tar") as archive:
+        archive.extractall(filter="data")
+    again = campaign.Campaign([checked], model, agents=2)
+    assert checkpoint.exists() and again.said == []
+    checkpoint.unlink()
+    checkpoint.parent.rmdir()
+    lost = campaign.Campaign([checked], model, agents=2).said
+    assert len(lost) == 2 and all("is lost" in sentence for sentence in lost)
 
 
 def test_agents_of_several_datasets_learn_in_one_process_what_they_learn_alone(tmp_path: Path) -> None:
