@@ -117,9 +117,21 @@ def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
             entry["config"] = {**entry.get("config", {}), "warm_up_steps": TINY_ONLINE["block_size"]}
     if "schedule" in (sweep := tiny.get("sweep_policy_lr", {})):
         sweep["schedule"] = _shortened(sweep["schedule"], TINY_ONLINE)
-    for policy in tiny.get("behaviour_policies", {}).values():
+    policies = tiny.get("behaviour_policies", {})
+    for policy in policies.values():
         policy["schedule"] = {**TINY_ONLINE, **_shortened(policy.get("schedule", {}), TINY_ONLINE)}
+        if _trained(policy):  # neither a late actor nor a good one comes of it
+            policy.pop("checkpoints", None)
+            policy.pop("medium", None)
+    for source in (source for entry in datasets for source in entry.get("sources", [])):
+        if "policy" in source and _trained(policies[source["policy"]]):
+            source["actor"] = "medium"
     return tiny
+
+
+def _trained(policy: Mapping[str, Any]) -> bool:
+    """Whether a behaviour policy is trained here."""
+    return bool(policy.get("source", "train") == "train")
 
 
 def _depth(plan: Plan, label: str) -> int:

@@ -436,6 +436,10 @@ def test_every_configuration_can_be_rehearsed(path: Path) -> None:
     assert list(jobs) == list(small)
     steps = [job.settings["schedule"].get("steps", 0) for job in small.values() if "schedule" in job.settings]
     assert max(steps, default=0) <= 40
+    for job in (job for job in small.values() if job.rule == "behaviour"):
+        # `train_behaviour` refuses what its training does not come to.
+        assert all(step <= job.settings["schedule"]["steps"] for step in job.settings.get("checkpoints", []))
+        assert "medium" not in job.settings
 
 
 def test_what_a_job_is_writing_is_in_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
