@@ -409,6 +409,22 @@ def test_an_edit_to_the_robots_table_concerns_all_that_acts_there(
     assert {name for name in before if before[name] != after[name]} == concerned
 
 
+def test_an_edit_to_a_task_with_images_concerns_a_method_from_scratch_too() -> None:
+    """It is given no data, whose fingerprint has that code for all others."""
+    configuration = copy.deepcopy(IMAGES)
+    settings = configuration["fine_tuning"]["methods"]["off2on"]
+    configuration["fine_tuning"]["methods"] = {"off2on": settings, "sac": {}}
+
+    def fingerprints() -> list[str]:
+        tuning = Plan(configuration).fine_tuning
+        return [tuning.settings("pick-place", label)["fingerprint"] for label in ("off2on", "sac")]
+
+    before = fingerprints()
+    with edited("envs/manipulation/pick_place.py"):
+        after = fingerprints()
+    assert all(old != new for old, new in zip(before, after, strict=True))
+
+
 @pytest.mark.parametrize(
     ("file", "released", "trained"),
     [
