@@ -260,7 +260,7 @@ def side_by_side(members: Sequence[Member], agents: int) -> list[Member]:
         if kind in groups:
             group = joined[groups[kind]]
             jobs = (*group.jobs, *member.jobs)
-            if sum(len(job.about["seeds"]) for job in jobs) <= agents:
+            if _agents(jobs) <= agents:
                 seconds = [each for each in (group.seconds, member.seconds) if each is not None]
                 joined[groups[kind]] = group._replace(jobs=jobs, seconds=sum(seconds) if seconds else None)
                 continue
@@ -276,7 +276,17 @@ def _unfinished(group: Member) -> list[Member]:
     left = tuple(job for job in group.jobs if job not in finished)
     if not finished or not left or group.state.exists():
         return [group]
-    return [*(group._replace(jobs=(job,), seconds=None) for job in finished), group._replace(jobs=left)]
+    share = _agents(left) / _agents(group.jobs)
+    seconds = None if group.seconds is None else group.seconds * share
+    return [
+        *(group._replace(jobs=(job,), seconds=None) for job in finished),
+        group._replace(jobs=left, seconds=seconds),
+    ]
+
+
+def _agents(jobs: Sequence[Job]) -> int:
+    """Count the agents of jobs that pre-train."""
+    return sum(len(job.about["seeds"]) for job in jobs)
 
 
 def _kind(member: Member) -> str:

@@ -300,6 +300,24 @@ def test_a_rehearsal_of_first_contact_leaves_bundles_and_a_log(tmp_path: Path) -
         assert any("results/tried_rehearsal/agents" in name for name in archive.getnames())
 
 
+def test_of_jobs_side_by_side_of_which_one_is_done_the_other_is_still_to_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    entry, model = configuration()["datasets"][DATASET], Model(Speed(100.0, 1.0, 500.0))
+    datasets = {DATASET: entry, "inverted-double-pendulum-other": {**entry, "seed": 5}}
+    checked = check({**configuration(), "datasets": datasets})
+    alone = {m.file: m.seconds for m in campaign.Campaign([checked], model).members}
+    [together] = [m for m in campaign.Campaign([checked], model, agents=2).members if len(m.jobs) == 2]
+    first, second = together.jobs
+    first.write()
+    rows = frame([curve_row("m", "d", 0, 40, 0.0, phase=OFFLINE)])
+    write_curves(first.outputs["curves"], rows, {"configuration": dict(first.settings)})
+    Path(first.outputs["agents"]).mkdir(parents=True)
+    left = {m.file: m.seconds for m in campaign.Campaign([checked], model, agents=2).left()}
+    assert first.file not in left and left[second.file] == pytest.approx(alone[second.file])
+
+
 def test_minutes_of_a_gpu_are_told_apart_from_core_hours() -> None:
     model = Model(Speed(100.0, 1.0, 500.0))
     found = campaign.Campaign([check({**configuration(), "compute": {"device": "cuda"}})], model)
