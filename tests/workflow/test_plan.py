@@ -23,7 +23,7 @@ from paper_figures.style import AT_RATE
 from storage import UserError
 from tests.workflow.spoilt import change
 from workflow import code_hash
-from workflow.code_hash import ROOT, job_hash
+from workflow.code_hash import ROOT, job_hash, source_hash
 from workflow.configuration import CONFIGURATIONS, check, read
 from workflow.dataset_names import dataset_id, split_name
 from workflow.plan import Plan
@@ -240,6 +240,24 @@ def test_a_custom_method_without_a_readable_file_is_refused(
     with pytest.raises(UserError, match=sentence) as refusal:
         Plan(smoke).fine_tuning.settings(DATASET, "theirs")
     assert "\n" not in str(refusal.value)
+
+
+def test_an_own_agent_beside_the_projects_is_known_by_its_content(
+    smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    smoke["datasets"][DATASET]["pretrained"] = "released"
+    own = Path(Plan(smoke).places.released_agent(DATASET, 0)).relative_to(ROOT)
+    own.parent.mkdir(parents=True)
+    found = set()
+    for content in (b"one", b"another"):
+        own.write_bytes(content)
+        source_hash.cache_clear()
+        code_hash._code.cache_clear()
+        files = [Plan(smoke).places.released_agent(DATASET, agent) for agent in (0, 1)]
+        assert [Path(file).is_absolute() for file in files] == [False, True]
+        found.add(Plan(smoke).fine_tuning.settings(DATASET, "off2on")["fingerprint"])
+    assert len(found) == 2
 
 
 def test_a_released_behaviour_policy_is_not_trained(smoke: dict[str, Any]) -> None:
