@@ -6,6 +6,7 @@ started from, the updates that they have had, and the fingerprint of the job tha
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,11 +59,32 @@ def _made_with_them(job: Job) -> bool:
     written where it changes alone.
     """
     if job.rule in ("train", "behaviour"):
-        curve = job.output("curves") if job.rule == "train" else job.output("folder") / "curve.parquet"
-        made = read_provenance(curve).get("configuration", {})
+        made = read_provenance(_curve(job)).get("configuration", {})
         return bool(made.get("fingerprint") == job.fingerprint)
     written = Path(job.file).stat().st_mtime_ns
     return all(Path(path).stat().st_mtime_ns >= written for path in job.outputs.values())
+
+
+def _curve(job: Job) -> Path:
+    """Return where a job that trains leaves its curve."""
+    return job.output("curves") if job.rule == "train" else job.output("folder") / "curve.parquet"
+
+
+def made_otherwise(planned: Iterable[Job]) -> list[str]:
+    """List curves that a campaign made with other settings or code than the jobs have that are planned.
+
+    Snakemake has no record of them, and would take them for those jobs'. UserError for a damaged trace.
+    """
+    found = []
+    for job in planned:
+        if job.rule not in ("behaviour", "train") or not mark_of(job).exists():
+            continue
+        begun = jobs.read(mark_of(job))
+        of = (begun.fingerprint, begun.settings.get(KEY, {}).get("of"))
+        there = all(Path(path).exists() for path in job.outputs.values())
+        if job.fingerprint not in of and there and _made_with_them(begun):
+            found.append(str(_curve(job)))
+    return found
 
 
 def as_begun(job: Job, plan: Plan) -> tuple[Job, str]:

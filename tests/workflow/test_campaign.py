@@ -29,6 +29,7 @@ from storage import UserError
 from storage.curves import read_curves, read_provenance, write_curves
 from storage.files import atomic_path, exclusive
 from tests.curves import OFFLINE, curve_row, frame
+from tests.workflow.conftest import DryRun
 from workflow import bundles, campaign
 from workflow.code_hash import ROOT
 from workflow.configuration import check, extended
@@ -384,6 +385,30 @@ def test_what_snakemake_was_about_to_make_anew_is_not_done(
         for place in (place for name, place in job.outputs.items() if name != "curves"):
             os.utime(place, (0, 0))
         assert not done(job)
+
+
+def test_snakemake_says_whose_settings_a_campaigns_curves_are_not_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry_run: DryRun
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path)
+    for job in Table(check(load_yaml(path))).jobs.values():
+        if job.rule in campaign.RULES:
+            mark_begun(job)
+            for name, place in job.outputs.items():
+                if name == "curves":
+                    rows = frame([curve_row("m", "d", 0, 40, 0.0, phase=OFFLINE)])
+                    write_curves(place, rows, {"configuration": dict(job.settings)})
+                else:
+                    Path(place).mkdir(parents=True)
+    said = "were made by a campaign with other settings or code than these"
+    _, output = dry_run("--cores", "1", "--configfile", str(path))
+    assert re.search(r"^(train|record) +\d", output, re.MULTILINE) is None and said not in output
+    write(tmp_path, pretraining=configuration(60)["pretraining"])
+    status, output = dry_run("--cores", "1", "--configfile", str(path))
+    first = f"the first of them results/tried/curves/{DATASET}/cql/agents_0-0.parquet"
+    assert re.search(r"^(train|record) +\d", output, re.MULTILINE) is None
+    assert status == 0 and f"2 curves, {first}, {said}" in output
 
 
 @pytest.mark.parametrize(
