@@ -427,6 +427,28 @@ def test_an_edit_to_the_robots_table_concerns_all_that_acts_there(
     assert {name for name in before if before[name] != after[name]} == concerned
 
 
+def test_an_edit_to_what_a_job_judges_or_draws_with_concerns_that_job_alone(smoke: dict[str, Any]) -> None:
+    pilot = Plan(read(ROOT / "config" / "heterogeneous_pilot.yaml"))
+    [(dataset, label), *_] = pilot.measurements.behaviour_pairs()
+
+    def fingerprints() -> dict[str, str]:
+        found = {
+            "trained": pilot.pretraining.settings(dataset, label),
+            "measured": pilot.measurements.behaviours(dataset, label),
+            "solved": Plan(smoke).measurements.gridworld(),
+        }
+        return {name: settings["fingerprint"] for name, settings in found.items()}
+
+    before = fingerprints()
+    for file, concerned in (
+        ("analysis/assignments.py", "measured"),
+        ("paper_figures/gridworld.py", "solved"),
+    ):
+        with edited(file):
+            after = fingerprints()
+        assert {name for name in before if before[name] != after[name]} == {concerned}
+
+
 def test_an_edit_to_a_task_with_images_concerns_a_method_from_scratch_too() -> None:
     """It is given no data, whose fingerprint has that code for all others."""
     configuration = copy.deepcopy(IMAGES)
