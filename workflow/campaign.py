@@ -58,7 +58,10 @@ TINY_OFFLINE = {"updates": 4, "evaluation_interval": 2, "evaluation_episodes": 1
 TINY_ONLINE = {"steps": 40, "block_size": 20, "evaluation_interval": 20, "evaluation_episodes": 1}
 TINY_ONLINE |= {"checkpoint_interval": 20}
 TINY_START = {"initial_steps": 20, "cloning_warm_start": 2, "monte_carlo_warm_start": 2}
+TINY_START |= {"updates_per_episode": 2}
 TINY_DATA = {"transitions": 400, "copies": 2}
+TINY_SCRIPTS = {"prior": 2, "task": 2, "random": 2}
+TINY_DENSITIES = {"updates": 4, "evaluated_pairs": 40}
 
 
 class Member(NamedTuple):
@@ -101,6 +104,11 @@ def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
     datasets = list(tiny.get("datasets", {}).values())
     for entry in datasets:
         entry |= _less(entry, TINY_DATA)
+        if "scripts" in entry:
+            entry["scripts"] = {**entry["scripts"], **_less(entry["scripts"], TINY_SCRIPTS)}
+    if "likelihood" in tiny:
+        densities = {**TINY_DENSITIES, **tiny["likelihood"].get("config", {})}
+        tiny["likelihood"]["config"] = {**densities, **_less(densities, TINY_DENSITIES)}
     for phase, numbers in (("pretraining", TINY_OFFLINE), ("fine_tuning", TINY_ONLINE)):
         if phase in tiny:
             tiny[phase]["schedule"] = {**numbers, **tiny[phase].get("schedule", {})}

@@ -499,6 +499,17 @@ def test_what_a_job_is_writing_is_in_no_bundle(tmp_path: Path, monkeypatch: pyte
     assert packed == [mark_of(job), checkpoint]
 
 
+@pytest.mark.parametrize("name", ["manipulation", "paper"])
+def test_nothing_in_a_rehearsal_takes_long(name: str) -> None:
+    tiny = campaign.rehearsal(load_yaml(ROOT / f"config/{name}.yaml"))
+    for entry in tiny["datasets"].values():
+        scripts = entry.get("scripts", {})
+        assert sum(scripts.get(kind, 0) for kind in ("prior", "task", "random")) <= 6
+    assert tiny["fine_tuning"]["schedule"].get("updates_per_episode", 1) <= 2
+    if "likelihood" in tiny:
+        assert tiny["likelihood"]["config"]["updates"] <= 4
+
+
 def test_bundles_are_within_their_limits_and_the_first_files_are_in(tmp_path: Path) -> None:
     sizes = {"a": 60_000, "b": 50_000, "c": 30_000, "d": 9_000, "e": 70_000}
     for name, size in sizes.items():
