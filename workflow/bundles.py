@@ -24,8 +24,8 @@ def check_room(limit: int, largest: int) -> None:
 def write(folder: Path, files: Sequence[Path], count: int, limit: int) -> list[Path]:
     """Pack `files`, the first ones first, into at most `count` archives bundle_0.tar, … of `limit` bytes.
 
-    Returns those that found no room. An archive is replaced as a whole; unpacked where its members' relative
-    names belong, it puts them where they were.
+    Returns those that found no room. An archive is replaced as a whole, and removed where none of the files
+    is in it; unpacked where its members' relative names belong, it puts them where they were.
     """
     contents: list[list[Path]] = [[] for _ in range(count)]
     room = [limit - END] * count
@@ -39,10 +39,15 @@ def write(folder: Path, files: Sequence[Path], count: int, limit: int) -> list[P
         contents[place].append(file)
         room[place] -= size
     for number, members in enumerate(contents):
+        bundle = folder / f"bundle_{number}.tar"
         if members:
-            with atomic_path(folder / f"bundle_{number}.tar") as path, tarfile.open(path, "w") as archive:
+            with atomic_path(bundle) as path, tarfile.open(path, "w") as archive:
                 for member in members:
-                    archive.add(member, recursive=False)
+                    # Opened first: a job may replace its checkpoint by one of another size at any moment.
+                    with member.open("rb") as content:
+                        archive.addfile(archive.gettarinfo(str(member), fileobj=content), content)
+        else:  # what an earlier one has would be unpacked over what is newer
+            bundle.unlink(missing_ok=True)
     return left_out
 
 

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ from algorithms.training.offline import joint_hash
 from algorithms.training.stopping import STATUS, StopRequest
 from envs.locomotion import specification
 from storage import UserError
+from storage.files import exclusive
 from workflow import bundles, cli
 from workflow.configuration import check, completed, extended, load
 from workflow.cost import jobs as costs
@@ -56,7 +58,10 @@ TINY_OFFLINE = {"updates": 4, "evaluation_interval": 2, "evaluation_episodes": 1
 TINY_ONLINE = {"steps": 40, "block_size": 20, "evaluation_interval": 20, "evaluation_episodes": 1}
 TINY_ONLINE |= {"checkpoint_interval": 20}
 TINY_START = {"initial_steps": 20, "cloning_warm_start": 2, "monte_carlo_warm_start": 2}
+TINY_START |= {"updates_per_episode": 2}
 TINY_DATA = {"transitions": 400, "copies": 2}
+TINY_SCRIPTS = {"prior": 2, "task": 2, "random": 2}
+TINY_DENSITIES = {"updates": 4, "evaluated_pairs": 40}
 
 
 class Member(NamedTuple):
@@ -82,6 +87,11 @@ class Member(NamedTuple):
         return max(job.threads for job in self.jobs)
 
     @property
+    def state(self) -> Path:
+        """The folder of what it resumes from."""
+        return self.jobs[0].state / joint_hash([job.fingerprint for job in self.jobs])
+
+    @property
     def needs(self) -> list[str]:
         """What has to be there before it begins."""
         return list(dict.fromkeys(path for job in self.jobs for path in job.needs))
@@ -94,6 +104,11 @@ def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
     datasets = list(tiny.get("datasets", {}).values())
     for entry in datasets:
         entry |= _less(entry, TINY_DATA)
+        if "scripts" in entry:
+            entry["scripts"] = {**entry["scripts"], **_less(entry["scripts"], TINY_SCRIPTS)}
+    if "likelihood" in tiny:
+        densities = {**TINY_DENSITIES, **tiny["likelihood"].get("config", {})}
+        tiny["likelihood"]["config"] = {**densities, **_less(densities, TINY_DENSITIES)}
     for phase, numbers in (("pretraining", TINY_OFFLINE), ("fine_tuning", TINY_ONLINE)):
         if phase in tiny:
             tiny[phase]["schedule"] = {**numbers, **tiny[phase].get("schedule", {})}
@@ -110,9 +125,21 @@ def rehearsal(configuration: Mapping[str, Any]) -> dict[str, Any]:
             entry["config"] = {**entry.get("config", {}), "warm_up_steps": TINY_ONLINE["block_size"]}
     if "schedule" in (sweep := tiny.get("sweep_policy_lr", {})):
         sweep["schedule"] = _shortened(sweep["schedule"], TINY_ONLINE)
-    for policy in tiny.get("behaviour_policies", {}).values():
+    policies = tiny.get("behaviour_policies", {})
+    for policy in policies.values():
         policy["schedule"] = {**TINY_ONLINE, **_shortened(policy.get("schedule", {}), TINY_ONLINE)}
+        if _trained(policy):  # neither a late actor nor a good one comes of it
+            policy.pop("checkpoints", None)
+            policy.pop("medium", None)
+    for source in (source for entry in datasets for source in entry.get("sources", [])):
+        if "policy" in source and _trained(policies[source["policy"]]):
+            source["actor"] = "medium"
     return tiny
+
+
+def _trained(policy: Mapping[str, Any]) -> bool:
+    """Whether a behaviour policy is trained here."""
+    return bool(policy.get("source", "train") == "train")
 
 
 def _depth(plan: Plan, label: str) -> int:
@@ -178,11 +205,11 @@ class Campaign:
 
     def begin(self, member: Member) -> None:
         """Start a process; what older jobs of the same names left goes first."""
+        first, *others = member.jobs
         for job in member.jobs:
             for path in map(Path, job.outputs.values()):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            mark_begun(job)
-        first, *others = member.jobs
+            mark_begun(job, member.state)
         log = Path(first.results, "logs", f"{first.name}.log")
         files = [job.file for job in member.jobs]
         command = [sys.executable, "-m", "workflow.train", *files, "--log", str(log)]
@@ -209,12 +236,14 @@ class Campaign:
         for process in self.running.values():
             process.terminate()
         deadline = time.monotonic() + grace
-        for process in self.running.values():
+        for file, process in list(self.running.items()):
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+                del self.running[file]  # it has not failed: the same command goes on with it
+                _say(f"ended after {grace:g} s without a checkpoint: {file}")
         self.collect()
 
     def files(self) -> list[Path]:
@@ -225,7 +254,8 @@ class Campaign:
         results = [path for job in trained for place in job.outputs.values() for path in _within(place)]
         settings = [*(Path(job.file) for job in trained), *map(mark_of, begun)]
         states = [path for job in begun for path in _within(job.state) if path.suffix == ".safetensors"]
-        latest = [path for path in states if ".previous" not in path.name]
+        # Not what is being written: it is gone, under its final name, before it could be packed.
+        latest = [p for p in states if not p.name.startswith(".") and ".previous" not in p.name]
         return [*sorted(results, key=lambda path: path.suffix != ".parquet"), *settings, *latest]
 
 
@@ -238,7 +268,7 @@ def side_by_side(members: Sequence[Member], agents: int) -> list[Member]:
         if kind in groups:
             group = joined[groups[kind]]
             jobs = (*group.jobs, *member.jobs)
-            if sum(len(job.about["seeds"]) for job in jobs) <= agents:
+            if _agents(jobs) <= agents:
                 seconds = [each for each in (group.seconds, member.seconds) if each is not None]
                 joined[groups[kind]] = group._replace(jobs=jobs, seconds=sum(seconds) if seconds else None)
                 continue
@@ -252,10 +282,19 @@ def _unfinished(group: Member) -> list[Member]:
     """Part jobs that are done from those that are not, unless they were begun together."""
     finished = [job for job in group.jobs if done(job)]
     left = tuple(job for job in group.jobs if job not in finished)
-    together = group.jobs[0].state / joint_hash([job.fingerprint for job in group.jobs])
-    if not finished or not left or together.exists():
+    if not finished or not left or group.state.exists():
         return [group]
-    return [*(group._replace(jobs=(job,), seconds=None) for job in finished), group._replace(jobs=left)]
+    share = _agents(left) / _agents(group.jobs)
+    seconds = None if group.seconds is None else group.seconds * share
+    return [
+        *(group._replace(jobs=(job,), seconds=None) for job in finished),
+        group._replace(jobs=left, seconds=seconds),
+    ]
+
+
+def _agents(jobs: Sequence[Job]) -> int:
+    """Count the agents of jobs that pre-train."""
+    return sum(len(job.about["seeds"]) for job in jobs)
 
 
 def _kind(member: Member) -> str:
@@ -309,16 +348,21 @@ def main(options: argparse.Namespace) -> None:
             f"--seconds is {options.seconds:g}: expected more than {options.grace + START:g}, {START} for the"
             f" start of a job and {options.grace:g} for its checkpoint"
         )
-    campaign = _planned(options)
-    if options.bundle:
-        bundles.check_room(options.bundle_bytes, max((m.agent_bytes for m in campaign.members), default=0))
-    for sentence in campaign.said:
-        _say(sentence)
-    _say(f"To be done on {options.processes} processes, in this order:\n{summary(campaign.left())}")
-    with StopRequest() as stop:
-        _run(campaign, options, started + options.seconds - options.grace, stop)
-    campaign.stop(options.grace)
-    _bundle(campaign, options)
+    configurations = _checked(options)
+    with ExitStack() as held:
+        for configuration in configurations:  # no other campaign and no Snakemake writes there meanwhile
+            held.enter_context(exclusive(Plan(configuration).places.results))
+        campaign = Campaign(configurations, Model(calibrate()), options.agents)
+        if options.bundle:
+            largest = max((member.agent_bytes for member in campaign.members), default=0)
+            bundles.check_room(options.bundle_bytes, largest)
+        for sentence in campaign.said:
+            _say(sentence)
+        _say(f"To be done on {options.processes} processes, in this order:\n{summary(campaign.left())}")
+        with StopRequest() as stop:
+            _run(campaign, options, started + options.seconds - options.grace, stop)
+        campaign.stop(options.grace)
+        _bundle(campaign, options)
     _say(f"Left:\n{summary(campaign.left())}")
     if campaign.failed:
         raise UserError(f"{len(campaign.failed)} jobs failed, the first of {campaign.failed[0]}")
@@ -326,17 +370,23 @@ def main(options: argparse.Namespace) -> None:
         raise SystemExit(STATUS)
 
 
-def _planned(options: argparse.Namespace) -> Campaign:
-    """List the jobs of all configurations. UserError for a wrong one, or where a GPU is missing."""
+def _checked(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Read all configurations. UserError for a wrong one, for two of one name, or where a GPU is missing."""
     acceleration.prepare_process()
     configurations = []
+    named: dict[str, Path] = {}
     for path in options.configurations:
         said = extended(load(path), path.parent)
         configuration = check(rehearsal(said) if options.rehearse else said)
         if configuration.get("compute", {}).get("device") == "cuda" and not torch.cuda.is_available():
             raise UserError(f"{path} has compute.device cuda: expected a GPU, and PyTorch sees none")
+        if (other := named.setdefault(configuration["name"], path)) is not path:
+            raise UserError(
+                f"{path} has the name {configuration['name']!r}, as {other} has: expected another, as results"
+                " are kept by it"
+            )
         configurations.append(configuration)
-    return Campaign(configurations, Model(calibrate()), options.agents)
+    return configurations
 
 
 def _run(campaign: Campaign, options: argparse.Namespace, deadline: float, stop: StopRequest) -> None:

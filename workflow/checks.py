@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from algorithms.catalogue import OFFLINE
+from algorithms.catalogue import NOTHING, OFFLINE
 from envs.tabletop import ENVIRONMENTS as TABLETOP
 from envs.tabletop import SCRIPT, check_taken_for
 from offline_data.plane import SCRIPTS, UNIFORM_ACTOR
@@ -202,11 +202,17 @@ def _check_claims(plan: Plan) -> None:
 
 
 def _check_agents(plan: Plan) -> None:
-    """UserError for fewer agents than runs start from, or more than the authors released."""
+    """UserError for fewer agents than runs start from, more than the authors released, or a size for none."""
     configuration = plan.configuration
     tuning = configuration["fine_tuning"]
     seeds, size = tuning["seeds"], tuning["ensemble_size"]
     labels, members_of = plan.online.names, plan.fine_tuning.members
+    for label in labels:
+        if "ensemble_size" in tuning["methods"][label] and plan.online.starts_from(label) == NOTHING:
+            raise UserError(
+                f"fine_tuning.methods.{label}.ensemble_size is {tuning['methods'][label]['ensemble_size']}:"
+                f" expected none, as {label} takes no agents over."
+            )
     members = [member for label in labels for seed in seeds for member in members_of(label, seed)]
     needed = max(max(members, default=-1) + 1, size if tuning["members_shared"] else 0)
     agents = configuration["pretraining"]["agents"]

@@ -18,7 +18,7 @@ import grimp
 from storage import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("algorithms", "envs", "offline_data", "storage", "workflow")
+PACKAGES = ("algorithms", "analysis", "envs", "offline_data", "paper_figures", "storage", "workflow")
 """The packages that a job's code is in."""
 _NOT_OF_A_RESULT = (
     "algorithms.catalogue",

@@ -6,6 +6,7 @@ started from, the updates that they have had, and the fingerprint of the job tha
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from workflow.plan.settings import existing_hash, with_fingerprint
 from workflow.steps.pretrain import starting_agents
 
 KEY = "lost_state"
+STATE = "state"
+"""The key of `about` under which a trace says where the state lies."""
 
 
 def mark_of(job: Job) -> Path:
@@ -30,11 +33,15 @@ def mark_of(job: Job) -> Path:
     return Path(job.file).with_suffix(".begun.json")
 
 
-def mark_begun(job: Job) -> None:
-    """Leave a trace of a job that begins: such a trace without a state is a state that was lost."""
-    (job.state / job.fingerprint).mkdir(parents=True, exist_ok=True)
+def mark_begun(job: Job, state: Path | None = None) -> None:
+    """Leave a trace of a job that begins: such a trace without a state is a state that was lost.
+
+    The trace says where the `state` lies: of jobs that learn side by side it is one.
+    """
+    state = state or job.state / job.fingerprint
+    state.mkdir(parents=True, exist_ok=True)
     job.write()
-    job.write(mark_of(job))
+    replace(job, about={**job.about, STATE: str(state)}).write(mark_of(job))
 
 
 def done(job: Job) -> bool:
@@ -52,11 +59,32 @@ def _made_with_them(job: Job) -> bool:
     written where it changes alone.
     """
     if job.rule in ("train", "behaviour"):
-        curve = job.output("curves") if job.rule == "train" else job.output("folder") / "curve.parquet"
-        made = read_provenance(curve).get("configuration", {})
+        made = read_provenance(_curve(job)).get("configuration", {})
         return bool(made.get("fingerprint") == job.fingerprint)
     written = Path(job.file).stat().st_mtime_ns
     return all(Path(path).stat().st_mtime_ns >= written for path in job.outputs.values())
+
+
+def _curve(job: Job) -> Path:
+    """Return where a job that trains leaves its curve."""
+    return job.output("curves") if job.rule == "train" else job.output("folder") / "curve.parquet"
+
+
+def made_otherwise(planned: Iterable[Job]) -> list[str]:
+    """List curves that a campaign made with other settings or code than the jobs have that are planned.
+
+    Snakemake has no record of them, and would take them for those jobs'. UserError for a damaged trace.
+    """
+    found = []
+    for job in planned:
+        if job.rule not in ("behaviour", "train") or not mark_of(job).exists():
+            continue
+        begun = jobs.read(mark_of(job))
+        of = (begun.fingerprint, begun.settings.get(KEY, {}).get("of"))
+        there = all(Path(path).exists() for path in job.outputs.values())
+        if job.fingerprint not in of and there and _made_with_them(begun):
+            found.append(str(_curve(job)))
+    return found
 
 
 def as_begun(job: Job, plan: Plan) -> tuple[Job, str]:
@@ -68,7 +96,7 @@ def as_begun(job: Job, plan: Plan) -> tuple[Job, str]:
     if job.fingerprint not in (before.fingerprint, before.settings.get(KEY, {}).get("of")):
         return job, ""
     begun = replace(job, settings=before.settings, inputs=before.inputs)
-    if done(begun) or (begun.state / begun.fingerprint).exists():
+    if done(begun) or Path(before.about.get(STATE, begun.state / begun.fingerprint)).exists():
         return begun, ""
     try:
         again = _from_released(job, plan)

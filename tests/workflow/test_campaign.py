@@ -23,10 +23,13 @@ import torch
 import yaml
 
 from algorithms.population.checkpoints import load
+from algorithms.training.offline import joint_hash
 from algorithms.training.stopping import STATUS
 from storage import UserError
 from storage.curves import read_curves, read_provenance, write_curves
+from storage.files import atomic_path, exclusive
 from tests.curves import OFFLINE, curve_row, frame
+from tests.workflow.conftest import DryRun
 from workflow import bundles, campaign
 from workflow.code_hash import ROOT
 from workflow.configuration import check, extended
@@ -174,6 +177,22 @@ def test_when_the_time_is_up_what_runs_is_asked_for_a_checkpoint(
     assert "Left:\n  tried: 2 jobs" in capsys.readouterr().out
 
 
+def test_a_job_that_needs_more_than_its_grace_is_ended_and_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = campaign.Campaign([check(configuration())], Model(Speed(100.0, 1.0, 500.0)))
+    file = found.members[0].file
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        found.running[file] = process
+        found.stop(grace=0.0)
+    assert process.returncode == -signal.SIGKILL
+    assert not found.failed and not found.running and file in {member.file for member in found.left()}
+    assert capsys.readouterr().out == f"ended after 0 s without a checkpoint: {file}\n"
+
+
 def test_a_job_whose_state_is_lost_starts_from_the_newest_released_agents_named_so(tmp_path: Path) -> None:
     job = f"{DATASET}/cql/agents_0-0"
     status, said = ended(start(tmp_path, str(write(tmp_path, fine_tuning=None)), "--seconds", "900"))
@@ -223,6 +242,34 @@ def test_a_lost_state_without_released_agents_that_fit_is_named(
     ]
 
 
+def test_the_state_of_jobs_side_by_side_is_not_lost_where_it_was_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their one checkpoint lies beside the first of them, and folders without files are in no bundle."""
+    monkeypatch.chdir(tmp_path)
+    entry, model = configuration()["datasets"][DATASET], Model(Speed(100.0, 1.0, 500.0))
+    datasets = {DATASET: entry, "inverted-double-pendulum-other": {**entry, "seed": 5}}
+    checked = check({**configuration(), "datasets": datasets})
+    found = campaign.Campaign([checked], model, agents=2)
+    [together] = [member for member in found.members if len(member.jobs) == 2]
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: None)
+    found.begin(together)
+    hashes = [job.fingerprint for job in together.jobs]
+    checkpoint = together.jobs[0].state / joint_hash(hashes) / "checkpoint.safetensors"
+    checkpoint.parent.mkdir(exist_ok=True)
+    checkpoint.write_bytes(b"whole")
+    bundles.write(Path("out"), found.files(), 1, 2**20)
+    shutil.rmtree("results")
+    with tarfile.open("out/bundle_0.tar") as archive:
+        archive.extractall(filter="data")
+    again = campaign.Campaign([checked], model, agents=2)
+    assert checkpoint.exists() and again.said == []
+    checkpoint.unlink()
+    checkpoint.parent.rmdir()
+    lost = campaign.Campaign([checked], model, agents=2).said
+    assert len(lost) == 2 and all("is lost" in sentence for sentence in lost)
+
+
 def test_agents_of_several_datasets_learn_in_one_process_what_they_learn_alone(tmp_path: Path) -> None:
     entry, other = configuration()["datasets"][DATASET], "inverted-double-pendulum-other"
     datasets = {DATASET: entry, other: {**entry, "seed": 5, "transitions": 260}}
@@ -252,6 +299,24 @@ def test_a_rehearsal_of_first_contact_leaves_bundles_and_a_log(tmp_path: Path) -
     assert (output / "log").read_text().endswith("Left:\n  nothing\n")
     with tarfile.open(output / "bundle_0.tar") as archive:
         assert any("results/tried_rehearsal/agents" in name for name in archive.getnames())
+
+
+def test_of_jobs_side_by_side_of_which_one_is_done_the_other_is_still_to_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    entry, model = configuration()["datasets"][DATASET], Model(Speed(100.0, 1.0, 500.0))
+    datasets = {DATASET: entry, "inverted-double-pendulum-other": {**entry, "seed": 5}}
+    checked = check({**configuration(), "datasets": datasets})
+    alone = {m.file: m.seconds for m in campaign.Campaign([checked], model).members}
+    [together] = [m for m in campaign.Campaign([checked], model, agents=2).members if len(m.jobs) == 2]
+    first, second = together.jobs
+    first.write()
+    rows = frame([curve_row("m", "d", 0, 40, 0.0, phase=OFFLINE)])
+    write_curves(first.outputs["curves"], rows, {"configuration": dict(first.settings)})
+    Path(first.outputs["agents"]).mkdir(parents=True)
+    left = {m.file: m.seconds for m in campaign.Campaign([checked], model, agents=2).left()}
+    assert first.file not in left and left[second.file] == pytest.approx(alone[second.file])
 
 
 def test_minutes_of_a_gpu_are_told_apart_from_core_hours() -> None:
@@ -322,6 +387,30 @@ def test_what_snakemake_was_about_to_make_anew_is_not_done(
         assert not done(job)
 
 
+def test_snakemake_says_whose_settings_a_campaigns_curves_are_not_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry_run: DryRun
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path)
+    for job in Table(check(load_yaml(path))).jobs.values():
+        if job.rule in campaign.RULES:
+            mark_begun(job)
+            for name, place in job.outputs.items():
+                if name == "curves":
+                    rows = frame([curve_row("m", "d", 0, 40, 0.0, phase=OFFLINE)])
+                    write_curves(place, rows, {"configuration": dict(job.settings)})
+                else:
+                    Path(place).mkdir(parents=True)
+    said = "were made by a campaign with other settings or code than these"
+    _, output = dry_run("--cores", "1", "--configfile", str(path))
+    assert re.search(r"^(train|record) +\d", output, re.MULTILINE) is None and said not in output
+    write(tmp_path, pretraining=configuration(60)["pretraining"])
+    status, output = dry_run("--cores", "1", "--configfile", str(path))
+    first = f"the first of them results/tried/curves/{DATASET}/cql/agents_0-0.parquet"
+    assert re.search(r"^(train|record) +\d", output, re.MULTILINE) is None
+    assert status == 0 and f"2 curves, {first}, {said}" in output
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -353,6 +442,22 @@ def test_an_unknown_configuration_is_refused_before_anything_runs(tmp_path: Path
     assert not (tmp_path / "results").exists()
 
 
+def test_results_that_another_run_writes_are_left_alone(tmp_path: Path) -> None:
+    with exclusive(tmp_path / "results/tried"):
+        status, said = ended(start(tmp_path, str(write(tmp_path)), "--seconds", "99"))
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"results/tried is already being written by another run (process {os.getpid()})" in said
+
+
+def test_two_configurations_of_one_name_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    path, other = write(tmp_path), tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump(configuration(60)))
+    status, said = ended(start(tmp_path, str(path), str(other), "--seconds", "99"))
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"{other} has the name 'tried', as {path} has: expected another" in said
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_a_missing_gpu_is_named_before_anything_runs(tmp_path: Path) -> None:
     path = write(tmp_path, compute={"device": "cuda"})
@@ -374,6 +479,35 @@ def test_every_configuration_can_be_rehearsed(path: Path) -> None:
     assert list(jobs) == list(small)
     steps = [job.settings["schedule"].get("steps", 0) for job in small.values() if "schedule" in job.settings]
     assert max(steps, default=0) <= 40
+    for job in (job for job in small.values() if job.rule == "behaviour"):
+        # `train_behaviour` refuses what its training does not come to.
+        assert all(step <= job.settings["schedule"]["steps"] for step in job.settings.get("checkpoints", []))
+        assert "medium" not in job.settings
+
+
+def test_what_a_job_is_writing_is_in_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is gone, under its final name, before it could be packed."""
+    monkeypatch.chdir(tmp_path)
+    checked = check(configuration())
+    [job] = [job for job in Table(checked).jobs.values() if job.name.endswith("/cql/agents_0-0")]
+    mark_begun(job)
+    checkpoint = job.state / job.fingerprint / "checkpoint.safetensors"
+    checkpoint.write_bytes(b"whole")
+    with atomic_path(checkpoint) as temporary:
+        temporary.write_bytes(b"half")
+        packed = campaign.Campaign([checked], Model(Speed(100.0, 1.0, 500.0))).files()
+    assert packed == [mark_of(job), checkpoint]
+
+
+@pytest.mark.parametrize("name", ["manipulation", "paper"])
+def test_nothing_in_a_rehearsal_takes_long(name: str) -> None:
+    tiny = campaign.rehearsal(load_yaml(ROOT / f"config/{name}.yaml"))
+    for entry in tiny["datasets"].values():
+        scripts = entry.get("scripts", {})
+        assert sum(scripts.get(kind, 0) for kind in ("prior", "task", "random")) <= 6
+    assert tiny["fine_tuning"]["schedule"].get("updates_per_episode", 1) <= 2
+    if "likelihood" in tiny:
+        assert tiny["likelihood"]["config"]["updates"] <= 4
 
 
 def test_bundles_are_within_their_limits_and_the_first_files_are_in(tmp_path: Path) -> None:
@@ -389,6 +523,41 @@ def test_bundles_are_within_their_limits_and_the_first_files_are_in(tmp_path: Pa
             packed += [Path(name).name for name in archive.getnames()]
     assert sorted(packed) == ["a", "b", "c", "d"]
     assert left_out == [tmp_path / "e"]
+
+
+def test_bundles_that_are_written_anew_hold_nothing_older(tmp_path: Path) -> None:
+    """All of them unpacked, in whatever order, are the files as they were last."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for path, size in ((first, 60_000), (second, 50_000)):
+        path.write_bytes(b"old" * (size // 3))
+    bundles.write(tmp_path / "out", [first, second], 2, 100_000)
+    for path in (first, second):
+        path.write_bytes(b"new")
+    bundles.write(tmp_path / "out", [first, second], 2, 100_000)
+    packed = []
+    for path in (tmp_path / "out").iterdir():
+        with tarfile.open(path) as archive:
+            packed += [archive.extractfile(member).read() for member in archive]  # type: ignore[union-attr]
+    assert packed == [b"new", b"new"]
+
+
+def test_a_file_that_is_replaced_while_it_is_packed_is_whole_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, measured = tmp_path / "checkpoint", tarfile.TarFile.gettarinfo
+    checkpoint.write_bytes(b"old")
+
+    def replacing(*arguments: Any, **named: Any) -> Any:
+        found = measured(*arguments, **named)
+        (tmp_path / "next").write_bytes(b"longer")
+        os.replace(tmp_path / "next", checkpoint)
+        return found
+
+    monkeypatch.setattr(tarfile.TarFile, "gettarinfo", replacing)
+    bundles.write(tmp_path / "out", [checkpoint], 1, 100_000)
+    with tarfile.open(tmp_path / "out/bundle_0.tar") as archive:
+        [packed] = [archive.extractfile(member).read() for member in archive]  # type: ignore[union-attr]
+    assert packed in (b"old", b"longer")
 
 
 def test_a_bundle_for_no_agent_is_refused() -> None:

@@ -87,6 +87,11 @@ WRONG = [
         3,
         "at least 6, for 2 seeds with ensemble_size 3 of off2on_n2.",
     ),
+    (
+        "fine_tuning.methods.sac.ensemble_size",
+        2,
+        "fine_tuning.methods.sac.ensemble_size is 2: expected none, as sac takes no agents over.",
+    ),
     ("gridworld.sweep.mazes", ["maze9"], "gridworld.sweep: "),
     ("figures", ["table_scripts"], "figures has table_scripts, which needs datasets of the robot's table"),
     ("likelihood", DELETE, "figures has figure_01a: expected the key 'likelihood'"),

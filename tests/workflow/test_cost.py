@@ -108,6 +108,18 @@ def test_a_method_that_was_not_measured_is_slower_than_any_that_was() -> None:
     assert model().update("a new one", 1e9) >= max(model().update(kind, 1e9) for kind in measured)
 
 
+def test_all_that_a_run_asks_for_was_measured(smoke: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, rates = set[str](), Model._rates
+
+    def noting(own: Model, kind: str) -> Any:
+        asked.add(kind)
+        return rates(own, kind)
+
+    monkeypatch.setattr(Model, "_rates", noting)
+    assert any(job.stage == "likelihood" for job in estimate(smoke).values())
+    assert asked and asked <= set(read_json(MEASURED)["updates"])
+
+
 @pytest.mark.parametrize("method", ["cal_ql", "wsrl", "reds"])
 def test_a_penalty_in_bfloat16_that_was_not_measured_is_no_slower_than_in_float32(method: str) -> None:
     assert f"{method}, bfloat16" not in read_json(MEASURED)["updates"]

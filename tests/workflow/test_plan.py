@@ -23,7 +23,7 @@ from paper_figures.style import AT_RATE
 from storage import UserError
 from tests.workflow.spoilt import change
 from workflow import code_hash
-from workflow.code_hash import ROOT, job_hash
+from workflow.code_hash import ROOT, job_hash, source_hash
 from workflow.configuration import CONFIGURATIONS, check, read
 from workflow.dataset_names import dataset_id, split_name
 from workflow.plan import Plan
@@ -242,6 +242,24 @@ def test_a_custom_method_without_a_readable_file_is_refused(
     assert "\n" not in str(refusal.value)
 
 
+def test_an_own_agent_beside_the_projects_is_known_by_its_content(
+    smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    smoke["datasets"][DATASET]["pretrained"] = "released"
+    own = Path(Plan(smoke).places.released_agent(DATASET, 0)).relative_to(ROOT)
+    own.parent.mkdir(parents=True)
+    found = set()
+    for content in (b"one", b"another"):
+        own.write_bytes(content)
+        source_hash.cache_clear()
+        code_hash._code.cache_clear()
+        files = [Plan(smoke).places.released_agent(DATASET, agent) for agent in (0, 1)]
+        assert [Path(file).is_absolute() for file in files] == [False, True]
+        found.add(Plan(smoke).fine_tuning.settings(DATASET, "off2on")["fingerprint"])
+    assert len(found) == 2
+
+
 def test_a_released_behaviour_policy_is_not_trained(smoke: dict[str, Any]) -> None:
     dataset = "inverted-double-pendulum-medium-expert"
     policies = smoke["behaviour_policies"]
@@ -407,6 +425,44 @@ def test_an_edit_to_the_robots_table_concerns_all_that_acts_there(
         after = fingerprints()
     concerned = {str(("slide", label)) for label in ("sac", "off2on")} | {"recorded", "slider"}
     assert {name for name in before if before[name] != after[name]} == concerned
+
+
+def test_an_edit_to_what_a_job_judges_or_draws_with_concerns_that_job_alone(smoke: dict[str, Any]) -> None:
+    pilot = Plan(read(ROOT / "config" / "heterogeneous_pilot.yaml"))
+    [(dataset, label), *_] = pilot.measurements.behaviour_pairs()
+
+    def fingerprints() -> dict[str, str]:
+        found = {
+            "trained": pilot.pretraining.settings(dataset, label),
+            "measured": pilot.measurements.behaviours(dataset, label),
+            "solved": Plan(smoke).measurements.gridworld(),
+        }
+        return {name: settings["fingerprint"] for name, settings in found.items()}
+
+    before = fingerprints()
+    for file, concerned in (
+        ("analysis/assignments.py", "measured"),
+        ("paper_figures/gridworld.py", "solved"),
+    ):
+        with edited(file):
+            after = fingerprints()
+        assert {name for name in before if before[name] != after[name]} == {concerned}
+
+
+def test_an_edit_to_a_task_with_images_concerns_a_method_from_scratch_too() -> None:
+    """It is given no data, whose fingerprint has that code for all others."""
+    configuration = copy.deepcopy(IMAGES)
+    settings = configuration["fine_tuning"]["methods"]["off2on"]
+    configuration["fine_tuning"]["methods"] = {"off2on": settings, "sac": {}}
+
+    def fingerprints() -> list[str]:
+        tuning = Plan(configuration).fine_tuning
+        return [tuning.settings("pick-place", label)["fingerprint"] for label in ("off2on", "sac")]
+
+    before = fingerprints()
+    with edited("envs/manipulation/pick_place.py"):
+        after = fingerprints()
+    assert all(old != new for old, new in zip(before, after, strict=True))
 
 
 @pytest.mark.parametrize(

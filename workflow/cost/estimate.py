@@ -30,6 +30,9 @@ from workflow.plan import Plan
 from workflow.plan.data import policies_of
 from workflow.table import Table
 
+DENSITY = "fqe"
+"""The measured update that a density model's resembles: perceptrons alone that fit data by squared errors."""
+
 
 class Compute(NamedTuple):
     """What one seed's training takes."""
@@ -184,8 +187,8 @@ class Estimate:
         place, rows = chains.Place(job.settings["environment"]), self.transitions(job.about["dataset"])
         update, evaluation = operations.of_likelihood(place.environment, config)
         seconds = self.model.other("start_training") + self.training.file("read", rows, place)
-        seconds += config.updates * self.model.update("likelihood", update)
-        seconds += self.model.update("likelihood", evaluation)
+        seconds += config.updates * self.model.update(DENSITY, update)
+        seconds += self.model.update(DENSITY, evaluation)
         memory = self.model.memory("training") + rows * place.row_bytes / BILLION
         return Job("likelihood", seconds, memory, 0.0)
 

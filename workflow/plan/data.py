@@ -20,6 +20,8 @@ SCRIPTED = {"scripts": "offline_data.manipulation:record", "heterogeneous": "off
 """What records tasks of the robot, by recipe: with images, and on the table."""
 TABLE_CODE = "envs.manipulation.tabletop:TabletopTask"
 """What steps the robot's table: `envs.locomotion` imports it so late that no job's imports show it."""
+IMAGE_CODE = "envs.manipulation:make"
+"""What steps tasks with images: `workflow.training_process` imports it as late."""
 RECORDING_KEYS = (
     "environment", "recipe", "transitions", "seed", "copies", "actions", "deviation_scale", "minari_id",
     "file", "episode_ends", "sources", "scripts",
@@ -92,7 +94,7 @@ class Data:
         """Return the settings of one behaviour policy, and their fingerprint."""
         entry = {**self.configuration["behaviour_policies"][policy], **self._compute}
         entry |= self._scores(entry["environment"])
-        return with_fingerprint(entry, job_hash("behaviour"), *table_code(entry["environment"]))
+        return with_fingerprint(entry, job_hash("behaviour"), *robot_code(entry["environment"]))
 
     def trained_policies(self) -> list[str]:
         """List the behaviour policies that datasets are recorded with and that nobody ships."""
@@ -144,6 +146,8 @@ def policies_of(dataset: Json) -> list[str]:
     return list(dict.fromkeys([*own, *sources]))
 
 
-def table_code(environment: str) -> list[str]:
-    """Return the hash of the code of the robot's table, for an environment there; else nothing."""
+def robot_code(environment: str) -> list[str]:
+    """Return the hash of the code of the robot's tasks, for an environment of theirs; else nothing."""
+    if environment in TASKS.values():
+        return [job_hash("record", IMAGE_CODE)]
     return [job_hash("record", TABLE_CODE)] if environment in TABLETOP else []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from algorithms.catalogue import NOTHING, ONLINE
 from workflow.code_hash import job_hash
 from workflow.jobs import Json, chunks, numbered
-from workflow.plan.data import Data, table_code
+from workflow.plan.data import Data, robot_code
 from workflow.plan.labels import OnlineLabels
 from workflow.plan.places import Places
 from workflow.plan.pretraining import Pretraining
@@ -85,7 +85,7 @@ class FineTuning:
         if labels.replays_offline(label):
             before.append(self.data.recording(dataset)["fingerprint"])
         else:
-            before += table_code(entry["environment"])
+            before += robot_code(entry["environment"])
         if (source := labels.starts_from(label)) != NOTHING:
             members = [self.members(label, seed) for seed in (self.seeds if seeds is None else seeds)]
             before.append(self.pretraining.agents_fingerprint(dataset, source, members))

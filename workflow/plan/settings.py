@@ -23,5 +23,11 @@ def with_fingerprint(settings: Json, *before: str) -> Json:
 
 def existing_hash(files: Sequence[str]) -> str:
     """Return a hash of those shipped files that exist; Snakemake reports the missing ones."""
-    root = ROOT if any(Path(file).is_absolute() for file in files) else Path.cwd()
-    return source_hash(*(file for file in files if (root / file).exists()), root=root)
+    own = {file for file in files if not Path(file).is_absolute()}  # of the working directory (`shipped`)
+    parts = ((Path.cwd(), own), (ROOT, set(files) - own))
+    hashes = (
+        source_hash(*(file for file in sorted(group) if (root / file).exists()), root=root)
+        for root, group in parts
+        if group
+    )
+    return " ".join(hashes)

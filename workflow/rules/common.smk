@@ -37,6 +37,15 @@ try:
 except UserError as error:
     sys.exit(f"Configuration: {error}")
 RESULTS = TABLE.results
+if workflow.is_main_process and any(Path(RESULTS, "jobs").rglob("*.begun.json")):
+    from workflow.lost_state import made_otherwise  # imports torch
+
+    if left := made_otherwise(TABLE.jobs.values()):
+        logger.warning(
+            f"{len(left)} curves, the first of them {left[0]}, were made by a campaign with other settings or"
+            " code than these. Where Snakemake has no record of such files it takes them as they are: run the"
+            " campaign again, or remove them."
+        )
 # What the report's texts read: the whole configuration, and what ran by it.
 config.update(TABLE.plan.configuration, report=TABLE.plan.figures.report())
 
