@@ -130,9 +130,12 @@ class EpisodeRows:
         return 1000 / span
 
     def shifted(self, reward: float) -> Self:
-        """Return the same transitions with `reward` added to every reward; all other arrays are shared."""
+        """Return the same transitions with `reward` added to every reward; all other arrays are shared.
+
+        The metadata have the number, of transitions that are shifted again the sum.
+        """
         rewards = self.rewards + np.float32(reward)
-        return self._with(rewards, {"reward_shift": reward})
+        return self._with(rewards, {"reward_shift": reward + self.metadata.get("reward_shift", 0.0)})
 
     def _with(self, rewards: Array, note: Mapping[str, Any]) -> Self:
         every: Any = self  # a dataclass
