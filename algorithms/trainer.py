@@ -29,7 +29,7 @@ from algorithms.training.lookup import find_method
 from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain
 from algorithms.training.online import OnlineSchedule
 from algorithms.training.trial import sizes_of
-from offline_data.minari_io import published_root, read_transitions
+from offline_data.minari_io import check_recorded_on, read_published
 from offline_data.transitions import Transitions
 from storage import UserError
 from storage.provenance import configuration_hash
@@ -64,9 +64,9 @@ class Trained(NamedTuple):
 def dataset(minari_id: str, environment: str | None = None) -> Transitions:
     """Read a Minari dataset of vectors, which is downloaded where it is not there.
 
-    UserError as `offline_data.minari_io.read_transitions`.
+    UserError as `offline_data.minari_io.read_published`.
     """
-    return read_transitions(published_root(minari_id), minari_id, environment)
+    return read_published(minari_id, environment)[0]
 
 
 def offline(
@@ -96,7 +96,8 @@ def offline(
         numbers: fields of the method's `Config`, such as `hidden_widths=[64, 64]`.
 
     Raises:
-        UserError: an unknown name, a wrong setting, data or agents of other sizes.
+        UserError: an unknown name, a wrong setting, data or agents of other sizes, or data that say that they
+            were recorded in another environment, version included.
     """
     kind = find_method(method, "offline")
     config = build(kind.Config, numbers, method)
@@ -167,6 +168,8 @@ def _job(
 ) -> Job:
     """Describe the job to its loop; a checkpoint is of these settings, data and agents to start from."""
     sizes_of(environment)
+    if data is not None:
+        check_recorded_on(data, environment)
     label = method.rpartition(":")[2].lower()
     named = str(data.metadata.get("dataset_id", "data")) if data is not None else "none"
     said = {"settings": settings, "method": method, "environment": environment, "seeds": list(seeds)}
