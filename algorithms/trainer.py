@@ -21,12 +21,11 @@ from torch import Tensor
 
 from algorithms.methods.interface import Method, OfflineStart
 from algorithms.population.agents import load_members
-from algorithms.population.streams import derived_seed
 from algorithms.training.acceleration import prepare_process
 from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.jobs import Job
 from algorithms.training.lookup import find_method
-from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain
+from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain, stream_seed
 from algorithms.training.online import OnlineSchedule
 from algorithms.training.trial import sizes_of
 from offline_data.minari_io import check_recorded_on, read_published
@@ -108,7 +107,8 @@ def offline(
     with _place(folder) as place:
         job = _job(method, environment, data, start, seeds, place, watch, [numbers, schedule])
         agents, curve = pretrain(kind, config, lasting, data, job, starting)
-    return Trained(agents, curve, _acting(kind, config, job, data, agents), environment, lasting.updates)
+    acting = _acting(kind, config, job, data, agents, had)
+    return Trained(agents, curve, acting, environment, lasting.updates)
 
 
 def online(
@@ -189,9 +189,13 @@ def _acting(
     job: Job,
     data: Transitions | None,
     agents: Sequence[Mapping[str, Tensor]],
+    had: int = 0,
 ) -> Method:
-    """Return the method with its trained agents, to act as they are evaluated, seed by seed."""
-    own, returns = [derived_seed(seed, job.label) for seed in job.seeds], data.returns() if data else ()
+    """Return the method with its trained agents, to act as they are evaluated, seed by seed.
+
+    They `had` so many updates before this training.
+    """
+    own, returns = [stream_seed(seed, job.label, had) for seed in job.seeds], data.returns() if data else ()
     start = OfflineStart(own, *sizes_of(job.environment), (), returns)
     population = kind.population(start, config, len(agents) // len(job.seeds))
     load_members(population, agents)

@@ -77,6 +77,9 @@ def test_whatever_agents_act_by_they_have_as_in_their_evaluation(
 ) -> None:
     agents = trainer.offline(method, TASK, DATA, seeds=[1, 2], schedule=OFFLINE, **SMALL, **numbers)
     np.testing.assert_array_equal(*returned(agents, OFFLINE["updates"]))
+    longer = {**OFFLINE, "updates": 30}
+    further = trainer.offline(method, TASK, DATA, agents, seeds=[1, 2], schedule=longer, **SMALL, **numbers)
+    np.testing.assert_array_equal(*returned(further, longer["updates"]))
 
 
 def test_a_policy_that_is_new_online_acts_too() -> None:
