@@ -21,15 +21,14 @@ from torch import Tensor
 
 from algorithms.methods.interface import Method, OfflineStart
 from algorithms.population.agents import load_members
-from algorithms.population.streams import derived_seed
 from algorithms.training.acceleration import prepare_process
 from algorithms.training.fine_tuning import fine_tune
 from algorithms.training.jobs import Job
 from algorithms.training.lookup import find_method
-from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain
+from algorithms.training.offline import OfflineSchedule, StartingAgents, pretrain, stream_seed
 from algorithms.training.online import OnlineSchedule
 from algorithms.training.trial import sizes_of
-from offline_data.minari_io import published_root, read_transitions
+from offline_data.minari_io import check_recorded_on, read_published
 from offline_data.transitions import Transitions
 from storage import UserError
 from storage.provenance import configuration_hash
@@ -64,9 +63,9 @@ class Trained(NamedTuple):
 def dataset(minari_id: str, environment: str | None = None) -> Transitions:
     """Read a Minari dataset of vectors, which is downloaded where it is not there.
 
-    UserError as `offline_data.minari_io.read_transitions`.
+    UserError as `offline_data.minari_io.read_published`.
     """
-    return read_transitions(published_root(minari_id), minari_id, environment)
+    return read_published(minari_id, environment)[0]
 
 
 def offline(
@@ -96,7 +95,8 @@ def offline(
         numbers: fields of the method's `Config`, such as `hidden_widths=[64, 64]`.
 
     Raises:
-        UserError: an unknown name, a wrong setting, data or agents of other sizes.
+        UserError: an unknown name, a wrong setting, data or agents of other sizes, or data that say that they
+            were recorded in another environment, version included.
     """
     kind = find_method(method, "offline")
     config = build(kind.Config, numbers, method)
@@ -107,7 +107,8 @@ def offline(
     with _place(folder) as place:
         job = _job(method, environment, data, start, seeds, place, watch, [numbers, schedule])
         agents, curve = pretrain(kind, config, lasting, data, job, starting)
-    return Trained(agents, curve, _acting(kind, config, job, data, agents), environment, lasting.updates)
+    acting = _acting(kind, config, job, data, agents, had)
+    return Trained(agents, curve, acting, environment, lasting.updates)
 
 
 def online(
@@ -167,6 +168,8 @@ def _job(
 ) -> Job:
     """Describe the job to its loop; a checkpoint is of these settings, data and agents to start from."""
     sizes_of(environment)
+    if data is not None:
+        check_recorded_on(data, environment)
     label = method.rpartition(":")[2].lower()
     named = str(data.metadata.get("dataset_id", "data")) if data is not None else "none"
     said = {"settings": settings, "method": method, "environment": environment, "seeds": list(seeds)}
@@ -186,9 +189,13 @@ def _acting(
     job: Job,
     data: Transitions | None,
     agents: Sequence[Mapping[str, Tensor]],
+    had: int = 0,
 ) -> Method:
-    """Return the method with its trained agents, to act as they are evaluated, seed by seed."""
-    own, returns = [derived_seed(seed, job.label) for seed in job.seeds], data.returns() if data else ()
+    """Return the method with its trained agents, to act as they are evaluated, seed by seed.
+
+    They `had` so many updates before this training.
+    """
+    own, returns = [stream_seed(seed, job.label, had) for seed in job.seeds], data.returns() if data else ()
     start = OfflineStart(own, *sizes_of(job.environment), (), returns)
     population = kind.population(start, config, len(agents) // len(job.seeds))
     load_members(population, agents)

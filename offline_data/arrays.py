@@ -44,6 +44,26 @@ def check_last_ends(name: str, episode_ends: NDArray[np.bool_]) -> None:
         raise UserError(f"{name}: the last transition must end an episode")
 
 
+def check_ends_are_known(metadata: Mapping[str, Any], name: str, purpose: str) -> None:
+    """UserError where two episodes of the data may count as one, and `purpose` needs whole ones.
+
+    By what reading a D4RL file decided (`d4rl_hdf5.recording`): episodes are longer than the time limit, or
+    the authors' rule has gone over ends that the file shows without a mark.
+    """
+    decided = metadata.get("episode_ends", {})
+    joined = decided.get("unmarked_ends") if decided.get("rule") == "authors" else 0
+    if longer := decided.get("longer_than_time_limit"):
+        found = f"{longer} of them longer than the time limit"
+    elif joined:
+        found = f"{joined} of them end without a mark and are joined to the next"
+    else:
+        return
+    raise UserError(
+        f"{name} does not mark where its episodes end ({found}): expected data with the ends of all, which"
+        f" {purpose} needs"
+    )
+
+
 def episode_slices(episode_ends: NDArray[np.bool_]) -> Iterator[slice]:
     """Yield the rows of each episode, in order."""
     start = 0
@@ -86,7 +106,8 @@ class EpisodeRows:
 
         The scale of "return_range" is 1000 / (largest - smallest return of an episode), as IQL's authors
         normalise locomotion rewards (ikostrikov/implicit_q_learning, train_offline.py). The metadata have the
-        number, of transitions that are scaled again the product. UserError where all returns are equal.
+        number, of transitions that are scaled again the product. UserError where all returns are equal, or of
+        episodes whose ends are not known.
         """
         if reward_scale == "return_range":
             reward_scale = self._range_scale()
@@ -98,19 +119,23 @@ class EpisodeRows:
         return [float(self.rewards[rows].sum(dtype=np.float64)) for rows in self.episodes()]
 
     def _range_scale(self) -> float:
+        name = self.metadata.get("dataset_id", "transitions")
+        check_ends_are_known(self.metadata, name, "reward_scale return_range")
         returns = self.returns()
         span = max(returns) - min(returns)
         if span == 0:
-            name = self.metadata.get("dataset_id", "transitions")
             raise UserError(
                 f"{name}: all episodes return {returns[0]:g}: reward_scale return_range needs others"
             )
         return 1000 / span
 
     def shifted(self, reward: float) -> Self:
-        """Return the same transitions with `reward` added to every reward; all other arrays are shared."""
+        """Return the same transitions with `reward` added to every reward; all other arrays are shared.
+
+        The metadata have the number, of transitions that are shifted again the sum.
+        """
         rewards = self.rewards + np.float32(reward)
-        return self._with(rewards, {"reward_shift": reward})
+        return self._with(rewards, {"reward_shift": reward + self.metadata.get("reward_shift", 0.0)})
 
     def _with(self, rewards: Array, note: Mapping[str, Any]) -> Self:
         every: Any = self  # a dataclass

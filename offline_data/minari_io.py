@@ -205,6 +205,29 @@ def marked_ends(folder: Path | str, dataset_id: str) -> dict[str, Any]:
     }
 
 
+def read_published(dataset_id: str, environment: str | None = None) -> tuple[Transitions, dict[str, Any]]:
+    """Return any Minari dataset of plain vectors, and how the ends of its episodes are marked.
+
+    Args:
+        dataset_id: in a namespace of any depth; downloaded by Minari where it is not there.
+        environment: as in `read_transitions`.
+
+    Raises:
+        UserError: as `published_root`, `read_transitions` and `marked_ends`, or an episode is longer than the
+            time limit of `environment`.
+    """
+    root = published_root(dataset_id)
+    transitions, ends = read_transitions(root, dataset_id, environment), marked_ends(root, dataset_id)
+    limit = math.inf if environment is None else specification(environment).time_limit
+    for number, rows in enumerate(transitions.episodes()):
+        if (steps := rows.stop - rows.start) > limit:
+            raise UserError(
+                f"The Minari dataset {dataset_id!r}: episode {number} has {steps} steps, more than the"
+                f" {limit} that {environment} allows; expected one episode to end where the next begins"
+            )
+    return transitions, ends
+
+
 def read_arrays(
     folder: Path | str, dataset_id: str, read: Callable[[Any, int, int], dict[str, NDArray[Any]]]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -241,6 +264,13 @@ def read_arrays(
         raise UserError(f"{data} is truncated, damaged or of another layout: {error}") from error
 
 
+def check_recorded_on(transitions: Transitions, environment: str) -> None:
+    """Refuse transitions whose metadata name another environment, or a changed one, as `read_transitions`."""
+    dataset_id = transitions.metadata.get("dataset_id", "data")
+    if (recorded_on := _recorded_on(transitions.metadata, Path(dataset_id))) is not None:
+        _check_environment(dataset_id, vars(transitions), recorded_on, environment)
+
+
 def _recorded_on(metadata: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
     """Gymnasium's specification of the environment of a dataset, where its metadata tell."""
     if metadata.get("env_spec") is None:
@@ -261,8 +291,8 @@ def _check_environment(
 ) -> None:
     if recorded_on is not None and recorded_on["id"] != environment:
         raise UserError(
-            f"The Minari dataset {dataset_id!r} was recorded on {recorded_on['id']}, and the configuration's"
-            f" environment is {environment}; expected the same name and version"
+            f"The Minari dataset {dataset_id!r} was recorded on {recorded_on['id']}, and the environment"
+            f" asked for is {environment}; expected the same name and version"
         )
     spec = specification(environment)
     if recorded_on is not None and (found := environment_spec.differences(recorded_on, environment)):

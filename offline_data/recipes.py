@@ -21,7 +21,7 @@ from tqdm import tqdm
 from envs.locomotion import EnvironmentBatch, specification
 from envs.tabletop import taken_for
 from offline_data.collect import Policy, record
-from offline_data.minari_io import marked_ends, published_root, read_transitions, write_dataset
+from offline_data.minari_io import read_published, read_transitions, write_dataset
 from offline_data.transitions import Episode, Transitions, summary, to_episodes
 from storage import UserError
 from storage.checksums import sha256
@@ -224,19 +224,10 @@ def published(environment: str, dataset_id: str) -> Recording:
         dataset_id: in a namespace of any depth.
 
     Raises:
-        UserError: as `minari_io.published_root`, `minari_io.read_transitions` and `minari_io.marked_ends`,
-            or an episode is longer than the environment's time limit.
+        UserError: as `minari_io.read_published`.
     """
-    root = published_root(dataset_id)
-    episodes = to_episodes(read_transitions(root, dataset_id, environment))
-    limit = specification(environment).time_limit
-    for number, episode in enumerate(episodes):
-        if len(episode) > limit:
-            raise UserError(
-                f"The Minari dataset {dataset_id!r}: episode {number} has {len(episode)} steps, more than the"
-                f" {limit} that {environment} allows; expected one episode to end where the next begins"
-            )
-    ends = marked_ends(root, dataset_id)
+    transitions, ends = read_published(dataset_id, environment)
+    episodes = to_episodes(transitions)
     return described(environment, episodes, "minari", [], source=dataset_id, episode_ends=ends)
 
 

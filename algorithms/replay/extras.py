@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from algorithms.population.checkpoints import fit
+from offline_data.arrays import check_ends_are_known
 from offline_data.image_episodes import SOURCES, ImageEpisodes
 from offline_data.transitions import Transitions
 from storage import UserError
@@ -69,12 +70,8 @@ def check_imitated(needed: Needed, present: Collection[int], dataset: str) -> No
 
 def _recorded(transitions: Transitions | ImageEpisodes, name: Extra, discount: float) -> NDArray[Any]:
     dataset = transitions.metadata.get("dataset_id", "the dataset")
-    longer = transitions.metadata.get("episode_ends", {}).get("longer_than_time_limit")
-    if longer and name in ("returns_to_go", "trajectory"):
-        raise UserError(
-            f"{dataset} does not mark where its episodes end ({longer} of them longer than the time limit):"
-            f" expected data with the ends of all, which the method's {name} needs"
-        )
+    if name in ("returns_to_go", "trajectory"):
+        check_ends_are_known(transitions.metadata, dataset, f"the method's {name}")
     if name == "returns_to_go":
         return transitions.discounted_returns(discount)
     if name == "next_actions":  # where an episode ends, another's, with `continues` 0

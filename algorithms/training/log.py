@@ -107,8 +107,9 @@ class TrainingLog:
         """Count one update's metrics ([G] tensors, one entry a seed) towards the running means.
 
         UserError where one is not finite, or Q beyond its bound: at once, before spoilt networks act or
-        spoilt priorities draw.
+        spoilt priorities draw. And where they have other names than those before them since the last row.
         """
+        metrics = self._in_order(metrics, step)
         names = tuple(metrics)
         values = _on_the_host(metrics)
         if names not in self._limits:
@@ -119,6 +120,16 @@ class TrainingLog:
             row, column = sound.logical_not().nonzero()[0].tolist()
             self._stop(names[row], self._seeds[column], float(values[row, column]), step)
         self._every.add(names, values)
+
+    def _in_order(self, metrics: Metrics, step: int) -> Metrics:
+        """Return the metrics in the order of those before them, to whose means they add."""
+        before = self._every.names or list(metrics)
+        if metrics.keys() != set(before):
+            raise UserError(
+                f"{'/'.join(self._labels)}: update {step} measures {', '.join(sorted(metrics))}, and those"
+                f" before it since the last row {', '.join(sorted(before))}: expected the same metrics"
+            )
+        return {name: metrics[name] for name in before}
 
     def _stop(self, name: str, seed: int, value: float, step: int) -> NoReturn:
         what = f"{'/'.join(self._labels)}: {name} of seed {seed} became"

@@ -60,6 +60,14 @@ class Part(NamedTuple):
     starting: StartingAgents | None = None
 
 
+def stream_seed(seed: int, label: str, updates: int) -> int:
+    """Derive the seed of a random stream of an agent that has had so many updates before.
+
+    Agents trained further are not to see the batches of their first updates again.
+    """
+    return derived_seed(seed, label + (f" from {updates}" if updates else ""))
+
+
 class PretrainedAgents(NamedTuple):
     """The trained agents in the order of their seeds, each as `one_agent`'s tensors, and their curve."""
 
@@ -183,11 +191,9 @@ class OfflineLoop(Loop):
         phase_ends = (schedule.cloning_warm_start, self.warm_start)
         first_step = self._first_step(parts)
         self._check_start(schedule, first_step, self.warm_start)
-        # Agents trained further are not to see the batches of their first updates again.
-        again = f" from {first_step}" if first_step else ""
         seeds = [(each.label, seed) for each in self.jobs for seed in each.seeds]
-        draws = [derived_seed(seed, f"{label} batches" + again) for label, seed in seeds]
-        own = [derived_seed(seed, label + again) for label, seed in seeds]
+        draws = [stream_seed(seed, f"{label} batches", first_step) for label, seed in seeds]
+        own = [stream_seed(seed, label, first_step) for label, seed in seeds]
         agents = [agent for part in parts if part.starting for agent in part.starting.agents]
         returns = recordings[0].returns() if len(parts) == 1 else ()  # by trajectory: of one dataset
         start = OfflineStart(own, *self.data.sizes, agents, returns, first_step)

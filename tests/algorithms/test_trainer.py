@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,9 +15,10 @@ import torch
 from algorithms import trainer
 from algorithms.training.evaluation import evaluate
 from envs import reference_scores
+from offline_data.minari_io import write_dataset
 from storage import UserError
 from storage.curves import COLUMNS, write_curves
-from tests.made_up import made_up_transitions
+from tests.made_up import made_up_transitions, make_episodes
 
 TASK = "InvertedDoublePendulum-v4"
 SMALL: dict[str, Any] = {"hidden_widths": [8, 8], "batch_size": 16}
@@ -74,6 +77,9 @@ def test_whatever_agents_act_by_they_have_as_in_their_evaluation(
 ) -> None:
     agents = trainer.offline(method, TASK, DATA, seeds=[1, 2], schedule=OFFLINE, **SMALL, **numbers)
     np.testing.assert_array_equal(*returned(agents, OFFLINE["updates"]))
+    longer = {**OFFLINE, "updates": 30}
+    further = trainer.offline(method, TASK, DATA, agents, seeds=[1, 2], schedule=longer, **SMALL, **numbers)
+    np.testing.assert_array_equal(*returned(further, longer["updates"]))
 
 
 def test_a_policy_that_is_new_online_acts_too() -> None:
@@ -122,6 +128,40 @@ def test_an_environment_whose_actions_are_of_another_range_than_agents_is_refuse
         monkeypatch.setitem(reference_scores.KNOWN, family, (0.0, 1.0))
         with pytest.raises(UserError, match=rf"{family}-v5 takes actions from .* expected -1 to 1"):
             trainer.online("sac", f"{family}-v5", schedule=ONLINE, **SMALL)
+
+
+def stored(root: Path, monkeypatch: pytest.MonkeyPatch, lengths: list[int]) -> str:
+    """Write the dataset of HalfCheetah-v5 that a user of Minari may have; its id."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+    episodes = make_episodes(lengths, action_size=6, observation_size=17)
+    write_dataset(root, "mine/cheetah-local-v0", episodes, "HalfCheetah-v5", {})
+    return "mine/cheetah-local-v0"
+
+
+def test_data_of_another_version_of_the_environment_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = trainer.dataset(stored(tmp_path, monkeypatch, [30, 20]))
+    with pytest.raises(UserError, match=r"was recorded on HalfCheetah-v5, and .* is HalfCheetah-v4"):
+        trainer.offline("cql", "HalfCheetah-v4", data, schedule=OFFLINE, **SMALL)
+    with pytest.raises(UserError, match=r"was recorded on HalfCheetah-v5, and .* is HalfCheetah-v4"):
+        trainer.online("rlpd", "HalfCheetah-v4", data, schedule=ONLINE, **SMALL)
+
+
+def test_a_dataset_is_refused_where_one_of_its_episodes_goes_on_after_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = stored(tmp_path, monkeypatch, [30, 1001])
+    with pytest.raises(UserError, match="episode 1 has 1001 steps, more than the 1000 that HalfCheetah-v5"):
+        trainer.dataset(name, "HalfCheetah-v5")
+    with h5py.File(tmp_path / name / "data" / "main_data.hdf5", "a") as file:
+        file["episode_0/truncations"][10] = True
+    metadata = tmp_path / name / "data" / "metadata.json"
+    said = json.loads(metadata.read_text())
+    del said["data_sha256"]
+    metadata.write_text(json.dumps(said))
+    with pytest.raises(UserError, match="episode 0 goes on after a time-out at step 10 of its 30"):
+        trainer.dataset(name)
 
 
 def test_rewards_collected_online_are_scaled_as_those_of_the_data() -> None:

@@ -293,6 +293,18 @@ def test_next_observations_that_are_no_next_rows_are_refused(tmp_path: Path) -> 
     read_episodes(path, PENDULUM, AUTHORS)
 
 
+@pytest.mark.parametrize("ends", [[(4, UNMARKED), (6, TERMINAL)], [(LIMIT + 1, TIME_OUT), (6, TERMINAL)]])
+def test_the_returns_of_joined_episodes_are_no_range_to_scale_rewards_by(
+    tmp_path: Path, ends: list[tuple[int, str]]
+) -> None:
+    data = {**made_up([*ends, (5, TERMINAL)]), "rewards": np.ones(sum(n for n, _ in ends) + 5, np.float32)}
+    path = write(tmp_path / "file", data)
+    with pytest.raises(UserError, match=r"file does not mark .* which reward_scale return_range needs"):
+        read_transitions(path, PENDULUM, AUTHORS).scaled("return_range")
+    if ends[0][0] <= LIMIT:  # where the ends are found, the longest episode earns 6 and the shortest 4
+        assert read_transitions(path, PENDULUM).scaled("return_range").metadata["reward_scale"] == 500
+
+
 def test_a_rule_that_is_none_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "file", made_up([(4, TERMINAL)]))
     with pytest.raises(UserError, match="episode_ends is 'guessed': expected one of checked, authors"):

@@ -74,6 +74,13 @@ def test_the_factor_of_rewards_scaled_twice_is_the_product() -> None:
     assert twice.metadata["reward_scale"] == 2
 
 
+def test_the_shift_of_rewards_shifted_twice_is_the_sum() -> None:
+    transitions = from_episodes(make_episodes([3, 2]), {"dataset_id": "x"})
+    twice = transitions.shifted(2.0).shifted(0.0)
+    np.testing.assert_array_equal(twice.rewards, transitions.rewards + np.float32(2))
+    assert twice.metadata["reward_shift"] == 2
+
+
 def test_returns_are_scaled_to_a_range_of_a_thousand() -> None:
     transitions = from_episodes(make_episodes([5, 3, 4]), {"dataset_id": "x"})
     returns = np.array([transitions.rewards[rows].astype(float).sum() for rows in transitions.episodes()])

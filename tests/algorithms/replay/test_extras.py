@@ -160,6 +160,10 @@ def test_data_that_cannot_say_are_refused() -> None:
         UserError, match=r"longer than the time limit\): .* which the method's trajectory needs"
     ):
         OfflineData.from_transitions(replace(made_up(), metadata=ends), needed=Needed(("trajectory",)))
+    ends["episode_ends"] = {"rule": "authors", "unmarked_ends": 2, "longer_than_time_limit": 0}
+    for needed in (RETURNS, Needed(("trajectory",))):
+        with pytest.raises(UserError, match=r"\(2 of them end without a mark and are joined to the next\)"):
+            OfflineData.from_transitions(replace(made_up(), metadata=ends), needed=needed)
     replay = UniformReplay(OfflineData.from_transitions(made_up()), buffer(2))
     replay.add(block(2, 0, torch.ones(RUNS, 2, dtype=torch.bool)))
     with pytest.raises(UserError, match="a batch has the extras none, expected returns_to_go"):

@@ -53,6 +53,28 @@ def test_rows_hold_means_since_the_last_row_and_what_was_measured() -> None:
     }
 
 
+def test_a_metric_is_known_by_its_name_wherever_it_stands() -> None:
+    log, [first, second] = make_log(), values((1, 2), (3, 6))
+    log.add(first, 1)
+    log.add(dict(reversed(second.items())), 2)
+    assert log.write(log.take(2), {}) == {"critic_loss": 3.0, "q_mean": 30.0}
+
+
+@pytest.mark.parametrize("names", ["critic_loss, entropy", "critic_loss", "critic_loss, entropy, q_mean"])
+def test_an_update_that_measures_something_else_than_those_before_it_is_refused(names: str) -> None:
+    log = make_log()
+    log.add(values((1, 2))[0], 41)
+    other = {name: torch.tensor([1.0, 2.0]) for name in names.split(", ")}
+    expected = (
+        f"pilot/sac/made-up: update 42 measures {names}, and those before it since the last row critic_loss,"
+        " q_mean: expected the same metrics"
+    )
+    with pytest.raises(UserError, match=expected):
+        log.add(other, 42)
+    log.take(42)
+    log.add(other, 43)  # where a row begins, another phase may
+
+
 def test_sums_do_not_lose_small_terms() -> None:
     log = make_log()
     for update in range(2000):
