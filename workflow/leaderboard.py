@@ -17,6 +17,7 @@ from algorithms.training import acceleration
 from analysis.intervals import Bootstrap
 from analysis.leaderboard import OURS, Entry, markdown, rows
 from analysis.outside import enter, read_outside
+from offline_data.recipes import UNIFORM, UNTRAINED
 from storage import UserError
 from storage.curves import COLUMNS, read_curves, read_provenance
 from storage.files import write_text
@@ -30,6 +31,7 @@ from workflow.plan.data import policies_of
 
 BOARD, REFERENCE = Path("results", "leaderboard.md"), Path("results", "reference")
 OUTSIDE = "outside"
+_ACTIONS = {UNIFORM: "uniform actions", UNTRAINED: "an untrained policy's actions"}
 
 
 def main(options: argparse.Namespace) -> None:
@@ -90,10 +92,14 @@ def _plan(run: str, reference: Path) -> Plan:
 
 
 def _made(entry: Json) -> str:
-    """How a dataset of ours was made."""
+    """How a dataset of ours was made: recordings that differ by more than their draws have other words."""
     size = f"{entry['transitions']:,} transitions, " if "transitions" in entry else ""
-    policies = "".join(f" of {policy}" for policy in policies_of(entry))
-    return f"recorded here, {entry['recipe']}{policies}, {size}{entry['environment']}"
+    how = "".join(f" of {policy}" for policy in policies_of(entry))
+    if entry["recipe"] == "random":
+        how = f" ({_ACTIONS[entry.get('actions', UNIFORM)]})"
+    if "deviation_scale" in entry:
+        how += f" at {entry['deviation_scale']:g} of its deviation"
+    return f"recorded here, {entry['recipe']}{how}, {size}{entry['environment']}"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ from storage import UserError
 from storage.curves import read_curves, read_provenance, write_curves
 from tests.analysis.test_outside import SAID, csv, curves
 from workflow.code_hash import ROOT
+from workflow.configuration import read
 from workflow.leaderboard import BOARD, REFERENCE, main, page
+
+RANDOM = "halfcheetah-random"
 
 
 def test_the_committed_page_is_that_of_the_committed_curves() -> None:
@@ -24,6 +27,11 @@ def reference_of(folder: Path, *names: str) -> Path:
     for name in names:
         shutil.copytree(ROOT / REFERENCE / name / "curves", folder / name / "curves")
     return folder
+
+
+def rows_of(text: str) -> list[str]:
+    """The rows of its tables, without their heads."""
+    return [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| method")]
 
 
 def test_an_outside_file_enters_by_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +58,15 @@ def test_curves_that_two_folders_tell_differently_are_refused(tmp_path: Path) ->
     write_curves(folder / "figure_03" / one, frame.assign(value=frame["value"] + 1), said)
     with pytest.raises(UserError, match="The curves give one point twice"):
         page(folder)
+
+
+def test_recordings_of_one_name_that_differ_have_tables_of_their_own(tmp_path: Path) -> None:
+    folders = ("comparison", "figure_03")
+    actions = [read(ROOT / "config" / f"{name}.yaml")["datasets"][RANDOM]["actions"] for name in folders]
+    assert actions == ["uniform", "untrained"]
+    _, *tables = page(reference_of(tmp_path, *folders)).split("\n## ")
+    found = [{row.split("|")[-3].strip() for row in rows_of(table)} for table in tables if RANDOM in table]
+    assert sorted(found, key=str) == [{"comparison"}, {"figure_03"}]
 
 
 def test_curves_without_a_configuration_are_refused(tmp_path: Path) -> None:
