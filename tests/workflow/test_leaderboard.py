@@ -69,6 +69,17 @@ def test_recordings_of_one_name_that_differ_have_tables_of_their_own(tmp_path: P
     assert sorted(found, key=str) == [{"comparison"}, {"figure_03"}]
 
 
+def test_a_seed_that_was_run_again_to_the_same_returns_is_counted_once(tmp_path: Path) -> None:
+    folder = reference_of(tmp_path, "figure_03", "ablations")
+    one = "curves/halfcheetah-medium-replay/off2on/seeds_0.parquet"
+    found = (read_curves(folder / name / one) for name in ("ablations", "figure_03"))
+    again, first = (curves[curves["metric"] == "return"] for curves in found)
+    assert (set(again["run"]), set(first["run"])) == ({"ablations"}, {"figure_03"})
+    assert list(again["value"]) == list(first["value"])
+    rows = [row for row in rows_of(page(folder)) if row.startswith("| Off2On  ")]
+    assert [row.split("|")[4].strip() for row in rows] == ["3", "3"]  # seeds, on two datasets
+
+
 def test_curves_without_a_configuration_are_refused(tmp_path: Path) -> None:
     shutil.copytree(ROOT / REFERENCE / "fall" / "curves", tmp_path / "unknown" / "curves")
     with pytest.raises(UserError, match=r"unknown has curves: expected config/unknown\.yaml"):
