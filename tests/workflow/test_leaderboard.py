@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import shutil
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from algorithms.training.lookup import find_method
+from algorithms.training.online import OnlineSchedule
 from storage import UserError
 from storage.curves import read_curves, read_provenance, write_curves
+from storage.settings import build
 from tests.analysis.test_outside import SAID, csv, curves
 from workflow.code_hash import ROOT
 from workflow.configuration import read
 from workflow.leaderboard import BOARD, REFERENCE, main, page
+from workflow.plan import Plan
 
 RANDOM = "halfcheetah-random"
 
@@ -78,6 +83,27 @@ def test_a_seed_that_was_run_again_to_the_same_returns_is_counted_once(tmp_path:
     assert list(again["value"]) == list(first["value"])
     rows = [row for row in rows_of(page(folder)) if row.startswith("| Off2On  ")]
     assert [row.split("|")[4].strip() for row in rows] == ["3", "3"]  # seeds, on two datasets
+
+
+def test_what_a_row_takes_is_of_the_settings_that_made_its_curves() -> None:
+    plans: dict[Path, Plan] = {}
+    for file in sorted((ROOT / REFERENCE).glob("*/curves/*/*/seeds_*.parquet")):
+        folder, (dataset, label) = file.parents[3], file.parts[-3:-1]
+        own, current = folder / "config.yaml", ROOT / "config" / f"{folder.name}.yaml"
+        plan = plans.setdefault(folder, Plan(read(own if own.is_file() else current)))
+        if plan.data.images or plan.configuration.get("demonstration"):
+            continue
+        settings = plan.fine_tuning.settings(dataset, label)
+        method = find_method(settings["method"], "online")
+        made, now = (
+            (
+                build(method.Config, said["config"], "config"),
+                # What is measured besides costs no updates.
+                replace(build(OnlineSchedule, said["schedule"], "schedule"), diagnostics_interval=0),
+            )
+            for said in (read_provenance(file)["configuration"], settings)
+        )
+        assert made == now, file
 
 
 def test_curves_without_a_configuration_are_refused(tmp_path: Path) -> None:
