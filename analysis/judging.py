@@ -143,7 +143,9 @@ def verdict_of(low: float, high: float, threshold: float, margin: float | None =
 def seeds_to_decide(
     estimate: float, low: float, high: float, runs: int, threshold: float, margin: float | None = None
 ) -> int | None:
-    """About how many runs would put the whole interval on the side of its estimate; None if none would.
+    """About how many runs, more than `runs`, would decide an undecided interval; None if none would.
+
+    They put it whole on the side of its estimate.
 
     The half-width w of a bootstrap interval of n runs goes as sqrt((n - 1) / n) / sqrt(n): the resampled
     deviation is the one that divides by n. It has to shrink to the distance d from the estimate to what it
@@ -156,7 +158,8 @@ def seeds_to_decide(
     if any(distance == 0 for _, distance in reach):
         return None
     target = max(width / distance for width, distance in reach) ** 2 * runs**2 / (runs - 1)
-    return math.ceil((target + math.sqrt(max(target**2 - 4 * target, 0.0))) / 2 - 1e-9)
+    enough = math.ceil((target + math.sqrt(max(target**2 - 4 * target, 0.0))) / 2 - 1e-9)
+    return max(enough, runs + 1)  # where the interval ends on the edge, `enough` is `runs`
 
 
 def _datasets(claim: Claim, curves: pd.DataFrame) -> list[str]:

@@ -18,7 +18,8 @@ episodes, `step` counts episodes); the other locomotion figures (1b, 1c, 4, 8 to
 - 15: curves go by colour. The legend has the two online-only curves swapped: blue, "SAC Online only", starts
   at the ensemble's values and pink, "SAC Ensemble Online only", at the single agents', opposite to Figure 16
   and to the balanced curves beside them. Here blue is the ensemble and pink the single agent.
-- 5b, 17: s1 is the share of online samples among the drawn ones, s2 that of random-action data.
+- 5b, 17: s1 is the share of online samples among the drawn ones, s2 that of random-action data; `step` there
+  is the episodes before a block's own ten (`analysis.shares.measured_at`).
 
 `python -m analysis.published --from FILE` makes the table again from the full digitised one.
 """
@@ -37,7 +38,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.stats import norm
 
-from analysis.shares import TRUE_SHARE, environment_steps
+from analysis.shares import TRUE_SHARE, measured_at
 from storage import UserError
 from storage.curves import COLUMNS as CURVE_COLUMNS
 from storage.files import atomic_path
@@ -145,7 +146,8 @@ def published_runs(figure: str | int) -> pd.DataFrame:
     as many equal parts of a normal distribution, scaled so that mean and (population) deviation at each step
     are the printed ones. Each run keeps its place for the whole curve, which cannot be known from the figure:
     deviations of averages over steps come out as large as they can be. Steps are environment steps (or
-    episodes), also of 4a and 9. Cached, so callers must not write into it.
+    episodes), also of 4a and 9, and of a share those after its block. Cached, so callers must not write
+    into it.
 
     Raises:
         UserError: the paper has no such figure.
@@ -166,8 +168,8 @@ def published_runs(figure: str | int) -> pd.DataFrame:
         dataset=[published_dataset(*key) for key in keys],
         metric=[METRIC_OF_CURVE[str(figure), curve] for curve in rows["curve"]],
     )
-    shares = curves["metric"] == TRUE_SHARE
-    curves.loc[shares, "step"] = environment_steps(curves.loc[shares, "step"].to_numpy())
+    for metric, printed in curves.groupby("metric")["step"]:
+        curves.loc[printed.index, "step"] = measured_at(str(metric), printed.to_numpy())
     runs = [curves.assign(seed=run, value=rows["mean"] + places[run] * rows["std"]) for run in range(count)]
     return pd.concat(runs, ignore_index=True)[list(CURVE_COLUMNS)]
 

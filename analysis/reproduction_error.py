@@ -15,7 +15,7 @@ from analysis.published import (
     published_table,
 )
 from analysis.scores import mean_over_runs, normalised, run_values
-from analysis.shares import LOGGED_SHARE, TRUE_SHARE, environment_steps
+from analysis.shares import DRAWN_SHARES, LOGGED_SHARE, TRUE_SHARE, measured_at
 from analysis.summary import table_text
 
 STEPS = (0, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000)
@@ -24,7 +24,7 @@ EPISODES = (0, 50, 100, 200, 300, 500, 700, 1_000)
 """The same for the manipulation tasks, in episodes. (Ours.)"""
 LAST_INTERVAL = 1_000
 """[C] The paper evaluates before each 1,000 steps: its last point stands for the end, 1,000 steps later."""
-_OF_EPISODES = (SUCCESS, "online_share", "random_share")
+_OF_EPISODES = (SUCCESS, *DRAWN_SHARES)
 _READINGS = {
     "auroc_individual": "individual",
     "online_share": "online samples",
@@ -94,10 +94,9 @@ def _errors(
     ours: pd.DataFrame, theirs: pd.DataFrame, method: str, dataset: str, metric: str, bootstrap: Bootstrap
 ) -> pd.DataFrame:
     """Compare one published curve `theirs` with its counterpart in `ours`: all columns but its own name."""
-    places = theirs["step"].to_numpy(dtype=np.int64)
+    places = measured_at(metric, theirs["step"].to_numpy(dtype=np.int64))
     by_episodes = metric in _OF_EPISODES
     if metric == TRUE_SHARE:
-        places = environment_steps(places)
         metric = LOGGED_SHARE if (ours["metric"] == LOGGED_SHARE).any() else TRUE_SHARE
     values, steps = run_values(ours, method, [dataset], metric)
     compared = np.isin(steps, [*(EPISODES if by_episodes else STEPS), *steps[-1:]])

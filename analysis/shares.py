@@ -1,4 +1,4 @@
-"""Which share of the drawn samples is offline (Figures 4a and 9): ours over steps, and the paper's axis.
+"""Shares of the drawn samples (Figures 4a, 5b, 9 and 17): ours over steps, and the paper's axis.
 
 The paper logged every 100th batch, always with the first one after new samples came in, which have the
 highest priority: its printed curves overstate the online share by up to ten times early on [D]. Our
@@ -18,9 +18,12 @@ from storage import UserError
 
 TRUE_SHARE = "offline_fraction"
 LOGGED_SHARE = "offline_fraction_logged"
+DRAWN_SHARES = ("online_share", "random_share")
+"""Of the manipulation tasks, over episodes."""
 
 _BLOCK = 1_000  # [C] gradient steps that one value of the paper's index stands for
 _FIRST_EPOCH = 5  # [S] D.1: blocks of gradient steps after the first block of environment steps
+_EPISODES = 10  # [COG] collected before each block of updates
 
 
 def share_curve(
@@ -59,6 +62,17 @@ def share_curve(
             "runs": len(shares),
         }
     )
+
+
+def measured_at(metric: str, printed: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the steps or episodes at which our curves have what the paper's have at `printed` ones.
+
+    A share is of a block of updates, and ours stands at the evaluation after it. The paper's stands at what
+    came before: online samples are drawn at its episode 0 already, which are those of the first ten. [D]
+    """
+    if metric == TRUE_SHARE:
+        return environment_steps(printed)
+    return printed + _EPISODES if metric in DRAWN_SHARES else printed
 
 
 def environment_steps(gradient_steps: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from analysis.published import (
 )
 from analysis.published import SUCCESS as TRAILING_SUCCESS
 from analysis.scores import normalised, panel_order, returns
-from analysis.shares import LOGGED_SHARE, TRUE_SHARE, environment_steps, share_curve
+from analysis.shares import LOGGED_SHARE, TRUE_SHARE, measured_at, share_curve
 from analysis.success import MEASURED
 from paper_figures import drawing, style
 from paper_figures.drawing import OUR_LEVEL, OURS, PUBLISHED, PUBLISHED_LEVEL
@@ -188,8 +188,7 @@ def _published(figure: str) -> dict[str, dict[tuple[str, str], pd.DataFrame]]:
         panel, curve = map(str, names)
         of_dataset = curves.setdefault(published_dataset(figure, panel, curve), {})
         metric, rows = METRIC_OF_CURVE[figure, curve], rows[["step", "mean", "std"]].reset_index(drop=True)
-        if metric == TRUE_SHARE:
-            rows["step"] = environment_steps(rows["step"].to_numpy())
+        rows["step"] = measured_at(metric, rows["step"].to_numpy())
         of_dataset[METHOD_OF_CURVE[figure, curve], metric] = rows
     return curves
 

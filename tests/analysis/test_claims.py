@@ -289,6 +289,14 @@ def test_the_seeds_that_would_decide_do_decide() -> None:
     assert seeds_to_decide(0.0, -width, width, runs, 0.0) is None
 
 
+@pytest.mark.parametrize("margin", [None, 2.0])
+def test_more_seeds_than_there_were_decide_what_they_left_undecided(margin: float | None) -> None:
+    """An interval that ends on the edge of its claim, as shares of few episodes do, is undecided."""
+    edge = margin or 0.0
+    assert verdict_of(edge - 3.0, edge, edge if margin is None else 0.0, margin) == "undecided"
+    assert seeds_to_decide(edge - 1.5, edge - 3.0, edge, 3, 0.0, margin) == 4
+
+
 # --- the paper's own curves ---------------------------------------------------------------------------------
 
 

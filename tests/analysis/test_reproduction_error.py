@@ -86,6 +86,17 @@ def test_a_share_is_compared_on_the_papers_axis_and_as_it_logged_it() -> None:
         assert row.difference == pytest.approx(ours - expected)
 
 
+@pytest.mark.parametrize(("metric", "name"), [("online_share", "s1"), ("random_share", "s2")])
+def test_a_share_of_the_first_episodes_is_compared_with_the_block_of_the_same(metric: str, name: str) -> None:
+    """Online samples are drawn at the paper's episode 0: its axis counts those before a block's ten."""
+    first, ours = 50, made_up("off2on", {50: 0.5}, metric=metric, dataset="pick-place")
+    assert published_curve(17, "pick-place", "s1")["mean"][0] > 0.1
+    printed = published_curve(17, "pick-place", name).set_index("step")["mean"]
+    (row,) = reproduction_errors(ours, FEW).itertuples()
+    assert (row.figure, row.metric, row.step) == ("17", metric, first)
+    assert row.difference == pytest.approx(0.5 - printed[first - 10])
+
+
 def test_what_the_paper_does_not_have_has_no_rows() -> None:
     for curves in (
         made_up("off2on", {0: 1.0}, dataset="inverted-double-pendulum-replay"),

@@ -109,6 +109,16 @@ def test_figure_5b_is_the_blocked_drawer_of_figure_17() -> None:
     assert {int(n) for n in panel.loc[panel["source"] == drawing.PUBLISHED, "runs"]} == {8}
 
 
+def test_a_share_lies_where_its_block_is_evaluated_ours_and_the_papers() -> None:
+    drawn = FIGURES["figure_17"].table(results_of())
+    printed = published_curve("17", "pick-place", "s1")["mean"]
+    for _, rows in drawn.groupby(["dataset", "source", "method"]):
+        assert list(rows["step"]) == list(STEPS)[1:]
+    theirs = drawn[(drawn["source"] == drawing.PUBLISHED) & (drawn["dataset"] == "pick-place")]
+    of_online = theirs[theirs["method"] == "online_share"]["value"]
+    np.testing.assert_allclose(of_online, printed[: len(of_online)])
+
+
 def test_pictures_are_placed_in_the_order_of_the_paper(tmp_path: Path) -> None:
     kinds = (("overview", 20), ("film", 64))
     files = [picture(tmp_path / f"{task}_{k}.png", width) for task in reversed(TASKS) for k, width in kinds]
