@@ -104,10 +104,14 @@ class Model:
 
     def _rates(self, kind: str) -> Mapping[str, float]:
         measured: Mapping[str, Mapping[str, float]] = self.measured["updates"]
-        return measured.get(kind) or measured.get(kind.removesuffix(REDUCED)) or {
-            "gflop_per_second": min(rates["gflop_per_second"] for rates in measured.values()),
-            "overhead_ms": max(rates["overhead_ms"] for rates in measured.values()),
-        }
+        return (
+            measured.get(kind)
+            or measured.get(kind.removesuffix(REDUCED))
+            or {
+                "gflop_per_second": min(rates["gflop_per_second"] for rates in measured.values()),
+                "overhead_ms": max(rates["overhead_ms"] for rates in measured.values()),
+            }
+        )
 
     def simulated(self, environment: str, copies: float) -> float:
         """Give the seconds of a step of each of `copies` environments; one not measured is as the slowest."""
