@@ -53,7 +53,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
     rows = drawn.assign(source=drawn["kind"].map(kinds), run=drawn["seed"])
     words = {drawing.OURS: "median of seeds, smallest to largest", drawing.SEED: "each seed"}
     along = str(drawn["along"].iloc[0])
-    figure = drawing.draw(rows, words, "critic loss [reward squared]", along, panel_width=2.4, split=True)
+    figure = drawing.draw(rows, words, "critic loss\n[reward squared]", along, panel_width=2.4, split=True)
     for axes in figure.axes:
         axes.set_yscale("log")
     return figure

@@ -242,14 +242,19 @@ def test_a_lost_state_without_released_agents_that_fit_is_named(
     ]
 
 
+def of_two_datasets() -> dict[str, Any]:
+    """Return the configuration with a second recording beside its own, whose jobs can learn side by side."""
+    entry = configuration()["datasets"][DATASET]
+    datasets = {DATASET: entry, "inverted-double-pendulum-other": {**entry, "seed": 5}}
+    return check({**configuration(), "datasets": datasets})
+
+
 def test_the_state_of_jobs_side_by_side_is_not_lost_where_it_was_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their one checkpoint lies beside the first of them, and folders without files are in no bundle."""
     monkeypatch.chdir(tmp_path)
-    entry, model = configuration()["datasets"][DATASET], Model(Speed(100.0, 1.0, 500.0))
-    datasets = {DATASET: entry, "inverted-double-pendulum-other": {**entry, "seed": 5}}
-    checked = check({**configuration(), "datasets": datasets})
+    checked, model = of_two_datasets(), Model(Speed(100.0, 1.0, 500.0))
     found = campaign.Campaign([checked], model, agents=2)
     [together] = [member for member in found.members if len(member.jobs) == 2]
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: None)
@@ -305,9 +310,7 @@ def test_of_jobs_side_by_side_of_which_one_is_done_the_other_is_still_to_be_done
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    entry, model = configuration()["datasets"][DATASET], Model(Speed(100.0, 1.0, 500.0))
-    datasets = {DATASET: entry, "inverted-double-pendulum-other": {**entry, "seed": 5}}
-    checked = check({**configuration(), "datasets": datasets})
+    checked, model = of_two_datasets(), Model(Speed(100.0, 1.0, 500.0))
     alone = {m.file: m.seconds for m in campaign.Campaign([checked], model).members}
     [together] = [m for m in campaign.Campaign([checked], model, agents=2).members if len(m.jobs) == 2]
     first, second = together.jobs
