@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rliable import metrics
-from scipy.stats import trim_mean
 
 from analysis.intervals import Bootstrap, interval_estimate
-from analysis.scores import ScoreArrays, Scores, score_arrays
+from analysis.scores import ScoreArrays, Scores, interquartile_mean, score_arrays
 from analysis.statistics import ALL, STATISTICS, Statistics
 
 OPTIMAL = 100.0
@@ -88,7 +86,7 @@ def sample_efficiency(scores: Scores, bootstrap: Bootstrap) -> tuple[Scores, Sco
 
     def estimators(values: Scores) -> Scores:
         flat = values.reshape(-1, steps)
-        return np.concatenate([trim_mean(flat, 0.25, axis=0), flat.mean(axis=0)])
+        return np.concatenate([interquartile_mean(flat, axis=0), flat.mean(axis=0)])
 
     point, interval = interval_estimate(estimators, scores, bootstrap, "iqm and mean at each step")
     return point[:steps], interval[:, :steps], point[steps:], interval[:, steps:]
@@ -131,6 +129,7 @@ def _curve_rows(
 
 def _final_rows(values: Scores, step: int, bootstrap: Bootstrap, method: str) -> pd.DataFrame:
     """Median and optimality gap of `values` [runs, tasks]; IQM and mean are the ends of their curves."""
+    from rliable import metrics  # here: see `analysis.scores.interquartile_mean`
 
     def estimators(scores: Scores) -> Scores:
         return np.array([metrics.aggregate_median(scores), metrics.aggregate_optimality_gap(scores, OPTIMAL)])

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import trim_mean
 
 from analysis.aggregate import probability_of_improvement
-from analysis.scores import Scores
+from analysis.scores import Scores, interquartile_mean
 
 Steps = NDArray[np.int64]
 
@@ -22,7 +21,7 @@ def mean_difference(first: Scores, second: Scores, _steps: Steps) -> float:
 
 def iqm_difference(first: Scores, second: Scores, _steps: Steps) -> float:
     """Interquartile mean over runs and tasks at the last step, first less second."""
-    one, other = (trim_mean(side[:, :, -1].ravel(), 0.25) for side in (first, second))
+    one, other = (interquartile_mean(side[:, :, -1]) for side in (first, second))
     return float(one - other)
 
 

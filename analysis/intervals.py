@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rliable import library
 
 from analysis.scores import Scores
 from storage import UserError
@@ -97,6 +96,8 @@ def whole_run_interval(
 def _drawn(
     estimator: Callable[..., Scores], scores: Scores | list[Scores], bootstrap: Bootstrap
 ) -> tuple[Scores, Scores]:
+    from rliable import library  # here: see `analysis.scores.interquartile_mean`
+
     with _global_seed(bootstrap.seed):
         points, intervals = library.get_interval_estimates(
             {"scores": scores},

@@ -36,7 +36,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from analysis.shares import TRUE_SHARE, measured_at
 from storage import UserError
@@ -157,7 +157,7 @@ def published_runs(figure: str | int) -> pd.DataFrame:
     if rows.empty:
         raise UserError(f"The paper's curves have no figure {str(figure)!r}: expected {', '.join(FIGURES)}.")
     count = runs_behind(figure)
-    places = norm.ppf((np.arange(count) + 0.5) / count)
+    places = ndtri((np.arange(count) + 0.5) / count)
     places /= places.std()
     keys = rows[["figure", "panel", "curve"]].itertuples(index=False)
     curves = rows.assign(

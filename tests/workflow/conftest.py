@@ -21,8 +21,10 @@ DryRun = Callable[..., tuple[int, str]]
 PLANNER = """
 import json, os, sys
 from pathlib import Path
-import snakemake.cli, workflow.configuration, workflow.table, workflow.chains  # once for all
+# Once for all: the imports, and what a first plan reads of methods and code.
+import snakemake.cli, workflow.configuration, workflow.table, workflow.chains
 
+workflow.table.Table(workflow.configuration.read(Path("config/smoke.yaml")))
 sys.path[0] = ""  # the folder of the run, as for `python -m snakemake`
 for line in sys.stdin:
     folder, said, arguments = json.loads(line)
@@ -36,7 +38,7 @@ for line in sys.stdin:
         sys.exit(snakemake.cli.main(arguments))
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-"""Snakemake's command line in forks of one process that has imported it: a dry run is imports mostly."""
+"""Snakemake's command line in forks of one process that has planned before: a dry run is imports mostly."""
 
 
 @pytest.fixture
