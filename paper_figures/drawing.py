@@ -85,13 +85,13 @@ def draw(
     apart = split and rows["dataset"].nunique() == 1 and rows["method"].nunique() > CROWD
     panel, wide, high = ("label", 1.75, 1.7) if apart else ("dataset", panel_width, 2.2)
     names = list(dict.fromkeys(rows[panel]))
-    columns = min(len(names), WRAP)
+    columns = columns_of(len(names))
     width, deep = max(wide * columns, 5.0), -(-len(names) // columns)
     dense = len(names) > WRAP
     with style.look(dense):
         below = Legend(rows, sources, width, apart)
         figure = Figure(figsize=(width, (2.6 if len(names) == 1 else high * deep) + below.height))
-        plot = layers(rows, along, dense).facet(panel, wrap=WRAP, order=names).share(x=False, y=apart)
+        plot = layers(rows, along, dense).facet(panel, wrap=columns, order=names).share(x=False, y=apart)
         plot.label(x=horizontal, y=vertical).on(figure).plot()
         for axes, name in zip(figure.axes, names, strict=True):
             own = rows[rows[panel] == name]
@@ -105,6 +105,12 @@ def draw(
             figure.suptitle(str(rows["dataset"].iloc[0]), fontsize=8)
         below.add_to(figure)
     return figure
+
+
+def columns_of(panels: int) -> int:
+    """Count the columns of so many panels: in as few rows as `WRAP` allows, the last as full as can be."""
+    rows = -(-panels // WRAP)
+    return -(-panels // rows)
 
 
 def _wrapped(name: str) -> str:

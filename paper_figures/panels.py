@@ -143,7 +143,7 @@ def draw(drawn: pd.DataFrame) -> Figure:
         for place, (axes, dataset) in enumerate(zip(figure.axes, datasets, strict=True), start=1):
             if unit == RETURN:
                 right = _score_axis(axes, dataset)
-                if place % drawing.WRAP == 0 or place == len(datasets):
+                if place % drawing.columns_of(len(datasets)) == 0 or place == len(datasets):
                     right.set_ylabel("normalised score")
             elif unit in VERTICAL:
                 axes.set_ylim(-0.03, 1.03)

@@ -256,6 +256,11 @@ def test_legends_are_as_wide_as_their_figure() -> None:
     assert style.legend_height(labels, 5) < style.legend_height(labels, 2) < style.legend_height(labels, 1)
 
 
+def test_no_panel_is_left_alone_in_its_row_where_fewer_columns_have_as_many_rows() -> None:
+    columns = [drawing.columns_of(panels) for panels in (1, 4, 5, 6, 7, 8, 9, 10, 12)]
+    assert columns == [1, 4, 3, 3, 4, 4, 3, 4, 4]
+
+
 def test_the_sweep_lies_beside_the_published_curve_and_says_how_far_each_rate_is_from_it() -> None:
     labels = ("off2on_at_3e-04", "off2on_at_5e-06")
     steps = (0, 5000, 10_000)
