@@ -52,7 +52,7 @@ def prepare_process(compute: Compute | None = None, threads: int = 1) -> None:
     `compute` (None: the CPU) asks for a device that is not there.
     """
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` imports PyTorch's compiler
     # Everything made empty here is written before it is read, and each fill takes a pass over the memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _keep_freed_memory()

@@ -151,3 +151,12 @@ for line in open("/proc/self/smaps"):
 def test_large_tensors_of_a_new_process_lie_where_large_pages_were_asked_for() -> None:
     command = [sys.executable, "-c", WHETHER_LARGE_PAGES_WERE_ASKED_FOR]
     assert subprocess.run(command, check=True, capture_output=True).stdout.strip() == b"True"
+
+
+def test_a_new_process_is_prepared_without_pytorchs_compiler_whose_import_is_half_of_its_start() -> None:
+    code = (
+        "import sys; from algorithms.training import acceleration; acceleration.prepare_process();"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, check=True, capture_output=True).stdout.strip() == b"False"
