@@ -125,13 +125,13 @@ class Impatient(CQL):
 """A method whose hundredth update has the campaign ended, by the signal that the file "once" names."""
 
 
-def impatient(folder: Path, once: str | None) -> Path:
-    """A configuration in a folder of its own, with that method."""
+def impatient(folder: Path, once: str | None, updates: int) -> Path:
+    """A configuration of so many updates in a folder of its own, with that method."""
     folder.mkdir()
     (folder / "impatient.py").write_text(IMPATIENT)
     if once is not None:
         (folder / "once").write_text(once)
-    section = configuration(4000)["pretraining"]
+    section = configuration(updates)["pretraining"]
     section["methods"]["cql"]["method"] = "impatient:Impatient"
     return write(folder, pretraining=section)
 
@@ -140,13 +140,13 @@ def test_an_ended_or_killed_campaign_goes_on_from_a_checkpoint(tmp_path: Path) -
     results = {}
     for name, once in (("ended", "SIGTERM"), ("killed", "SIGKILL"), ("calm", None)):
         folder = tmp_path / name
-        arguments = [str(impatient(folder, once)), "--seconds", "900", "--bundle", "out"]
+        arguments = [str(impatient(folder, once, 1500)), "--seconds", "900", "--bundle", "out"]
         status, said = ended(start(folder, *arguments))
         if name == "ended":
             assert status == STATUS, said
             assert "Left:\n  tried: 2 jobs" in said
             [checkpoint] = folder.rglob("checkpoint.safetensors")
-            assert 100 < load(checkpoint)[1]["step"] < 4000
+            assert 100 < load(checkpoint)[1]["step"] < 1500
             with tarfile.open(folder / "out/bundle_0.tar") as archive:
                 assert str(checkpoint.relative_to(folder)) in archive.getnames()
                 shutil.rmtree(folder / "results/tried/state")
@@ -163,7 +163,7 @@ def test_an_ended_or_killed_campaign_goes_on_from_a_checkpoint(tmp_path: Path) -
 def test_when_the_time_is_up_what_runs_is_asked_for_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = impatient(tmp_path / "short", "")
+    path = impatient(tmp_path / "short", "", 4000)
     monkeypatch.chdir(path.parent)
     monkeypatch.syspath_prepend(str(path.parent))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(path.parent)]))
