@@ -154,7 +154,7 @@ def smaller_critic(
 
 def q_mean(parameters: Parameters, batch: Batch, count: int = 2) -> Tensor:
     """Q of the data's actions, averaged over an agent's critics and its batch. [P]"""
-    rows = enumerate(zip(batch.observations, batch.actions, strict=True))
+    rows = enumerate(zip(batch.observations.double(), batch.actions.double(), strict=True))
     each = [torch.stack(critics(parameters, "q", agent, *pairs, count)) for agent, pairs in rows]
     return torch.stack([q.sum() / q.numel() for q in each]).detach()
 

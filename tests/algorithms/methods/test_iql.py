@@ -177,7 +177,7 @@ class TestUpdate:
             batch = make_batch(number)
             metrics = iql.update(agents, batch, config)
             exact = by_hand.parameters
-            q = slow_q(exact, batch)
+            q, q_mean = slow_q(exact, batch), slow.q_mean(exact, batch)
             of_value = slow.gradients(slow_value_loss(exact, batch, q).sum(), exact, "v.")
             by_hand.step(of_value, config.value_learning_rate)
             weights = slow_weights(exact, batch, q)
@@ -192,6 +192,7 @@ class TestUpdate:
                 "actor_loss": actor,
                 "critic_loss": critics,
                 "advantage_weight_max": weights.amax(dim=1),
+                "q_mean": q_mean,
             }
             slow.assert_metrics(metrics, expected)
         slow.assert_parameters(agents, by_hand.parameters)
