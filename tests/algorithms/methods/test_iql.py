@@ -198,9 +198,9 @@ class TestUpdate:
         slow.assert_parameters(agents, by_hand.parameters)
 
     def test_online_the_policys_rate_is_constant(self) -> None:
-        assert iql.policy_rate(make_agents(), IQLFineTuningConfig()) == 3e-4
         agents = IQLAgents(SEEDS, OBSERVATION, ACTION, IQLConfig())
         agents.updates.fill_(1e6)
+        assert iql.policy_rate(agents, IQLFineTuningConfig()) == 3e-4
         assert float(iql.policy_rate(agents, IQLConfig())) == 0.0
 
     def test_agents_trained_further_go_on_with_the_rate_that_they_were_left_with(
