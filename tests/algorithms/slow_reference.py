@@ -152,6 +152,13 @@ def smaller_critic(
     return torch.minimum(*critics(parameters, prefix, agent, states, actions))
 
 
+def q_mean(parameters: Parameters, batch: Batch, count: int = 2) -> Tensor:
+    """Q of the data's actions, averaged over an agent's critics and its batch. [P]"""
+    rows = enumerate(zip(batch.observations.double(), batch.actions.double(), strict=True))
+    each = [torch.stack(critics(parameters, "q", agent, *pairs, count)) for agent, pairs in rows]
+    return torch.stack([q.sum() / q.numel() for q in each]).detach()
+
+
 def squash_rows(mean: Tensor, std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Actions [B, A] and log densities [B], row by row."""
     drawn = [squash(*each) for each in zip(mean, std, noise, strict=True)]
@@ -301,6 +308,34 @@ def same_streams(agents: Population) -> Streams:
     streams = Streams(range(len(agents.streams)))
     streams.restore(agents.streams.state())
     return streams
+
+
+def widths(layers: Iterable[nn.Module]) -> list[int]:
+    """How many numbers each layer gives."""
+    return [layer.get_parameter("weight").shape[2] for layer in layers]
+
+
+def assert_glorot(layers: Iterable[nn.Module]) -> None:
+    """Fresh weights are uniform within sqrt(6 / (in + out)), biases 0."""
+    for layer in layers:
+        weight = layer.get_parameter("weight")
+        _assert_uniform(weight, math.sqrt(6 / (weight.shape[1] + weight.shape[2])))
+        assert not layer.get_parameter("bias").any()
+
+
+def assert_pytorchs(layers: Iterable[nn.Module]) -> None:
+    """Fresh weights and biases are uniform within 1 / sqrt(in)."""
+    for layer in layers:
+        bound = layer.get_parameter("weight").shape[1] ** -0.5
+        for part in ("weight", "bias"):
+            _assert_uniform(layer.get_parameter(part), bound)
+
+
+def _assert_uniform(parameter: Tensor, bound: float) -> None:
+    """Within the bound, of both signs and, where they are not few, up to it."""
+    drawn = parameter.detach().flatten()
+    assert float(drawn.min()) < 0 < float(drawn.max()) <= bound
+    assert (0.7 * bound if len(drawn) > 15 else 0.0) < float(drawn.abs().max()) <= bound
 
 
 def assert_gradients(

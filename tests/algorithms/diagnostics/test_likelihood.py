@@ -113,6 +113,23 @@ class TestBound:
         assert found.shape == (11,)
         np.testing.assert_allclose(found.numpy(), exact_log_density(pairs), atol=0.1)
 
+    def test_a_fresh_vae_has_the_prior_for_its_posterior_and_decodes_to_the_origin(self) -> None:
+        """Every weight is N(x; 0, 1), whatever the draw."""
+        vae, pairs = VAE(3, LikelihoodConfig(hidden_widths=(16,), latent_size=2)), some_pairs(10)
+        vae.initialise(Streams([0]))
+        expected = torch.distributions.Normal(0.0, 1.0).log_prob(pairs).sum(dim=1)
+        with torch.no_grad():
+            found = vae.log_weights(pairs, 5, Streams([1]))
+        torch.testing.assert_close(found, expected.unsqueeze(1).expand(-1, 5), rtol=0, atol=0.2)
+
+    def test_a_posteriors_log_deviation_is_held_between_minus_20_and_2(self) -> None:
+        for beyond, limit in ((30.0, 2.0), (-50.0, -20.0)):
+            found, expected = (
+                log_likelihood(linear_vae(math.exp(log_std)), some_pairs(5), Streams([0]), 4)
+                for log_std in (beyond, limit)
+            )
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
 
 class TestTraining:
     CONFIG = LikelihoodConfig(
@@ -146,6 +163,31 @@ class TestTraining:
         assert not all(torch.equal(other[name], tensor) for name, tensor in first.items())
         assert torch.equal(torch.get_rng_state(), state)
 
+    def test_an_update_is_adams_on_a_batch_of_rows_drawn_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Adam's first step moves a parameter by the rate, or not where it has no gradient."""
+        batches: list[Tensor] = []
+        log_weights = VAE.log_weights
+
+        def watched(vae: VAE, pairs: Tensor, samples: int, streams: Streams) -> Tensor:
+            batches.append(pairs)
+            return log_weights(vae, pairs, samples, streams)
+
+        monkeypatch.setattr(VAE, "log_weights", watched)
+        pairs, config = some_pairs(60), dataclasses.replace(self.CONFIG, updates=1, batch_size=20)
+        fresh = VAE(3, config)
+        fresh.initialise(Streams([4]))
+        vae = train_vae(pairs, Streams([4]), config)
+        moved = [
+            (parameter - before).detach().abs()
+            for parameter, before in zip(vae.parameters(), fresh.parameters(), strict=True)
+        ]
+        assert max(float(step.max()) for step in moved) == pytest.approx(config.learning_rate, rel=0.01)
+        train_vae(pairs, Streams([4]), dataclasses.replace(config, updates=2))
+        rows = {tuple(row) for row in pairs.tolist()}
+        first, again, second = ({tuple(row) for row in batch.tolist()} for batch in batches)
+        assert [len(batch) for batch in batches] == [20, 20, 20]
+        assert first == again != second and first | second < rows
+
     def test_diverging_is_reported(self) -> None:
         with pytest.raises(UserError, match="non-finite at update 0"):
             train_vae(torch.full((10, 3), 1e30), Streams([0]), SMALL)
@@ -175,6 +217,10 @@ class TestComparison:
         expected = np.concatenate([offline.observations, offline.actions], axis=1)
         assert rows | held_out == {tuple(row) for row in expected.tolist()}
         assert found["offline"].shape == (10,) and found["online"].shape == (20,)
+        first = {tuple(row) for row in expected[:10].tolist()}
+        assert held_out != first  # but drawn from all over the data
+        few = compare(offline, online, 0, dataclasses.replace(SMALL, evaluated_pairs=4, updates=1))
+        assert few["offline"].shape == (4,)
         again = compare(offline, online, 0, SMALL)
         assert all(np.array_equal(again[name], values) for name, values in found.items())
 

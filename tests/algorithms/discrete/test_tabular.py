@@ -109,6 +109,45 @@ def test_networks_descend_the_tables_loss(kind: networks.Kind) -> None:
         )
 
 
+def test_awrs_networks_raise_the_datas_actions_by_the_exponential_of_their_known_advantage() -> None:
+    """With w = data exp((A - max A) / heat), the gradient in a state is sum(w) softmax(q) - w."""
+    data = weights(samples=64)
+    q = torch.randn(data.shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    heat = torch.tensor([0.1, 0.3])
+    loss = networks._loss(WORLD, "awr", torch.from_numpy(data).float(), torch.zeros(len(data)), heat)
+    (gradient,) = torch.autograd.grad(loss(q, torch.zeros(data.shape)).sum(), q)
+    advantage = np.array([row - sum(row) / len(row) for row in WORLD.optimal_q])
+    for index, own in enumerate(data):
+        w = own * np.exp((advantage - advantage.max()) / float(heat[index]))
+        exponential = np.exp(q[index].detach().double().numpy())
+        shares = exponential / exponential.sum(axis=1, keepdims=True)
+        expected = w.sum(axis=1, keepdims=True) * shares - w
+        np.testing.assert_allclose(gradient[index].numpy(), expected, rtol=1e-4, atol=1e-7)
+        assert np.abs(expected).max() > 1e-3
+
+
+def test_with_hardly_any_heat_rho_is_all_on_the_worst_action_however_large_the_values() -> None:
+    q, shares = np.array([[[20.0, 19.0, 18.0]]]), np.array([[[0.5, 0.3, 0.2]]])
+    pushed = tabular._push("reds", q, shares, shares > 0, np.full((1, 1, 1), 1e-2))
+    np.testing.assert_allclose(pushed[0, 0], [1.0, 1.0, 1 - 0.5 / 0.2])
+
+
+def test_a_network_is_of_its_own_seed_and_learns_at_the_rate_that_is_set() -> None:
+    data, few = weights(), networks.NetworkConfig(hidden_widths=(4,), iterations=1, steps=1)
+
+    def trained(seeds: list[int], rate: float) -> Any:
+        own, numbers = np.ones(len(seeds)), networks.NetworkConfig((4,), rate, few.iterations, few.steps)
+        return networks.train(WORLD, data[: len(seeds)], "cql", own, own, seeds, numbers)
+
+    both = trained([5, 8], 1e-3)
+    np.testing.assert_allclose(trained([5], 1e-3)[0], both[0], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(trained([8], 1e-3)[0], both[0], atol=1e-3)
+    # Adam's first step moves every parameter by the rate, and outputs by as much, times what they hang on.
+    fresh = trained([5], 1e-12)
+    small, large = (np.abs(trained([5], rate) - fresh).max() for rate in (1e-4, 1e-3))
+    assert large / small == pytest.approx(10, rel=0.05)
+
+
 def test_networks_with_exact_data_and_hardly_a_penalty_reach_the_goal() -> None:
     world = Gridworld.named("maze3")
     data, few = weights((0,)), networks.NetworkConfig(hidden_widths=(64,), iterations=100, steps=50)

@@ -212,6 +212,8 @@ def test_the_cloned_behaviour_is_likely_and_keeps_its_entropy() -> None:
         density = torch.stack(densities).reshape(len(SEEDS), SIZE)
         moved["log_entropy_coefficient"] = slow.entropy_gradient(density, ACTION)
         by_hand.step(moved, CLONING.policy_learning_rate)
+        learned = {"entropy": -density.mean(dim=1), "entropy_coefficient": slow.alpha(by_hand.parameters)}
+        slow.assert_metrics(metrics, learned)
     slow.assert_parameters(agents, by_hand.parameters)
 
 
@@ -235,16 +237,31 @@ class TestUpdate:
             by_hand.move_targets(config.target_update_rate)
             exact = by_hand.parameters
             target = slow_target(exact, batch, draws, config, method is BRACV)
-            critics = slow.critic_loss(exact, batch, target)
+            critics, q_mean = slow.critic_loss(exact, batch, target), slow.q_mean(exact, batch)
             by_hand.step(slow.gradients(critics.sum(), exact, "q."), config.value_learning_rate)
             actor, apart = slow_actor(exact, batch, draws, config, number < 2)
             by_hand.step(slow.gradients(actor.sum(), exact, "policy."), config.policy_learning_rate)
             if held_to is not None:
                 by_hand.step({"divergence_weight": held_to - apart.detach()}, config.weight_learning_rate)
             assert torch.equal(agents.streams.state(), after)
-            expected = {"critic_loss": critics, "actor_loss": actor, "divergence": apart}
-            slow.assert_metrics(metrics, expected)
+            weight = by_hand.parameters["divergence_weight"]
+            expected = {"critic_loss": critics, "actor_loss": actor, "divergence": apart, "q_mean": q_mean}
+            slow.assert_metrics(metrics, {**expected, "divergence_weight": weight})
         slow.assert_parameters(agents, by_hand.parameters)
+
+    def test_the_policy_does_not_depend_on_the_critics_before_the_turning_point(self) -> None:
+        one, other = (BRACV(make_agents(), CONFIG) for _ in range(2))
+        with torch.no_grad():
+            for parameter in other.agents.q.parameters():
+                parameter.mul_(-1)
+        alike = []
+        for number in range(4):
+            for learner in (one, other):
+                learner.update(make_batch(number), number)
+            policies = zip(one.agents.policy.parameters(), other.agents.policy.parameters(), strict=True)
+            alike.append(all(torch.equal(own, others) for own, others in policies))
+        (point,) = one.turning_points()
+        assert alike == [number < point for number in range(4)] and any(alike)
 
     def test_a_learned_weight_does_not_fall_below_zero(self) -> None:
         config = replace(CONFIG, target_divergence=1e6, weight_learning_rate=1.0)
@@ -265,6 +282,24 @@ class TestStart:
         assert all(torch.equal(own[name], before[name]) for name in before)
         assert not any(parameter.requires_grad for parameter in agents.behaviour.parameters())
         assert not torch.equal(agents.policy.net.tensors()[0], agents.behaviour.net.tensors()[0])
+
+    def test_fresh_networks_have_their_own_widths_glorots_weights_and_the_coefficients_that_are_set(
+        self,
+    ) -> None:
+        agents = BRACAgents(SEEDS, OBSERVATION, ACTION, CONFIG)
+        agents.initialise()
+        cloned = ClonedPolicies(SEEDS, OBSERVATION, ACTION, CLONING)
+        cloned.initialise()
+        for net, widths in (
+            (agents.policy.net, [6, 2 * ACTION]),
+            (agents.behaviour.net, [5, 2 * ACTION]),
+            (agents.q.net, [7, 5, 1]),
+            (cloned.policy.net, [6, 2 * ACTION]),
+        ):
+            assert slow.widths(net.affine_maps()) == widths
+            slow.assert_glorot(net.affine_maps())
+        assert agents.divergence_weight.tolist() == pytest.approx([0.7, 0.7])
+        assert cloned.log_entropy_coefficient.exp().tolist() == pytest.approx([0.4, 0.4])
 
     def test_without_a_behaviour_it_does_not_begin(self) -> None:
         with pytest.raises(

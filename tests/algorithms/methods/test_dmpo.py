@@ -26,8 +26,10 @@ CONFIG = DMPOConfig(
     sub_policies=LATENTS,
     batch_size=SIZE,
     target_noise=0.6,
+    target_noise_limit=0.375,
     advantage_scale=3.0,
     divergence_weight=0.7,
+    encoder_temperature=0.5,
 )
 INFORMED = replace(CONFIG, information="published", information_learning_rate=1e-3)
 BOUND = replace(INFORMED, information="bound", advantage_weighting="clamped", advantage_scale=0.4)
@@ -90,7 +92,7 @@ class Statement:
             target = torch.clip(target, *(config.value_range or (None, None))).detach()
             of_v = ((self.v(agent, states) - target) ** 2).mean()
         else:
-            near = torch.clip((noise[agent] * config.target_noise).double(), -0.5, 0.5)
+            near = torch.clip((noise[agent] * config.target_noise).double(), -0.375, 0.375)
             actions = torch.clip(self.best(agent, following) + near, -1, 1)
             value = torch.minimum(*self.twins("target_q", agent, following, actions))
         aim = (batch.rewards[agent] + config.discount * batch.masks[agent] * value).detach()
@@ -116,17 +118,23 @@ class Statement:
             logits = torch.exp(logits) / torch.exp(logits).sum(dim=1, keepdim=True)
         return torch.nn.functional.cross_entropy(logits, chosen[agent])
 
-    def actor(self, batch: Batch, uniform: Tensor, weights: Tensor, agent: int) -> Tensor:
+    def actor(
+        self, batch: Batch, uniform: Tensor, weights: Tensor, agent: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, its weighted divergence, and how many sub-policies are the best somewhere."""
         states, actions = batch.observations[agent], batch.actions[agent]
         logits = slow.network(self.exact, "encoder", agent, torch.cat([states, actions], dim=1))
         alpha = torch.exp(logits) / torch.exp(logits).sum(dim=1, keepdim=True)
         gumbel = -torch.log(-torch.log(uniform[agent].double() + 1e-12) + 1e-12)
-        latents = torch.softmax((torch.log(alpha + 1e-12) + gumbel) / 0.67, dim=1)
+        latents = torch.softmax((torch.log(alpha + 1e-12) + gumbel) / 0.5, dim=1)
         decoded = self.action("policy", agent, states, latents)
-        prior = torch.softmax(self.values("policy", agent, states), dim=1)
+        values = self.values("policy", agent, states)
+        used = torch.tensor(float(len(set(values.argmax(dim=1).tolist()))))
+        prior = torch.softmax(values, dim=1)
         error = ACTION * (weights[:, None] * (decoded - actions) ** 2).mean()
         divergence = (alpha * torch.log((alpha + 1e-12) / (prior + 1e-12))).sum(dim=1)
-        return error + self.config.divergence_weight * (weights * divergence).mean()
+        weighted = (weights * divergence).mean()
+        return error + self.config.divergence_weight * weighted, weighted, used.double()
 
     def step(self, adam: slow.Adam, loss: Tensor, prefixes: tuple[str, ...], rate: float) -> None:
         adam.step(slow.gradients(loss, self.exact, prefixes), rate)
@@ -137,6 +145,7 @@ class Statement:
         noise = torch.zeros(()) if config.learns_values else streams.normal(SIZE, ACTION)
         pairs = [self.critics(batch, noise, agent) for agent in rows]
         found = {"critic_loss": torch.stack([critics for critics, _ in pairs])}
+        found["q_mean"] = slow.q_mean(self.exact, batch)
         of_values = found["critic_loss"].sum() + sum(of_v for _, of_v in pairs)
         prefixes = ("q.", "v.") if config.learns_values else ("q.",)
         self.step(self.adam, of_values, prefixes, config.value_learning_rate)
@@ -153,7 +162,10 @@ class Statement:
                 config.information_learning_rate,
             )
         uniform = streams.uniform(SIZE, LATENTS)
-        found["actor_loss"] = torch.stack([self.actor(batch, uniform, weights[p], p) for p in rows])
+        of_actor = zip(*(self.actor(batch, uniform, weights[p], p) for p in rows), strict=True)
+        names = ("actor_loss", "latent_divergence", "sub_policies_used")
+        found |= {name: torch.stack(parts) for name, parts in zip(names, of_actor, strict=True)}
+        found["advantage_weight_max"] = torch.stack([each.max() for each in weights])
         both = ("policy.", "encoder.")
         self.step(self.adam, found["actor_loss"].sum(), both, config.policy_learning_rate)
         self.adam.move_targets(config.target_update_rate, "target_")
@@ -173,6 +185,16 @@ def test_updates_equal_a_slow_float64_statement_the_actors_every_second(config: 
         slow.assert_metrics(metrics, expected)
         slow.assert_parameters(agents, statement.exact)
         assert torch.equal(streams.state(), agents.streams.state())
+
+
+def test_its_period_is_from_one_update_of_the_actor_to_the_next() -> None:
+    config = replace(CONFIG, policy_delay=3)
+    learner, moved = DMPO(make_agents(config), config), []
+    for number in range(7):
+        before = learner.agents.policy.embedding.weight.detach().clone()
+        learner.update(make_batch(number), number)
+        moved.append(not torch.equal(learner.agents.policy.embedding.weight, before))
+    assert moved == [(number + 1) % learner.period() == 0 for number in range(7)] and any(moved)
 
 
 def test_it_acts_by_the_sub_policy_that_the_smaller_critic_values_most() -> None:

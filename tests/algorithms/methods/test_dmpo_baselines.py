@@ -15,8 +15,14 @@ from tests.algorithms import slow_reference as slow
 OBSERVATION, ACTION, SIZE, COMPONENTS = 4, 2, 6, 3
 SEEDS = (31, 32)
 NUMBERS = slow.SMALL | {"batch_size": SIZE, "advantage_scale": 3.0}
-MIXTURE = MixtureAWACConfig(**NUMBERS, sub_policies=COMPONENTS, log_std_range=(-2.0, 0.5))
-LATENT = LatentAWACConfig(**NUMBERS, generator_hidden_widths=(6, 5), latent_noise=0.3)
+MIXTURE = MixtureAWACConfig(**NUMBERS, sub_policies=COMPONENTS, log_std_range=(-2.0, 0.5), value_actions=4)
+LATENT = LatentAWACConfig(
+    **NUMBERS,
+    generator_hidden_widths=(6, 4, 5),
+    latent_limit=1.5,
+    latent_noise=0.3,
+    latent_noise_limit=0.25,
+)
 
 
 def make_batch(seed: int) -> Batch:
@@ -105,7 +111,7 @@ class Mixture(Statement):
 
     def update(self, batch: Batch, streams: Streams) -> dict[str, Tensor]:
         noise, own_noise = streams.normal(SIZE, ACTION), streams.normal(SIZE, MIXTURE.value_actions, ACTION)
-        critics, actors = [], []
+        critics, actors, largest = [], [], []
         for agent in range(len(SEEDS)):
             states, following = batch.observations[agent], batch.next_observations[agent]
             actions = self.sampled("policy", agent, following, noise[agent])
@@ -117,8 +123,10 @@ class Mixture(Statement):
             ]
             advantage = self.smaller("target_q", agent, states, batch.actions[agent]) - sum(own) / len(own)
             weights = by_range(advantage, MIXTURE.advantage_scale)
+            largest.append(weights.max())
             actors.append(-(weights * self.log_density(agent, states, batch.actions[agent])).mean())
         found = {"critic_loss": torch.stack(critics), "actor_loss": torch.stack(actors)}
+        found |= {"q_mean": slow.q_mean(self.exact, batch), "advantage_weight_max": torch.stack(largest)}
         self.step(found["critic_loss"].sum(), ("q.",), MIXTURE.value_learning_rate)
         self.step(found["actor_loss"].sum(), ("policy.",), MIXTURE.policy_learning_rate)
         self.adam.move_targets(MIXTURE.target_update_rate, "target_")
@@ -142,10 +150,10 @@ class Latent(Statement):
         return rows
 
     def latents(self, prefix: str, agent: int, states: Tensor) -> Tensor:
-        return 2.0 * torch.tanh(slow.network(self.exact, prefix, agent, states))
+        return 1.5 * torch.tanh(slow.network(self.exact, prefix, agent, states))
 
     def target_value(self, agent: int, states: Tensor, noise: Tensor) -> Tensor:
-        near = torch.clip((LATENT.latent_noise * noise).double(), -0.2, 0.2)
+        near = torch.clip((LATENT.latent_noise * noise).double(), -0.25, 0.25)
         latents = self.latents("target_policy", agent, states) + near
         return self.smaller("target_q", agent, states, self.decoded("target_vae", agent, states, latents))
 
@@ -167,16 +175,18 @@ class Latent(Statement):
             critics.append(self.critics(batch, agent, self.v(agent, following), LATENT.discount))
             target = self.target_value(agent, states, of_v[agent]).detach()
             values.append(((self.v(agent, states) - target) ** 2).mean())
-        found = {"critic_loss": torch.stack(critics)}
+        found = {"critic_loss": torch.stack(critics), "q_mean": slow.q_mean(self.exact, batch)}
         self.step(found["critic_loss"].sum() + sum(values), ("q.", "v."), LATENT.value_learning_rate)
-        generators = []
+        generators, largest = [], []
         for agent in rows:
             states, following = batch.observations[agent], batch.next_observations[agent]
             value = self.target_value(agent, following, of_weights[agent])
             advantage = batch.rewards[agent] + LATENT.discount * batch.masks[agent] * value
             weights = by_range(advantage - self.v(agent, states), LATENT.advantage_scale)
-            generators.append(self.vae(batch, agent, of_vae[agent], weights / weights.mean()))
-        found["vae_loss"] = torch.stack(generators)
+            weights = weights / weights.mean()
+            largest.append(weights.max())
+            generators.append(self.vae(batch, agent, of_vae[agent], weights))
+        found |= {"vae_loss": torch.stack(generators), "advantage_weight_max": torch.stack(largest)}
         self.step(found["vae_loss"].sum(), ("vae.",), LATENT.policy_learning_rate)
         actors = []
         for agent in rows:
@@ -236,3 +246,28 @@ def test_an_action_far_from_all_components_has_the_floors_density_and_no_gradien
     density.sum().backward()
     torch.testing.assert_close(density, torch.full_like(density, 1e-12).log())
     assert not any(parameter.grad.any() for parameter in agents.policy.parameters())
+
+
+def test_fresh_networks_have_their_own_widths_and_begin_as_pytorchs() -> None:
+    mixture, latent = MixtureAWACAgents(SEEDS, OBSERVATION, ACTION, MIXTURE), latent_agents()
+    mixture.initialise()
+    latent.float().initialise()
+    components, vae, wide = mixture.policy.components, latent.vae, [7, 5]
+    for layers, widths in (
+        ([components.embedding], [OBSERVATION]),
+        (components.net.affine_maps(), [*wide, 2 * ACTION]),
+        (mixture.policy.gate.affine_maps(), [*wide, COMPONENTS]),
+        (mixture.q.net.affine_maps(), [*wide, 1]),
+        (vae.encoder.affine_maps(), [6, 4, 5, 4 * ACTION]),
+        (vae.decoder.affine_maps(), [6, 4, 5, ACTION]),
+        (latent.policy.net.affine_maps(), [*wide, 2 * ACTION]),
+        (latent.v.net.affine_maps(), [*wide, 1]),
+        (latent.q.net.affine_maps(), [*wide, 1]),
+    ):
+        assert slow.widths(layers) == widths
+        slow.assert_pytorchs(layers)
+    for agents in (mixture, latent):
+        for target, network in agents.targets.items():
+            followed = agents.get_submodule(network).state_dict()
+            own = agents.get_submodule(target).state_dict()
+            assert all(torch.equal(own[name], tensor) for name, tensor in followed.items())

@@ -100,6 +100,7 @@ def test_updates_equal_a_slow_float64_statement(compared: str) -> None:
             errors.append(((q - target) ** 2).mean(dim=1).sum())
             diversities.append(slow_diversity(exact, batch, chosen[:, 0], agent))
         error, diversity = torch.stack(errors), torch.stack(diversities)
+        q_mean = slow.q_mean(exact, batch, CONFIG.critics)
         actor, excess = slow_actor(exact, batch.observations, noise)
         total = (error + CONFIG.diversity_weight * diversity).sum()
         critics = slow.gradients(total, exact, "q.")
@@ -109,6 +110,7 @@ def test_updates_equal_a_slow_float64_statement(compared: str) -> None:
         by_hand.move_targets(CONFIG.target_update_rate)
 
         expected = {"critic_loss": error, "diversity_loss": diversity, "actor_loss": actor}
+        expected |= {"q_mean": q_mean, "entropy": -(excess + ACTION)}
         slow.assert_metrics(metrics, expected)
         slow.assert_parameters(agents, by_hand.parameters)
 

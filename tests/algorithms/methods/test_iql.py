@@ -177,7 +177,7 @@ class TestUpdate:
             batch = make_batch(number)
             metrics = iql.update(agents, batch, config)
             exact = by_hand.parameters
-            q = slow_q(exact, batch)
+            q, q_mean = slow_q(exact, batch), slow.q_mean(exact, batch)
             of_value = slow.gradients(slow_value_loss(exact, batch, q).sum(), exact, "v.")
             by_hand.step(of_value, config.value_learning_rate)
             weights = slow_weights(exact, batch, q)
@@ -192,14 +192,15 @@ class TestUpdate:
                 "actor_loss": actor,
                 "critic_loss": critics,
                 "advantage_weight_max": weights.amax(dim=1),
+                "q_mean": q_mean,
             }
             slow.assert_metrics(metrics, expected)
         slow.assert_parameters(agents, by_hand.parameters)
 
     def test_online_the_policys_rate_is_constant(self) -> None:
-        assert iql.policy_rate(make_agents(), IQLFineTuningConfig()) == 3e-4
         agents = IQLAgents(SEEDS, OBSERVATION, ACTION, IQLConfig())
         agents.updates.fill_(1e6)
+        assert iql.policy_rate(agents, IQLFineTuningConfig()) == 3e-4
         assert float(iql.policy_rate(agents, IQLConfig())) == 0.0
 
     def test_agents_trained_further_go_on_with_the_rate_that_they_were_left_with(

@@ -163,6 +163,47 @@ def imitation(parameters: slow.Parameters, batch: Batch) -> Tensor:
     return mean_over_rows(one)
 
 
+def described(parameters: slow.Parameters, batch: Batch) -> dict[str, Tensor]:
+    """What both phases measure of the behaviours, before their step. [P] each"""
+    found: dict[str, list[float]] = {"reconstruction_loss": [], "commitment": [], "behaviours_used": []}
+    for agent, trajectories in enumerate(batch.extras["trajectory"].tolist()):
+        made = [made_by(parameters, agent, trajectory) for trajectory in trajectories]
+        losses, cosines = 0.0, 0.0
+        for row, (trajectory, number) in enumerate(zip(trajectories, made, strict=True)):
+            own = parameters["trajectories.vectors"][agent, trajectory].detach()
+            code = parameters["policies.vectors"][agent, number].detach()
+            state, action = batch.observations[agent, row], batch.actions[agent, row]
+            for vector in (own, code):
+                losses -= float(likelihood(policy(parameters, agent, state, vector), action).detach())
+            cosines += float(direction(own).dot(direction(code)))
+        found["reconstruction_loss"].append(losses / SIZE)
+        found["commitment"].append(cosines / SIZE)
+        found["behaviours_used"].append(len(set(made)))
+    return {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
+
+
+def mean_q(parameters: slow.Parameters, batch: Batch, learned: bool) -> Tensor:
+    """Q of the data's actions, of the learned policy or of each trajectory's behaviour. [P]"""
+
+    def one(agent: int, row: int) -> Tensor:
+        made = made_by(parameters, agent, int(batch.extras["trajectory"][agent, row]))
+        pair = batch.observations[agent, row], batch.actions[agent, row]
+        first, second = q_values(parameters, "q.", agent, *pair, K if learned else made)
+        return (first + second) / 2
+
+    return mean_over_rows(one)
+
+
+def mean_divergence(parameters: slow.Parameters, batch: Batch, noise: Tensor) -> Tensor:
+    """Divergence from each trajectory's behaviour in the batch's states. [P]"""
+
+    def one(agent: int, row: int) -> Tensor:
+        made = made_by(parameters, agent, int(batch.extras["trajectory"][agent, row]))
+        return divergence(parameters, agent, batch.observations[agent, row], made, noise[agent, row])
+
+    return mean_over_rows(one)
+
+
 def actor(parameters: slow.Parameters, batch: Batch, noise: Tensor, apart: Tensor) -> Tensor:
     """alpha D - min Q of the learned policy, and imitation. [P]"""
     critics = slow.constant({name: part for name, part in parameters.items() if name.startswith("q.")})
@@ -200,15 +241,18 @@ def test_updates_equal_adam_steps_by_hand(method: type[MultiSource]) -> None:
             noise, apart = agents.streams.normal(SIZE, ACTION), agents.streams.normal(SIZE, SAMPLES, ACTION)
             critics = td_error(exact, batch, True, noise, apart)
             critics = critics + td_error(exact, batch, False, agents.streams.normal(SIZE, ACTION))
+        expected = {"critic_loss": critics, "q_mean": mean_q(exact, batch, method is LBRACV)}
         by_hand.step(slow.gradients(critics.sum(), exact, "q."), CONFIG.value_learning_rate)
+        expected |= described(exact, batch)
         if method is MultiSource:
             loss = imitation(exact, batch)
         else:
             noise, apart = agents.streams.normal(SIZE, ACTION), agents.streams.normal(SIZE, SAMPLES, ACTION)
             loss = actor(exact, batch, noise, apart)
+            expected["divergence"] = mean_divergence(exact, batch, apart)
         by_hand.step(slow.gradients(loss.sum(), exact, OF_POLICIES), CONFIG.policy_learning_rate)
         assert torch.equal(agents.streams.state(), after)
-        slow.assert_metrics(metrics, {"critic_loss": critics, "actor_loss": loss})
+        slow.assert_metrics(metrics, {**expected, "actor_loss": loss})
     slow.assert_parameters(agents, by_hand.parameters)
 
 
@@ -255,6 +299,22 @@ def test_lbrac_begins_as_the_best_behaviour_in_the_networks_that_were_estimated(
     assert torch.equal(agents.exploit(states), before.exploit(states))
     own, targets = agents.q.state_dict(), agents.target_q.state_dict()
     assert all(torch.equal(own[name], targets[name]) for name in own)
+
+
+def test_fresh_networks_and_vectors_are_as_keras_makes_them() -> None:
+    """Glorot's weights, a norm that scales by one, and vectors uniform within 0.05."""
+    agents = MultiSource.begin_offline(
+        OfflineStart(SEEDS, OBSERVATION, ACTION, (), returns=RETURNS), CONFIG
+    ).agents
+    for network, widths, outputs in ((agents.policy, (6, 5), 2 * ACTION), (agents.q, (7, 6, 5), 1)):
+        for net, expected in ((network.body, widths[:-1]), (network.head, (widths[-1], outputs))):
+            assert slow.widths(net.affine_maps()) == list(expected)
+            slow.assert_glorot(net.affine_maps())
+        assert (network.scale.gain == 1).all() and (network.scale.shift == 0).all()
+    for table, rows in ((agents.trajectories, M), (agents.policies, K + 1), (agents.q.policies, K + 1)):
+        assert table.vectors.shape[1:] == (rows, 3)
+        largest = float(table.vectors.detach().abs().max())
+        assert 0.035 < largest <= 0.05
 
 
 def test_lbrac_acts_by_the_policy_that_it_learns_and_the_phase_before_by_its_best_behaviour() -> None:

@@ -23,6 +23,7 @@ from tests.algorithms import slow_reference as slow
 
 OBSERVATION, ACTION, SIZE = 4, 2, 6
 SEEDS = (71, 72)
+LIMITS = (-0.5, 0.25)
 CONFIG = PEXConfig(
     **slow.SMALL,
     batch_size=SIZE,
@@ -30,6 +31,7 @@ CONFIG = PEXConfig(
     inverse_temperature=1.5,
     acting_inverse_temperature=0.7,
     largest_weight=0.9,
+    log_std_range=LIMITS,
     policy_decay_updates=4,
 )
 
@@ -47,7 +49,7 @@ def slow_choice(
 ) -> tuple[Tensor, Tensor]:
     """The composite's actions [B, A], and whether each is the new policy's, by the softmax as written."""
     old = torch.tanh(slow.network(exact, "policy", agent, states))
-    std = exact["new_policy.log_std"][agent].clamp(-5, 2).exp()
+    std = exact["new_policy.log_std"][agent].clamp(*LIMITS).exp()
     new = torch.tanh(slow.network(exact, "new_policy", agent, states)) + std * noise.double()
     logits = [
         CONFIG.acting_inverse_temperature * slow.smaller_critic(exact, "q", agent, states, a)
@@ -83,6 +85,7 @@ def test_updates_equal_a_slow_float64_statement() -> None:
             critics.append(((first - target) ** 2 + (second - target) ** 2).mean() / 2)
         of_v = slow.gradients(torch.stack(values).sum(), exact, "v.")
         of_q = slow.gradients(torch.stack(critics).sum(), exact, "q.")
+        q_mean = slow.q_mean(exact, batch)
         by_hand.step({**of_v, **of_q}, CONFIG.value_learning_rate)
         by_hand.move_targets(CONFIG.target_update_rate)
 
@@ -98,7 +101,7 @@ def test_updates_equal_a_slow_float64_statement() -> None:
             weights = (CONFIG.inverse_temperature * advantage).exp().clamp(max=0.9).detach()
             largest.append(weights.max())
             mean = torch.tanh(slow.network(exact, "new_policy", agent, states))
-            std = exact["new_policy.log_std"][agent, 0].clamp(-5, 2).exp()
+            std = exact["new_policy.log_std"][agent, 0].clamp(*LIMITS).exp()
             density = torch.stack(
                 [slow.normal_log_density(a, m, std) for a, m in zip(actions, mean, strict=True)]
             )
@@ -108,6 +111,7 @@ def test_updates_equal_a_slow_float64_statement() -> None:
 
         expected = {"critic_loss": critics, "actor_loss": actors, "advantage_weight_max": largest}
         slow.assert_metrics(metrics, {name: torch.stack(found) for name, found in expected.items()})
+        slow.assert_metrics(metrics, {"q_mean": q_mean})
         slow.assert_parameters(agents, by_hand.parameters)
     assert 0 < sum(chosen_new) < len(chosen_new)
 

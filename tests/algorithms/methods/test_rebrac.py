@@ -12,6 +12,7 @@ from algorithms.methods import rebrac
 from algorithms.methods.interface import OfflineStart, Start
 from algorithms.methods.rebrac import ReBRAC, ReBRACAgents, ReBRACConfig, ReBRACFineTuning
 from algorithms.population.agents import one_agent
+from algorithms.population.passes import Norm
 from algorithms.population.streams import Streams
 from algorithms.replay.batch import Batch
 from algorithms.replay.stores import OnlineBuffer
@@ -25,6 +26,7 @@ CONFIG = ReBRACConfig(
     **slow.SMALL | {"hidden_widths": (7, 5, 6)},
     batch_size=SIZE,
     target_noise=0.6,
+    target_noise_limit=0.375,
     actor_penalty=0.7,
     critic_penalty=0.4,
 )
@@ -63,7 +65,8 @@ def slow_target(
 ) -> Tensor:
     """r + discount mask (min Q(s', a') - penalty |a' - a_next|^2 where there is a next action). [B]"""
     states = batch.next_observations[agent]
-    disturbance = torch.clip((noise[agent] * config.target_noise).double(), -0.5, 0.5)
+    limit = config.target_noise_limit
+    disturbance = torch.clip((noise[agent] * config.target_noise).double(), -limit, limit)
     actions = torch.clip(torch.tanh(slow.network(exact, "target_policy", agent, states)) + disturbance, -1, 1)
     apart = ((actions - batch.extras["next_actions"][agent]) ** 2).sum(dim=1)
     apart = torch.where(batch.extras["continues"][agent] == 1, apart, torch.zeros_like(apart))
@@ -121,7 +124,10 @@ def test_updates_equal_a_slow_float64_statement_the_actors_every_second(config: 
     last = None
     for number in range(4):
         batch, noise = make_batch(number), slow.same_streams(agents).normal(SIZE, ACTION)
-        metrics = learner.update(batch, number)
+        metrics, exact = learner.update(batch, number), by_hand.parameters
+        pairs = enumerate(zip(batch.observations, batch.actions, strict=True))
+        judged = [torch.stack(twins(exact, "q", agent, *pair)).mean() for agent, pair in pairs]
+        slow.assert_metrics(metrics, {"q_mean": torch.stack(judged)})
         critics, actor = step_by_hand(
             by_hand, batch, noise, config, number, config.critic_penalty, config.actor_penalty
         )
@@ -130,6 +136,24 @@ def test_updates_equal_a_slow_float64_statement_the_actors_every_second(config: 
         torch.testing.assert_close(metrics["critic_loss"], critics, **EXACT)
         torch.testing.assert_close(metrics["actor_loss"], last, **EXACT)
         slow.assert_parameters(agents, by_hand.parameters)
+
+
+def test_its_period_is_from_one_update_of_the_actor_to_the_next() -> None:
+    config = replace(CONFIG, policy_delay=3)
+    learner, moved = ReBRAC(make_agents(config), config), []
+    for number in range(7):
+        before = learner.agents.policy.net.tensors()[0].detach().clone()
+        learner.update(make_batch(number), number)
+        moved.append(not torch.equal(learner.agents.policy.net.tensors()[0], before))
+    assert moved == [number % learner.period() == 0 for number in range(7)] and not all(moved)
+
+
+def test_settings_decide_the_norms_of_critics_and_policy() -> None:
+    norms: list[tuple[Norm, Norm]] = [("after", "none"), ("none", "before")]
+    for critics, policy in norms:
+        agents = make_agents(replace(CONFIG, critic_norm=critics, policy_norm=policy))
+        assert (agents.q.net.norm, agents.target_q.net.norm) == (critics, critics)
+        assert (agents.policy.net.norm, agents.target_policy.net.norm) == (policy, policy)
 
 
 def test_q_of_either_sign_is_divided_by_the_mean_of_its_size() -> None:

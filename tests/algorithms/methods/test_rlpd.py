@@ -80,7 +80,11 @@ def slow_actor_loss(
 
 @pytest.mark.parametrize(
     "config",
-    [CONFIG, replace(CONFIG, critic_norm="none", entropy_backup=False), replace(CONFIG, target_critics=4)],
+    [
+        CONFIG,
+        replace(CONFIG, critic_norm="none", entropy_backup=False, target_entropy_per_dimension=-0.8),
+        replace(CONFIG, target_critics=4),
+    ],
 )
 def test_a_steps_updates_equal_a_slow_float64_statement(config: RLPDConfig) -> None:
     agents = make_agents(config)
@@ -94,24 +98,26 @@ def test_a_steps_updates_equal_a_slow_float64_statement(config: RLPDConfig) -> N
 
         metrics = rlpd.update(agents, batch, config)
 
-        losses = []
+        losses, values = [], []
         for index in range(config.updates_per_step):
             own = slice(index * rows, (index + 1) * rows)
             part = batch.map(lambda field, own=own: field[:, own])
             exact = optimiser.parameters
+            values.append(slow.q_mean(exact, part, config.critics))
             loss = slow_critic_loss(exact, part, next_noise[:, own], chosen[:, index], config)
             optimiser.step(slow.gradients(loss.sum(), exact, "q."), config.value_learning_rate)
             optimiser.move_targets(config.target_update_rate)
             losses.append(loss.detach())
         exact = optimiser.parameters
         actor, entropy = slow_actor_loss(exact, part.observations, actor_noise, config)
-        target_entropy = -ACTION / 2
+        target_entropy = config.target_entropy_per_dimension * ACTION
         policy = slow.gradients(actor.sum(), exact, "policy.")
         policy["log_entropy_coefficient"] = slow.alpha(exact) * (entropy - target_entropy)
         optimiser.step(policy, config.policy_learning_rate)
 
-        mean = torch.stack(losses).mean(dim=0)
-        slow.assert_metrics(metrics, {"critic_loss": mean, "actor_loss": actor, "entropy": entropy})
+        means = {"critic_loss": torch.stack(losses).mean(dim=0), "q_mean": torch.stack(values).mean(dim=0)}
+        slow.assert_metrics(metrics, means | {"actor_loss": actor, "entropy": entropy})
+        slow.assert_metrics(metrics, {"entropy_coefficient": slow.alpha(optimiser.parameters)})
         slow.assert_parameters(agents, optimiser.parameters)
 
 

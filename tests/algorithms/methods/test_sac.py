@@ -90,7 +90,7 @@ class TestUpdate:
             exact = optimiser.parameters
             old_alpha = slow.alpha(exact)
             target = slow.td_target(exact, batch, target_noise, CONFIG.discount, old_alpha, len(SEEDS))
-            critics = slow.critic_loss(exact, batch, target)
+            critics, q_mean = slow.critic_loss(exact, batch, target), slow.q_mean(exact, batch)
             actor, log_density = slow.actor_loss(exact, batch.observations, actor_noise, old_alpha)
             steps = [
                 (slow.gradients(critics.sum(), exact, "q."), CONFIG.value_learning_rate),
@@ -107,6 +107,7 @@ class TestUpdate:
             expected_metrics = {
                 "critic_loss": critics,
                 "actor_loss": actor,
+                "q_mean": q_mean,
                 "entropy": -log_density.mean(dim=1),
                 "entropy_coefficient": slow.alpha(optimiser.parameters),
             }

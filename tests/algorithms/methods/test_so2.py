@@ -53,7 +53,7 @@ def test_a_steps_updates_equal_a_slow_float64_statement() -> None:
 
         metrics = so2.update(agents, batch, CONFIG)
 
-        losses = []
+        losses, means = [], []
         for part, (noise, disturbance) in zip(slices(batch, 3), drawn, strict=True):
             exact, errors = by_hand.parameters, []
             for agent in range(len(SEEDS)):
@@ -69,14 +69,17 @@ def test_a_steps_updates_equal_a_slow_float64_statement() -> None:
                     each.append(((own[k] - target.detach()) ** 2).mean())
                 errors.append(torch.stack(each).mean())
             error = torch.stack(errors)
+            means.append(slow.q_mean(exact, part, CONFIG.critics))
             by_hand.step(slow.gradients(error.sum(), exact, "q."), CONFIG.value_learning_rate)
             by_hand.move_targets(CONFIG.target_update_rate)
             losses.append(error.detach())
         exact = by_hand.parameters
-        actor, _ = slow_actor(exact, slices(batch, 3)[-1].observations, actor_noise)
+        actor, excess = slow_actor(exact, slices(batch, 3)[-1].observations, actor_noise)
         by_hand.step(slow.gradients(actor.sum(), exact, "policy."), CONFIG.policy_learning_rate)
 
-        slow.assert_metrics(metrics, {"critic_loss": torch.stack(losses).mean(dim=0), "actor_loss": actor})
+        averaged = {"critic_loss": torch.stack(losses), "q_mean": torch.stack(means)}
+        slow.assert_metrics(metrics, {name: parts.mean(dim=0) for name, parts in averaged.items()})
+        slow.assert_metrics(metrics, {"actor_loss": actor, "entropy": -(excess + ACTION)})
         slow.assert_parameters(agents, by_hand.parameters)
 
 

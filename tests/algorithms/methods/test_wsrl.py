@@ -174,6 +174,7 @@ def test_an_offline_update_equals_a_slow_float64_statement(config: WSRLConfig) -
             errors.append(torch.stack([((each - target) ** 2).mean() for each in q]).mean())
             penalties.append(slow_penalty(exact, batch, noises, for_penalty, agent))
         error, penalty = torch.stack(errors), torch.stack(penalties)
+        q_mean = slow.q_mean(exact, batch, CONFIG.critics)
         actor = slow_actor(exact, batch.observations, actor_noise)
         target_entropy = config.target_entropy_per_dimension
         excess = slow_excess(exact, batch.next_observations, temperature_noise, target_entropy)
@@ -183,7 +184,7 @@ def test_an_offline_update_equals_a_slow_float64_statement(config: WSRLConfig) -
         optimiser.step(policy, CONFIG.policy_learning_rate)
         optimiser.move_targets(CONFIG.target_update_rate)
 
-        expected = {"td_error": error, "conservative_penalty": penalty, "actor_loss": actor}
+        expected = {"td_error": error, "conservative_penalty": penalty, "actor_loss": actor, "q_mean": q_mean}
         slow.assert_metrics(metrics, expected)
         slow.assert_parameters(agents, optimiser.parameters)
 
@@ -205,10 +206,13 @@ def test_a_steps_updates_online_equal_a_slow_float64_statement(config: WSRLConfi
 
         metrics = wsrl.fine_tune(agents, batch, config)
 
+        errors, means = [], []
         for part, (next_noise, chosen) in zip(slices(batch, count), drawn, strict=True):
             exact = optimiser.parameters
             loss = slow_critic_loss(exact, part, next_noise, chosen[:, 0], CONFIG, LIMITS)
             critics = critic_gradients(exact, loss.sum(), config)
+            errors.append(loss.detach())
+            means.append(slow.q_mean(exact, part, CONFIG.critics))
             if config.idle_adam_steps:
                 idle = stand_still(exact, "policy.", "log_entropy_coefficient")
                 optimiser.step(idle, CONFIG.policy_learning_rate)
@@ -222,7 +226,10 @@ def test_a_steps_updates_online_equal_a_slow_float64_statement(config: WSRLConfi
         if config.idle_adam_steps:
             optimiser.step(stand_still(exact, "q."), CONFIG.value_learning_rate)
         optimiser.step(policy, CONFIG.policy_learning_rate)
-        slow.assert_metrics(metrics, {"actor_loss": actor})
+        alpha = torch.nn.functional.softplus(optimiser.parameters["log_entropy_coefficient"])
+        slow.assert_metrics(metrics, {"actor_loss": actor, "entropy_coefficient": alpha})
+        averaged = {"critic_loss": torch.stack(errors), "q_mean": torch.stack(means)}
+        slow.assert_metrics(metrics, {name: parts.mean(dim=0) for name, parts in averaged.items()})
         slow.assert_parameters(agents, optimiser.parameters)
 
 
@@ -341,6 +348,16 @@ def test_fresh_weights_are_orthogonal_and_the_temperature_starts_where_it_is_set
             torch.testing.assert_close(wide @ wide.T, square * torch.eye(len(wide)), rtol=1e-4, atol=1e-5)
     for head in parameters["policy.net.layers.2.weight"].detach()[0].chunk(2, dim=1):
         torch.testing.assert_close(head.T @ head, 2 * torch.eye(6), rtol=1e-4, atol=1e-5)
+
+
+def test_settings_decide_the_policys_widths_and_norm_and_the_temperature_that_it_begins_with() -> None:
+    config = replace(CONFIG, policy_hidden_widths=(6, 4, 3))
+    for norm in ("before", "none"):
+        agents = WSRLAgents(SEEDS, OBSERVATION, ACTION, replace(config, policy_norm=norm))
+        assert slow.widths(agents.policy.net.affine_maps()) == [6, 4, 3, 2 * ACTION]
+        gains = [name for name, _ in agents.policy.named_parameters() if "scales" in name and "gain" in name]
+        assert len(gains) == (3 if norm == "before" else 0)
+        assert agents.entropy_coefficient.tolist() == pytest.approx([0.3, 0.3])
 
 
 @pytest.mark.parametrize("shared", [True, False])
