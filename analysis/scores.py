@@ -19,7 +19,7 @@ _QUALITIES = ("random", "medium", "medium-replay", "medium-expert")
 
 
 def interquartile_mean(scores: Scores, axis: int | None = None) -> Scores:
-    """Mean of the middle half of `scores` along an axis, or of all of them."""
+    """Average the middle half of `scores` along an axis, or of all of them."""
     # Imported here, as rliable is where it is called: a plan that reads claims spares the second they take.
     from scipy.stats import trim_mean
 
