@@ -75,12 +75,12 @@ def _push(kind: Kind, q: Values, shares: Values, known: NDArray[np.bool_], heat:
     """Return push-up less rho's push-down, over alpha / 2, which a target gains; of the last table."""
     if kind == "cql":
         return np.ones_like(q)
-    known_q = np.where(known, q, 0.0)
     if kind == "reweighted":
         chosen = softmax(np.where(known, q, -1e30) / heat, axis=2)
         return np.asarray(q.shape[2] * chosen)
-    top = np.where(known, -known_q / heat, -np.inf).max(axis=2, keepdims=True)
-    poor = np.where(known, np.exp(-known_q / heat - np.where(np.isfinite(top), top, 0.0)), 0.0)
+    levels = np.where(known, -np.where(known, q, 0.0) / heat, -np.inf)
+    top = levels.max(axis=2, keepdims=True)
+    poor = np.exp(levels - np.where(np.isfinite(top), top, 0.0))
     total = (shares * poor).sum(axis=2, keepdims=True)
     ratio = np.divide(poor, total, out=np.zeros_like(poor), where=total > 0)  # rho(a|s) / beta(a|s)
     return np.asarray(1.0 - 0.5 * ratio)

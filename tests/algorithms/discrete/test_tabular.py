@@ -80,6 +80,13 @@ def test_a_table_is_the_same_beside_any_neighbour() -> None:
     np.testing.assert_allclose(alone.q[0], beside.q[1], atol=1e-4)
 
 
+def test_with_little_heat_a_table_is_solved_without_overflow() -> None:
+    data = weights(samples=64)
+    with np.errstate(over="raise"):
+        found = solved("reds", data, heat=1e-3)
+    assert np.array_equal(np.isfinite(found.q), data > 0)
+
+
 def test_awr_takes_no_action_that_the_data_lack_and_with_little_heat_the_best_of_the_others() -> None:
     data = weights(samples=64)
     preferences = tabular.advantage_weighted(WORLD, data, np.full(len(data), 1e-3))
