@@ -102,8 +102,10 @@ def _of(learner: Method, update: Callable[[], object], place: Place) -> Operatio
         for _ in range(period):
             update()
 
+    products = counting.operations(updates) // period
+    # Of updates that come after: the first ones make the optimiser's moments.
     kernels = counting.Kernels(*(-(-count // period) for count in counting.kernels(updates)))
-    return Operations(counting.operations(updates) // period, action, numbers, kernels)
+    return Operations(products, action, numbers, kernels)
 
 
 def random_batch_of(place: Place, last: MethodAndConfig) -> Batch:

@@ -1,9 +1,8 @@
-"""Floating-point operations, by PyTorch's own counter, and what a GPU would launch, draw, read and write."""
+"""Floating-point operations, by PyTorch's own formulas, and what a GPU would launch, draw, read and write."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -14,22 +13,44 @@ from torch.utils.flop_counter import FlopCounterMode
 
 def operations(work: Callable[[], object]) -> int:
     """Count multiplications and additions of the matrix products in `work`, which is called once."""
-
-    # The counter does not know `baddbmm_`.
-    def in_place(total: Any, left: Any, right: Any, out_shape: Any = None, **_: Any) -> int:
-        return int(2 * left[0] * left[1] * left[2] * right[2])
-
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place})
-    counter.mod_tracker = _Everywhere()  # type: ignore[assignment]
-    with counter:
+    products = _Products()
+    with products:
         work()
-    return int(counter.get_total_flops())
+    return products.operations
 
 
-class _Everywhere(nullcontext[None]):
-    """PyTorch's tracker of modules without its hooks, which fail on parts of features without a gradient."""
+class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """What is called at every operation."""
 
-    parents = ("Global",)
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Skipping it imports it: a second of every process that counts, none of which compiles anything.
+        return False
+
+
+class _Products(_Mode):  # type: ignore[no-untyped-call]
+    """Counts by PyTorch's formulas, without its tracker of modules: features may have no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        # PyTorch has no formula for `baddbmm_`.
+        def in_place(total: Any, left: Any, right: Any, out_shape: Any = None, **_: Any) -> int:
+            return int(2 * left[0] * left[1] * left[2] * right[2])
+
+        mapping = {torch.ops.aten.baddbmm_: in_place}
+        self.formulas = FlopCounterMode(display=False, custom_mapping=mapping).flop_registry
+        self.operations: int = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        formula = self.formulas.get(func.overloadpacket)
+        if formula is not None:
+            self.operations += int(formula(*args, **(kwargs or {}), out_val=found))
+        return found
 
 
 class Kernels(NamedTuple):
@@ -48,11 +69,11 @@ def kernels(work: Callable[[], object]) -> Kernels:
     return Kernels(watch.launches, watch.draws, watch.traffic, watch.written)
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watch(_Mode):  # type: ignore[no-untyped-call]
     """Counts operations on tensors and the bytes that they touch."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.launches = self.draws = self.traffic = self.written = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -70,6 +91,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 _NO_KERNELS = {
-    torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.detach, torch.ops.aten.alias,
-    torch.ops.aten._local_scalar_dense, torch.ops.aten.resize_, torch.ops.aten._unsafe_view,
+    torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.new_empty, torch.ops.aten.empty_strided,
+    torch.ops.aten.detach, torch.ops.aten.alias, torch.ops.aten._unsafe_view, torch.ops.aten.resize_,
+    torch.ops.aten._local_scalar_dense,
 }  # fmt: skip

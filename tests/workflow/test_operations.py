@@ -93,6 +93,14 @@ def test_kernels_are_counted_without_views_and_with_what_they_read_and_write() -
     assert found == counting.Kernels(launches=3, draws=1, traffic=4 * (200 + 50 + 250), written=4 * 250)
 
 
+def test_kernels_are_of_an_update_that_others_went_before() -> None:
+    """The first makes the optimiser's moments too."""
+    run = operations.begin_online(PLACE, 0, (), (sac.SAC, sac.SACConfig(**SETTINGS)))
+    first, second, third = (counting.kernels(run.learn) for _ in range(3))
+    assert first.launches > second.launches
+    assert of_sac().kernels == second == third
+
+
 def test_images_are_encoded_once_an_update_and_once_an_action() -> None:
     """Of the small encoder, by its convolutions: outputs times 9 inputs each."""
     layers = (24 * 24 * 16 * 3, 12 * 12 * 32 * 16, 6 * 6 * 32 * 32)

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from algorithms.methods import cql, off2on, sac
 from algorithms.population.agents import ActorCritics, Population
 from algorithms.replay.batch import Batch
+from algorithms.training import counting
 from tests.algorithms.meta_device import DEVICE, _draws_without_numbers  # noqa: F401
-
-NO_KERNELS = {"empty", "empty_like", "new_empty", "empty_strided", "detach", "_unsafe_view"}
-
-
-class Kernels(TorchDispatchMode):
-    """Counts operations that are more than another look at a tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.launched = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.launched += not (func.is_view or func.overloadpacket.__name__ in NO_KERNELS)
-        return func(*args, **(kwargs or {}))
 
 
 def batch(runs: int) -> Batch:
@@ -60,6 +45,4 @@ def test_an_update_launches_no_more_than_its_budget(
     agents, update = make()
     agents.move_to(DEVICE)
     update()
-    with Kernels() as kernels:
-        update()
-    assert kernels.launched <= budget
+    assert counting.kernels(update).launches <= budget
