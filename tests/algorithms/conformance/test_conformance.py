@@ -8,7 +8,7 @@ tries one of your own; without the option it is the catalogue's. A method's own 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from algorithms.catalogue import NOTHING
 from algorithms.population.agents import COEFFICIENT, one_agent
@@ -221,6 +222,15 @@ class TestCapture:
                 run.learner.exploit(states)
         assert watched.operations.total() > 50 and watched.operations["_fused_adam_"]
 
+    def test_an_update_repeats_itself_after_its_period_but_for_its_turning_points(self, case: Case) -> None:
+        # A captured block is of whole periods, and ends where an update becomes another one.
+        run, _ = updated(case)  # the optimiser's moments are made
+        run.step, period = 0, run.learner.period()
+        turns = () if run.online else run.learner.turning_points()
+        made = [operations_of(run.update) for _ in range(UPDATES + 2 * period)]
+        for step, (before, after) in enumerate(zip(made, made[period:], strict=False)):
+            assert before == after or any(step < turn <= step + period for turn in turns)
+
     def test_in_blocks_it_ends_with_the_same_bytes(
         self, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -282,6 +292,25 @@ class TestCapture:
         run.update()
         assert addresses() == before
         assert len(before) > 20
+
+
+class Operations(TorchDispatchMode):
+    """Notes what is called, in its order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def operations_of(work: Callable[[], object]) -> list[str]:
+    """All that `work` calls."""
+    with Operations() as operations:
+        work()
+    return operations.names
 
 
 def has_critics(case: Case) -> bool:

@@ -41,6 +41,15 @@ class RemembersApart(sac.SACFineTuning):
         return super().update(batch._replace(rewards=batch.rewards + self.seen), step)
 
 
+class Alternates(sac.SACFineTuning):
+    updates = 0
+
+    def update(self, batch: Batch, step: int) -> Metrics:
+        self.updates += 1
+        metrics = super().update(batch, step)
+        return super().update(batch, step) if self.updates % 2 else metrics
+
+
 class AsksForANumber(sac.SACFineTuning):
     def update(self, batch: Batch, step: int) -> Metrics:
         metrics = super().update(batch, step)
@@ -69,6 +78,7 @@ FAULTS = [
     (KeepsAGradient, suite.TestCurve.test_each_metric_is_one_number_a_row_without_gradient),
     (Unnamed, suite.TestCurve.test_every_row_is_whole_and_its_metrics_have_names),
     (ExploresToEvaluate, suite.TestActing.test_an_evaluation_depends_on_the_networks_alone_and_moves_nothing),
+    (Alternates, suite.TestCapture.test_an_update_repeats_itself_after_its_period_but_for_its_turning_points),
     (AsksForANumber, suite.TestCapture.test_an_update_stays_on_its_device_and_waits_for_no_number),
 ]
 
