@@ -97,6 +97,14 @@ _ROWS: tuple[Label, ...] = (
     Method("edac", "EDAC, offline", "#6CB4FC", "^", "edac:EDAC", {"offline": NOTHING}),
     Method("reds", "ReDS, offline", "#00F0D8", "p", "reds:REDS", {"offline": NOTHING}),
     Method(
+        "normalised_awac",
+        "AWAC, normalised, offline",
+        "#9A6324",
+        "D",
+        "normalised_awac:NormalisedAWAC",
+        {"offline": NOTHING},
+    ),
+    Method(
         "mixture_awac",
         "Mixture AWAC, offline",
         "#000033",

@@ -44,8 +44,7 @@ class AWACConfig:
     value_learning_rate: Rate = 3e-4  # [rlkit]
     policy_weight_decay: Weight = 1e-4  # [rlkit] Adam's L2 term, on weights, biases and deviations
     advantage_temperature: Positive = 2.0  # [rlkit] beta, [AWAC] lambda; in units of (unscaled) reward
-    # [rlkit]; [AWAC]; "range" is Osa et al.'s (2023) normalised advantages, at temperature 0.1 their scale 10
-    advantage_weighting: Literal["softmax", "exponential", "range"] = "softmax"
+    advantage_weighting: Literal["softmax", "exponential"] = "softmax"  # [rlkit]; [AWAC]
     ensemble_size: EnsembleSize = 5  # [P] 6.1, [S] D.1: members of an online run
     encoder: EncoderConfig | None = None  # of images (ours)
 
@@ -150,15 +149,11 @@ def advantage_weights(
 
     exp(A / beta) with A(s, a) = min Q(s, a) - min Q(s, a'), a' ~ pi(.|s), from `q [P, 2, B]` of the data's
     actions ([AWAC]: "exponential", which overflows above A = 88 beta). "softmax" divides them by their
-    mean over the batch ([rlkit]: a softmax over the batch, times its size). "range" takes A first by the
-    batch's range (`losses.range_weights`), and divides by the mean too.
+    mean over the batch ([rlkit]: a softmax over the batch, times its size).
     """
     own_actions = policy.actions(agents.noise(batch))
     value = agents.q(batch.observations, own_actions).amin(dim=1)
     advantage: Tensor = q.amin(dim=1) - value
-    if config.advantage_weighting == "range":
-        weights = losses.range_weights(advantage, 1 / config.advantage_temperature)
-        return weights / weights.mean(dim=-1, keepdim=True)
     exponents = advantage / config.advantage_temperature
     if config.advantage_weighting == "exponential":
         return exponents.exp()

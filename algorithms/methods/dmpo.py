@@ -277,13 +277,12 @@ class DMPO(Method):
         return delay
 
     def update(self, batch: Batch, step: int) -> Metrics:
-        """Critics, at every `policy_delay`th time sub-policies and encoder, and then targets. [DMPO]"""
+        """V, critics, at every `policy_delay`th time sub-policies and encoder, and then targets. [DMPO]"""
         agents, config = self.agents, self.config
-        critics, q = losses.critic_loss(agents, batch, td_target(agents, batch, config))
         if config.learns_values:
-            agents.step(critics, value_loss(agents, batch, config))
-        else:
-            agents.step(critics)
+            agents.step(value_loss(agents, batch, config))
+        critics, q = losses.critic_loss(agents, batch, td_target(agents, batch, config))
+        agents.step(critics)
         agents.count_update()
         if agents.made % config.policy_delay == 0:
             self._update_actor(batch)

@@ -23,12 +23,22 @@ from torch import Tensor, nn
 
 from algorithms.methods import awac, losses
 from algorithms.methods.interface import Method, Metrics, OfflineStart
-from algorithms.population.agents import Population, learned
+from algorithms.population.agents import CountedAgents, learned
 from algorithms.population.encoding import EncoderConfig
 from algorithms.population.networks import Critics
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.replay.batch import Batch
-from storage.constraints import BatchSize, Count, LogStdRange, Positive, Rate, Share, Weight, Widths
+from storage.constraints import (
+    BatchSize,
+    Count,
+    FewCount,
+    LogStdRange,
+    Positive,
+    Rate,
+    Share,
+    Weight,
+    Widths,
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,8 @@ class IQLConfig:
     target_update_rate: Rate = 5e-3  # [IQL] tau, every update
     policy_learning_rate: Rate = 3e-4  # [IQL]
     value_learning_rate: Rate = 3e-4  # [IQL] V and critics
+    # [IQL] 1; in Osa et al.'s (2023) comparison 2: critics' updates an update of the policy and of targets
+    policy_delay: FewCount = 1
     policy_decay_updates: Count = 1_000_000  # [IQL] cosine to 0 of the policy's rate; 0: it is constant
     expectile: Share = 0.7  # [IQL]
     inverse_temperature: Positive = 3.0  # [IQL] beta, of advantages in units of scaled reward
@@ -95,22 +107,23 @@ class GaussianPolicy(nn.Module):
         return awac.Gaussian(torch.tanh(self.net(observations)), self.log_std.clamp(*self.log_std_range))
 
 
-class IQLAgents(Population):
+class IQLAgents(CountedAgents):
     """P IQL agents: Gaussian policy, value function, twin critics and their targets."""
 
     exported: ClassVar[tuple[str, ...]] = ("policy", "v", "q")
     feature_networks: ClassVar[tuple[str, ...]] = ("policy", "q", "v")
     steps_together: ClassVar[bool] = False
 
-    updates: Tensor  # made so far, on the agents' device: a captured CUDA graph reads it. float32, no axis
+    of_actor: Tensor  # what the last update of the policy measured. [P, measures]
 
     def make_networks(self, observation_size: int, config: IQLConfig) -> None:
         """Make policy, value function, critics and their targets."""
+        super().make_networks(observation_size, config)
         sizes = (observation_size, self.action_size, config.hidden_widths)
         self.policy = GaussianPolicy(self.count, *sizes, config.log_std_range)
         self.v = Value(self.count, observation_size, config.hidden_widths)
         self.q, self.target_q = Critics(self.count, *sizes), Critics(self.count, *sizes)
-        self.register_buffer("updates", torch.zeros(()))
+        self.register_buffer("of_actor", torch.zeros(self.count, len(ACTOR_MEASURES)))
 
     def groups(self, config: IQLConfig) -> list[dict[str, Any]]:
         """Group what is learned: the policy, and V with the critics."""
@@ -174,24 +187,40 @@ def policy_rate(agents: IQLAgents, config: IQLConfig) -> Tensor | float:
     """Return the policy's learning rate at this update: constant, or a cosine's way from it to 0."""
     if not config.policy_decay_updates:
         return config.policy_learning_rate
-    passed = (agents.updates / config.policy_decay_updates).clamp(max=1)
+    passed = (agents.updates[0] / config.policy_decay_updates).clamp(max=1)
     return config.policy_learning_rate * 0.5 * (1 + torch.cos(math.pi * passed))
 
 
+ACTOR_MEASURES = ("actor_loss", "advantage_weight_max")
+
+
 def update(agents: IQLAgents, batch: Batch, config: IQLConfig) -> Metrics:
-    """Make one step of every agent: V, then the policy and the critics with the new V, then targets. [IQL]"""
+    """Make one step of every agent: V, then the policy and the critics with the new V, then targets. [IQL]
+
+    Of policy and targets at every `policy_delay`th update alone.
+    """
     q = smaller_target_q(agents, batch)
     agents.step(value_loss(agents, batch, q, config.expectile))
+    due = (agents.made + 1) % config.policy_delay == 0
+    if due:
+        _update_policy(agents, batch, q, config)
+    critics, q_data = losses.critic_loss(agents, batch, td_target(agents, batch, config))
+    agents.step(critics)
+    if due:
+        agents.move_targets(config.target_update_rate)
+    agents.count_update()
+    measured = agents.of_actor.clone().unbind(dim=1)
+    found = losses.measured(critic_loss=critics, q_mean=q_data.mean(dim=(1, 2)))
+    return found | dict(zip(ACTOR_MEASURES, measured, strict=True))
+
+
+def _update_policy(agents: IQLAgents, batch: Batch, q: Tensor, config: IQLConfig) -> None:
+    """Make the policy's step, by the new V."""
     weights = advantage_weights(agents, batch, q, config)
     actor = awac.actor_loss(agents.policy(batch.observations), batch, weights)
     agents.optimiser.param_groups[0]["lr"] = policy_rate(agents, config)
     agents.step(actor)
-    critics, q_data = losses.critic_loss(agents, batch, td_target(agents, batch, config))
-    agents.step(critics)
-    agents.move_targets(config.target_update_rate)
-    agents.updates.add_(1)
-    found = losses.measured(critic_loss=critics, actor_loss=actor, q_mean=q_data.mean(dim=(1, 2)))
-    return found | {"advantage_weight_max": weights.amax(dim=-1)}
+    agents.of_actor.copy_(torch.stack([actor.detach(), weights.amax(dim=-1)], dim=1))
 
 
 class IQL(Method):
@@ -201,11 +230,16 @@ class IQL(Method):
     Agents: ClassVar[Any] = IQLAgents
     algorithm = staticmethod(update)
 
+    def period(self) -> int:
+        """Return the number of critics' updates from one of the policy to the next."""
+        delay: int = self.config.policy_delay
+        return delay
+
     @classmethod
     def begin_offline(cls, start: OfflineStart, config: Any) -> Self:
         """Begin with fresh agents, or go on with those of `start` where the policy's rate was."""
         learner = super().begin_offline(start, config)
-        learner.agents.updates.fill_(start.updates)
+        learner.agents.count_from(start.updates)
         return learner
 
 

@@ -29,7 +29,7 @@ class LatentAWACConfig:
     """The method's numbers, [DMPO]'s."""
 
     hidden_widths: Widths = (256, 256)  # [DMPO] of all networks but the VAE's
-    generator_hidden_widths: Widths = (256, 256)  # as the others (ours)
+    generator_hidden_widths: Widths = (256, 256)  # [DMPO]
     batch_size: BatchSize = 256  # [DMPO]
     discount: Weight = 0.99  # [DMPO]
     target_update_rate: Rate = 5e-3  # [DMPO] tau, every update
@@ -39,6 +39,20 @@ class LatentAWACConfig:
     latent_limit: Positive = 2.0  # [DMPO] max_latent
     latent_noise: UpToTwo = 0.1  # [DMPO] of the latents that V judges
     latent_noise_limit: UpToTwo = 0.2  # [DMPO]
+
+
+class LinearVAE(ActionVAE):
+    """P conditional VAEs whose actions pass no tanh; encoders say means and log variances. [DMPO]"""
+
+    def encode(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation of the latents of actions. [P, B, latent_size] each"""
+        mean, log_variance = self.encoder(torch.cat([observations, actions], dim=-1)).chunk(2, dim=-1)
+        return mean, log_variance / 2
+
+    def decode(self, observations: Tensor, latents: Tensor) -> Tensor:
+        """Actions: [P, B, observation_size], [P, B, latent_size] -> [P, B, action_size]."""
+        decoded: Tensor = self.decoder(torch.cat([observations, latents], dim=-1))
+        return decoded
 
 
 class LatentPolicy(nn.Module):
@@ -69,7 +83,7 @@ class LatentAWACAgents(Population):
         """Make VAE, latent policy, V, critics and the targets of all but V."""
         sizes, widths = (self.count, observation_size, self.action_size), config.hidden_widths
         generator = (*sizes, config.generator_hidden_widths)
-        self.vae, self.target_vae = ActionVAE(*generator), ActionVAE(*generator)
+        self.vae, self.target_vae = LinearVAE(*generator), LinearVAE(*generator)
         latent = (self.count, observation_size, self.vae.latent_size, widths, config.latent_limit)
         self.policy, self.target_policy = LatentPolicy(*latent), LatentPolicy(*latent)
         self.v = iql.Value(self.count, observation_size, widths)
@@ -89,17 +103,14 @@ class LatentAWACAgents(Population):
             net.initialise_default(self.streams)
 
     def distribution(self, observations: Tensor) -> rebrac.Deterministic:
-        """Decode the latents of the policy."""
+        """Decode the latents of the policy, by what is handed on ([DMPO]: by the target decoder)."""
         return rebrac.Deterministic(self.vae.decode(observations, self.policy(observations)), 0.0)
 
 
 @torch.no_grad()
-def target_value(agents: LatentAWACAgents, states: Tensor, config: LatentAWACConfig) -> Tensor:
-    """min Q_target of the target networks' action in each state, its latents with clipped noise. [P, B]"""
-    latents = agents.target_policy(states)
-    noise = config.latent_noise * agents.streams.normal(*latents.shape[1:])
-    limit = config.latent_noise_limit
-    actions = agents.target_vae.decode(states, latents + noise.clamp(-limit, limit))
+def target_value(agents: LatentAWACAgents, states: Tensor, noise: Tensor | float = 0.0) -> Tensor:
+    """min Q_target of the target networks' action in each state, `noise` added to its latents. [P, B]"""
+    actions = agents.target_vae.decode(states, agents.target_policy(states) + noise)
     value: Tensor = agents.target_q(states, actions).amin(dim=1)
     return value
 
@@ -109,12 +120,14 @@ def value_losses(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Squared errors of the critics towards r + discount mask V(s'), and of V towards `target_value`. [P]
 
-    And the Q values [P, 2, B].  [DMPO]
+    Its latents have clipped noise. And the Q values [P, 2, B].  [DMPO]
     """
     with torch.no_grad():
         target = batch.rewards + config.discount * batch.masks * agents.v(batch.next_observations)
     critics, q = losses.critic_loss(agents, batch, target)
-    error = agents.v(batch.observations) - target_value(agents, batch.observations, config)
+    noise = config.latent_noise * agents.streams.normal(len(target[0]), agents.vae.latent_size)
+    noise = noise.clamp(-config.latent_noise_limit, config.latent_noise_limit)
+    error = agents.v(batch.observations) - target_value(agents, batch.observations, noise)
     return critics, error.square().mean(dim=-1), q
 
 
@@ -122,9 +135,9 @@ def value_losses(
 def advantage_weights(agents: LatentAWACAgents, batch: Batch, config: LatentAWACConfig) -> Tensor:
     """How much each of the data's actions is to be imitated. [P, B]  [DMPO]
 
-    By A(s, a) = r + discount mask Q_target(s', a') - V(s), a' the target networks'.
+    By A(s, a) = r + discount mask Q_target(s', a') - V(s), a' the target networks', without noise.
     """
-    following = target_value(agents, batch.next_observations, config)
+    following = target_value(agents, batch.next_observations)
     advantage = batch.rewards + config.discount * batch.masks * following - agents.v(batch.observations)
     weights = losses.range_weights(advantage, config.advantage_scale)
     return weights / weights.mean(dim=-1, keepdim=True)

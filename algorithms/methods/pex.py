@@ -41,8 +41,10 @@ class PEXConfig(iql.IQLFineTuningConfig):
     warm_up_steps: Count = 5_000  # [PEX] initial_collection_steps, without updates
 
     def __post_init__(self) -> None:
-        """Raise UserError for a share of a batch that is none of its rows."""
+        """Raise UserError for a share of a batch that is none of its rows, or a policy that waits."""
         check_fraction(self.offline_fraction, self.batch_size)
+        if self.policy_delay != 1:
+            raise UserError(f"policy_delay is {self.policy_delay}, expected 1: PEX's policy never waits")
 
 
 class PEXAgents(iql.IQLAgents):
@@ -121,7 +123,7 @@ def update(agents: PEXAgents, batch: Batch, config: PEXConfig) -> Metrics:
     actor = awac.actor_loss(agents.new_policy(batch.observations), own, weights)
     agents.optimiser.param_groups[0]["lr"] = iql.policy_rate(agents, config)
     agents.step(actor)
-    agents.updates.add_(1)
+    agents.count_update()
     found = losses.measured(critic_loss=critics, actor_loss=actor, q_mean=q_data.mean(dim=(1, 2)))
     return found | {"advantage_weight_max": weights.amax(dim=-1)}
 

@@ -152,6 +152,7 @@ CASES = [
     Case("rlpd", "online", NOTHING, {"critic_norm": "after"}),
     Case("brac_v", "offline", "bc", {"warm_start_updates": 2, "target_divergence": 0.5}),
     Case("brac_v", "offline", "bc", {"divergence": "mmd"}),
+    Case("iql", "offline", NOTHING, {"policy_delay": 2}),
     Case("dmpo", "offline", NOTHING, {"information": "published"}),
     Case(
         "dmpo", "offline", NOTHING, {"information": "bound", "learns_values": True, "minimum_weight": 0.7}

@@ -32,10 +32,7 @@ CONFIG = AWACConfig(
     ensemble_size=MEMBERS,
 )
 EXPONENTIAL = dataclasses.replace(CONFIG, advantage_weighting="exponential")
-RANGE = dataclasses.replace(CONFIG, advantage_weighting="range")
-both_weightings = pytest.mark.parametrize(
-    "config", [CONFIG, EXPONENTIAL, RANGE], ids=["softmax", "exponential", "range"]
-)
+both_weightings = pytest.mark.parametrize("config", [CONFIG, EXPONENTIAL], ids=["softmax", "exponential"])
 
 
 def make_agents(config: AWACConfig = CONFIG) -> AWACAgents:
@@ -73,10 +70,7 @@ def slow_target(parameters: slow.Parameters, batch: Batch, noise: Tensor) -> Ten
 def slow_weights(
     parameters: slow.Parameters, batch: Batch, noise: Tensor, config: AWACConfig = CONFIG
 ) -> Tensor:
-    """exp(A / beta), divided by its mean over the batch but for "exponential". [P, B]
-
-    For "range" exp((A - max A) / (max A - min A) / beta) instead.
-    """
+    """exp(A / beta), divided by its mean over the batch but for "exponential". [P, B]"""
 
     def one(agent: int, row: int) -> Tensor:
         state, action = batch.observations[agent, row], batch.actions[agent, row]
@@ -86,9 +80,6 @@ def slow_weights(
         return advantage
 
     advantages = slow.table((one(agent, row) for row in range(SIZE)) for agent in range(COUNT)).detach()
-    if config.advantage_weighting == "range":
-        largest, smallest = (end(advantages, dim=1, keepdim=True) for end in (torch.amax, torch.amin))
-        advantages = (advantages - largest) / (largest - smallest)
     weights = (advantages / config.advantage_temperature).exp()
     if config.advantage_weighting != "exponential":
         weights = weights / weights.mean(dim=1, keepdim=True)

@@ -82,22 +82,24 @@ class Statement:
     def v(self, agent: int, states: Tensor) -> Tensor:
         return slow.network(self.exact, "v", agent, states)[:, 0]
 
-    def critics(self, batch: Batch, noise: Tensor, agent: int) -> tuple[Tensor, Tensor]:
-        """The critics' loss, and V's."""
+    def value_loss(self, batch: Batch, agent: int) -> Tensor:
+        states = batch.observations[agent]
+        target = self.mixed("target_q", agent, states, self.best(agent, states))
+        target = torch.clip(target, *(self.config.value_range or (None, None))).detach()
+        return ((self.v(agent, states) - target) ** 2).mean()
+
+    def critics(self, batch: Batch, noise: Tensor, agent: int) -> Tensor:
+        """The critics' loss."""
         config, states, following = self.config, batch.observations[agent], batch.next_observations[agent]
-        of_v = torch.zeros(())
         if config.learns_values:
             value = self.v(agent, following)
-            target = self.mixed("target_q", agent, states, self.best(agent, states))
-            target = torch.clip(target, *(config.value_range or (None, None))).detach()
-            of_v = ((self.v(agent, states) - target) ** 2).mean()
         else:
             near = torch.clip((noise[agent] * config.target_noise).double(), -0.375, 0.375)
             actions = torch.clip(self.best(agent, following) + near, -1, 1)
             value = torch.minimum(*self.twins("target_q", agent, following, actions))
         aim = (batch.rewards[agent] + config.discount * batch.masks[agent] * value).detach()
         own = self.twins("q", agent, states, batch.actions[agent])
-        return sum((((q - aim) ** 2).mean() for q in own), torch.zeros(())), of_v
+        return sum((((q - aim) ** 2).mean() for q in own), torch.zeros(()))
 
     def weights(self, batch: Batch, agent: int) -> Tensor:
         states, scale = batch.observations[agent], self.config.advantage_scale
@@ -143,12 +145,12 @@ class Statement:
         """One update of all agents; its losses."""
         config, rows = self.config, range(len(SEEDS))
         noise = torch.zeros(()) if config.learns_values else streams.normal(SIZE, ACTION)
-        pairs = [self.critics(batch, noise, agent) for agent in rows]
-        found = {"critic_loss": torch.stack([critics for critics, _ in pairs])}
+        if config.learns_values:  # V first: the critics bootstrap from the new one
+            of_v = torch.stack([self.value_loss(batch, agent) for agent in rows]).sum()
+            self.step(self.adam, of_v, ("v.",), config.value_learning_rate)
+        found = {"critic_loss": torch.stack([self.critics(batch, noise, agent) for agent in rows])}
         found["q_mean"] = slow.q_mean(self.exact, batch)
-        of_values = found["critic_loss"].sum() + sum(of_v for _, of_v in pairs)
-        prefixes = ("q.", "v.") if config.learns_values else ("q.",)
-        self.step(self.adam, of_values, prefixes, config.value_learning_rate)
+        self.step(self.adam, found["critic_loss"].sum(), ("q.",), config.value_learning_rate)
         if (number + 1) % config.policy_delay:
             return found
         weights = [self.weights(batch, agent) for agent in rows]

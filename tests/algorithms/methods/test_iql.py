@@ -167,10 +167,15 @@ class TestLosses:
 
 
 class TestUpdate:
-    @pytest.mark.parametrize("decay", [0, 4])
-    def test_updates_equal_adam_steps_by_hand_one_network_after_the_other(self, decay: int) -> None:
-        """V first; policy and critics with the new V; the policy's rate falls to 0 by a cosine."""
-        config = replace(CONFIG, policy_decay_updates=decay)
+    @pytest.mark.parametrize(("decay", "delay"), [(0, 1), (4, 1), (4, 2)])
+    def test_updates_equal_adam_steps_by_hand_one_network_after_the_other(
+        self, decay: int, delay: int
+    ) -> None:
+        """V first; policy and critics with the new V; the policy's rate falls to 0 by a cosine.
+
+        With a delay of 2 policy and targets stay where they are at every first of two updates.
+        """
+        config = replace(CONFIG, policy_decay_updates=decay, policy_delay=delay)
         agents = make_agents(config)
         by_hand = slow.Adam(slow.float64_parameters(agents))
         for number in range(6):
@@ -180,20 +185,18 @@ class TestUpdate:
             q, q_mean = slow_q(exact, batch), slow.q_mean(exact, batch)
             of_value = slow.gradients(slow_value_loss(exact, batch, q).sum(), exact, "v.")
             by_hand.step(of_value, config.value_learning_rate)
-            weights = slow_weights(exact, batch, q)
-            actor = slow_actor_loss(exact, batch, weights)
-            passed = min(number / decay, 1.0) if decay else 0.0
-            rate = config.policy_learning_rate * 0.5 * (1 + math.cos(math.pi * passed))
-            by_hand.step(slow.gradients(actor.sum(), exact, "policy."), rate)
             critics = slow.critic_loss(exact, batch, slow_target(exact, batch))
+            expected = {"critic_loss": critics, "q_mean": q_mean}
+            if number % delay == delay - 1:
+                weights = slow_weights(exact, batch, q)
+                actor = slow_actor_loss(exact, batch, weights)
+                passed = min(number / decay, 1.0) if decay else 0.0
+                rate = config.policy_learning_rate * 0.5 * (1 + math.cos(math.pi * passed))
+                by_hand.step(slow.gradients(actor.sum(), exact, "policy."), rate)
+                expected |= {"actor_loss": actor, "advantage_weight_max": weights.amax(dim=1)}
             by_hand.step(slow.gradients(critics.sum(), exact, "q."), config.value_learning_rate)
-            by_hand.move_targets(config.target_update_rate)
-            expected = {
-                "actor_loss": actor,
-                "critic_loss": critics,
-                "advantage_weight_max": weights.amax(dim=1),
-                "q_mean": q_mean,
-            }
+            if number % delay == delay - 1:
+                by_hand.move_targets(config.target_update_rate)
             slow.assert_metrics(metrics, expected)
         slow.assert_parameters(agents, by_hand.parameters)
 

@@ -198,6 +198,8 @@ def test_agents_that_are_not_iqls_are_refused() -> None:
         fine_tuning([one_agent(others, index) for index in range(len(SEEDS))])
 
 
-def test_a_share_that_is_no_number_of_rows_is_refused() -> None:
+def test_a_share_that_is_no_number_of_rows_and_a_policy_that_waits_are_refused() -> None:
+    with pytest.raises(UserError, match=r"policy_delay is 2, expected 1: PEX's policy never waits"):
+        replace(CONFIG, policy_delay=2)
     with pytest.raises(UserError, match=r"offline_fraction is 1.5, expected from 0 to 1"):
         replace(CONFIG, offline_fraction=1.5)

@@ -17,6 +17,7 @@ from algorithms.methods import (
     lbrac,
     mixture_awac,
     multi_source,
+    normalised_awac,
     pex,
     rebrac,
     reds,
@@ -201,10 +202,16 @@ PUBLISHED: list[tuple[type[Any], dict[str, Any]]] = [
         },
     ),
     (
+        normalised_awac.NormalisedAWACConfig,
+        SAC
+        | ADAM
+        | {"policy_delay": 2, "log_std_range": (-5.0, 0.0), "advantage_scale": 10.0, "value_actions": 5},
+    ),
+    (
         mixture_awac.MixtureAWACConfig,
         SAC
         | ADAM
-        | {"sub_policies": 8, "log_std_range": (-5.0, 0.0), "advantage_scale": 10.0, "value_actions": 5},
+        | {"policy_delay": 2, "log_std_range": (-5.0, 0.0), "advantage_scale": 10.0, "sub_policies": 8},
     ),
     (
         latent_awac.LatentAWACConfig,
