@@ -4,7 +4,7 @@ CQL holds the policy as close to the data in every state, whether they vary much
 policy more, rho, on what is poor of the data, and pushes Q down on a mixture of the learned policy and rho:
 of what the data push up, the good part remains (docs/methods/reds.md). Settings and losses are those of the
 first author's code (github.com/Asap7772/ReDS, conservative_sac_reds.py), marked [REDS]; everything else is
-`cql`'s, so that the two differ by the penalty alone.
+`cql`'s, so that at one learning rate of the policy the two differ by the penalty alone.
 
 [REDS] draws rho's candidates from the Gaussian before it is squashed: they leave the box of actions, with the
 density of another distribution than the one that rho's loss fits. Here both are of one tanh-Gaussian.

@@ -6,8 +6,8 @@ computation are its code's (github.com/opendilab/SO2, 36f8274, the branch that r
 
 Of each batch a tenth is collected, and nine tenths are from a store that begins as the dataset and in which
 what is collected takes the place of random offline transitions; which, is drawn anew for each batch (in [SO2]
-they are gone once replaced). [SO2]'s targets go on as they were offline; here, as for other methods, they
-begin equal to the critics.
+they are gone once replaced). Targets begin equal to the critics, as there: what it loads as EDAC's targets
+are EDAC's critics.
 """
 
 from __future__ import annotations
