@@ -67,12 +67,12 @@ TINY_DENSITIES = {"updates": 4, "evaluated_pairs": 40}
 class Member(NamedTuple):
     """What one process does: a job, or several that pre-train side by side; on a GPU, or on cores.
 
-    `seconds` are those of the GPU or of a core that it is estimated to take, None if unknown; `agent_bytes`
-    is the size of a file of an agent, as far as it is known beforehand.
+    `seconds` are those of the GPU or of a core that it is estimated to take; `agent_bytes` is the size of a
+    file of an agent, as far as it is known beforehand.
     """
 
     jobs: tuple[Job, ...]
-    seconds: float | None
+    seconds: float
     on_gpu: bool
     agent_bytes: int = 0
 
@@ -171,14 +171,13 @@ class Campaign:
             table = Table(configuration)
             on_gpu = configuration.get("compute", {}).get("device") == "cuda"
             estimated = Estimate(table.plan, model).jobs
-            for planned in table.jobs.values():
-                if planned.rule in RULES:
+            # Those that `snakemake` runs by itself: no sweep over learning rates, which has to be asked for.
+            for name, known in estimated.items():
+                if (planned := table.jobs[name]).rule in RULES:
                     job, sentence = as_begun(planned, table.plan)
                     self.said += [sentence] if sentence else []
-                    known = estimated.get(job.name)
-                    seconds = None if known is None else known.seconds
                     learns = job.rule in ("behaviour", "train")
-                    members.append(Member((job,), seconds, on_gpu and learns, _agent_bytes(job, known)))
+                    members.append(Member((job,), known.seconds, on_gpu and learns, _agent_bytes(job, known)))
         self.members = [part for group in side_by_side(members, agents) for part in _unfinished(group)]
         self.finished = {member.file for member in self.members if all(map(done, member.jobs))}
         self._makers = {path: m.file for m in self.members for job in m.jobs for path in job.outputs.values()}
@@ -269,8 +268,7 @@ def side_by_side(members: Sequence[Member], agents: int) -> list[Member]:
             group = joined[groups[kind]]
             jobs = (*group.jobs, *member.jobs)
             if _agents(jobs) <= agents:
-                seconds = [each for each in (group.seconds, member.seconds) if each is not None]
-                joined[groups[kind]] = group._replace(jobs=jobs, seconds=sum(seconds) if seconds else None)
+                joined[groups[kind]] = group._replace(jobs=jobs, seconds=group.seconds + member.seconds)
                 continue
         if kind:
             groups[kind] = len(joined)
@@ -285,10 +283,9 @@ def _unfinished(group: Member) -> list[Member]:
     if not finished or not left or group.state.exists():
         return [group]
     share = _agents(left) / _agents(group.jobs)
-    seconds = None if group.seconds is None else group.seconds * share
     return [
-        *(group._replace(jobs=(job,), seconds=None) for job in finished),
-        group._replace(jobs=left, seconds=seconds),
+        *(group._replace(jobs=(job,), seconds=0.0) for job in finished),
+        group._replace(jobs=left, seconds=group.seconds * share),
     ]
 
 
@@ -321,18 +318,15 @@ def _say(sentence: str) -> None:
 
 
 def summary(members: Sequence[Member]) -> str:
-    """Return a line a configuration: jobs, and the core-hours and GPU-minutes that can be estimated."""
+    """Return a line a configuration: jobs, and the core-hours and GPU-minutes that they are said to take."""
     lines = []
     for run in dict.fromkeys(member.jobs[0].about["run"] for member in members):
         own = [member for member in members if member.jobs[0].about["run"] == run]
         jobs = sum(len(member.jobs) for member in own)
-        on_gpu = [member.seconds for member in own if member.on_gpu and member.seconds is not None]
-        on_cores = [member.seconds for member in own if not member.on_gpu and member.seconds is not None]
-        said = [f"{jobs} jobs", f"{sum(on_cores) / costs.HOUR:.2f} core-hours"]
+        on_gpu, on_cores = (sum(m.seconds for m in own if m.on_gpu is there) for there in (True, False))
+        said = [f"{jobs} jobs", f"{on_cores / costs.HOUR:.2f} core-hours"]
         if on_gpu:
-            said.append(f"{sum(on_gpu) / 60:.1f} minutes of an {H100.name}, unmeasured")
-        if unknown := len(own) - len(on_gpu) - len(on_cores):
-            said.append(f"{unknown} more not estimated")
+            said.append(f"{on_gpu / 60:.1f} minutes of an {H100.name}, unmeasured")
         lines.append(f"  {run}: {', '.join(said)}")
     return "\n".join(lines) if lines else "  nothing"
 
@@ -411,10 +405,10 @@ def _bundle(campaign: Campaign, options: argparse.Namespace) -> None:
             _say(f"left out of the bundles, which are full: {path}")
 
 
-def _agent_bytes(job: Job, known: costs.Job | None) -> int:
+def _agent_bytes(job: Job, known: costs.Job) -> int:
     """Bytes of an agent's file: of the agents that it starts from, or by the estimate of what it makes."""
     start = max((path.stat().st_size for path in job.paths("agents") if path.exists()), default=0)
-    if known is None or known.stage != "pretrain":
+    if known.stage != "pretrain":
         return start
     return max(start, int(costs.agent_bytes(known, len(job.about["seeds"]))))
 

@@ -337,6 +337,17 @@ def test_tasks_with_images_can_be_planned() -> None:
     assert re.fullmatch(r"  smoke_images: \d+ jobs, .*", campaign.summary(found.members))
 
 
+def test_a_sweep_that_has_to_be_asked_for_is_left_out() -> None:
+    path = ROOT / "config/figure_03_quick.yaml"
+    configuration = check(extended(load_yaml(path), path.parent))
+    found = campaign.Campaign([configuration], Model(Speed(100.0, 1.0, 500.0)))
+    trained = {name for name, job in Table(configuration).jobs.items() if job.rule == "train"}
+    members = {job.name for member in found.members for job in member.jobs}
+    swept = trained - members
+    assert swept and all("_at_" in name for name in swept)
+    assert not any("_at_" in name for name in members)
+
+
 def test_a_whole_campaign_leaves_what_snakemake_would(tmp_path: Path) -> None:
     path = write(tmp_path)
     status, said = ended(start(tmp_path, str(path), "--seconds", "900", "--processes", "2"))
