@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from algorithms.population.augmentation import PADDING, crop, draw_offsets
 from algorithms.population.encoders import CONVOLUTIONS, IMAGE, STATE, EncoderName, Encoders, Shapes
 from algorithms.population.networks import Critics, Reads
-from algorithms.population.perceptrons import PopulationMLP, Read, fill_uniform
+from algorithms.population.perceptrons import PopulationMLP, Read, fill_uniform, initialise_as_rlkit
 from algorithms.population.rows import each_times
 from storage import UserError
 from storage.constraints import UpToHundred
@@ -28,6 +28,8 @@ from storage.constraints import UpToHundred
 Observed = int | Shapes
 """What agents are shown: a vector of so many numbers, or named observations of these shapes."""
 Named = Mapping[str, Tensor]
+
+POLICY_CNN_LAYERS = 3  # [COG] after the convolutions: 1024, 512, 256
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,10 @@ class ObservationEncoding:
                 group["params"].extend(encoder.parameters())
 
     def initialise(self, agents: Any) -> None:
-        """Initialise encoders; and the feature networks' layers where each has its own.
+        """Initialise encoders; and the feature networks' layers where each has its own. [COG]
 
-        These are within 1e-4: with zero biases next to no gradient would reach an encoder. [COG]
+        These are within 1e-4: with zero biases next to no gradient would reach an encoder. Of a policy so are
+        the first three, its CNN's; those after them are a perceptron of rlkit's.
         """
         if self.shared:
             agents.image_encoder.initialise(agents.streams)
@@ -118,9 +121,13 @@ class ObservationEncoding:
             network: Any = agents.get_submodule(name)
             network.image_encoder.initialise(agents.streams)
             for perceptrons in network.modules():
-                for layer in perceptrons.affine_maps() if isinstance(perceptrons, PopulationMLP) else ():
-                    fill_uniform(layer.weight, 1e-4, agents.streams)
-                    fill_uniform(layer.bias, 1e-4, agents.streams)
+                if isinstance(perceptrons, PopulationMLP):
+                    layers = perceptrons.affine_maps()
+                    count = POLICY_CNN_LAYERS if name == "policy" else len(layers)
+                    for layer in layers[:count]:
+                        fill_uniform(layer.weight, 1e-4, agents.streams)
+                        fill_uniform(layer.bias, 1e-4, agents.streams)
+                    initialise_as_rlkit(layers[count:], 1e-3, agents.streams)
 
     def encode(self, agents: Any, batch: Any) -> Any:
         """Encode the batch's images as features, each image cropped anew for each network and encoded once.

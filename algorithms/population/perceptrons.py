@@ -74,6 +74,14 @@ def fill_uniform(parameter: Tensor, bound: float, streams: Streams) -> None:
     parameter.copy_((2 * draws - 1) * bound)
 
 
+def initialise_as_rlkit(layers: Sequence[PopulationLinear], last_bound: float, streams: Streams) -> None:
+    """Hidden weights within 1/sqrt(width), the last layer's within `last_bound`, biases zero."""
+    for layer in layers[:-1]:
+        layer.initialise(1 / math.sqrt(layer.weight.shape[-1]), streams)  # [C] fanin_init
+    for layer in layers[-1:]:
+        layer.initialise(last_bound, streams)
+
+
 class PopulationScale(nn.Module):
     """The scale and shift of a normalised hidden layer of K networks, `[K, B, width] -> [K, B, width]`."""
 
@@ -214,10 +222,7 @@ class PopulationMLP(nn.Module):
 
     def initialise(self, last_bound: float, streams: Streams) -> None:
         """rlkit's start, which the authors build on: hidden weights within 1/sqrt(width), a small head."""
-        *hidden, last = self.affine_maps()
-        for layer in hidden:
-            layer.initialise(1 / math.sqrt(layer.weight.shape[-1]), streams)  # [C] fanin_init
-        last.initialise(last_bound, streams)
+        initialise_as_rlkit(self.affine_maps(), last_bound, streams)
 
     def initialise_default(self, streams: Streams) -> None:
         """Initialise every layer as PyTorch does."""

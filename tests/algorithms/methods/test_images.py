@@ -106,6 +106,17 @@ def exploit(agents: Any, images: Any) -> Tensor:
     return Method(agents, None).exploit(images)
 
 
+def test_under_encoders_of_their_own_fresh_layers_begin_as_cogs() -> None:
+    """Within 1e-4, biases too; a policy's after its CNN's three as rlkit's perceptron."""
+    agents = make_agents(replace(OWN, policy_hidden_widths=(6, 5, 4, 4, 4, 4)))
+    policy, critics = agents.policy.net.affine_maps(), agents.q.net.affine_maps()
+    for layer in (*policy[:3], *critics):
+        for parameter in layer.parameters():
+            assert 0 < parameter.abs().max() <= 1e-4
+    for layer, bound in zip(policy[3:], [0.5, 0.5, 0.5, 1e-3], strict=True):
+        assert 0.5 * bound < layer.weight.abs().max() <= bound and not layer.bias.any()
+
+
 # --- the whole loss once more, in float64 ---------------------------------------------------------------
 
 
