@@ -45,6 +45,7 @@ from algorithms.methods.latent_awac import LatentAWACConfig
 from algorithms.methods.lbrac import LBRACConfig
 from algorithms.methods.mixture_awac import MixtureAWACConfig
 from algorithms.methods.multi_source import MultiSourceConfig
+from algorithms.methods.normalised_awac import NormalisedAWACConfig
 from algorithms.methods.off2on import Off2OnConfig
 from algorithms.methods.pex import PEXConfig
 from algorithms.methods.rebrac import ReBRACConfig, TD3BCConfig
@@ -238,6 +239,11 @@ def updates() -> dict[str, tuple[Callable[[Any], Timed], Any, Any]]:
             MultiSourceConfig(),
         ),
         "dmpo": (offline("dmpo"), DMPOConfig(**SMALL), DMPOConfig()),
+        "normalised_awac": (
+            offline("normalised_awac"),
+            NormalisedAWACConfig(**SMALL),
+            NormalisedAWACConfig(),
+        ),
         "mixture_awac": (offline("mixture_awac"), MixtureAWACConfig(**SMALL), MixtureAWACConfig()),
         "latent_awac": (
             offline("latent_awac"),
