@@ -12,8 +12,8 @@ and their norm. Here its actor climbs the smaller of the two Q, as ReBRAC's, whe
 first; networks begin and targets move as ReBRAC's, and states are not normalised.
 
 [REBRAC] reads D4RL, which leaves out the last step of an episode that timed out. In recordings of ours it is
-kept; where an episode ends, its next action unknown (of a D4RL file that of the last step read, which [REBRAC]
-knows), the critics' penalty is 0.
+kept; where an episode ends, its next action unknown (of a D4RL file that of the last step read, which
+[REBRAC] knows), the critics' penalty is 0.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ReBRACFineTuningConfig(TD3Config):
     value_learning_rate: Rate = 3e-4  # [REBRAC] rebrac_finetune.py, likewise
     offline_fraction: Weight = 0.5  # [REBRAC] 1 - mixing_ratio
     decay_updates: PositiveCount = 1_000_000  # [REBRAC] num_online_updates: the actor's penalty falls so long
-    smallest_decay: Weight = 0.5  # CORL's configs/finetune: min_decay_coef, of the penalty at first; [REBRAC] 0
+    smallest_decay: Weight = 0.5  # CORL's min_decay_coef, of the penalty at first; [REBRAC] 0
 
     def __post_init__(self) -> None:
         """Raise UserError for a share of a batch that is none of its rows."""
