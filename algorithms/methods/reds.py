@@ -7,7 +7,8 @@ first author's code (github.com/Asap7772/ReDS, conservative_sac_reds.py), marked
 `cql`'s, so that at one learning rate of the policy the two differ by the penalty alone.
 
 [REDS], in its later versions, draws rho's candidates from the Gaussian before it is squashed: they leave the
-box of actions, with the density of another distribution than the one that rho's loss fits. Here both are of one tanh-Gaussian.
+box of actions, with the density of another distribution than the one that rho's loss fits. Here both are of
+one tanh-Gaussian.
 """
 
 from __future__ import annotations
