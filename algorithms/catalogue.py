@@ -99,8 +99,8 @@ _ROWS: tuple[Label, ...] = (
     Method(
         "normalised_awac",
         "AWAC, normalised, offline",
-        "#9A6324",
-        "D",
+        "#B48400",
+        "$N$",  # no filled shape is left
         "normalised_awac:NormalisedAWAC",
         {"offline": NOTHING},
     ),
