@@ -99,7 +99,13 @@ class DMPOAgents(CountedAgents):
     exported: ClassVar[tuple[str, ...]] = ("policy", "encoder", "q")
     targets: ClassVar[Mapping[str, str]] = {"target_q": "q", "target_policy": "policy"}
 
-    of_actor: Tensor  # what the last update of the actor measured. [P, measures]
+    actor_measures: ClassVar[tuple[str, ...]] = (
+        "actor_loss",
+        "advantage_weight_max",
+        "latent_divergence",
+        "sub_policies_used",
+        "information_loss",
+    )
 
     def make_networks(self, observation_size: int, config: DMPOConfig) -> None:
         """Make sub-policies, encoder, critics, targets, and what the settings ask for beside them."""
@@ -111,7 +117,6 @@ class DMPOAgents(CountedAgents):
         self.encoder = Encoder(*posterior)
         sizes = (self.count, observation_size, self.action_size, widths)
         self.q, self.target_q = Critics(*sizes), Critics(*sizes)
-        self.register_buffer("of_actor", torch.zeros(self.count, len(ACTOR_MEASURES)))
         self.optional: tuple[str, ...] = ()
         if config.learns_values:
             self.optional += ("v",)
@@ -251,15 +256,6 @@ def imitation(
     return Imitation((weights * error).mean(dim=-1), (weights * divergence).mean(dim=-1))
 
 
-ACTOR_MEASURES = (
-    "actor_loss",
-    "advantage_weight_max",
-    "latent_divergence",
-    "sub_policies_used",
-    "information_loss",
-)
-
-
 class DMPO(Method):
     """DMPO offline; with `information`, info-DMPO."""
 
@@ -270,11 +266,6 @@ class DMPO(Method):
         "sub_policies_used": "mean number of sub-policies that are the best in a state of a batch [1]",
         "information_loss": "mean negative log probability of the sub-policy given its action [nats]",
     }
-
-    def period(self) -> int:
-        """Return the number of critics' updates from one of the actor to the next."""
-        delay: int = self.config.policy_delay
-        return delay
 
     def update(self, batch: Batch, step: int) -> Metrics:
         """V, critics, at every `policy_delay`th time sub-policies and encoder, and then targets. [DMPO]"""
@@ -287,12 +278,7 @@ class DMPO(Method):
         if agents.made % config.policy_delay == 0:
             self._update_actor(batch)
             agents.move_targets(config.target_update_rate)
-        measured = agents.of_actor.clone().unbind(dim=1)
-        return {
-            "critic_loss": critics.detach(),
-            "q_mean": q.detach().mean(dim=(1, 2)),
-            **dict(zip(ACTOR_MEASURES, measured, strict=True)),
-        }
+        return {**losses.measured(critic_loss=critics, q_mean=q.mean(dim=(1, 2))), **agents.noted()}
 
     def _update_actor(self, batch: Batch) -> None:
         """Sub-policies and encoder, by the critics as they are now."""
@@ -308,5 +294,4 @@ class DMPO(Method):
         loss = found.error + config.divergence_weight * found.divergence
         agents.step(loss)
         used = one_hot(values.argmax(dim=-1), config.sub_policies, values.dtype).amax(dim=1).sum(dim=-1)
-        measured = (loss, weights.amax(dim=-1), found.divergence, used, information)
-        agents.of_actor.copy_(torch.stack([measure.detach() for measure in measured], dim=1))
+        agents.note_actor(loss, weights.amax(dim=-1), found.divergence, used, information)

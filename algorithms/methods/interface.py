@@ -209,8 +209,8 @@ class Method:
         return ()
 
     def period(self) -> int:
-        """After how many updates what an update does repeats itself."""
-        return 1
+        """After how many updates what an update does repeats itself; a `policy_delay` of the settings."""
+        return int(getattr(self.config, "policy_delay", 1))
 
     def clone(self, batch: Batch) -> Metrics:
         """Make one update of a warm start that imitates the data's actions. UserError where there is none."""

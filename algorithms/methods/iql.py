@@ -114,7 +114,7 @@ class IQLAgents(CountedAgents):
     feature_networks: ClassVar[tuple[str, ...]] = ("policy", "q", "v")
     steps_together: ClassVar[bool] = False
 
-    of_actor: Tensor  # what the last update of the policy measured. [P, measures]
+    actor_measures: ClassVar[tuple[str, ...]] = ("actor_loss", "advantage_weight_max")
 
     def make_networks(self, observation_size: int, config: IQLConfig) -> None:
         """Make policy, value function, critics and their targets."""
@@ -123,7 +123,6 @@ class IQLAgents(CountedAgents):
         self.policy = GaussianPolicy(self.count, *sizes, config.log_std_range)
         self.v = Value(self.count, observation_size, config.hidden_widths)
         self.q, self.target_q = Critics(self.count, *sizes), Critics(self.count, *sizes)
-        self.register_buffer("of_actor", torch.zeros(self.count, len(ACTOR_MEASURES)))
 
     def groups(self, config: IQLConfig) -> list[dict[str, Any]]:
         """Group what is learned: the policy, and V with the critics."""
@@ -191,9 +190,6 @@ def policy_rate(agents: IQLAgents, config: IQLConfig) -> Tensor | float:
     return config.policy_learning_rate * 0.5 * (1 + torch.cos(math.pi * passed))
 
 
-ACTOR_MEASURES = ("actor_loss", "advantage_weight_max")
-
-
 def update(agents: IQLAgents, batch: Batch, config: IQLConfig) -> Metrics:
     """Make one step of every agent: V, then the policy and the critics with the new V, then targets. [IQL]
 
@@ -209,9 +205,7 @@ def update(agents: IQLAgents, batch: Batch, config: IQLConfig) -> Metrics:
     if due:
         agents.move_targets(config.target_update_rate)
     agents.count_update()
-    measured = agents.of_actor.clone().unbind(dim=1)
-    found = losses.measured(critic_loss=critics, q_mean=q_data.mean(dim=(1, 2)))
-    return found | dict(zip(ACTOR_MEASURES, measured, strict=True))
+    return losses.measured(critic_loss=critics, q_mean=q_data.mean(dim=(1, 2))) | agents.noted()
 
 
 def _update_policy(agents: IQLAgents, batch: Batch, q: Tensor, config: IQLConfig) -> None:
@@ -220,7 +214,7 @@ def _update_policy(agents: IQLAgents, batch: Batch, q: Tensor, config: IQLConfig
     actor = awac.actor_loss(agents.policy(batch.observations), batch, weights)
     agents.optimiser.param_groups[0]["lr"] = policy_rate(agents, config)
     agents.step(actor)
-    agents.of_actor.copy_(torch.stack([actor.detach(), weights.amax(dim=-1)], dim=1))
+    agents.note_actor(actor, weights.amax(dim=-1))
 
 
 class IQL(Method):
@@ -229,11 +223,6 @@ class IQL(Method):
     Config: ClassVar[type[Any]] = IQLConfig
     Agents: ClassVar[Any] = IQLAgents
     algorithm = staticmethod(update)
-
-    def period(self) -> int:
-        """Return the number of critics' updates from one of the policy to the next."""
-        delay: int = self.config.policy_delay
-        return delay
 
     @classmethod
     def begin_offline(cls, start: OfflineStart, config: Any) -> Self:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.methods import awac, losses, normalised_awac
-from algorithms.methods.interface import Metrics
+from algorithms.methods.interface import Method, Metrics
 from algorithms.population.mixtures import SubPolicies
 from algorithms.population.perceptrons import PopulationMLP
 from algorithms.replay.batch import Batch
@@ -107,7 +107,7 @@ def advantage_weights(agents: MixtureAWACAgents, batch: Batch, config: MixtureAW
     return losses.range_weights(smaller[0] - smaller[1], config.advantage_scale)
 
 
-class MixtureAWAC(normalised_awac.WeightedMethod):
+class MixtureAWAC(Method):
     """Mixture AWAC offline."""
 
     Config: ClassVar[type[Any]] = MixtureAWACConfig

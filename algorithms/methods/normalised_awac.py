@@ -76,7 +76,7 @@ class WeightedAgents(CountedAgents):
     exported: ClassVar[tuple[str, ...]] = ("policy", "q")
     targets: ClassVar[Mapping[str, str]] = {"target_q": "q", "target_policy": "policy"}
 
-    of_actor: Tensor  # what the last update of the policy measured. [P, measures]
+    actor_measures: ClassVar[tuple[str, ...]] = ("actor_loss", "advantage_weight_max")
 
     def make_networks(self, observation_size: int, config: WeightedConfig) -> None:
         """Make policy, critics and the targets of both."""
@@ -84,7 +84,6 @@ class WeightedAgents(CountedAgents):
         self.policy, self.target_policy = (self.make_policy(observation_size, config) for _ in range(2))
         sizes = (self.count, observation_size, self.action_size, config.hidden_widths)
         self.q, self.target_q = Critics(*sizes), Critics(*sizes)
-        self.register_buffer("of_actor", torch.zeros(self.count, len(ACTOR_MEASURES)))
 
     def make_policy(self, observation_size: int, config: Any) -> nn.Module:
         """Make a policy that is not initialised."""
@@ -140,7 +139,6 @@ def advantage_weights(agents: NormalisedAWACAgents, batch: Batch, config: Normal
 
 
 Weigh = Callable[[Any, Batch, Any], Tensor]
-ACTOR_MEASURES = ("actor_loss", "advantage_weight_max")
 
 
 def update(agents: Any, batch: Batch, config: WeightedConfig, target: Tensor, weigh: Weigh) -> Metrics:
@@ -155,23 +153,12 @@ def update(agents: Any, batch: Batch, config: WeightedConfig, target: Tensor, we
         weights = weigh(agents, batch, config)
         actor = -(weights * agents.policy(batch.observations).log_density(batch.actions)).mean(dim=-1)
         agents.step(actor)
-        agents.of_actor.copy_(torch.stack([actor.detach(), weights.amax(dim=-1)], dim=1))
+        agents.note_actor(actor, weights.amax(dim=-1))
         agents.move_targets(config.target_update_rate)
-    measured = agents.of_actor.clone().unbind(dim=1)
-    found = losses.measured(critic_loss=critics, q_mean=q.mean(dim=(1, 2)))
-    return found | dict(zip(ACTOR_MEASURES, measured, strict=True))
+    return {**losses.measured(critic_loss=critics, q_mean=q.mean(dim=(1, 2))), **agents.noted()}
 
 
-class WeightedMethod(Method):
-    """A policy that imitates the data's actions by weights, later than its critics learn."""
-
-    def period(self) -> int:
-        """Return the number of critics' updates from one of the policy to the next."""
-        delay: int = self.config.policy_delay
-        return delay
-
-
-class NormalisedAWAC(WeightedMethod):
+class NormalisedAWAC(Method):
     """AWAC with normalised advantages, offline."""
 
     Config: ClassVar[type[Any]] = NormalisedAWACConfig

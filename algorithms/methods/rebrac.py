@@ -130,7 +130,7 @@ class ReBRACAgents(CountedAgents):
     targets: ClassVar[Mapping[str, str]] = {"target_q": "q", "target_policy": "policy"}
     handed_on_whole: ClassVar[bool] = True
 
-    actor_loss: Tensor  # of the actor's last update. [P]
+    actor_measures: ClassVar[tuple[str, ...]] = ("actor_loss",)
 
     def make_networks(self, observation_size: int, config: TD3Config) -> None:
         """Make policy and critics, and the targets of both."""
@@ -139,7 +139,6 @@ class ReBRACAgents(CountedAgents):
         sizes = (self.count, observation_size, self.action_size, config.hidden_widths)
         self.policy, self.target_policy = (DeterministicPolicy(*sizes, config.policy_norm) for _ in range(2))
         self.q, self.target_q = (Critics(*sizes, norm=config.critic_norm) for _ in range(2))
-        self.register_buffer("actor_loss", torch.zeros(self.count))
 
     def initialise(self) -> None:
         """Initialise weights within 1 / sqrt(inputs), near-zero actions and values. [REBRAC] networks.py"""
@@ -197,10 +196,9 @@ def update(
         actor = actor_loss(agents, batch, config, actor_penalty)
         agents.move_targets(config.target_update_rate)
         agents.step(actor)
-        agents.actor_loss.copy_(actor.detach())
+        agents.note_actor(actor)
     agents.count_update()
-    latest = agents.actor_loss.clone()
-    return losses.measured(critic_loss=critics, actor_loss=latest, q_mean=q.mean(dim=(1, 2)))
+    return losses.measured(critic_loss=critics, **agents.noted(), q_mean=q.mean(dim=(1, 2)))
 
 
 class ReBRAC(Method):
@@ -209,11 +207,6 @@ class ReBRAC(Method):
     Config: ClassVar[type[Any]] = ReBRACConfig
     Agents: ClassVar[Any] = ReBRACAgents
     extras: ClassVar[tuple[Extra, ...]] = ("next_actions", "continues")
-
-    def period(self) -> int:
-        """Return the critics' updates from one of the actor to the next."""
-        delay: int = self.config.policy_delay
-        return delay
 
     def update(self, batch: Batch, step: int) -> Metrics:
         """Make one step of every agent."""

@@ -238,12 +238,25 @@ class Population(nn.Module):
 class CountedAgents(Population):
     """Agents that count their updates, for what is done at some of them alone."""
 
+    actor_measures: ClassVar[tuple[str, ...]]
+    """Metrics of an actor's update, which the updates until its next one repeat."""
+
     updates: Tensor  # made so far, on the agents' device: a captured CUDA graph reads it. float32 [P]
+    of_actor: Tensor  # what the actor's last update measured. [P, measures]
 
     def make_networks(self, observation_size: int, config: Any) -> None:
         """Make the count; a subclass makes its networks beside it."""
         self.register_buffer("updates", torch.zeros(self.count))
         self.made = 0  # `updates` once more, on the host
+        self.register_buffer("of_actor", torch.zeros(self.count, len(self.actor_measures)))
+
+    def note_actor(self, *measures: Tensor) -> None:
+        """Note what an actor's update has measured, [P] each, in the order of `actor_measures`."""
+        self.of_actor.copy_(torch.stack([measure.detach() for measure in measures], dim=1))
+
+    def noted(self) -> dict[str, Tensor]:
+        """Return what the actor's last update measured. [P] each"""
+        return dict(zip(self.actor_measures, self.of_actor.clone().unbind(dim=1), strict=True))
 
     def count_from(self, made: int) -> None:
         """Take `made` for the number of updates that have been made."""
